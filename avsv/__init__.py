@@ -1,0 +1,1 @@
+"""Audio-visual person verification: features, networks, training, scoring and analysis."""

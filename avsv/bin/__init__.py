@@ -1,0 +1,1 @@
+"""One thin command per step; the only place that parses arguments."""

@@ -1,0 +1,1 @@
+"""Data directories: which lists there are, checking, mending, splitting, combining and selecting. Imports no torch."""

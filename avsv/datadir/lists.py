@@ -1,0 +1,189 @@
+"""The lists of a data directory: their names, what keys them, and reading and writing them line by line.
+
+A corpus may have more than a million utterances, so that lists are streamed in the order of their keys, some thousand
+lines at a time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, compress, islice
+from operator import lt
+from pathlib import Path
+
+from avsv.errors import DataError
+from avsv.io.atomic import atomic_path
+
+# An utterance may lack a modality: these lists, and only these, may lack lines. The value is the list that must have
+# every key of the list named first.
+SOURCES = {"wav.scp": "utt2spk", "video.scp": "utt2spk"}
+DERIVED = {
+    "feats.scp": "wav.scp",
+    "audio.scp": "wav.scp",
+    "utt2num_frames": "feats.scp",
+    "faces.scp": "video.scp",
+    "utt2num_faces": "faces.scp",
+}
+# What is not known of an utterance, or a speaker, has no line either.
+PARTIAL = ("utt2age", "utt2uniq", "spk2age", "spk2gender")
+OTHER_SCPS = ("vad.scp",)
+_CHUNK = 1 << 20  # characters
+
+
+def utterance_lists(folder: Path) -> list[str]:
+    """Names of the lists in a data directory whose lines begin with an utterance, ``utt2spk`` first."""
+    names = [name for name in (*SOURCES, *DERIVED, *OTHER_SCPS) if (folder / name).is_file()]
+    names += [path.name for path in sorted(folder.glob("utt2*")) if path.is_file() and path.name not in DERIVED]
+    return sorted(names, key=lambda name: name != "utt2spk")
+
+
+def speaker_lists(folder: Path) -> list[str]:
+    """Names of the lists in a data directory, other than ``spk2utt``, whose lines begin with a speaker."""
+    return [path.name for path in sorted(folder.glob("spk2*")) if path.is_file() and path.name != "spk2utt"]
+
+
+def trial_lists(folder: Path) -> list[Path]:
+    """The trial lists of a data directory."""
+    return [path for path in sorted((folder / "trials").glob("[!.]*")) if path.is_file()]
+
+
+def need_data_directory(folder: Path) -> None:
+    """Raise DataError unless ``folder`` is a data directory: one with ``utt2spk``."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such data directory")
+    if not (folder / "utt2spk").is_file():
+        raise DataError(f"{folder}: not a data directory: it has no utt2spk")
+
+
+def key_of(line: str) -> str:
+    """The first field of a line that is not blank."""
+    return line.split(None, 1)[0]
+
+
+def increases(keys: list[str], last: str = "") -> bool:
+    """Whether every key follows the one before, and the first one ``last``, in the C locale.
+
+    >>> increases(["B-1", "a", "a-1"]), increases(["a", "a"]), increases(["b"], last="c")
+    (True, False, False)
+    """
+    # Code points order as their UTF-8 bytes do.
+    return not keys or (last < keys[0] and all(map(lt, keys, islice(keys, 1, None))))
+
+
+def read_raw_chunks(path: Path) -> Iterator[list[str]]:
+    """Stream the lines of a text file as they are, each ending in a newline, some thousand at a time.
+
+    Raises:
+        DataError: no such file, or not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="\n") as stream:
+            while lines := stream.readlines(_CHUNK):
+                if not lines[-1].endswith("\n"):
+                    lines[-1] += "\n"
+                yield lines
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file (UTF-8)") from None
+
+
+def read_raw_lines(path: Path) -> Iterator[str]:
+    """Stream the lines of a text file as they are, each ending in a newline; see :func:`read_raw_chunks`."""
+    return chain.from_iterable(read_raw_chunks(path))
+
+
+def read_chunks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+    """Stream the keys and the lines of a list in the order of the keys, some thousand at a time.
+
+    Raises:
+        DataError: naming file and line: no such file, a blank line, a key twice, keys out of order.
+    """
+    last, done = "", 0
+    for lines in read_raw_chunks(path):
+        try:
+            keys = [line.split(None, 1)[0] for line in lines]
+        except IndexError:
+            number = done + next(n for n, line in enumerate(lines, 1) if not line.strip())
+            raise DataError(f"{path}:{number}: blank line: run utils/fix_data_dir.sh {path.parent}") from None
+        if not increases(keys, last):
+            before = [last, *keys]
+            number = next(n for n, key in enumerate(keys) if key <= before[n])
+            key, last = keys[number], before[number]
+            what = f"'{key}' occurs twice" if key == last else f"not sorted, '{key}' follows '{last}'"
+            raise DataError(f"{path}:{done + number + 1}: {what}: run utils/fix_data_dir.sh {path.parent}")
+        last = keys[-1]
+        done += len(lines)
+        yield keys, lines
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Stream the lines of a list; see :func:`read_chunks`."""
+    return chain.from_iterable(lines for _, lines in read_chunks(path))
+
+
+def read_keys(path: Path) -> Iterator[str]:
+    """Stream the keys of a list; see :func:`read_chunks`."""
+    return chain.from_iterable(keys for keys, _ in read_chunks(path))
+
+
+def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
+    """Stream the keys and values of a sorted list; a value may contain blanks.
+
+    Raises:
+        DataError: as for :func:`read_chunks`, and for a line without a value.
+    """
+    for keys, lines in read_chunks(path):
+        try:
+            values = [line.split(None, 1)[1].rstrip() for line in lines]
+        except IndexError:
+            key = next(key for key, line in zip(keys, lines, strict=True) if len(line.split()) == 1)
+            raise DataError(f"{path}: '{key}' has no value") from None
+        yield from zip(keys, values, strict=True)
+
+
+def read_utt2spk(folder: Path) -> tuple[list[str], list[str]]:
+    """Utterances of a data directory in order, and the speaker of each.
+
+    Raises:
+        DataError: no data directory, an empty utt2spk, a line that has not two fields, keys out of order.
+    """
+    need_data_directory(folder)
+    path = folder / "utt2spk"
+    utterances, speakers, names = [], [], {}
+    for keys, lines in read_chunks(path):
+        rows = list(map(str.split, lines))
+        if set(map(len, rows)) != {2}:
+            bad = next(row for row in rows if len(row) != 2)
+            raise DataError(f"{path}: the line of '{bad[0]}' has {len(bad)} fields, expected 2: UTTERANCE SPEAKER")
+        utterances += keys
+        speakers += [names.setdefault(speaker, speaker) for _, speaker in rows]  # one string for a speaker
+    if not utterances:
+        raise DataError(f"{path}: the list is empty")
+    return utterances, speakers
+
+
+def group_by_speaker(utterances: Iterable[str], speakers: Iterable[str]) -> dict[str, list[str]]:
+    """Utterances of every speaker, the speakers in the order of the C locale.
+
+    >>> group_by_speaker(["b-1", "a-1", "b-2"], ["b", "a", "b"])
+    {'a': ['a-1'], 'b': ['b-1', 'b-2']}
+    """
+    groups: dict[str, list[str]] = {}
+    for utterance, speaker in zip(utterances, speakers, strict=True):
+        groups.setdefault(speaker, []).append(utterance)
+    return {speaker: groups[speaker] for speaker in sorted(groups)}
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines to a file that appears whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(lines)
+
+
+def write_spk2utt(folder: Path, groups: dict[str, list[str]]) -> None:
+    """Write ``spk2utt`` of a data directory."""
+    write_lines(folder / "spk2utt", (f"{speaker} {' '.join(groups[speaker])}\n" for speaker in groups))
+
+
+def select_lines(path: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
+    """Stream the lines of a sorted list whose keys are wanted."""
+    return chain.from_iterable(compress(lines, map(wanted, keys)) for keys, lines in read_chunks(path))

@@ -1,0 +1,141 @@
+"""Opening recordings: whether they can be used, and how long they are, from headers where these say so."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsv.audio.decode import read_audio
+from avsv.audio.wav import read_wav_header
+from avsv.errors import DataError
+from avsv.io.ark import split_location
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
+
+# A container's duration is rounded to its packets; less than this share of it means that packets are missing.
+_LEAST_SHARE = 0.9
+PIPE_RATE = 16000
+FOLDER_FPS = 25.0
+
+
+def probe(name: str, location: str) -> float:
+    """Open a recording and tell its duration.
+
+    Files are opened and their beginning is decoded; their length is taken from the header, and a file that ends before
+    the header says is reported. Commands are run, and folders of images are counted. What is damaged further inside is
+    left to the feature steps, which decode everything and report it too.
+
+    Args:
+        name: the list that it stands in, ``wav.scp`` or ``video.scp``.
+        location: file, folder or ``command |``.
+
+    Returns:
+        Seconds, more than 0.
+
+    Raises:
+        DataError: missing, unreadable, truncated, empty.
+    """
+    seconds = _probe_video(location) if name == "video.scp" else _probe_audio(location)
+    if seconds <= 0:
+        raise DataError(f"{location}: no {'frames' if name == 'video.scp' else 'samples'}")
+    return seconds
+
+
+def _probe_audio(location: str) -> float:
+    if location.endswith("|"):
+        return len(read_audio(location, PIPE_RATE, resample=True, downmix=True)) / PIPE_RATE
+    path, offset = location, 0
+    if not Path(location).exists():
+        path, offset = split_location(location)
+    _need_content(path)
+    header = read_wav_header(path, offset)
+    if header is not None and header.is_pcm and header.sample_rate:
+        return header.num_samples / header.sample_rate
+
+    import soundfile
+
+    try:
+        sound = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError:
+        return _probe_container(path, "audio")
+    with sound:
+        try:
+            # The end is looked at because a header may promise more than there is.
+            sound.seek(max(0, sound.frames - 1))
+            if sound.frames and len(sound.read(1)) == 0:
+                raise DataError(f"{location}: truncated: the header promises {sound.frames} samples")
+        except soundfile.LibsndfileError as error:
+            raise DataError(f"{location}: truncated or damaged: {error.error_string}") from None
+        return sound.frames / sound.samplerate
+
+
+def _probe_video(location: str) -> float:
+    from avsv.video.decode import VideoSource, folder_rate, list_images
+
+    if location.endswith("|"):
+        return sum(count for _, count in VideoSource(location).frames(FOLDER_FPS)) / FOLDER_FPS
+    if Path(location).is_dir():
+        next(VideoSource(location).frames(FOLDER_FPS))
+        return float(len(list_images(Path(location))) / folder_rate(Path(location), FOLDER_FPS))
+    _need_content(location)
+    return _probe_container(location, "video")
+
+
+def _need_content(path: str) -> None:
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    if Path(path).stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes)")
+
+
+def _probe_container(path: str, kind: str) -> float:
+    """Duration of the first audio or video stream of a file, whose first frame is decoded."""
+    import av
+    import av.error
+
+    try:
+        # The protocol is given because a name such as "12:30.mp4" would be taken for one.
+        with av.open(f"file:{path}") as container:
+            cover = av.stream.Disposition.attached_pic
+            stream = next((s for s in container.streams if s.type == kind and not s.disposition & cover), None)
+            if stream is None:
+                raise DataError(f"{path}: no {kind} stream")
+            last = stream.index_entries[-1] if len(stream.index_entries) else None
+            if last is not None and last.pos + last.size > Path(path).stat().st_size:
+                raise DataError(f"{path}: truncated: the file ends before the {kind} that its header lists")
+            stream.thread_type = "NONE"
+            if next(container.decode(stream), None) is None:
+                raise DataError(f"{path}: no {kind} frame could be decoded")
+            begin = (stream.start_time or 0) * stream.time_base
+            if stream.duration:
+                promised = float(stream.duration * stream.time_base)
+            elif container.duration:
+                promised = container.duration / av.time_base
+            else:
+                return _count_seconds(path, kind)
+            if "mp4" not in container.format.name:  # whose header lists all packets, and has been looked at above
+                container.seek(int((begin + Fraction(0.9 * promised)) / stream.time_base), stream=stream)
+                if float(_end_of_packets(container, stream) - begin) < _LEAST_SHARE * promised:
+                    raise DataError(f"{path}: truncated: the header promises {promised:.2f} s of {kind}")
+            return promised
+    except av.error.FFmpegError as error:
+        reason = error.strerror or type(error).__name__
+        raise DataError(f"{path}: unreadable, truncated or damaged {kind}: {reason}") from None
+
+
+def _end_of_packets(container: "InputContainer", stream: "Stream") -> Fraction:
+    """The time at which the last of a stream's remaining packets ends."""
+    ends = (packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None)
+    return max(ends, default=0) * stream.time_base
+
+
+def _count_seconds(path: str, kind: str) -> float:
+    """Duration of a stream whose header does not tell it: everything is decoded."""
+    import av
+
+    with av.open(f"file:{path}") as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        if kind == "audio":
+            return sum(frame.samples for frame in container.decode(stream)) / stream.rate
+        return float(sum(1 for _ in container.decode(stream)) / (stream.guessed_rate or Fraction(FOLDER_FPS)))

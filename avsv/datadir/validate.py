@@ -1,0 +1,336 @@
+"""Checking a data directory: every list, how they fit together, and a sample of the media."""
+
+import re
+import sys
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from avsv.datadir.lists import (
+    DERIVED,
+    PARTIAL,
+    SOURCES,
+    group_by_speaker,
+    increases,
+    need_data_directory,
+    read_raw_chunks,
+    read_raw_lines,
+    speaker_lists,
+    trial_lists,
+    utterance_lists,
+)
+from avsv.datadir.media import probe
+from avsv.errors import DataError
+
+SHOWN_OF_A_KIND = 3
+FEATURES = ("feats.scp", "faces.scp", "audio.scp", "utt2num_frames", "utt2num_faces")
+NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+")
+
+
+class Problems:
+    """What is wrong, a line each: the first few of a kind, and how many there are.
+
+    Example:
+        >>> problems = Problems()
+        >>> for number in range(5):
+        ...     problems.add("unsorted", f"line {number}")
+        >>> problems.lines()
+        ['line 0', 'line 1', 'line 2', '... and 2 more like this']
+    """
+
+    def __init__(self) -> None:
+        self._shown: dict[str, list[str]] = {}
+        self._count: dict[str, int] = {}
+
+    def add(self, kind: str, message: str) -> None:
+        """Note a problem."""
+        self._count[kind] = self._count.get(kind, 0) + 1
+        if self._count[kind] <= SHOWN_OF_A_KIND:
+            self._shown.setdefault(kind, []).append(message)
+
+    def __len__(self) -> int:
+        return sum(self._count.values())
+
+    def lines(self) -> list[str]:
+        """The lines to show."""
+        lines = []
+        for kind, shown in self._shown.items():
+            lines += shown
+            if self._count[kind] > len(shown):
+                lines.append(f"... and {self._count[kind] - len(shown)} more like this")
+        return lines
+
+
+def is_seconds(value: str) -> str | None:
+    """What is wrong with a duration."""
+    return None if NUMBER.fullmatch(value) and float(value) > 0 else f"'{value}' is not a positive number of seconds"
+
+
+def is_count(value: str) -> str | None:
+    """What is wrong with a number of frames."""
+    return None if value.isdecimal() and int(value) > 0 else f"'{value}' is not a positive whole number"
+
+
+def is_gender(value: str) -> str | None:
+    """What is wrong with a gender."""
+    return None if value in ("m", "f") else f"'{value}' is neither m nor f: leave the line out where it is not known"
+
+
+def is_age(value: str) -> str | None:
+    """What is wrong with an age."""
+    if NUMBER.fullmatch(value) and 0 < float(value) < 130:
+        return None
+    return f"'{value}' is not an age in years: leave the line out where it is not known"
+
+
+def is_media(value: str) -> str | None:
+    """What is wrong with a file name or a command of wav.scp or video.scp."""
+    if value.startswith("~"):
+        return f"'{value}': write the home folder out, ~ is not replaced"
+    return "there is no command before the |" if value == "|" else None
+
+
+VALUES: dict[str, Callable[[str], str | None]] = {
+    "utt2dur": is_seconds,
+    "utt2num_frames": is_count,
+    "utt2num_faces": is_count,
+    "spk2gender": is_gender,
+    "utt2gender": is_gender,
+    "spk2age": is_age,
+    "utt2age": is_age,
+    "wav.scp": is_media,
+    "video.scp": is_media,
+}
+
+
+class Validator:
+    """Checks one data directory.
+
+    Args:
+        folder: the data directory.
+        audio, video, features: whether to check these lists; features that are checked must be there.
+        speaker_order: whether speakers must be sorted like, and begin, their utterances.
+        sample: how many of the audio and of the video files to open, spread over the list.
+    """
+
+    def __init__(
+        self, folder: Path, audio: bool, video: bool, features: bool, speaker_order: bool, sample: int
+    ) -> None:
+        self.folder = folder
+        self.audio, self.video, self.features = audio, video, features
+        self.speaker_order = speaker_order
+        self.sample = sample
+        self.problems = Problems()
+        self.utterances: list[str] = []
+        self.speaker_of: dict[str, str] = {}
+
+    def run(self) -> Problems:
+        """Do all checks.
+
+        Raises:
+            DataError: there is no such data directory.
+        """
+        need_data_directory(self.folder)
+        self._check_speakers()
+        if not self.utterances:
+            return self.problems
+        skipped = set() if self.features else set(FEATURES)
+        if not self.audio:
+            skipped |= {"wav.scp", "feats.scp", "audio.scp", "utt2num_frames"}
+        if not self.video:
+            skipped |= {"video.scp", "faces.scp", "utt2num_faces"}
+        keys = {}
+        for name in utterance_lists(self.folder):
+            if name != "utt2spk" and name not in skipped:
+                keys[name] = self._check_utterances(name)
+        self._check_modalities(keys)
+        for name in keys.keys() & DERIVED.keys():
+            self._check_derived(name, keys)
+        del keys
+        known = set(self.speaker_of.values())
+        for name in speaker_lists(self.folder):
+            for _ in self._keys(name, known, "no speaker of"):
+                pass
+        for path in trial_lists(self.folder):
+            self._check_trials(path)
+        if (self.folder / "segments").is_file():
+            self.problems.add("segments", f"{self.folder}/segments: not supported: cut the recordings into utterances")
+        if not self.problems:
+            self._check_media()
+        return self.problems
+
+    def _table(self, name: str, fields: int | None) -> Iterator[tuple[Sequence[int], list[str], list[str]]]:
+        """Line numbers, keys and values of the well-formed lines of a list, some thousand at a time.
+
+        What is wrong with the form is noted.
+        """
+        path = self.folder / name
+        last, done = "", 0
+        try:
+            for lines in read_raw_chunks(path):
+                rows = [line.split() if fields else line.split(None, 1) for line in lines]
+                numbers: Sequence[int] = range(done + 1, done + len(rows) + 1)
+                if set(map(len, rows)) != {2}:
+                    self._note_fields(path, numbers, rows, lines)
+                    numbers = [number for number, row in zip(numbers, rows, strict=True) if len(row) == 2]
+                    rows = [row for row in rows if len(row) == 2]
+                # Interned, the keys of all lists take the memory of one.
+                keys = [sys.intern(row[0]) for row in rows]
+                if not increases(keys, last):
+                    self._note_order(path, numbers, keys, last)
+                last = keys[-1] if keys else last
+                done += len(lines)
+                yield numbers, keys, [row[1].rstrip() for row in rows]
+        except DataError as error:
+            self.problems.add("unreadable", str(error))
+            return
+        if done == 0:
+            self.problems.add(f"empty {path}", f"{path}: the list is empty")
+        elif not _ends_in_newline(path):
+            self.problems.add(f"end {path}", f"{path}:{done}: the last line does not end in a newline")
+
+    def _note_fields(self, path: Path, numbers: Sequence[int], rows: list[list[str]], lines: list[str]) -> None:
+        for number, row, line in zip(numbers, rows, lines, strict=True):
+            if len(row) != 2:
+                count = len(line.split())
+                expected = "2" if len(row) > 2 else "a key and a value"
+                text = f"{count} field{'s' if count != 1 else ''}, expected {expected}"
+                self.problems.add(f"fields {path}", f"{path}:{number}: {text}")
+
+    def _note_order(self, path: Path, numbers: Sequence[int], keys: list[str], last: str) -> None:
+        for number, key, before in zip(numbers, keys, [last, *keys[:-1]], strict=True):
+            if key <= before:
+                text = f"'{key}' occurs twice" if key == before else f"not sorted: '{key}' follows '{before}'"
+                advice = f"run utils/fix_data_dir.sh {self.folder}"
+                self.problems.add(f"order {path} {key == before}", f"{path}:{number}: {text}: {advice}")
+
+    def _keys(self, name: str, known: Container[str], where: str) -> Iterator[list[str]]:
+        """Keys of a list, some thousand at a time; their values are checked, and that the keys are known."""
+        path = self.folder / name
+        check = VALUES.get(name)
+        for numbers, keys, values in self._table(name, None if name.endswith(".scp") or name == "text" else 2):
+            if check:
+                for number, key, wrong in zip(numbers, keys, map(check, values), strict=True):
+                    if wrong:
+                        self.problems.add(f"value {path}", f"{path}:{number}: {key}: {wrong}")
+            if not all(map(known.__contains__, keys)):
+                for number, key in zip(numbers, keys, strict=True):
+                    if key not in known:
+                        self.problems.add(f"unknown {path}", f"{path}:{number}: '{key}' is {where} utt2spk")
+            yield keys
+
+    def _check_speakers(self) -> None:
+        """utt2spk and spk2utt."""
+        path = self.folder / "utt2spk"
+        last = ""
+        for numbers, keys, values in self._table("utt2spk", 2):
+            speakers = list(map(sys.intern, values))
+            if self.speaker_order:
+                for number, key, speaker in zip(numbers, keys, speakers, strict=True):
+                    if not key.startswith(speaker):
+                        text = f"'{key}' does not begin with its speaker '{speaker}'"
+                        self.problems.add("prefix", f"{path}:{number}: {text}")
+                    elif speaker < last:
+                        text = f"the speakers are not sorted: '{speaker}' follows '{last}'"
+                        self.problems.add("speaker order", f"{path}:{number}: {text}")
+                    last = speaker
+            self.speaker_of.update(zip(keys, speakers, strict=True))
+        self.utterances = sorted(self.speaker_of)
+
+        path = self.folder / "spk2utt"
+        expected = group_by_speaker(self.utterances, (self.speaker_of[key] for key in self.utterances))
+        found = set()
+        for numbers, speakers, values in self._table("spk2utt", None):
+            found.update(speakers)
+            for number, speaker, value in zip(numbers, speakers, values, strict=True):
+                if speaker not in expected:
+                    self.problems.add("spk2utt", f"{path}:{number}: '{speaker}' is no speaker of utt2spk")
+                elif value.split() != expected[speaker]:
+                    text = f"the utterances of '{speaker}' are not those of utt2spk"
+                    self.problems.add("spk2utt", f"{path}:{number}: {text}: run utils/fix_data_dir.sh {self.folder}")
+        for speaker in sorted(expected.keys() - found):
+            self.problems.add("spk2utt", f"{path}: speaker '{speaker}' of utt2spk is not there")
+
+    def _check_utterances(self, name: str) -> list[str]:
+        """A list by utterance; returns its keys, sorted."""
+        keys = sorted(chain.from_iterable(self._keys(name, self.speaker_of, "not in")))
+        complete = name not in (*SOURCES, *DERIVED, *PARTIAL) and (name.startswith("utt2") or name == "text")
+        if complete and len(keys) < len(self.utterances):
+            for key in sorted(self.speaker_of.keys() - set(keys)):
+                self.problems.add(f"missing {name}", f"{self.folder}/{name}: '{key}' of utt2spk is not there")
+        return self.utterances if keys == self.utterances else keys
+
+    def _check_modalities(self, keys: dict[str, list[str]]) -> None:
+        """Every utterance has audio or video, and there are features where they are asked for."""
+        for name, wanted in (("feats.scp", self.audio and "wav.scp" in keys), ("faces.scp", "video.scp" in keys)):
+            if self.features and wanted and name not in keys:
+                self.problems.add("features", f"{self.folder}/{name}: no such file (--no-feats when this is by design)")
+        if not (self.audio and self.video):
+            return
+        if any(keys.get(name) is self.utterances for name in SOURCES):
+            return
+        with_media = set(chain.from_iterable(keys.get(name, ()) for name in SOURCES))
+        if not with_media:
+            self.problems.add("media", f"{self.folder}: neither wav.scp nor video.scp has any utterance")
+            return
+        for key in self.utterances:
+            if key not in with_media:
+                self.problems.add("media", f"{self.folder}: '{key}' has neither audio (wav.scp) nor video (video.scp)")
+
+    def _check_derived(self, name: str, keys: dict[str, list[str]]) -> None:
+        """A list made from another has no other keys; one that counts has all of them."""
+        source = DERIVED[name]
+        if source not in keys:
+            return
+        counts = name.startswith("utt2num_")
+        if keys[name] == keys[source]:
+            return
+        there, wanted = set(keys[name]), set(keys[source])
+        for key in sorted(there - wanted):
+            self.problems.add(f"more {name}", f"{self.folder}/{name}: '{key}' is not in {source}")
+        for key in sorted(wanted - there) if counts else ():
+            self.problems.add(f"less {name}", f"{self.folder}/{name}: '{key}' of {source} is not there")
+
+    def _check_trials(self, path: Path) -> None:
+        count = 0
+        for count, line in enumerate(read_raw_lines(path), 1):
+            fields = line.split()
+            if len(fields) != 3 or fields[2] not in ("target", "nontarget"):
+                self.problems.add(
+                    f"form {path}", f"{path}:{count}: '{line.strip()}' is not ENROLL TEST target|nontarget"
+                )
+                continue
+            enroll, test = (self.speaker_of.get(key) for key in fields[:2])
+            if enroll is None or test is None:
+                unknown = fields[0] if enroll is None else fields[1]
+                self.problems.add(f"unknown {path}", f"{path}:{count}: '{unknown}' is not in utt2spk")
+            elif (enroll == test) != (fields[2] == "target"):
+                self.problems.add(
+                    f"label {path}", f"{path}:{count}: labelled {fields[2]}, but the speakers are {enroll} and {test}"
+                )
+        if count == 0:
+            self.problems.add(f"empty {path}", f"{path}: the list is empty")
+
+    def _check_media(self) -> None:
+        """Open a sample of the media."""
+        for name, wanted in (("wav.scp", self.audio), ("video.scp", self.video)):
+            path = self.folder / name
+            if not wanted or not self.sample or not path.is_file():
+                continue
+            total = sum(1 for _ in read_raw_lines(path))
+            chosen = {i * total // self.sample for i in range(min(self.sample, total))} | {total - 1}
+            if total <= self.sample:
+                chosen = set(range(total))
+            for number, line in enumerate(read_raw_lines(path)):
+                if number in chosen:
+                    key, value = line.split(None, 1)
+                    try:
+                        probe(name, value.rstrip())
+                    except DataError as error:
+                        self.problems.add(f"open {name}", f"{path}:{number + 1}: {key}: {error}")
+
+
+def _ends_in_newline(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, 2)
+        return stream.read() == b"\n"

@@ -1,0 +1,1 @@
+"""Lists, trials and arks: checked reading, atomic writing, windowed reads. Imports no torch."""

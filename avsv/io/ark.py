@@ -1,0 +1,300 @@
+"""Kaldi arks: atomic writing, and reading of only the rows that are asked for."""
+
+import contextlib
+import mmap
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from avsv.errors import DataError
+from avsv.io.atomic import temporary_path, write_text
+from avsv.io.files import file_size, read_at, read_into
+from avsv.io.lists import read_list
+
+Kind = Literal["float", "fbank", "pixels"]
+
+# What a matrix's header needs at most: "\0B", "CM2 ", two floats, two integers.
+_HEADER_BYTES = 24
+_VECTOR_HEADER = struct.Struct("<2s3ssi")
+
+
+class ArkWriter:
+    """Write matrices to ``PREFIX.ark`` with the index ``PREFIX.scp``; both appear on close, the index last.
+
+    Kinds: "float" is exact; "fbank" stores two bytes a value (Kaldi's compression method 3: the matrix's range in 65535
+    steps); "pixels" stores unsigned bytes, exactly (method 6: 0 to 255). All are row-major, so that a window of rows is
+    one stretch of bytes, and readable by Kaldi and kaldiio.
+
+    Args:
+        prefix: path without suffix; its folder must exist. The index holds it as given.
+        kind: how values are stored.
+
+    Raises:
+        DataError: by ``write``: a key that is no key or occurs twice, not a matrix, no rows, values that are not finite
+            or, for "pixels", not unsigned bytes.
+        OSError: no space left and the like, with the ark as its file name.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with ArkWriter(folder + "/faces", "pixels") as writer:
+        ...         writer.write("id1-a", np.arange(6, dtype=np.uint8).reshape(3, 2))
+        ...     read_rows(read_list(folder + "/faces.scp")["id1-a"], 1, 3).tolist()
+        [[2, 3], [4, 5]]
+    """
+
+    def __init__(self, prefix: str | Path, kind: Kind) -> None:
+        if kind not in ("float", "fbank", "pixels"):
+            raise ValueError(f"unknown kind of ark: {kind}")
+        self.kind = kind
+        self.path = Path(f"{prefix}.ark")
+        self._scp = f"{prefix}.scp"
+        self._locations: dict[str, str] = {}
+        self._temporary = temporary_path(self.path)
+        self._position = 0
+        self._file = self._temporary.open("wb", buffering=1 << 20)
+
+    def write(self, key: str, array: np.ndarray) -> None:
+        """Append one matrix (rows, columns)."""
+        header, values = self._encode(key, array)
+        self.write_bytes(key, header + values.tobytes())
+
+    def write_bytes(self, key: str, record: bytes) -> None:
+        """Append a record that is already in a form that Kaldi can read at an offset, such as a RIFF wav file."""
+        start = key.encode() + b" "
+        self.refer(key, f"{self.path}:{self._position + len(start)}")
+        with self._naming_errors():
+            self._file.write(start + record)
+        self._position += len(start) + len(record)
+
+    def refer(self, key: str, location: str) -> None:
+        """Put a record that lies elsewhere into the index, without copying it."""
+        if key in self._locations:
+            raise DataError(f"{self.path}: '{key}' is written twice")
+        if not key or len(key.split()) != 1 or key != key.strip():
+            raise DataError(f"{self.path}: '{key}' is not a key: a key has no blanks")
+        self._locations[key] = location
+
+    def _encode(self, key: str, array: np.ndarray) -> tuple[bytes, np.ndarray]:
+        if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0:
+            raise DataError(f"{self.path}: '{key}': a matrix of shape {array.shape}: expected rows and columns")
+        if self.kind == "pixels":
+            if array.dtype != np.uint8:
+                raise DataError(f"{self.path}: '{key}': {array.dtype} values: pixels are unsigned bytes")
+            return b"\0BCM3 " + struct.pack("<ffii", 0.0, 255.0, *array.shape), np.ascontiguousarray(array)
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        low, high = float(array.min()), float(array.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise DataError(f"{self.path}: '{key}' has values that are not finite numbers")
+        if self.kind == "float":
+            return b"\0BFM " + struct.pack("<bibi", 4, array.shape[0], 4, array.shape[1]), array
+        if low == high:
+            high = low + 1.0 + abs(low)
+        # The reader multiplies by this very float32 range, so the steps must be counted in it.
+        reach = float(np.float32(high - low))
+        steps = np.rint((array - np.float32(low)) * np.float32(65535.0 / reach)).clip(0, 65535).astype("<u2")
+        return b"\0BCM2 " + struct.pack("<ffii", low, reach, *array.shape), steps
+
+    def close(self) -> None:
+        """Make the ark and its index visible under their names."""
+        with self._naming_errors():
+            self._file.close()
+            self._temporary.replace(self.path)
+        write_text(self._scp, "".join(f"{key} {location}\n" for key, location in self._locations.items()))
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _naming_errors(self):
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            self.abort()
+            raise
+
+    def __enter__(self) -> "ArkWriter":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+
+class _Header(NamedTuple):
+    """Where a matrix's values lie and what they mean: value = low + step * code."""
+
+    format: str
+    rows: int
+    columns: int
+    start: int
+    dtype: np.dtype
+    low: float
+    step: float
+
+
+_DTYPES = {"FM": np.dtype("<f4"), "DM": np.dtype("<f8"), "CM2": np.dtype("<u2"), "CM3": np.dtype("u1")}
+
+
+def split_location(location: str) -> tuple[str, int]:
+    """Split ``path:offset``; without an offset it is 0.
+
+    Example:
+        >>> split_location("arks/my faces.1.ark:17"), split_location("one.mat")
+        (('arks/my faces.1.ark', 17), ('one.mat', 0))
+    """
+    path, colon, offset = location.rpartition(":")
+    return (path, int(offset)) if colon and offset.isascii() and offset.isdigit() else (location, 0)
+
+
+def _read_header(location: str) -> tuple[str, _Header]:
+    path, offset = split_location(location)
+    head = read_at(path, offset, _HEADER_BYTES)
+    if head[:2] != b"\0B" or b" " not in head[2:6]:
+        if offset + len(head) >= file_size(path) and len(head) < 6:
+            raise _cut_short(path, offset, offset + _HEADER_BYTES)
+        raise DataError(f"{location}: no Kaldi matrix at this offset: the list and the ark do not belong together")
+    name, _, rest = head[2:].partition(b" ")
+    name = name.decode("ascii", "replace")
+    start = offset + 3 + len(name)
+    if name in ("FM", "DM"):
+        if len(rest) < 10:
+            raise _cut_short(path, offset, start + 10)
+        _, rows, _, columns = struct.unpack("<bibi", rest[:10])
+        return path, _Header(name, rows, columns, start + 10, _DTYPES[name], 0.0, 1.0)
+    if name in ("CM", "CM2", "CM3"):
+        if len(rest) < 16:
+            raise _cut_short(path, offset, start + 16)
+        low, reach, rows, columns = struct.unpack("<ffii", rest[:16])
+        step = reach / (255.0 if name == "CM3" else 65535.0)
+        return path, _Header(name, rows, columns, start + 16, _DTYPES.get(name, np.dtype("u1")), low, step)
+    raise DataError(f"{location}: a Kaldi object of type '{name}', expected a matrix")
+
+
+def _cut_short(path: str, offset: int, end: int) -> DataError:
+    return DataError(
+        f"{path}:{offset}: the ark is cut short: the record needs {end} bytes of file, there are {file_size(path)}:"
+        " make it again"
+    )
+
+
+def matrix_shape(location: str) -> tuple[int, int]:
+    """The rows and columns of the matrix at ``path:offset``. Raises DataError as :func:`read_rows`."""
+    _, header = _read_header(location)
+    return header.rows, header.columns
+
+
+def read_rows(location: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+    """Read rows ``start`` to ``stop`` of a matrix, and only their bytes.
+
+    Kaldi's per-column compression ('CM') stores columns one after the other and is read whole.
+
+    Args:
+        location: ``path:offset`` as in an scp.
+        start: first row.
+        stop: row after the last; None means to the end.
+
+    Returns:
+        (stop - start, columns): uint8 for pixels (one-byte codes over 0 to 255), float32 for everything else.
+
+    Raises:
+        DataError: no such file, nothing readable at the offset, an ark cut short, rows outside the matrix.
+    """
+    path, header = _read_header(location)
+    stop = header.rows if stop is None else stop
+    if not 0 <= start <= stop <= header.rows:
+        raise DataError(f"{location}: rows {start} to {stop} are not in a matrix of {header.rows} rows")
+    if header.format == "CM":
+        return _read_whole(location, path, header)[start:stop]
+    codes = np.empty((stop - start, header.columns), dtype=header.dtype)
+    first = header.start + start * header.columns * header.dtype.itemsize
+    if codes.size and read_into(path, first, memoryview(codes).cast("B")) < codes.nbytes:
+        raise _cut_short(path, split_location(location)[1], first + codes.nbytes)
+    if header.format in ("FM", "DM") or (header.format == "CM3" and header.low == 0.0 and header.step == 1.0):
+        return codes if header.format != "DM" else codes.astype(np.float32)
+    values = np.multiply(codes, np.float32(header.step), dtype=np.float32)
+    values += np.float32(header.low)
+    return values
+
+
+def _read_whole(location: str, path: str, header: _Header) -> np.ndarray:
+    from kaldiio.matio import read_matrix_or_vector
+
+    end = header.start + header.columns * (8 + header.rows)
+    if file_size(path) < end:
+        raise _cut_short(path, split_location(location)[1], end)
+    with Path(path).open("rb") as file:
+        file.seek(split_location(location)[1])
+        return np.ascontiguousarray(read_matrix_or_vector(file), dtype=np.float32)
+
+
+def write_vectors(prefix: str | Path, keys: Sequence[str], matrix: np.ndarray) -> None:
+    """Write one float vector per key to ``PREFIX.ark`` and ``PREFIX.scp``, in the order given; the index appears last.
+
+    Args:
+        prefix: path without suffix.
+        keys: N keys.
+        matrix: (N, D) values, stored as float32.
+
+    Raises:
+        DataError: a key that occurs twice, values that are not finite.
+        ValueError: not as many keys as rows.
+    """
+    matrix = np.ascontiguousarray(matrix, dtype="<f4")
+    finite = np.isfinite(matrix).all(axis=1)
+    if len(keys) == len(matrix) and not finite.all():
+        raise DataError(f"{prefix}.ark: '{keys[int(np.argmin(finite))]}' has values that are not finite numbers")
+    header = _VECTOR_HEADER.pack(b"\0B", b"FV ", b"\4", matrix.shape[1])
+    with ArkWriter(prefix, "float") as writer:
+        for key, vector in zip(keys, matrix, strict=True):
+            writer.write_bytes(key, header + vector.tobytes())
+
+
+def read_vectors(scp: str | Path) -> tuple[list[str], np.ndarray]:
+    """Read all vectors of an scp.
+
+    Returns:
+        The N keys in the order of the list, and (N, D) float32.
+
+    Raises:
+        DataError: as :func:`read_list`, no such ark, an ark cut short, something else than a vector at an offset,
+            vectors of different sizes.
+    """
+    entries = read_list(scp)
+    keys = list(entries)
+    places: dict[str, list[tuple[int, int]]] = {}
+    for row, location in enumerate(entries.values()):
+        path, offset = split_location(location)
+        places.setdefault(path, []).append((row, offset))
+    matrix: np.ndarray | None = None
+    for path, items in places.items():
+        if file_size(path) == 0:
+            raise _cut_short(path, items[0][1], items[0][1] + _VECTOR_HEADER.size)
+        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as ark:
+            for row, offset in items:
+                if offset + _VECTOR_HEADER.size > len(ark):
+                    raise _cut_short(path, offset, offset + _VECTOR_HEADER.size)
+                flag, name, size_of_int, size = _VECTOR_HEADER.unpack_from(ark, offset)
+                if flag != b"\0B" or name not in (b"FV ", b"DV ") or size_of_int != b"\4" or size <= 0:
+                    raise DataError(f"{path}:{offset}: '{keys[row]}': no Kaldi vector at this offset")
+                if matrix is None:
+                    matrix = np.empty((len(keys), size), dtype=np.float32)
+                if size != matrix.shape[1]:
+                    raise DataError(
+                        f"{path}:{offset}: '{keys[row]}' has {size} values, earlier vectors {matrix.shape[1]}"
+                    )
+                dtype = "<f4" if name == b"FV " else "<f8"
+                end = offset + _VECTOR_HEADER.size + size * (4 if name == b"FV " else 8)
+                if end > len(ark):
+                    raise _cut_short(path, offset, end)
+                matrix[row] = np.frombuffer(ark, dtype, size, offset + _VECTOR_HEADER.size)
+    return keys, matrix

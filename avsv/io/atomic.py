@@ -1,0 +1,56 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def temporary_path(path: str | Path) -> Path:
+    """The name under which this process writes ``path`` before it is whole: ``.NAME.tmp.PID`` in the same folder.
+
+    Example:
+        >>> temporary_path("data/feats.scp").name == f".feats.scp.tmp.{os.getpid()}"
+        True
+    """
+    path = Path(path)
+    return path.with_name(f".{path.name}.tmp.{os.getpid()}")
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path``; rename to ``path`` when the block succeeds, remove it when it fails.
+
+    Args:
+        path: final name; its folder must exist.
+
+    Yields:
+        The name to write to.
+
+    Raises:
+        OSError: no space left and the like, with ``path`` as its file name.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with atomic_path(folder + "/list") as temporary:
+        ...         _ = temporary.write_text("a 1\\n")
+        ...     [entry.name for entry in Path(folder).iterdir()]
+        ['list']
+    """
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file (UTF-8) that appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,142 @@
+"""Text lists, trials and scores: strict reading that names file and line, atomic writing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from avsv.errors import DataError
+from avsv.io.atomic import write_text
+
+
+def _lines(path: str | Path) -> list[str]:
+    """The lines of a text file that must exist and must not be empty."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder, not a list") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file (UTF-8)") from None
+    if not text.strip():
+        raise DataError(f"{path}: the list is empty")
+    # Only newlines end a line: str.splitlines would also cut at characters that a file name may hold.
+    return text.removesuffix("\n").split("\n")
+
+
+def _columns(path: str | Path, columns: int, form: str) -> list[list[str]]:
+    """The columns of a table whose every line has exactly ``columns`` fields."""
+    lines = _lines(path)
+    counts = list(map(len, map(str.split, lines)))
+    if set(counts) != {columns}:
+        number, count = next((n, count) for n, count in enumerate(counts, 1) if count != columns)
+        raise DataError(f"{path}:{number}: {count} field{'s' if count != 1 else ''}, expected {columns}: {form}")
+    words = " ".join(lines).split()
+    return [words[column::columns] for column in range(columns)]
+
+
+def read_list(path: str | Path, fields: int | None = None) -> dict[str, str]:
+    """Read a Kaldi list, ``key value`` a line, in the order of the file.
+
+    Args:
+        path: text file.
+        fields: how many blank-separated fields every line must have, the key included; None means a key and any
+            non-empty value, which may contain blanks.
+
+    Returns:
+        The value of every key.
+
+    Raises:
+        DataError: naming file and line: no such file, an empty list, a wrong number of fields, a key that occurs twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".scp") as file:
+        ...     _ = file.write("a1 sox a1.sph -t wav - |\\na2 a2.wav\\n")
+        ...     file.flush()
+        ...     read_list(file.name)
+        {'a1': 'sox a1.sph -t wav - |', 'a2': 'a2.wav'}
+    """
+    result: dict[str, str] = {}
+    lines = _lines(path)
+    for number, line in enumerate(lines, 1):
+        parts = line.split(None, 1)
+        count = len(line.split()) if fields is not None else len(parts)
+        if count != (fields or 2):
+            expected = f"expected {fields}" if fields is not None else "expected a key and a value"
+            raise DataError(f"{path}:{number}: {count} field{'s' if count != 1 else ''}, {expected}")
+        key = parts[0]
+        if key in result:
+            raise DataError(f"{path}:{number}: '{key}' occurs twice")
+        result[key] = parts[1].rstrip() if len(parts) > 1 else ""
+    return result
+
+
+def write_list(path: str | Path, mapping: Mapping[str, object]) -> None:
+    """Write ``key value`` lines sorted by key in the C locale; the file appears whole or not at all."""
+    # Sorting by code point is sorting by UTF-8 byte, which is what LC_ALL=C sort does.
+    write_text(path, "".join(f"{key} {mapping[key]}\n" for key in sorted(mapping)))
+
+
+class Trials(NamedTuple):
+    """Verification trials: three arrays of equal length."""
+
+    enroll: np.ndarray
+    test: np.ndarray
+    is_target: np.ndarray
+
+
+class Scores(NamedTuple):
+    """Scored trials: three arrays of equal length, the scores as float32."""
+
+    enroll: np.ndarray
+    test: np.ndarray
+    score: np.ndarray
+
+
+def read_trials(path: str | Path) -> Trials:
+    """Read ``enroll test target|nontarget`` lines.
+
+    Raises:
+        DataError: naming file and line: no such file, an empty list, not three fields, another label.
+    """
+    enroll, test, label = map(np.array, _columns(path, 3, "ENROLL TEST target|nontarget"))
+    is_target = label == "target"
+    unknown = np.flatnonzero(~is_target & (label != "nontarget"))
+    if len(unknown):
+        raise DataError(f"{path}:{unknown[0] + 1}: label '{label[unknown[0]]}', expected target or nontarget")
+    return Trials(enroll, test, is_target)
+
+
+def read_scores(path: str | Path) -> Scores:
+    """Read ``enroll test score`` lines.
+
+    Raises:
+        DataError: naming file and line: no such file, an empty list, not three fields, a score that is not a finite
+            number.
+    """
+    enroll, test, words = _columns(path, 3, "ENROLL TEST SCORE")
+    try:
+        score = np.array(list(map(float, words)), dtype=np.float32)
+        bad = np.flatnonzero(~np.isfinite(score))
+    except ValueError:
+        bad = [next(n for n, word in enumerate(words) if not _is_number(word))]
+    if len(bad):
+        raise DataError(f"{path}:{bad[0] + 1}: score '{words[bad[0]]}' is not a finite number")
+    return Scores(np.array(enroll), np.array(test), score)
+
+
+def write_scores(path: str | Path, enroll: np.ndarray, test: np.ndarray, scores: np.ndarray) -> None:
+    """Write ``enroll test score`` lines with nine significant digits, which give every float32 back exactly."""
+    rows = zip(enroll.tolist(), test.tolist(), np.asarray(scores, dtype=np.float32).tolist(), strict=True)
+    write_text(path, "".join([f"{e} {t} {s:.9g}\n" for e, t, s in rows]))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
