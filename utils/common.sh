@@ -1,0 +1,153 @@
+# Shell functions shared by all scripts; sourced by parse_options.sh.
+#
+#   log MESSAGE                 a line with the time on stderr
+#   die MESSAGE                 "SCRIPT: error: MESSAGE" on stderr, exit status 1
+#   usage_error MESSAGE         the same for a wrong command line, exit status 2
+#   need_file FILE...           die unless each exists, can be read and is not empty
+#   need_command PROGRAM...     die unless each program is installed
+#   write_atomically FILE COMMAND [ARG...]
+#                               FILE becomes COMMAND's standard output, whole or not at all. COMMAND is a program or a
+#                               shell function. It is given as arguments, not piped in, because the reading end of a
+#                               pipe cannot know that the writing end failed. Call it as a statement of its own (bash
+#                               ignores "set -e" inside what stands in an "if" or before "||"); it dies on failure.
+#                               A pipeline goes into a function:  rows() { sort "$1" | uniq; };  write_atomically f rows g
+#   cat_jobs PATTERN N          concatenate N files, PATTERN with JOB replaced by 1 ... N:
+#                               write_atomically data/train/feats.scp cat_jobs "$arkdir/fbank.JOB.scp" "$nj"
+#   jobs_for N FILE             N, or the number of lines of FILE where that is less (at least 1)
+#   stamp OPTIONS [FILE...]     an md5 of the string OPTIONS and of the files' names and contents: s=$(stamp "$dim" f g)
+#   is_done MARKER STAMP        true when MARKER holds STAMP
+#   mark_done MARKER STAMP      make MARKER hold STAMP
+#   remove_stale DIR...         remove temporary files of killed processes (.NAME.tmp.PID) from the folders
+#   report_lost WANTED MADE MAX_SHARE LOGS [FAILED-FILE...]
+#                               when MADE is less than WANTED say so, with the first reasons ("KEY REASON" lines of the
+#                               files); die when more than MAX_SHARE of WANTED is lost, or all of it. LOGS is shown only.
+#   start_progress LABEL GLOB   show one line of progress from the files that match GLOB ("DONE TOTAL" in each)
+#   stop_progress               end it
+# shellcheck shell=bash
+
+_utils_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+_progress_pid=
+
+log() { printf '%(%Y-%m-%d %H:%M:%S)T %s: %s\n' -1 "${0##*/}" "$*" >&2; }
+
+die() {
+  printf '%s: error: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+usage_error() {
+  printf '%s: error: %s\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+need_file() {
+  local file
+  for file; do
+    [ -e "$file" ] || die "no such file: $file"
+    [ ! -d "$file" ] || die "$file is a folder, not a file"
+    [ -r "$file" ] || die "cannot read $file"
+    [ -s "$file" ] || die "$file is empty"
+  done
+}
+
+need_command() {
+  local program
+  for program; do
+    command -v "$program" >/dev/null || die "$program is not installed: run tools/setup.sh"
+  done
+}
+
+# Set $_tmp to a temporary name beside $1; remove_stale knows it by this form.
+_temporary_for() {
+  case $1 in
+    */*) _tmp=${1%/*}/.${1##*/}.tmp.$BASHPID ;;
+    *) _tmp=.$1.tmp.$BASHPID ;;
+  esac
+}
+
+write_atomically() {
+  local file=$1 errexit=+e status _tmp
+  shift
+  _temporary_for "$file"
+  case $- in *e*) errexit=-e ;; esac
+  # In a subshell with "set -e", so that a function stops at its first failure as it would outside.
+  set +e
+  (
+    set -e
+    "$@"
+  ) >"$_tmp"
+  status=$?
+  set "$errexit"
+  if [ "$status" -ne 0 ]; then
+    rm -f "$_tmp"
+    die "$file is not written: '$*' failed with status $status"
+  fi
+  mv -f "$_tmp" "$file" || die "cannot write $file"
+}
+
+cat_jobs() {
+  local n
+  local -a files=()
+  for ((n = 1; n <= $2; n++)); do files+=("${1//JOB/$n}"); done
+  cat -- "${files[@]}"
+}
+
+jobs_for() {
+  local lines
+  lines=$(wc -l <"$2")
+  ((lines < $1)) || lines=$1
+  ((lines > 0)) || lines=1
+  echo "$lines"
+}
+
+stamp() {
+  local options=$1 file sums=
+  shift
+  for file; do [ -f "$file" ] || die "no such file: $file"; done
+  [ $# -eq 0 ] || sums=$(md5sum -- "$@") || die "cannot read all of: $*"
+  printf '%s\n%s\n' "$options" "$sums" | md5sum | cut -d ' ' -f 1
+}
+
+is_done() { [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
+
+mark_done() { write_atomically "$1" printf '%s\n' "$2"; }
+
+remove_stale() {
+  local dir file pid
+  for dir; do
+    for file in "$dir"/.*.tmp.*; do
+      pid=${file##*.}
+      # A living process of this machine may still be writing its own.
+      if [ -e "$file" ] && ! { [[ $pid =~ ^[0-9]+$ ]] && kill -0 "$pid" 2>/dev/null; }; then
+        rm -rf "$file"
+      fi
+    done
+  done
+}
+
+report_lost() {
+  local wanted=$1 made=$2 max_share=$3 logs=$4 lost
+  shift 4
+  lost=$((wanted - made))
+  [ "$lost" -gt 0 ] || return 0
+  log "warning: $lost of $wanted lost, see $logs"
+  [ $# -eq 0 ] || cat -- "$@" | head -n 3 | sed 's/^/  /' >&2
+  if [ "$made" -eq 0 ] || awk -v lost="$lost" -v all="$wanted" -v max="$max_share" 'BEGIN {exit !(lost > max * all)}'; then
+    die "$lost of $wanted lost, at most a share of $max_share may be: see $logs"
+  fi
+}
+
+start_progress() {
+  local parent=$BASHPID   # in the background it would be another
+  "$_utils_dir/progress.py" --parent "$parent" --label "$1" "$2" &
+  _progress_pid=$!
+  # When the script fails in between, the line ends before the shell's prompt comes back.
+  [ -n "$(trap -p EXIT)" ] || trap stop_progress EXIT
+}
+
+stop_progress() {
+  [ -n "$_progress_pid" ] || return 0
+  kill "$_progress_pid" 2>/dev/null || true
+  wait "$_progress_pid" 2>/dev/null || true
+  _progress_pid=
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Make utt2dur, the durations of a data directory's utterances in seconds, in parallel jobs.
+
+nj=4
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
+max_lost=0.05                 # fail when more than this share of the utterances cannot be read
+help_message="Make utt2dur, the durations of a data directory's utterances in seconds, in parallel jobs.
+
+Usage: $0 [options] <data-dir> [<log-dir>]
+ e.g.: $0 --nj 8 data/train
+
+The duration is that of the audio, or of the video where there is no audio. It is read from headers; only pipes, and
+files whose header does not tell it, are decoded. <log-dir> is <data-dir>/log by default.
+Options:
+  --nj <n>             parallel jobs ($nj)
+  --cmd <launcher>     how to run them ($cmd)
+  --max-lost <share>   largest share of utterances that may fail ($max_lost)
+"
+
+set -euo pipefail
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+data=${1%/}
+logdir=${2:-$data/log}
+need_file "$data/utt2spk"
+
+utils/probe_media.sh --nj "$nj" --cmd "$cmd" --all false "$data" "$logdir"
+durations() { awk '{printf "%s %.6g\n", $1, $3}' "$logdir/probe.durations" | LC_ALL=C sort -k 1,1; }
+made=$(wc -l <"$logdir/probe.durations")
+report_lost "$(wc -l <"$data/utt2spk")" "$made" "$max_lost" "$logdir/probe.failed" "$logdir/probe.failed"
+write_atomically "$data/utt2dur" durations
+log "$data: durations of $made utterances"

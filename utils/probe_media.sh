@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Open every recording of a data directory and tell how long it is, in parallel jobs.
+
+nj=4
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
+all=true                      # audio and video; false: the video only of utterances without audio
+help_message="Open every recording of a data directory and tell how long it is, in parallel jobs.
+
+Usage: $0 [options] <data-dir> [<log-dir>]
+ e.g.: $0 --nj 8 data/train
+
+Writes <log-dir>/probe.durations (UTTERANCE LIST SECONDS lines) and probe.failed (UTTERANCE LIST: REASON lines).
+<log-dir> is <data-dir>/log by default.
+Options:
+  --nj <n>             parallel jobs ($nj)
+  --cmd <launcher>     how to run them ($cmd)
+  --all <true|false>   also the video of utterances that have audio ($all)
+"
+
+set -euo pipefail
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+data=${1%/}
+logdir=${2:-$data/log}
+
+lists=()
+for list in wav.scp video.scp; do
+  [ ! -s "$data/$list" ] || lists+=("$list")
+done
+[ ${#lists[@]} -gt 0 ] || die "$data: neither wav.scp nor video.scp"
+
+mkdir -p "$logdir"
+remove_stale "$logdir"
+
+recordings() {
+  local list
+  for list in "${lists[@]}"; do
+    sed -E "s/[[:blank:]]+/ $list /" "$data/$list"
+  done | if [ "$all" = true ]; then cat; else awk '!seen[$1]++'; fi
+}
+write_atomically "$logdir/probe.list" recordings
+stamp=$(stamp "" "$logdir/probe.list")
+nj=$(jobs_for "$nj" "$logdir/probe.list")
+split_list() {   # dealt out in turn, because audio is quicker than video
+  awk -v jobs="$nj" -v stem="$logdir/probe" '{ print > (stem "." (NR - 1) % jobs + 1 ".list") }' "$logdir/probe.list"
+}
+split_list
+
+rm -f "$logdir"/probe.*.progress
+start_progress "recordings of $data" "$logdir/probe.*.progress"
+$cmd "JOB=1:$nj" "$logdir/probe.JOB.log" \
+  utils/once.sh "$logdir/.probe.JOB.done" "$stamp.$nj" \
+  python -m avsv.bin.probe_media --progress "$logdir/probe.JOB.progress" \
+  "$logdir/probe.JOB.list" "$logdir/probe.JOB.durations"
+stop_progress
+
+write_atomically "$logdir/probe.durations" cat_jobs "$logdir/probe.JOB.durations" "$nj"
+write_atomically "$logdir/probe.failed" cat_jobs "$logdir/probe.JOB.durations.failed" "$nj"
+# What failed may be mended under the same name: the next call looks again.
+rm -f "$logdir"/.probe.*.done "$logdir"/probe.*.list "$logdir"/probe.*.durations "$logdir"/probe.*.durations.failed
