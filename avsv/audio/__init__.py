@@ -1,0 +1,1 @@
+"""Waveforms to features: decoding, windowed reads, log-mel filterbanks, noise, reverberation, SpecAugment."""

@@ -1,0 +1,103 @@
+"""The settings of ``conf/fbank.yaml``; imports no torch."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from avsv.system.strict import read_dataclass, read_yaml
+
+Window = Literal["hamming", "hanning", "povey"]
+
+
+@dataclass(frozen=True)
+class FbankConfig:
+    """How waveforms are read and turned into log-mel filterbanks.
+
+    Args:
+        sample_rate: samples per second of the features' waveform.
+        resample: convert audio of another rate; otherwise it is an error.
+        downmix: average the channels of stereo audio; otherwise they are an error.
+        frame_length: window in milliseconds.
+        frame_shift: step in milliseconds.
+        num_mel_bins: filters F.
+        low_freq: lower edge of the first filter in Hz.
+        high_freq: upper edge of the last filter in Hz; 0 means half the sample rate, a negative number so much below.
+        window: hamming, hanning or povey.
+        preemphasis: coefficient of the first difference.
+        dither: standard deviation, in 16-bit steps, of the noise added to the waveform in training only.
+
+    Raises:
+        ValueError: a value that makes no sense.
+
+    Example:
+        >>> FbankConfig().window_samples, FbankConfig().shift_samples
+        (400, 160)
+    """
+
+    sample_rate: int = 16000
+    resample: bool = False
+    downmix: bool = False
+    frame_length: float = 25.0
+    frame_shift: float = 10.0
+    num_mel_bins: int = 80
+    low_freq: float = 20.0
+    high_freq: float = 0.0
+    window: Window = "hamming"
+    preemphasis: float = 0.97
+    dither: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("sample_rate", "frame_length", "frame_shift", "num_mel_bins"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: {getattr(self, name)}: must be larger than 0")
+        if self.window not in get_args(Window):
+            raise ValueError(f"window: {self.window}: choose one of {', '.join(get_args(Window))}")
+        for name, samples in (("frame_length", self.window_samples), ("frame_shift", self.shift_samples)):
+            if samples < 1:
+                raise ValueError(f"{name}: {getattr(self, name)}: less than a sample of {self.sample_rate} Hz")
+        nyquist = self.sample_rate / 2
+        if not 0 <= self.low_freq < self.top_freq <= nyquist:
+            raise ValueError(
+                f"high_freq: {self.high_freq:g}: with low_freq {self.low_freq:g} no band up to {nyquist:g} Hz"
+            )
+        if self.dither < 0:
+            raise ValueError(f"dither: {self.dither}: must not be negative")
+        if not 0 <= self.preemphasis <= 1:
+            raise ValueError(f"preemphasis: {self.preemphasis}: must be 0 to 1")
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in a frame."""
+        return int(self.sample_rate * self.frame_length * 0.001)
+
+    @property
+    def shift_samples(self) -> int:
+        """Samples from a frame to the next."""
+        return int(self.sample_rate * self.frame_shift * 0.001)
+
+    @property
+    def top_freq(self) -> float:
+        """Upper edge of the last filter in Hz."""
+        return self.high_freq if self.high_freq > 0 else self.sample_rate / 2 + self.high_freq
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a waveform; a frame that does not fit is dropped.
+
+        Example:
+            >>> [FbankConfig().num_frames(n) for n in (24000, 32000, 48000, 399)]
+            [148, 198, 298, 0]
+        """
+        return max(0, 1 + (num_samples - self.window_samples) // self.shift_samples)
+
+    def to_dict(self) -> dict[str, object]:
+        """The settings as they stand in the file."""
+        return asdict(self)
+
+
+def load_fbank_config(path: str | Path) -> FbankConfig:
+    """Read a filterbank configuration; what the file leaves out has its default.
+
+    Raises:
+        DataError: no such file, an unknown key (names the nearest), a value of the wrong type or range.
+    """
+    return read_dataclass(FbankConfig, read_yaml(path), str(path))

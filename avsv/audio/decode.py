@@ -1,0 +1,141 @@
+"""Whole waveforms from audio files, video files and commands."""
+
+import io
+import os
+import subprocess
+from math import gcd
+
+import numpy as np
+
+from avsv.audio.wav import WavHeader, int16_to_float, parse_wav_header, read_wav_header
+from avsv.errors import DataError
+from avsv.io.ark import split_location
+from avsv.io.files import file_size, read_at
+
+# A container's duration is rounded to its packets; less than this share of it means that packets are missing.
+_LEAST_SHARE = 0.9
+
+
+def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, downmix: bool = False) -> np.ndarray:
+    """Decode a recording to one channel.
+
+    Args:
+        source: a file that soundfile or FFmpeg's libraries read (wav, flac, mp3, m4a, mp4, mpg, ...), ``ark:offset`` of
+            a wav file inside an ark, or ``command |``, run by bash, whose standard output is wav or flac.
+        sample_rate: the rate wanted.
+        resample: convert audio of another rate (polyphase filter); otherwise it is an error.
+        downmix: average several channels; otherwise they are an error.
+
+    Returns:
+        (n,) float32 in [-1, 1], n > 0.
+
+    Raises:
+        DataError: no such file, not audio, truncated, no samples, another rate or several channels without leave to
+            convert them, samples that are not finite, a command that fails.
+    """
+    if source.rstrip().endswith("|"):
+        channels, rate = _read_command(source)
+    else:
+        channels, rate = _read_file(source)
+    if channels.shape[1] == 0:
+        raise DataError(f"{source}: no samples")
+    if not np.isfinite(channels.min() + channels.max()):
+        raise DataError(f"{source}: samples that are not finite numbers")
+    if len(channels) > 1 and not downmix:
+        raise DataError(f"{source}: {len(channels)} channels, expected 1: set 'downmix: true' in conf/fbank.yaml")
+    if rate != sample_rate and not resample:
+        raise DataError(
+            f"{source}: sample rate {rate}, expected {sample_rate}: set 'resample: true' in conf/fbank.yaml"
+        )
+    waveform = channels[0] if len(channels) == 1 else channels.mean(axis=0)
+    if rate != sample_rate:
+        from scipy.signal import resample_poly
+
+        common = gcd(rate, sample_rate)
+        waveform = resample_poly(waveform, sample_rate // common, rate // common).astype(np.float32)
+    return waveform
+
+
+def _read_file(source: str) -> tuple[np.ndarray, int]:
+    """Decode a file to (channels, n) float32 and its rate."""
+    path, offset = source, 0
+    if not os.path.exists(source):  # noqa: PTH110 -- called for every recording
+        path, offset = split_location(source)
+    if file_size(path) == 0:
+        raise DataError(f"{source}: the file is empty")
+    header = read_wav_header(path, offset)
+    if header is not None and header.is_pcm16:
+        return _from_pcm16(header, read_at(path, header.start, header.num_bytes)), header.sample_rate
+    if offset or path != source:
+        raise DataError(f"{source}: no 16-bit wav file at this offset")
+
+    import soundfile
+
+    try:
+        return _read_soundfile(source, source)
+    except soundfile.LibsndfileError as error:
+        return _read_av(source, error.error_string)
+
+
+def _from_pcm16(header: WavHeader, samples: bytes) -> np.ndarray:
+    codes = np.frombuffer(samples, dtype="<i2", count=header.num_samples * header.channels)
+    return int16_to_float(codes.reshape(-1, header.channels).T)
+
+
+def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, int]:
+    import soundfile
+
+    with soundfile.SoundFile(file) as sound:
+        promised, rate = sound.frames, sound.samplerate
+        try:
+            samples = sound.read(dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise DataError(f"{source}: truncated or damaged: {error.error_string}") from None
+    if len(samples) < _LEAST_SHARE * promised:
+        raise DataError(f"{source}: truncated: {len(samples)} samples, the header promises {promised}")
+    return samples.T, rate
+
+
+def _read_av(source: str, reason: str) -> tuple[np.ndarray, int]:
+    import av
+
+    try:
+        with av.open(source) as container:
+            if not container.streams.audio:
+                raise DataError(f"{source}: no audio stream")
+            stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise DataError(f"{source}: unreadable, truncated or damaged audio: no known codec")
+            rate = stream.rate
+            promised = float(stream.duration * stream.time_base) * rate if stream.duration else 0.0
+            resampler = av.AudioResampler(format="fltp")
+            parts = [part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)]
+    except av.error.FFmpegError as error:
+        raise DataError(f"{source}: unreadable, truncated or damaged audio: {error.strerror or reason}") from None
+    channels = np.concatenate(parts, axis=1) if parts else np.empty((1, 0), dtype=np.float32)
+    if channels.shape[1] < _LEAST_SHARE * promised:
+        raise DataError(f"{source}: truncated: {channels.shape[1]} samples, the header promises {promised:.0f}")
+    return channels, rate
+
+
+def _read_command(source: str) -> tuple[np.ndarray, int]:
+    """Decode what ``command |`` writes."""
+    import soundfile
+
+    command = source.rstrip()[:-1]
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise DataError(f"{source} status {done.returncode}: {lines[-1] if lines else 'no message'}")
+    if not done.stdout:
+        raise DataError(f"{source} no output, expected wav or flac")
+    output = done.stdout
+    header = parse_wav_header(source, lambda position, count: output[position : position + count], len(output))
+    if header is not None and header.is_pcm16:
+        return _from_pcm16(header, output[header.start : header.start + header.num_bytes]), header.sample_rate
+    try:
+        return _read_soundfile(io.BytesIO(output), source)
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{source} the output is neither wav nor flac: {error.error_string}") from None

@@ -1,0 +1,176 @@
+"""16-bit mono wav files, alone or inside an ark: windowed reads, and the form that is stored in arks."""
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from avsv.errors import DataError
+from avsv.io.ark import split_location
+from avsv.io.files import file_size, read_at, read_into
+
+# Enough for the chunks that usually precede the samples.
+_FIRST_READ = 128
+_PCM, _EXTENSIBLE = 1, 0xFFFE
+# Programs that write to a pipe cannot know the length and leave one of these, or something just below.
+_UNKNOWN_LENGTH = 0x7FFFF000
+_INT16_SCALE = np.float32(1 / 32768)
+
+
+class WavHeader(NamedTuple):
+    """What a RIFF header says, and where in the file the samples lie."""
+
+    sample_rate: int
+    channels: int
+    bits: int
+    is_pcm: bool
+    start: int
+    num_bytes: int
+
+    @property
+    def is_pcm16(self) -> bool:
+        """Whether the samples are 16-bit integers."""
+        return self.is_pcm and self.bits == 16 and self.channels > 0
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per channel."""
+        return self.num_bytes // max(1, self.channels * self.bits // 8)
+
+
+def read_wav_header(path: str, offset: int = 0) -> WavHeader | None:
+    """Read the header of the RIFF wav file that begins at ``offset``; None when there is no wav file.
+
+    Raises:
+        DataError: no such file, or one that ends before the samples that its header promises.
+    """
+    return parse_wav_header(path, lambda position, count: read_at(path, position, count), file_size(path), offset)
+
+
+def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, offset: int = 0) -> WavHeader | None:
+    """Parse a RIFF header.
+
+    Args:
+        name: what to call the recording in messages.
+        read: gives at most so many bytes (second argument) from a position (first argument).
+        size: where the data end.
+        offset: where the wav file begins.
+
+    Raises:
+        DataError: as :func:`read_wav_header`.
+    """
+    head = read(offset, _FIRST_READ)
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    position, fmt = 12, None
+    while True:
+        if position + 40 > len(head):
+            head += read(offset + len(head), position + 40 - len(head))
+        chunk = head[position : position + 8]
+        if len(chunk) < 8:
+            raise DataError(f"{name}: truncated: the wav file ends before its samples")
+        kind, length = struct.unpack("<4sI", chunk)
+        if kind == b"fmt ":
+            fmt = head[position + 8 : position + 40]
+        elif kind == b"data":
+            break
+        position += 8 + length + length % 2
+    if fmt is None or len(fmt) < 16:
+        raise DataError(f"{name}: a wav file without a format chunk")
+    code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
+    if code == _EXTENSIBLE and len(fmt) >= 26:
+        code = struct.unpack("<H", fmt[24:26])[0]
+    start = offset + position + 8
+    there = size - start
+    if length >= _UNKNOWN_LENGTH:
+        length = there
+    elif length > there:
+        raise DataError(f"{name}: truncated: the wav header promises {length} bytes of samples, there are {there}")
+    return WavHeader(rate, channels, bits, code == _PCM, start, length)
+
+
+def is_windowable(path: str, sample_rate: int) -> bool:
+    """Whether the file is mono 16-bit wav at this rate, from which windows can be read."""
+    header = read_wav_header(path)
+    return header is not None and _why_not_windowable(header, sample_rate) is None
+
+
+def _why_not_windowable(header: WavHeader, sample_rate: int) -> str | None:
+    if not header.is_pcm16:
+        return "not 16-bit PCM"
+    if header.channels != 1:
+        return f"{header.channels} channels, expected 1"
+    if header.sample_rate != sample_rate:
+        return f"sample rate {header.sample_rate}, expected {sample_rate}"
+    return None
+
+
+def _windowable_header(location: str, sample_rate: int) -> tuple[str, WavHeader]:
+    path, offset = split_location(location)
+    header = read_wav_header(path, offset)
+    reason = "no wav file" if header is None else _why_not_windowable(header, sample_rate)
+    if reason:
+        raise DataError(
+            f"{location}: {reason}: windows are read from 16-bit mono wav only: convert it, as in"
+            f" 'sox IN -r {sample_rate} -c 1 -b 16 OUT.wav'"
+        )
+    return path, header
+
+
+def num_samples(location: str, sample_rate: int = 16000) -> int:
+    """The samples of a 16-bit mono wav at ``path`` or ``ark:offset``. Raises DataError as :func:`read_window`."""
+    return _windowable_header(location, sample_rate)[1].num_samples
+
+
+def read_window(location: str, start: int = 0, stop: int | None = None, sample_rate: int = 16000) -> np.ndarray:
+    """Read samples ``start`` to ``stop`` of a 16-bit mono wav, and only their bytes.
+
+    Args:
+        location: a wav file, or ``ark:offset`` of one inside an ark.
+        start: first sample.
+        stop: sample after the last; None means to the end.
+        sample_rate: the rate the file must have.
+
+    Returns:
+        (stop - start,) float32 in [-1, 1).
+
+    Raises:
+        DataError: no such file, not 16-bit mono wav at this rate, cut short, a window outside the recording.
+    """
+    path, header = _windowable_header(location, sample_rate)
+    stop = header.num_samples if stop is None else stop
+    if not 0 <= start <= stop <= header.num_samples:
+        raise DataError(f"{location}: samples {start} to {stop} are not in a recording of {header.num_samples}")
+    codes = np.empty(stop - start, dtype="<i2")
+    if codes.size and read_into(path, header.start + 2 * start, memoryview(codes).cast("B")) < codes.nbytes:
+        raise DataError(f"{path}: truncated: fewer samples than the wav header promises")
+    return int16_to_float(codes)
+
+
+def int16_to_float(codes: np.ndarray) -> np.ndarray:
+    """16-bit codes to float32 in [-1, 1), exactly.
+
+    Example:
+        >>> int16_to_float(np.array([-32768, 16384], dtype=np.int16)).tolist()
+        [-1.0, 0.5]
+    """
+    return np.multiply(codes, _INT16_SCALE, dtype=np.float32)
+
+
+def float_to_int16(waveform: np.ndarray) -> np.ndarray:
+    """The nearest 16-bit codes of a waveform in [-1, 1]; what lies outside is clipped.
+
+    Example:
+        >>> float_to_int16(np.array([-1.0, 0.5, 1.0], dtype=np.float32)).tolist()
+        [-32768, 16384, 32767]
+    """
+    return np.rint(waveform * np.float32(32768)).clip(-32768, 32767).astype(np.int16)
+
+
+def wav_bytes(codes: np.ndarray, sample_rate: int) -> bytes:
+    """A mono 16-bit wav file as bytes."""
+    samples = codes.astype("<i2", copy=False).tobytes()
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, sample_rate, 2 * sample_rate, 2, 16)
+    data = struct.pack("<4sI", b"data", len(samples))
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(fmt) + len(data) + len(samples), b"WAVE") + fmt + data + samples

@@ -1,0 +1,148 @@
+"""Augmentation of face crops for training, alike in all frames of a clip, and scaling of pixels for a network."""
+
+import math
+from typing import TypeVar
+
+import numpy as np
+
+Pixels = TypeVar("Pixels")
+
+# Probabilities. The papers do not say how faces are augmented; all values are ours.
+FLIP = 0.5
+PHOTOMETRIC = 0.8
+GEOMETRIC = 0.5
+BLUR = 0.2
+NOISE = 0.2
+CUTOUT = 0.3
+
+# Strengths.
+BRIGHTNESS = 0.2  # added, as a share of the full range
+CONTRAST = 0.3  # factor 1 - x ... 1 + x about mid-gray
+GAMMA = 0.3  # exponent exp(-x) ... exp(x)
+SHIFT = 0.06  # of the picture's side
+SCALE = 0.1  # factor exp(-x) ... exp(x)
+ROTATION = 10.0  # degrees
+BLUR_SIGMA = (0.4, 1.2)  # pixels at a picture of 64 pixels, in proportion at others
+NOISE_SIGMA = (2.0, 10.0)  # gray levels
+CUTOUT_SIDE = (0.15, 0.4)  # of the picture's side
+
+
+def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Augment a clip of face crops; every draw holds for the whole clip, so that motion stays what it was.
+
+    Horizontal flip (p 0.5); gamma, contrast and brightness (p 0.8); shift, scale and rotation with the edge repeated
+    (p 0.5); Gaussian blur (p 0.2); one pattern of Gaussian noise (p 0.2); a rectangle of one gray level (p 0.3).
+
+    Args:
+        frames: (T, C, H, W) uint8.
+        rng: where all draws come from: equal generators give equal results.
+
+    Returns:
+        (T, C, H, W) uint8, a new array.
+
+    Example:
+        >>> clip = np.tile(np.arange(64, dtype=np.uint8), (2, 1, 64, 1))
+        >>> result = augment_clip(clip, np.random.default_rng(1))
+        >>> result.shape, bool((result[0] == result[1]).all())
+        ((2, 1, 64, 64), True)
+    """
+    # All decisions first: how one is carried out never shifts the draws of the next.
+    flip, photometric, geometric, blur, noise, cutout = rng.random(6) < (
+        FLIP,
+        PHOTOMETRIC,
+        GEOMETRIC,
+        BLUR,
+        NOISE,
+        CUTOUT,
+    )
+    if flip:
+        frames = frames[..., ::-1]
+    frames = _lookup(rng)[frames] if photometric else frames.copy()
+    if geometric or blur:
+        frames = _filter(frames, rng, geometric, blur)
+    if noise:
+        pattern = rng.standard_normal(frames.shape[1:], dtype=np.float32) * rng.uniform(*NOISE_SIGMA)
+        frames = np.clip(frames + np.rint(pattern).astype(np.int16), 0, 255).astype(np.uint8)
+    if cutout:
+        _cut_out(frames, rng)
+    return frames
+
+
+def _lookup(rng: np.random.Generator) -> np.ndarray:
+    """The new value of each of the 256 levels under a random gamma, contrast and brightness."""
+    gamma = math.exp(rng.uniform(-GAMMA, GAMMA))
+    contrast = 1.0 + rng.uniform(-CONTRAST, CONTRAST)
+    brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
+    levels = (np.linspace(0.0, 1.0, 256) ** gamma - 0.5) * contrast + 0.5 + brightness
+    return np.rint(levels.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _filter(frames: np.ndarray, rng: np.random.Generator, geometric: bool, blur: bool) -> np.ndarray:
+    """Shift, scale and turn, then blur, plane by plane (new array)."""
+    import cv2
+
+    height, width = frames.shape[2:]
+    if geometric:
+        matrix = cv2.getRotationMatrix2D(
+            ((width - 1) / 2, (height - 1) / 2),
+            rng.uniform(-ROTATION, ROTATION),
+            math.exp(rng.uniform(-SCALE, SCALE)),
+        )
+        matrix[:, 2] += rng.uniform(-SHIFT, SHIFT, size=2) * (width, height)
+    if blur:
+        sigma = rng.uniform(*BLUR_SIGMA) * max(height, width) / 64
+        size = 2 * math.ceil(2 * sigma) + 1
+    result = np.empty_like(frames)
+    planes = np.ascontiguousarray(frames).reshape(-1, height, width)
+    for source, target in zip(planes, result.reshape(-1, height, width), strict=True):
+        plane = source
+        if geometric:
+            plane = cv2.warpAffine(
+                plane, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+        if blur:
+            plane = cv2.GaussianBlur(plane, (size, size), sigma, borderType=cv2.BORDER_REPLICATE)
+        target[:] = plane
+    return result
+
+
+def _cut_out(frames: np.ndarray, rng: np.random.Generator) -> None:
+    """Cover a rectangle with one gray level, in place; it may lie partly outside."""
+    for_axis = []
+    for side in frames.shape[2:]:
+        length = max(round(rng.uniform(*CUTOUT_SIDE) * side), 1)
+        start = round(rng.uniform(-length / 2, side - length / 2))
+        for_axis.append(slice(max(start, 0), max(start + length, 0)))
+    frames[:, :, for_axis[0], for_axis[1]] = rng.integers(0, 256)
+
+
+Levels = float | tuple[float, ...]
+
+
+def normalise(frames: Pixels, mean: Levels = 0.5, scale: Levels = 1.0) -> Pixels:
+    """Pixels as a network wants them: (x / 255 - mean) / scale in float32.
+
+    Args:
+        frames: (..., C, H, W) uint8, an array or a tensor.
+        mean: one value, or one for each channel.
+        scale: the same.
+
+    Returns:
+        Float32 of the same shape and kind.
+
+    Example (black and white as in gray face networks, then a pixel equal to a channel's mean):
+        >>> normalise(np.array([[[0, 255]]], dtype=np.uint8)).tolist()
+        [[[-0.5, 0.5]]]
+        >>> colour = np.array([[[51]], [[0]], [[255]]], dtype=np.uint8)
+        >>> normalise(colour, mean=(0.2, 0.0, 0.5), scale=(1.0, 1.0, 0.5)).ravel().tolist()
+        [0.0, 0.0, 1.0]
+    """
+    if isinstance(frames, np.ndarray):
+        result = np.divide(frames, 255, dtype=np.float32)
+        mean, scale = (np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (mean, scale))
+    else:
+        result = frames / 255
+        mean, scale = (result.new_tensor(value).reshape(-1, 1, 1) for value in (mean, scale))
+    result -= mean
+    result /= scale
+    return result

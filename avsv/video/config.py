@@ -1,0 +1,125 @@
+"""What ``conf/faces.yaml`` and a data directory's ``faces.conf`` may say. This module does not import torch."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from avsv.io.atomic import write_text
+from avsv.system.strict import read_dataclass, read_yaml
+
+Detector = Literal["none", "yunet", "blazeface", "blazeface_back", "sfd", "retinaface", "scrfd", "dlib", "folder"]
+Selection = Literal["largest", "central"]
+
+
+@dataclass(frozen=True)
+class FaceFormat:
+    """The form of all face crops of a data directory, as its ``faces.conf`` says.
+
+    Args:
+        channels: 1 for gray, 3 for red, green and blue.
+        height: pixels.
+        width: pixels.
+        fps: frames per second.
+
+    Raises:
+        ValueError: a value outside its range.
+
+    Example:
+        >>> FaceFormat(channels=3, height=112, width=112, fps=2.0).row
+        37632
+    """
+
+    channels: int = 1
+    height: int = 128
+    width: int = 128
+    fps: float = 25.0
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels: {self.channels}: choose 1 for gray or 3 for colour")
+        for name in ("height", "width"):
+            if not 8 <= getattr(self, name) <= 1024:
+                raise ValueError(f"{name}: {getattr(self, name)}: must be 8 to 1024 pixels")
+        _check_rate("fps", self.fps)
+
+    @property
+    def row(self) -> int:
+        """Bytes of one frame, which is one row of the ark: channels, then lines, then columns."""
+        return self.channels * self.height * self.width
+
+    @classmethod
+    def read(cls, path: str | Path) -> "FaceFormat":
+        """Read ``faces.conf``. Raises DataError: no such file, or something else in it."""
+        return read_dataclass(FaceFormat, read_yaml(path), str(path))
+
+    def format_text(self) -> str:
+        """The content of ``faces.conf``."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(FaceFormat)}
+        return yaml.safe_dump(values, sort_keys=False)
+
+    def write(self, path: str | Path) -> None:
+        """Write ``faces.conf``, whole or not at all."""
+        write_text(path, self.format_text())
+
+
+@dataclass(frozen=True)
+class FacesConfig(FaceFormat):
+    """How face crops are made: the keys of ``conf/faces.yaml``.
+
+    Args:
+        channels, height, width, fps: the form of the crops, see :class:`FaceFormat`.
+        source_fps: frame rate of a folder of images that has no file ``fps``.
+        detector: "none" where the video already is a face track, else a detector of the package face-alignment.
+        detector_weights: folder with the networks' weights; empty for those that the package downloads.
+        detect_every: look for faces in every n-th crop frame, interpolating in between.
+        detect_side: frames with a longer side than this are shrunk to it for detection.
+        align: turn and scale by landmarks to the five-point template instead of cutting along the box.
+        select: which of several faces: the "largest" or the most "central".
+        margin: what is added on each side of a detected box, as a share of its longer side.
+        min_face_share: a clip with faces in less than this share of the frames looked at is lost.
+
+    Raises:
+        ValueError: a value outside its range, or options that contradict each other.
+    """
+
+    source_fps: float = 25.0
+    detector: Detector = "none"
+    detector_weights: str = ""
+    detect_every: int = 1
+    detect_side: int = 640
+    align: bool = False
+    select: Selection = "largest"
+    margin: float = 0.2
+    min_face_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_rate("source_fps", self.source_fps)
+        if self.detect_every < 1:
+            raise ValueError(f"detect_every: {self.detect_every}: must be at least 1")
+        if self.detect_side < 64:
+            raise ValueError(f"detect_side: {self.detect_side}: must be at least 64 pixels")
+        if self.detector == "none" and self.align:
+            raise ValueError("align: landmarks need a detector, and detector is 'none'")
+        if not self.margin >= 0:
+            raise ValueError(f"margin: {self.margin}: must not be negative")
+        if not 0 <= self.min_face_share <= 1:
+            raise ValueError(f"min_face_share: {self.min_face_share}: must be 0 to 1")
+
+    @classmethod
+    def read(cls, path: str | Path, **changes: object) -> "FacesConfig":
+        """Read ``conf/faces.yaml``; ``changes`` that are not None take the place of what it says.
+
+        Raises:
+            DataError: no such file, an unknown key (naming the nearest), a value of the wrong type or range.
+        """
+        values = {**read_yaml(path), **{name: value for name, value in changes.items() if value is not None}}
+        return read_dataclass(FacesConfig, values, str(path))
+
+
+def _check_rate(name: str, value: float) -> None:
+    if not 0 < value <= 1000:
+        raise ValueError(f"{name}: {value}: must be above 0 and at most 1000 frames per second")
