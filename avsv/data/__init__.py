@@ -1,0 +1,1 @@
+"""Lists to clips to batches: datasets, sampling, collation."""

@@ -1,0 +1,76 @@
+"""A batch of synchronous audio and video clips."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from avsv.video.augment import normalise
+
+
+@dataclass
+class Batch:
+    """B utterances padded to common lengths; a mask is True on valid frames.
+
+    An utterance that lacks a modality has an all-False mask row; what stands under False has no meaning. A modality
+    that the system does not use is None, mask and all.
+
+    Args:
+        keys: the B utterance ids.
+        label: (B,) int64 class indices; -1 where the speaker is not a class.
+        audio: (B, T, F) float32 features, mean-normalised.
+        audio_mask: (B, T) boolean.
+        video: (B, Tv, C, H, W) frames: float32 in [-0.5, 0.5], or uint8 pixels as loaded, see :meth:`prepare`.
+        video_mask: (B, Tv) boolean.
+
+    Raises:
+        ValueError: fields disagree in batch size or length, or a field lacks its mask.
+
+    Example:
+        >>> batch = Batch(["a"], torch.zeros(1, dtype=torch.long), torch.zeros(1, 8, 4), torch.ones(1, 8).bool())
+        >>> len(batch), batch.video is None
+        (1, True)
+    """
+
+    keys: list[str]
+    label: Tensor
+    audio: Tensor | None = None
+    audio_mask: Tensor | None = None
+    video: Tensor | None = None
+    video_mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.label.shape != (len(self.keys),):
+            raise ValueError(f"batch: {len(self.keys)} keys but labels of shape {tuple(self.label.shape)}")
+        for name in ("audio", "video"):
+            values, mask = getattr(self, name), getattr(self, f"{name}_mask")
+            if (values is None) != (mask is None):
+                raise ValueError(f"batch: {name} and {name}_mask must be given together")
+            if values is not None and (values.shape[:2] != mask.shape or len(values) != len(self.keys)):
+                raise ValueError(
+                    f"batch: {name} {tuple(values.shape)} and its mask {tuple(mask.shape)} do not fit"
+                    f" {len(self.keys)} utterances"
+                )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def _map(self, function) -> "Batch":
+        names = ("label", "audio", "audio_mask", "video", "video_mask")
+        changed = {name: function(getattr(self, name)) for name in names if getattr(self, name) is not None}
+        return replace(self, **changed)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """The same batch with every tensor on ``device``."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def prepare(self, device: torch.device | str) -> "Batch":
+        """The batch as networks take it: on ``device``, pixels normalised there (they travel as bytes)."""
+        batch = self.to(device, non_blocking=True)
+        if batch.video is not None and batch.video.dtype == torch.uint8:
+            batch.video = normalise(batch.video)
+        return batch
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; called by a DataLoader that pins."""
+        return self._map(Tensor.pin_memory)
