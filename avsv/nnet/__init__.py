@@ -1,0 +1,1 @@
+"""Networks: audio and visual backbones, pooling over time, fusion."""

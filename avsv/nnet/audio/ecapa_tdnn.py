@@ -1,0 +1,231 @@
+"""ECAPA-TDNN: a time-delay network with channel attention and multi-layer aggregation."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from avsv.nnet.backbone import Backbone
+from avsv.nnet.normalization import MaskedBatchNorm1d
+from avsv.nnet.pooling import build_pooling
+
+
+class ConvReLUNorm(nn.Module):
+    """Conv1d of unchanged length, ReLU, batch normalisation, in this order.
+
+    Args:
+        in_channels: input channels.
+        out_channels: output channels.
+        kernel_size: odd width in frames.
+        dilation: distance between the kernel's frames.
+
+    Shape:
+        - frames: (B, in_channels, T), zero where it is padding
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, out_channels, T), zero where it is padding
+
+    Example:
+        >>> ConvReLUNorm(80, 512, kernel_size=5)(torch.zeros(2, 80, 100)).shape
+        torch.Size([2, 512, 100])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        padding = dilation * (kernel_size - 1) // 2
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, padding=padding, dilation=dilation)
+        self.norm = MaskedBatchNorm1d(out_channels)
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.norm(torch.relu(self.conv(frames)), mask)
+
+
+class Res2Conv(nn.Module):
+    """Res2Net convolution: channels in ``scale`` splits, each convolved after the result of the one before is added.
+
+    The last split passes through unchanged, as in wespeaker, unless ``extra_conv`` gives it a convolution as well.
+
+    Source: Gao et al. 2019, arXiv:1904.01169, equation 1.
+
+    Args:
+        channels: input and output channels, a multiple of ``scale``.
+        scale: number of splits.
+        dilation: of the convolutions of width 3.
+        extra_conv: convolve the last split as well.
+
+    Shape: as :class:`ConvReLUNorm`.
+
+    Raises:
+        ValueError: ``channels`` is not a multiple of ``scale``.
+
+    Example:
+        >>> Res2Conv(64, scale=8, dilation=2)(torch.zeros(2, 64, 100)).shape
+        torch.Size([2, 64, 100])
+    """
+
+    def __init__(self, channels: int, scale: int, dilation: int, extra_conv: bool = False) -> None:
+        super().__init__()
+        if scale < 2 or channels % scale:
+            raise ValueError(f"res2_scale: {scale}: must be at least 2 and divide the {channels} channels")
+        width = channels // scale
+        count = scale if extra_conv else scale - 1
+        self.scale = scale
+        self.convs = nn.ModuleList(ConvReLUNorm(width, width, 3, dilation) for _ in range(count))
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        splits = frames.chunk(self.scale, dim=1)
+        outputs = []
+        for index, conv in enumerate(self.convs):
+            outputs.append(conv(splits[index] + outputs[-1] if outputs else splits[index], mask))
+        outputs.extend(splits[len(outputs) :])
+        return torch.cat(outputs, dim=1)
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale every channel by a gate that sees the utterance's mean of all channels.
+
+    Source: Hu et al. 2018, arXiv:1709.01507, equations 2-4; over time as in Desplanques et al. 2020, section 3.2.
+
+    Args:
+        channels: input and output channels.
+        bottleneck: width of the hidden layer.
+
+    Shape: as :class:`ConvReLUNorm`.
+
+    Example:
+        >>> SqueezeExcitation(64, 16)(torch.zeros(2, 64, 100)).shape
+        torch.Size([2, 64, 100])
+    """
+
+    def __init__(self, channels: int, bottleneck: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, bottleneck)
+        self.excite = nn.Linear(bottleneck, channels)
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        # Padding is zero, so the sum needs no mask, only the count does.
+        mean = frames.mean(dim=2) if mask is None else frames.sum(dim=2) / mask.sum(dim=1, keepdim=True)
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(mean))))
+        return frames * gate.unsqueeze(2)
+
+
+class SERes2Block(nn.Module):
+    """SE-Res2Block: 1x1 convolution, Res2 convolution, 1x1 convolution, squeeze and excitation, plus the input.
+
+    Source: Desplanques et al. 2020, arXiv:2005.07143, section 3.2 and figure 1.
+
+    Args:
+        channels: input and output channels.
+        scale: splits of the Res2 convolution.
+        dilation: of the Res2 convolution.
+        se_channels: width of the squeeze and excitation.
+        extra_conv: see :class:`Res2Conv`.
+
+    Shape: as :class:`ConvReLUNorm`.
+
+    Example (wespeaker's count):
+        >>> sum(p.numel() for p in SERes2Block(512, scale=8, dilation=2, se_channels=128).parameters())
+        746432
+    """
+
+    def __init__(self, channels: int, scale: int, dilation: int, se_channels: int, extra_conv: bool = False) -> None:
+        super().__init__()
+        self.reduce = ConvReLUNorm(channels, channels)
+        self.res2 = Res2Conv(channels, scale, dilation, extra_conv)
+        self.expand = ConvReLUNorm(channels, channels)
+        self.se = SqueezeExcitation(channels, se_channels)
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        hidden = self.expand(self.res2(self.reduce(frames, mask), mask), mask)
+        return frames + self.se(hidden, mask)
+
+
+class ECAPATDNN(Backbone):
+    """ECAPA-TDNN speaker embeddings from filterbank features.
+
+    Source: Desplanques et al. 2020, arXiv:2005.07143, with wespeaker's conventions (order conv, ReLU, BN; the last
+    Res2 split passes through; no BN after the aggregation). The "additional scale information to the second layer" of
+    Sun et al. 2022, section 3, is read as ``res2_scale=(16, 8, 8)``.
+
+    Args:
+        feature_dim: bins F of the features.
+        channels: channels C of the stem and the three blocks.
+        embedding_dim: size D of the embedding.
+        res2_scale: Res2 splits of each of the three blocks.
+        aggregate_channels: channels of the frames that are pooled.
+        se_channels: width of the squeeze and excitation.
+        pooling: asp, tstp or tap.
+        attention_channels: width of the attention's hidden layer (asp).
+        context: the attention sees the utterance's mean and standard deviation (asp).
+        extra_conv: a convolution for the pass-through split of the first block.
+        dense_sum: a block's input is the sum of all outputs before it, not only of the last.
+        final_norm: batch normalisation of the embedding.
+
+    Shape:
+        - inputs: (B, T, F)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, D)
+
+    Raises:
+        ValueError: ``res2_scale`` is not three divisors of ``channels``, or inputs are not (B, T, F), or an utterance
+            has no valid frame.
+
+    Example:
+        >>> net = ECAPATDNN(channels=512)
+        >>> sum(p.numel() for p in net.parameters())
+        6190720
+        >>> net.frames(torch.zeros(1, 198, 80))[0].shape, net.eval()(torch.zeros(1, 198, 80)).shape
+        (torch.Size([1, 1536, 198]), torch.Size([1, 192]))
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int = 80,
+        channels: int = 512,
+        embedding_dim: int = 192,
+        res2_scale: tuple[int, ...] = (8, 8, 8),
+        aggregate_channels: int = 1536,
+        se_channels: int = 128,
+        pooling: Literal["asp", "tstp", "tap"] = "asp",
+        attention_channels: int = 128,
+        context: bool = True,
+        extra_conv: bool = False,
+        dense_sum: bool = False,
+        final_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(res2_scale) != 3:
+            raise ValueError(f"res2_scale: {list(res2_scale)}: give one scale for each of the three blocks")
+        self.feature_dim = feature_dim
+        self.embedding_dim = embedding_dim
+        self.dense_sum = dense_sum
+        self.stem = ConvReLUNorm(feature_dim, channels, kernel_size=5)
+        self.blocks = nn.ModuleList(
+            SERes2Block(channels, scale, dilation, se_channels, extra_conv and dilation == 2)
+            for scale, dilation in zip(res2_scale, (2, 3, 4), strict=True)
+        )
+        self.aggregate = nn.Conv1d(3 * channels, aggregate_channels, kernel_size=1)
+        self.pool = build_pooling(pooling, aggregate_channels, attention_channels, context)
+        self.embed = nn.Sequential(nn.BatchNorm1d(self.pool.output_dim), nn.Linear(self.pool.output_dim, embedding_dim))
+        if final_norm:
+            self.embed.append(nn.BatchNorm1d(embedding_dim))
+
+    def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Frame features (B, aggregate_channels, T), one a frame of the input, and the mask as given."""
+        if inputs.ndim != 3 or inputs.shape[2] != self.feature_dim:
+            raise ValueError(
+                f"ECAPA-TDNN: features of shape {tuple(inputs.shape)}, expected (B, T, {self.feature_dim})"
+            )
+        given = mask
+        frames = inputs.transpose(1, 2)
+        if mask is not None:
+            if mask.all():
+                mask = None
+            else:
+                frames = frames.masked_fill(~mask.unsqueeze(1), 0.0)
+        frames = self.stem(frames, mask)
+        outputs = []
+        for block in self.blocks:
+            outputs.append(block(frames, mask))
+            frames = frames + outputs[-1] if self.dense_sum else outputs[-1]
+        return torch.relu(self.aggregate(torch.cat(outputs, dim=1))), given

@@ -1,0 +1,75 @@
+"""Fusion of an audio and a visual embedding into one."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SimpleSoftAttention(nn.Module):
+    """Simple soft attention (SSA): a softmax over two scores weighs the transformed audio and visual embeddings.
+
+    Source: Shon et al. 2019, arXiv:1811.02813, equations 1-4; Sun et al. 2022, section 2.3. Embeddings are scaled to
+    length 1 first, for their lengths differ much.
+
+    A missing modality has a zero vector in the place of its embedding and weight exactly 0, so the result is the
+    transform of the other one.
+
+    Args:
+        audio_dim: size of the audio embedding.
+        visual_dim: size of the visual embedding.
+        dim: size of the fused embedding.
+
+    Shape:
+        - audio: (B, audio_dim)
+        - visual: (B, visual_dim)
+        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - output: (B, dim)
+
+    Raises:
+        ValueError: an utterance has neither modality.
+
+    Example:
+        >>> fusion = SimpleSoftAttention(192, 512)
+        >>> sum(p.numel() for p in fusion.parameters())
+        362882
+        >>> fusion(torch.zeros(3, 192), torch.zeros(3, 512)).shape
+        torch.Size([3, 512])
+    """
+
+    def __init__(self, audio_dim: int, visual_dim: int, *, dim: int = 512) -> None:
+        super().__init__()
+        self.embedding_dim = dim
+        self.audio = nn.Linear(audio_dim, dim)
+        self.visual = nn.Linear(visual_dim, dim)
+        self.attention = nn.Linear(audio_dim + visual_dim, 2)
+        # Together the transforms start as one isometry (as nearly as dim allows) and the attention undecided, so that
+        # the first fused cosine is the mean of the two cosines: training starts from a score fusion, not from noise.
+        joint = nn.init.orthogonal_(torch.empty(dim, audio_dim + visual_dim))
+        with torch.no_grad():
+            self.audio.weight.copy_(joint[:, :audio_dim])
+            self.visual.weight.copy_(joint[:, audio_dim:])
+        for layer in (self.audio, self.visual, self.attention):
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.attention.weight)
+
+    def weights(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
+        """The attention: (B, 2), the weight of the audio and of the visual embedding, summing to 1."""
+        audio, visual = _unit(audio, visual, present)
+        logits = self.attention(torch.cat([audio, visual], dim=1))
+        if present is not None:
+            logits = logits.masked_fill(~present, float("-inf"))
+        return logits.softmax(dim=1)
+
+    def forward(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
+        if present is not None and not present.any(dim=1).all():
+            raise ValueError("fusion: an utterance has neither audio nor video")
+        weights = self.weights(audio, visual, present)
+        audio, visual = _unit(audio, visual, present)
+        return weights[:, :1] * self.audio(audio) + weights[:, 1:] * self.visual(visual)
+
+
+def _unit(audio: Tensor, visual: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+    if present is not None:
+        audio = audio.masked_fill(~present[:, :1], 0.0)
+        visual = visual.masked_fill(~present[:, 1:], 0.0)
+    return functional.normalize(audio), functional.normalize(visual)

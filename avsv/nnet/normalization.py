@@ -1,0 +1,34 @@
+"""Normalisation layers that know padding."""
+
+from torch import Tensor, nn
+
+
+class MaskedBatchNorm1d(nn.BatchNorm1d):
+    """Batch normalisation over the valid frames of a batch; padding does not enter its statistics and comes out as 0.
+
+    Zeros are what the next convolution would see behind the end of an unpadded utterance.
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, C, T)
+
+    Example:
+        >>> import torch
+        >>> norm = MaskedBatchNorm1d(1)
+        >>> frames, mask = torch.tensor([[[1.0, 3.0, 99.0]]]), torch.tensor([[True, True, False]])
+        >>> [round(x, 3) for x in norm(frames, mask).flatten().tolist()]
+        [-1.0, 1.0, 0.0]
+    """
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return super().forward(frames)
+        if not self.training:
+            return super().forward(frames).masked_fill(~mask.unsqueeze(1), 0.0)
+        by_frame = frames.transpose(1, 2)
+        normed = super().forward(by_frame[mask])
+        # The result of autocast decides the type: half-precision input gives half-precision output.
+        padded = normed.new_zeros(by_frame.shape)
+        padded[mask] = normed
+        return padded.transpose(1, 2)

@@ -1,0 +1,163 @@
+"""Pooling over time: frames to one vector an utterance."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Frames in at least float32 with zeros where they are padding, and a (B, 1, T) boolean mask.
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+    """
+    # Half precision has too few digits for a mean over time, and none left for a variance.
+    frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
+    if mask is None:
+        return frames, frames.new_ones(frames.shape[0], 1, frames.shape[2], dtype=torch.bool)
+    if not mask.any(dim=1).all():
+        raise ValueError("pooling over time: an utterance has no valid frame")
+    valid = mask.unsqueeze(1)
+    return frames.masked_fill(~valid, 0.0), valid
+
+
+def weighted_mean_std(frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation over time: (B, C, T), weights summing to 1 over T -> two (B, C)."""
+    mean = (weights * frames).sum(dim=2)
+    # The centred form: E[x^2] - E[x]^2 loses all digits in float32 when the mean is large.
+    variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
+    return mean, variance.clamp(min=1e-7).sqrt()
+
+
+class TemporalAveragePooling(nn.Module):
+    """Pool frames into their mean per channel (TAP).
+
+    Args:
+        channels: number of input channels C.
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, C)
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+
+    Example:
+        >>> frames, mask = torch.tensor([[[1.0, 3.0, 99.0]]]), torch.tensor([[True, True, False]])
+        >>> TemporalAveragePooling(1)(frames, mask).tolist()
+        [[2.0]]
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.output_dim = channels
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        frames, valid = valid_frames(frames, mask)
+        return frames.sum(dim=2) / valid.sum(dim=2)
+
+
+class TemporalStatsPooling(nn.Module):
+    """Pool frames into their mean and unbiased standard deviation per channel (TSTP).
+
+    Source: Snyder et al. 2018 (x-vectors), with the conventions of wespeaker: sqrt(variance + 1e-7).
+
+    Args:
+        channels: number of input channels C.
+
+    Shape:
+        - frames: (B, C, T); of a single frame the standard deviation is sqrt(1e-7)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, 2C), the C means, then the C standard deviations
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+
+    Example:
+        >>> frames, mask = torch.tensor([[[1.0, 3.0, 99.0]]]), torch.tensor([[True, True, False]])
+        >>> [round(x, 4) for x in TemporalStatsPooling(1)(frames, mask)[0].tolist()]
+        [2.0, 1.4142]
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.output_dim = 2 * channels
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        frames, valid = valid_frames(frames, mask)
+        count = valid.sum(dim=2)
+        mean = frames.sum(dim=2) / count
+        squares = ((frames - mean.unsqueeze(2)) ** 2).masked_fill(~valid, 0.0).sum(dim=2)
+        return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-7).sqrt()], dim=1)
+
+
+class AttentiveStatsPooling(nn.Module):
+    """Pool frames into one vector of attention-weighted means and standard deviations per channel (ASP).
+
+    Every channel has an attention distribution of its own over time; with ``context`` the attention also sees the
+    utterance's mean and standard deviation.
+
+    Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6; the channel- and context-dependent form is Desplanques
+    et al. 2020, arXiv:2005.07143, section 3.1.
+
+    Args:
+        channels: number of input channels C.
+        bottleneck: width R of the attention's hidden layer.
+        context: let the attention see the utterance's mean and standard deviation beside every frame.
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, 2C), the C means, then the C standard deviations
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+
+    Example (uniform attention makes it plain statistics pooling):
+        >>> pool = AttentiveStatsPooling(channels=1, context=False)
+        >>> _ = nn.init.zeros_(pool.score.weight)
+        >>> frames = torch.tensor([[[1.0, 2.0, 3.0, 99.0]]])
+        >>> mask = torch.tensor([[True, True, True, False]])
+        >>> [round(x, 4) for x in pool(frames, mask)[0].tolist()]
+        [2.0, 0.8165]
+    """
+
+    def __init__(self, channels: int, bottleneck: int = 128, context: bool = True) -> None:
+        super().__init__()
+        self.output_dim = 2 * channels
+        self.context = context
+        self.hidden = nn.Conv1d(3 * channels if context else channels, bottleneck, kernel_size=1)
+        self.score = nn.Conv1d(bottleneck, channels, kernel_size=1)
+
+    def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The attention before its softmax, (B, C, T); padding is not masked out yet."""
+        frames, valid = valid_frames(frames, mask)
+        channels = frames.shape[1]
+        weight = self.hidden.weight
+        hidden = functional.conv1d(frames, weight[:, :channels], self.hidden.bias)
+        if self.context:
+            # The statistics are the same for every frame: project them once, not beside each frame.
+            uniform = valid.to(frames.dtype) / valid.sum(dim=2, keepdim=True)
+            statistics = torch.cat(weighted_mean_std(frames, uniform), dim=1)
+            hidden = hidden + functional.linear(statistics, weight[:, channels:, 0]).unsqueeze(2)
+        return self.score(torch.tanh(hidden))
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        frames, valid = valid_frames(frames, mask)
+        logits = self.logits(frames, mask).to(frames.dtype).masked_fill(~valid, float("-inf"))
+        return torch.cat(weighted_mean_std(frames, logits.softmax(dim=2)), dim=1)
+
+
+def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> nn.Module:
+    """The pooling of a backbone: ``tap``, ``tstp`` or ``asp``; only the last has a bottleneck and a context.
+
+    Every pooling maps (frames (B, C, T), mask (B, T)) to (B, output_dim).
+
+    Example:
+        >>> build_pooling("tap", 512, 128, True).output_dim, build_pooling("asp", 512, 128, True).output_dim
+        (512, 1024)
+    """
+    if name == "asp":
+        return AttentiveStatsPooling(channels, bottleneck, context)
+    return {"tap": TemporalAveragePooling, "tstp": TemporalStatsPooling}[name](channels)

@@ -1,0 +1,1 @@
+"""A configuration becomes one trainable audio-visual system."""

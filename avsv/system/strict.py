@@ -1,0 +1,196 @@
+"""YAML files read into typed objects, where nothing unknown or of the wrong type passes.
+
+Every message starts with the file and the dotted key, as in ``conf/systems/ecapa.yaml: train.epoks: unknown key: did
+you mean 'epochs'?``.
+"""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from avsv.errors import DataError
+
+
+class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML of plain values in which a key may stand only once."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                line = key_node.start_mark.line + 1
+                raise DataError(f"{key_node.start_mark.name}:{line}: {key}: the key stands twice: remove one")
+            keys.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; an empty file is an empty mapping.
+
+    Raises:
+        DataError: no such file, no valid YAML, a key that stands twice, or something else than a mapping.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            content = yaml.load(stream, Loader=_UniqueKeyLoader)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise DataError(f"{path}{line}: not valid YAML: {problem}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {_kind(content)}: expected 'key: value' lines")
+    return content
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an error message: the known word nearest to ``word``, or all of them when none is near.
+
+    Example:
+        >>> nearest("epoks", ["epochs", "batch_size"])
+        "did you mean 'epochs'?"
+        >>> nearest("x", ["epochs", "batch_size"])
+        'known are batch_size, epochs'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known are {', '.join(names)}" if names else "none is known here"
+
+
+def check_keys(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Raise DataError for the first key of ``mapping`` that is not known; ``where`` is 'FILE: ' or 'FILE: a.b.'."""
+    known = list(known)
+    for key in mapping:
+        if key not in known:
+            raise DataError(f"{where}{key}: unknown key: {nearest(key, known)}")
+
+
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``over`` laid over it, mapping by mapping; neither is changed.
+
+    A mapping with another ``name`` (another network, optimizer, schedule, ...) replaces the one below it whole, since
+    the options below belong to something else.
+
+    Example:
+        >>> overlay({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}})
+        {'a': {'x': 1, 'y': 5}, 'b': 3}
+        >>> overlay({"s": {"name": "step", "every": 5}}, {"s": {"name": "constant"}})
+        {'s': {'name': 'constant'}}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            other = "name" in value and "name" in below and value["name"] != below["name"]
+            merged[key] = dict(value) if other else overlay(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def convert(value: Any, kind: Any, where: str) -> Any:
+    """``value`` as the annotated type ``kind``.
+
+    Known types: bool, int, float, str, None, Literal, unions of these, ``tuple[X, ...]``, ``dict[str, X]``,
+    dataclasses, and unions of dataclasses, which the key ``name`` tells apart. An int passes as a float, and so does
+    ``5e-4``, which YAML takes for text.
+
+    Args:
+        value: what YAML gave.
+        kind: the annotation.
+        where: 'FILE: dotted.key', the start of error messages.
+
+    Raises:
+        DataError: the value is of another type.
+
+    Example:
+        >>> convert("5e-4", float, "x.yaml: train.lr"), convert([8, 8], tuple[int, ...], "x.yaml: scale")
+        (0.0005, (8, 8))
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value in arguments and type(value) in {type(a) for a in arguments}:
+            return value
+        if all(isinstance(item, str) for item in arguments):
+            raise DataError(f"{where}: {value}: {nearest(value, arguments)}")
+        raise DataError(f"{where}: {value}: choose one of the numbers {', '.join(map(str, arguments))}")
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, arguments, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise DataError(f"{where}: expected a list like [8, 8, 8], not the {_kind(value)} {value}")
+        return tuple(convert(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise DataError(f"{where}: expected 'key: value' lines, not the {_kind(value)} {value}")
+        return {convert(k, str, where): convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return read_dataclass(kind, value, where)
+    if kind is float and isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise DataError(f"{where}: expected a number, not the text {value}") from None
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is kind or (value is None and kind is type(None)):
+        return value
+    expected = {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}.get(kind, "null")
+    raise DataError(f"{where}: expected {expected}, not the {_kind(value)} {value}")
+
+
+def _convert_union(value: Any, arguments: tuple, where: str) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    kinds = [kind for kind in arguments if kind is not type(None)]
+    if len(kinds) == 1:
+        return convert(value, kinds[0], where)
+    # Several dataclasses: each has a Literal `name` of its own.
+    by_name = {get_args(get_type_hints(kind)["name"])[0]: kind for kind in kinds}
+    if not isinstance(value, dict) or "name" not in value:
+        raise DataError(f"{where}: expected 'name: ...' with one of {', '.join(sorted(by_name))} and its options")
+    if value["name"] not in by_name:
+        raise DataError(f"{where}.name: {value['name']}: {nearest(value['name'], by_name)}")
+    return read_dataclass(by_name[value["name"]], value, where)
+
+
+def read_dataclass(kind: type, value: Any, where: str) -> Any:
+    """A dataclass from a mapping; a class that defines ``from_mapping(mapping, where)`` reads itself.
+
+    Raises:
+        DataError: not a mapping, an unknown or missing key, a wrong type, or a ValueError of the class's own checks.
+    """
+    if hasattr(kind, "from_mapping"):
+        return kind.from_mapping(value, where)
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected 'key: value' lines, not the {_kind(value)} {value}")
+    hints = get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    prefix = f"{where}." if ": " in where else f"{where}: "
+    check_keys(value, fields, prefix)
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in value:
+            raise DataError(f"{prefix}{name}: missing: it has no default")
+    arguments = {name: convert(item, hints[name], f"{prefix}{name}") for name, item in value.items()}
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise DataError(f"{prefix}{error}") from None
+
+
+def _kind(value: Any) -> str:
+    names = {str: "text", int: "number", float: "number", bool: "truth value", list: "list", dict: "mapping"}
+    return names.get(type(value), "value" if value is not None else "empty value")
