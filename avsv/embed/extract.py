@@ -1,0 +1,49 @@
+"""Embeddings of batches of whole utterances."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from avsv.data.batch import Batch
+from avsv.errors import DataError
+from avsv.system.system import AVSystem
+
+Embedded = dict[str, tuple[list[str], np.ndarray]]
+
+
+def embed_batches(
+    system: AVSystem, batches: Iterable[Batch], modes: Sequence[str], device: torch.device | str
+) -> Iterator[Embedded]:
+    """Embed batches as :class:`avsv.data.clips.WholeUtterances` makes them.
+
+    Args:
+        system: is put into evaluation mode.
+        batches: in each, all utterances have the same modalities.
+        modes: modes of the system, of A, V and AV; a batch that lacks a modality of a mode has no embeddings in it.
+        device: where the system is.
+
+    Yields:
+        For each batch and each mode that applies: its keys, and (B, D) float32.
+
+    Raises:
+        DataError: an embedding is not finite.
+    """
+    system.eval()
+    for batch in batches:
+        there = {"A": batch.audio is not None, "V": batch.video is not None}
+        possible = [mode for mode in modes if all(there[letter] for letter in mode)]
+        if not possible:
+            yield {}
+            continue
+        with torch.inference_mode():
+            embedded = system.embed_modes(batch.prepare(device), possible)
+        result = {mode: (batch.keys, vectors.float().cpu().numpy()) for mode, vectors in embedded.items()}
+        for mode, (keys, vectors) in result.items():
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                key = keys[int(np.argmin(finite))]
+                raise DataError(
+                    f"{key}: its {mode} embedding is not finite: look for odd values in its features or the weights"
+                )
+        yield result

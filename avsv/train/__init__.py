@@ -1,0 +1,1 @@
+"""The training loop: distributed and mixed-precision steps, schedules, checkpoints, logging."""

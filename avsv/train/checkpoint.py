@@ -1,0 +1,111 @@
+"""Checkpoints that survive a kill at any moment, and the trained model's file."""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avsv.errors import DataError
+from avsv.io.atomic import atomic_path
+
+
+def save_atomically(path: str | Path, content: Any) -> None:
+    """``torch.save`` under a temporary name, then rename; equal content gives equal bytes."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        # Given a path, torch would store its name in the file.
+        torch.save(content, file)
+
+
+class CheckpointFolder:
+    """The last checkpoints of a training, ``epoch-E-step-S.pt``, the position being that of the next step.
+
+    Args:
+        folder: made when the first checkpoint is saved.
+        warn: told when a checkpoint cannot be read.
+        keep: how many to keep.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     checkpoints = CheckpointFolder(Path(name) / "checkpoints", print)
+        ...     for step in range(3):
+        ...         checkpoints.save(0, step, {"step": step})
+        ...     _ = checkpoints.paths()[-1].write_bytes(b"torn")
+        ...     [path.name for path in checkpoints.paths()], checkpoints.load()  # doctest: +ELLIPSIS
+        /.../epoch-0000-step-00000002.pt: not readable (File is not a zip file): going back to the checkpoint before it
+        (['epoch-0000-step-00000001.pt', 'epoch-0000-step-00000002.pt'], {'step': 1})
+    """
+
+    def __init__(self, folder: str | Path, warn: Callable[[str], None], keep: int = 2) -> None:
+        self.folder, self.warn, self.keep = Path(folder), warn, keep
+
+    def paths(self) -> list[Path]:
+        """The checkpoints, oldest first."""
+        return sorted(p for p in self.folder.glob("epoch-*.pt") if re.fullmatch(r"epoch-\d+-step-\d+\.pt", p.name))
+
+    def save(self, epoch: int, step: int, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, then remove those that are too many."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_atomically(self.folder / f"epoch-{epoch:04d}-step-{step:08d}.pt", dict(state))
+        for path in self.paths()[: -self.keep]:
+            path.unlink()
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint that can be read, its tensors on the CPU; None when there is none."""
+        for path in reversed(self.paths()):
+            try:
+                return _read(path)
+            except ValueError as error:
+                self.warn(f"{path}: not readable ({error}): going back to the checkpoint before it")
+        return None
+
+
+def load_file(path: str | Path) -> dict[str, Any]:
+    """Read a file of :func:`save_atomically`, its tensors on the CPU.
+
+    Raises:
+        DataError: no such file, or it is not readable.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file: train this system first")
+    try:
+        return _read(Path(path))
+    except ValueError as error:
+        raise DataError(f"{path}: not readable ({error}): remove it and train this system again") from None
+
+
+def _read(path: Path) -> Any:
+    """``torch.load``, with a ValueError in few words for a file that is not whole."""
+    # torch.load neither checks the checksums nor fails on damage in a way of its own.
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(str(error)) from None
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+def mean_weights(states: list[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of several state dicts, batch-norm statistics included; counters (integers) are those of the last.
+
+    Example:
+        >>> first = {"w": torch.tensor([1.0]), "n": torch.tensor(3)}
+        >>> mean_weights([first, {"w": torch.tensor([2.0]), "n": torch.tensor(4)}])
+        {'w': tensor([1.5000]), 'n': tensor(4)}
+    """
+    mean = {}
+    for name, last in states[-1].items():
+        if last.is_floating_point():
+            mean[name] = (sum(state[name].double() for state in states) / len(states)).to(last.dtype)
+        else:
+            mean[name] = last
+    return mean

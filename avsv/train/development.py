@@ -1,0 +1,129 @@
+"""The development equal error rate of a system in training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsv.data.clips import WholeUtterances
+from avsv.data.lists import read_utterances
+from avsv.data.loading import load_batches
+from avsv.embed.extract import embed_batches
+from avsv.errors import DataError
+from avsv.io.lists import Trials, read_list, read_trials
+from avsv.scoring.metrics import eer
+from avsv.system.config import SystemConfig
+from avsv.system.system import AVSystem
+from avsv.train.distributed import Ranks
+from avsv.video.config import FaceFormat
+
+
+@dataclass
+class _TrialList:
+    """Trials as rows of the development utterances."""
+
+    enroll: np.ndarray
+    test: np.ndarray
+    is_target: np.ndarray
+
+
+class Development:
+    """Development trials, and the whole utterances that they need.
+
+    Args:
+        directory: data directory with lists in ``trials/``.
+        config: of the system: its modalities and how it embeds.
+        bins: columns of the features.
+        video: what the face frames are; None for a system without video.
+        warn: told how many trials cannot be used.
+
+    Raises:
+        DataError: a trial names an unknown utterance, or a list has no usable target or non-target trial.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        config: SystemConfig,
+        bins: int | None,
+        video: FaceFormat | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        directory = Path(directory)
+        self.mode = config.modalities[0]
+        lists = {path: read_trials(path) for path in trial_lists(directory)}
+        known = read_list(directory / "utt2spk", fields=2)
+        for path, trials in lists.items():
+            _check_ids(path, trials, known, directory)
+        wanted = {key for trials in lists.values() for column in trials[:2] for key in np.unique(column).tolist()}
+        audio = "feats.scp" if config.audio is not None else None
+        table = read_utterances(directory, audio, video is not None, only=wanted)
+        usable = np.ones(len(table), dtype=bool)
+        if "A" in self.mode:
+            usable &= table.audio_frames > 0
+        if "V" in self.mode:
+            usable &= table.video_frames > 0
+        rows = {key: row for row, key in enumerate(table.keys) if usable[row]}
+        self.lists = [_index(path, trials, rows, warn) for path, trials in lists.items()]
+        self.rows = rows
+        self.clips = WholeUtterances(table, np.full(len(table), -1, dtype=np.int32), config.embed, bins, video)
+
+    def eer(self, system: AVSystem, ranks: Ranks) -> float:
+        """The mean equal error rate of the trial lists, in [0, 1], of cosine scores; the same in every process.
+
+        The processes share the batches among them.
+        """
+        numbers = range(ranks.rank, len(self.clips), ranks.world)
+        mine = load_batches(self.clips, numbers, 0, False)
+        vectors = {}
+        for embedded in embed_batches(system, mine, [self.mode], ranks.device):
+            for keys, matrix in embedded.values():
+                vectors.update(zip(keys, matrix, strict=True))
+        for others in ranks.gather(vectors):
+            vectors.update(others)
+        matrix = np.zeros((len(self.clips.table), system.embedding_dim), dtype=np.float32)
+        for key, row in self.rows.items():
+            matrix[row] = vectors[key] / max(float(np.linalg.norm(vectors[key])), 1e-12)
+        return float(np.mean([self._score(matrix, trials) for trials in self.lists]))
+
+    @staticmethod
+    def _score(matrix: np.ndarray, trials: _TrialList) -> float:
+        scores = np.concatenate(
+            [
+                np.einsum(
+                    "nd,nd->n", matrix[trials.enroll[start : start + 65536]], matrix[trials.test[start : start + 65536]]
+                )
+                for start in range(0, len(trials.enroll), 65536)
+            ]
+        )
+        return eer(scores, trials.is_target)
+
+
+def trial_lists(directory: str | Path) -> list[Path]:
+    """The trial lists of a data directory, sorted by name; none where it has no folder ``trials``."""
+    folder = Path(directory) / "trials"
+    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _check_ids(path: Path, trials: Trials, known: dict[str, str], directory: Path) -> None:
+    for column in (trials.enroll, trials.test):
+        for key in np.unique(column).tolist():
+            if key not in known:
+                line = int(np.flatnonzero(column == key)[0]) + 1
+                raise DataError(
+                    f"{path}:{line}: '{key}' is not in {directory}/utt2spk: remove its trials from the list"
+                )
+
+
+def _index(path: Path, trials: Trials, rows: dict[str, int], warn: Callable[[str], None]) -> _TrialList:
+    unique, inverse = np.unique(np.concatenate([trials.enroll, trials.test]), return_inverse=True)
+    indices = np.array([rows.get(key, -1) for key in unique.tolist()])[inverse]
+    enroll, test = np.split(indices, 2)
+    usable = (enroll >= 0) & (test >= 0)
+    if not usable.all():
+        warn(f"{path}: {int((~usable).sum())} of {len(usable)} trials lack a modality and are not scored")
+    is_target = trials.is_target[usable]
+    if is_target.all() or not is_target.any():
+        raise DataError(f"{path}: it needs target and nontarget trials whose utterances have all modalities")
+    return _TrialList(enroll[usable], test[usable], is_target)

@@ -1,0 +1,389 @@
+"""The training loop: optimizer steps that can be interrupted anywhere and go on as though nothing had happened."""
+
+import contextlib
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from avsv.data.batch import Batch
+from avsv.data.clips import TrainingClips
+from avsv.data.loading import load_batches
+from avsv.data.sampler import BatchSampler
+from avsv.errors import DataError
+from avsv.io.atomic import temporary_path
+from avsv.seeding import seed_for
+from avsv.system.system import AVSystem
+from avsv.train.checkpoint import CheckpointFolder, load_file, mean_weights, save_atomically
+from avsv.train.development import Development
+from avsv.train.distributed import Ranks
+from avsv.train.provenance import difference
+from avsv.train.report import Report, log, write_history
+from avsv.train.schedule import learning_rate, make_optimizer
+
+# Steps without a finite gradient in a row after which training is given up. The loss scale of fp16 starts at 2^16, so
+# it may take 16 to find its place.
+MAX_SKIPPED = 20
+
+
+class Interrupted(Exception):
+    """Training was told to stop by a signal and has saved a checkpoint; ``signal`` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; run again to go on")
+        self.signal = number
+
+
+class StopSignals:
+    """Within its block SIGTERM and SIGINT only set :attr:`received`, so that a step is never cut in two.
+
+    Example:
+        >>> with StopSignals() as stop:
+        ...     signal.raise_signal(signal.SIGTERM)
+        ...     stop.received == signal.SIGTERM
+        True
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def _receive(self, number: int, _frame: Any) -> None:
+        self.received = number
+
+    def __enter__(self) -> "StopSignals":
+        # Python lets only the main thread set handlers.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class _Loss(nn.Module):
+    """Makes ``system.loss`` the ``forward`` that DistributedDataParallel wraps."""
+
+    def __init__(self, system: AVSystem) -> None:
+        super().__init__()
+        self.system = system
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return self.system.loss(batch)
+
+
+class Trainer:
+    """Trains one system to its end, from the last checkpoint where there is one.
+
+    Every random draw is a function of the seed and the position in training, so that neither the number of loader
+    workers nor an interruption changes the result; on the CPU it is the same bit for bit.
+
+    Args:
+        system: freshly built, on the device of ``ranks``; its configuration says how to train it.
+        clips: training clips.
+        development: None for no development EER.
+        folder: gets checkpoints/, train.csv and tensorboard/.
+        ranks: the processes that train together.
+        seed: base seed.
+        identity: what the training depends on, see :func:`avsv.train.provenance.identity`.
+        num_workers: loader processes of each training process; 0 loads between the steps.
+        progress: file for "DONE TOTAL" in steps.
+
+    Raises:
+        DataError: the configuration cannot be followed here.
+    """
+
+    def __init__(
+        self,
+        system: AVSystem,
+        clips: TrainingClips,
+        development: Development | None,
+        folder: Path,
+        ranks: Ranks,
+        seed: int,
+        identity: dict[str, Any],
+        num_workers: int = 0,
+        progress: Path | None = None,
+    ) -> None:
+        self.config = system.config.train
+        if self.config.precision == "fp16" and ranks.device.type == "cpu":
+            raise DataError("train.precision: fp16 needs a GPU: use bf16 or fp32, or --ngpu 1")
+        if self.config.keep == "best" and development is None:
+            raise DataError("train.keep: best needs development trials: add DEV/trials/NAME or set keep: last")
+        self.system, self.clips, self.development = system, clips, development
+        self.folder, self.ranks, self.seed, self.identity = folder, ranks, seed, identity
+        self.num_workers, self.progress = num_workers, progress
+        self.sampler = BatchSampler(
+            len(clips), self.config.batch_size, self.config.epochs, seed, ranks.rank, ranks.world
+        )
+        if self.sampler.batch_size < 2 * ranks.world:
+            raise DataError(
+                f"train.batch_size: batches of {self.sampler.batch_size} for {ranks.world} processes:"
+                " batch normalisation needs two clips in each"
+            )
+        self.steps_per_epoch = self.sampler.batches_per_epoch
+        self.optimizer = make_optimizer(self.config, system.parameters())
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "fp16")
+        self.checkpoints = CheckpointFolder(folder / "checkpoints", log)
+        self.model: nn.Module = _Loss(system)
+        if ranks.world > 1:
+            # Batches that lack a modality leave that network without gradient.
+            self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
+        self._parameters = [parameter for parameter in system.parameters() if parameter.requires_grad]
+        self._buffers = list(system.buffers())
+        # Position of the next step, and what has been gathered since the epoch began.
+        self.epoch, self.step = 0, 0
+        self.history: list[dict[str, Any]] = []
+        self.best: float | None = None
+        self._gathered: dict[str, float] = {}
+        self._skipped_in_a_row = 0
+
+    def run(self) -> dict[str, torch.Tensor]:
+        """Train to the end and return the weights to keep, on the CPU.
+
+        Raises:
+            DataError: the checkpoints belong to another training that was not finished, the loss stays without a finite
+                gradient, or data cannot be read.
+            Interrupted: after SIGTERM or SIGINT, once a checkpoint is saved.
+        """
+        torch.set_num_threads(self.config.num_threads)
+        torch.use_deterministic_algorithms(self.ranks.device.type == "cpu")
+        # Costs time and only helps to find reads of memory that was never written.
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        self._resume()
+        if self.ranks.is_first and self.history:
+            # The process that saved the checkpoint may have ended before it wrote this.
+            write_history(self.folder / "train.csv", self.history)
+        if self.epoch < self.config.epochs:
+            self._train()
+        return self._final_weights()
+
+    def _train(self) -> None:
+        self._saved = time.monotonic()
+        self.sampler.start(self.epoch, self.step)
+        self._report = None
+        if self.ranks.is_first:
+            done = self.epoch * self.steps_per_epoch + self.step
+            self._report = Report(self.folder, self.config.epochs, self.steps_per_epoch, done, self.progress)
+        # Entered before the workers are forked, which would otherwise die of a signal to the process group.
+        with StopSignals() as self._stop:
+            batches = load_batches(self.clips, self.sampler, self.num_workers, self.ranks.device.type == "cuda")
+            try:
+                while self.epoch < self.config.epochs:
+                    self._train_epoch(batches)
+            finally:
+                if self._report is not None:
+                    self._report.close()
+
+    def _train_epoch(self, batches: Iterator[Batch]) -> None:
+        self.model.train()
+        begin, first_step, waited = time.monotonic(), self.step, 0.0
+        while self.step < self.steps_per_epoch:
+            asked = time.monotonic()
+            batch = next(batches).prepare(self.ranks.device)
+            waited += time.monotonic() - asked
+            figures, stop, save = self._make_step(batch)
+            self.step += 1
+            if self._report is not None:
+                self._report.step(self.epoch, self.step - 1, figures)
+            if save and self.step < self.steps_per_epoch:
+                self._save()
+            if stop and self.step < self.steps_per_epoch:
+                raise Interrupted(self._stop.received or signal.SIGTERM)
+        seconds = time.monotonic() - begin
+        self._end_epoch(seconds, (self.step - first_step) * self.sampler.batch_size / seconds, waited / seconds)
+        if self.ranks.any(self._stop.received is not None)[0]:
+            raise Interrupted(self._stop.received or signal.SIGTERM)
+
+    def _make_step(self, batch: Batch) -> tuple[dict[str, float], bool, bool]:
+        """One optimizer step, or none when its gradient is not finite: its figures, whether to stop and to save."""
+        position = self.epoch * self.steps_per_epoch + self.step
+        # Dropout and the like draw from this, in each process their own.
+        torch.manual_seed(seed_for(self.seed, "step", self.epoch, self.step, self.ranks.rank))
+        lr = learning_rate(self.config, position, self.steps_per_epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        margin = self.system.warm_margin(position / self.steps_per_epoch)
+        buffers = [buffer.clone() for buffer in self._buffers]
+
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss, tensors = self.model(batch)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm or math.inf)
+        figures = {name: float(value) for name, value in tensors.items()}
+        figures["grad_norm"] = float(norm)
+
+        bad = not (math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"]))
+        due = self.ranks.is_first and (time.monotonic() - self._saved) / 60 >= self.config.checkpoint_minutes
+        bad, stop, save = self.ranks.any(bad, self._stop.received is not None, due)
+        if bad:
+            # What spoilt the gradient has also gone into the running statistics.
+            for buffer, before in zip(self._buffers, buffers, strict=True):
+                buffer.copy_(before)
+            self._skip(figures, batch, lr)
+        else:
+            self.scaler.step(self.optimizer)
+            self._skipped_in_a_row = 0
+            self._gather({**figures, "margin": margin, "lr": lr})
+        self.scaler.update()
+        return figures, stop, save or stop
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self.config.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float16
+        return torch.autocast(self.ranks.device.type, dtype=dtype)
+
+    def _gather(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            self._gathered[f"sum {name}"] = self._gathered.get(f"sum {name}", 0.0) + value
+            self._gathered[f"count {name}"] = self._gathered.get(f"count {name}", 0) + 1
+
+    def _skip(self, figures: dict[str, float], batch: Batch, lr: float) -> None:
+        self._gathered["skipped"] = self._gathered.get("skipped", 0) + 1
+        self._skipped_in_a_row += 1
+        where = f"epoch {self.epoch + 1}, step {self.step + 1}"
+        told = f"loss {figures['loss']:g}, gradient norm {figures['grad_norm']:g} at lr {lr:g}"
+        # fp16 finds its loss scale by failing.
+        if not (self.scaler.is_enabled() and math.isfinite(figures["loss"])):
+            log(f"{where}: {told}: step skipped ({batch.keys[0]} and {len(batch) - 1} more)")
+        if self._skipped_in_a_row == MAX_SKIPPED:
+            raise DataError(
+                f"{where}: {MAX_SKIPPED} steps in a row without a finite gradient ({told}):"
+                " lower train.optimizer.lr, set train.clip_norm, or look for odd values in the features"
+            )
+
+    def _end_epoch(self, seconds: float, speed: float, wait_share: float) -> None:
+        """Close the books of an epoch: its row, the development EER, weights to keep, a checkpoint."""
+        gathered = self._gathered
+        names = sorted(name.removeprefix("sum ") for name in gathered if name.startswith("sum "))
+        means = self._reduce({name: gathered[f"sum {name}"] / gathered[f"count {name}"] for name in names})
+        row = {"epoch": self.epoch + 1, **{"loss": math.nan, "accuracy": math.nan, **means}}
+        row["lr"] = self.optimizer.param_groups[0]["lr"]
+        row["margin"] = self.system.warm_margin(self.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch)
+        row["skipped"] = gathered.get("skipped", 0)
+        row["dev_eer"] = self._development_eer()
+        row.update(seconds=seconds, samples_per_second=speed, data_wait=wait_share)
+        self.history.append(row)
+        self._keep_weights(row["dev_eer"])
+        self.epoch, self.step, self._gathered = self.epoch + 1, 0, {}
+        self._save()
+        if self._report is not None:
+            self._report.epoch(self.history)
+
+    def _reduce(self, means: dict[str, float]) -> dict[str, float]:
+        """Average over the processes; a figure that only some of them have is averaged over those."""
+        gathered = self.ranks.gather(means)
+        names = sorted({name for item in gathered for name in item})
+        values = {name: [item[name] for item in gathered if name in item] for name in names}
+        return {name: sum(items) / len(items) for name, items in values.items()}
+
+    def _development_eer(self) -> float | None:
+        if self.development is None:
+            return None
+        # Each process has running statistics of its own batches; the first one's are those that are saved.
+        self.ranks.copy_from_first(self._buffers)
+        return self.development.eer(self.system, self.ranks)
+
+    def _keep_weights(self, dev_eer: float | None) -> None:
+        """Save weights that the final ones are made of, before the checkpoint that says that the epoch is done."""
+        better = self.config.keep == "best" and (self.best is None or dev_eer < self.best)
+        if better:
+            self.best = dev_eer
+        if not self.ranks.is_first:
+            return
+        path = None
+        if better:
+            path = self._best_path
+        elif self.config.average_last > 1 and self.epoch >= self.config.epochs - self.config.average_last:
+            path = self._average_paths[self.epoch - self.config.epochs + self.config.average_last]
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_atomically(path, self._weights())
+
+    @property
+    def _best_path(self) -> Path:
+        return self.checkpoints.folder / "best.pt"
+
+    @property
+    def _average_paths(self) -> list[Path]:
+        """Weights after each of the epochs that are averaged."""
+        first = self.config.epochs - self.config.average_last
+        return [self.checkpoints.folder / f"weights-{epoch:04d}.pt" for epoch in range(first, self.config.epochs)]
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.system.state_dict().items()}
+
+    def _final_weights(self) -> dict[str, torch.Tensor]:
+        if self.config.keep == "best":
+            return load_file(self._best_path)
+        if self.config.average_last > 1:
+            return mean_weights([load_file(path) for path in self._average_paths])
+        return self._weights()
+
+    def _save(self) -> None:
+        """A checkpoint at the current position, by the first process."""
+        gathered = self._reduce(self._gathered)
+        self._saved = time.monotonic()
+        if not self.ranks.is_first:
+            return
+        state = {
+            "identity": self.identity,
+            "epoch": self.epoch,
+            "step": self.step,
+            "weights": self._weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+            "best": self.best,
+            "gathered": gathered,
+            "skipped_in_a_row": self._skipped_in_a_row,
+        }
+        self.checkpoints.save(self.epoch, self.step, state)
+
+    def _resume(self) -> None:
+        state = self.checkpoints.load()
+        if state is None:
+            return
+        changed = difference(state["identity"], self.identity)
+        if changed is not None:
+            self._start_anew(changed)
+            return
+        self.system.load_weights(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.history, self.best = state["history"], state["best"]
+        self._gathered, self._skipped_in_a_row = state["gathered"], state["skipped_in_a_row"]
+        if self.ranks.is_first and self.epoch < self.config.epochs:
+            log(f"going on from epoch {self.epoch + 1}, step {self.step + 1}")
+
+    def _start_anew(self, changed: str) -> None:
+        """Remove what a finished training left; refuse when the other training was not finished."""
+        finished = (self.folder / "final.pt").is_file()
+        # Nothing is removed before all processes have looked.
+        self.ranks.gather(None)
+        if not finished:
+            raise DataError(
+                f"{self.checkpoints.folder}: these checkpoints are of another training ({changed}):"
+                " remove this folder to train anew, or use another --exp"
+            )
+        if self.ranks.is_first:
+            log(f"{self.folder}: trained before, but {changed}: training anew")
+            # In this order, so that a process killed in between leaves a finished training or none.
+            old = temporary_path(self.checkpoints.folder)
+            self.checkpoints.folder.rename(old)
+            (self.folder / "final.pt").unlink()
+            shutil.rmtree(old)
+        self.ranks.gather(None)

@@ -1,0 +1,96 @@
+"""What a training was made from: enough to repeat it, and to refuse to go on with something else."""
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import avsv
+from avsv.audio.config import FbankConfig
+from avsv.system.config import SystemConfig
+
+PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "scipy")
+# Keys that change when, not what, is computed.
+_FREE_KEYS = {"train.checkpoint_minutes"}
+
+
+def file_md5(path: str | Path) -> str:
+    """The md5 of a file's content."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def identity(
+    config: SystemConfig, seed: int, files: Iterable[str | Path], audio: FbankConfig | None = None
+) -> dict[str, Any]:
+    """All that a training's result depends on: both configurations key by key, the seed, the md5 of each file."""
+    features = _flat(audio.to_dict(), "fbank") if audio is not None else {}
+    return {
+        "config": {**_flat(config.to_mapping()), **features},
+        "seed": seed,
+        "files": {str(path): file_md5(path) for path in files},
+    }
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {prefix: str(value)}
+    flat: dict[str, str] = {}
+    for key, item in value.items():
+        flat.update(_flat(item, f"{prefix}.{key}" if prefix else key))
+    return flat
+
+
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first thing in which two identities differ, in words; None when they agree.
+
+    Example:
+        >>> base = {"config": {"train.epochs": "3"}, "seed": 1, "files": {"data/train/feats.scp": "d41d"}}
+        >>> difference(base, {**base, "seed": 2})
+        'seed was 1, is 2'
+        >>> difference(base, {**base, "config": {"train.epochs": "4"}})
+        'train.epochs was 3, is 4'
+    """
+    for key in sorted((before["config"].keys() | now["config"].keys()) - _FREE_KEYS):
+        old, new = before["config"].get(key, "absent"), now["config"].get(key, "absent")
+        if old != new:
+            return f"{key} was {old}, is {new}"
+    if before["seed"] != now["seed"]:
+        return f"seed was {before['seed']}, is {now['seed']}"
+    for name in sorted(before["files"].keys() | now["files"].keys()):
+        if name not in before["files"]:
+            return f"{name} was not used before"
+        if name not in now["files"]:
+            return f"{name} is not used any more"
+        if before["files"][name] != now["files"][name]:
+            return f"{name} has changed"
+    return None
+
+
+def environment() -> dict[str, Any]:
+    """Versions of Python and the packages that compute, and the git revision of the code where there is one."""
+    versions = {"python": platform.python_version()}
+    versions.update({name: metadata.version(name) for name in PACKAGES})
+    return {"versions": versions, "git": git_revision()}
+
+
+def git_revision() -> str | None:
+    """The revision of the code, with "+changes" where files differ from it; None outside a repository."""
+    root = Path(avsv.__file__).parent.parent
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
