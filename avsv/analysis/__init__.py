@@ -1,0 +1,1 @@
+"""What scores and embeddings tell: result tables, geometry of embeddings, plots."""

@@ -1,0 +1,122 @@
+"""Geometry of embeddings: angles within and between identities, between voice and face, and silhouettes.
+
+Source: the analyses of Claborne et al., section VI.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from avsv.seeding import generator_for
+
+Array = NDArray[np.float64]
+
+
+class Geometry(NamedTuple):
+    """Angles in degrees and silhouettes of one modality's embeddings.
+
+    Attributes:
+        within: one angle per pair of utterances of an identity.
+        between: one angle per pair of identities, between their centroids.
+        silhouette: one value in [-1, 1] per utterance, of a bounded sample of identities.
+    """
+
+    within: Array
+    between: Array
+    silhouette: Array
+
+
+def angles(first: ArrayLike, second: ArrayLike) -> Array:
+    """Angles in degrees, 0 to 180, between rows (N, D) and (N, D).
+
+    Example:
+        >>> angles([[1, 0], [1, 0], [2, 0]], [[0, 3], [1, 0], [-1, 0]]).tolist()
+        [90.0, 0.0, 180.0]
+    """
+    first, second = _unit(first), _unit(second)
+    return np.degrees(np.arccos(np.clip(np.einsum("nd,nd->n", first, second), -1, 1)))
+
+
+def within_angles(embeddings: ArrayLike, identities: ArrayLike) -> Array:
+    """Angles in degrees of all pairs i < j of utterances of one identity, all identities together.
+
+    Args:
+        embeddings: (N, D).
+        identities: (N,) names or numbers.
+
+    Example:
+        >>> within_angles([[1, 0], [0, 1], [1, 1]], ["a", "a", "b"]).tolist()
+        [90.0]
+    """
+    unit, numbers = _unit(embeddings), np.unique(identities, return_inverse=True)[1]
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+    return np.concatenate([_pair_angles(unit[part]) for part in parts])
+
+
+def between_angles(embeddings: ArrayLike, identities: ArrayLike) -> Array:
+    """Angles in degrees between the centroids of all n (n - 1) / 2 pairs of identities.
+
+    A centroid is the mean of an identity's embeddings of length 1: only angles are trained.
+
+    Args:
+        embeddings: (N, D).
+        identities: (N,) names or numbers.
+
+    Example:
+        >>> between_angles([[1, 0], [0, 5], [-1, 1]], ["a", "a", "b"]).round(4).tolist()
+        [90.0]
+    """
+    names, numbers = np.unique(identities, return_inverse=True)
+    unit = _unit(embeddings)
+    sums = np.zeros((len(names), unit.shape[1]))
+    np.add.at(sums, numbers, unit)
+    return _pair_angles(_unit(sums))
+
+
+def geometry(embeddings: ArrayLike, identities: ArrayLike, max_utterances: int = 2000, seed: int = 0) -> Geometry:
+    """All measures of one modality.
+
+    Args:
+        embeddings: (N, D).
+        identities: (N,) names or numbers; at least two.
+        max_utterances: for silhouettes, whose cost is quadratic, identities are drawn up to this number of utterances.
+        seed: of that draw.
+    """
+    from sklearn.metrics import silhouette_samples
+
+    identities = np.asarray(identities)
+    rows = sample_identities(identities, max_utterances, seed=seed)
+    unit = _unit(embeddings)
+    return Geometry(
+        within_angles(unit, identities),
+        between_angles(unit, identities),
+        silhouette_samples(unit[rows], identities[rows], metric="euclidean"),
+    )
+
+
+def sample_identities(
+    identities: ArrayLike, max_utterances: int, max_identities: int | None = None, seed: int = 0
+) -> NDArray[np.int64]:
+    """Rows of identities drawn at random, whole, up to a number of utterances; at least two identities.
+
+    Example:
+        >>> sample_identities(["a", "a", "b", "b"], 10).tolist()
+        [0, 1, 2, 3]
+    """
+    names, numbers, counts = np.unique(identities, return_inverse=True, return_counts=True)
+    drawn = generator_for(seed, "identities").permutation(len(names))[:max_identities]
+    kept = max(2, int(np.searchsorted(np.cumsum(counts[drawn]), max_utterances, side="right")))
+    return np.flatnonzero(np.isin(numbers, drawn[:kept]))
+
+
+def _unit(vectors: ArrayLike) -> Array:
+    vectors = np.asarray(vectors, dtype=np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _pair_angles(unit: Array) -> Array:
+    """Angles of all pairs of rows of length 1."""
+    upper = np.triu_indices(len(unit), k=1)
+    return np.degrees(np.arccos(np.clip((unit @ unit.T)[upper], -1, 1)))

@@ -1,0 +1,56 @@
+"""Evaluation modes: what each side of a trial may use."""
+
+from avsv.errors import DataError
+
+MODES = ("AVxAV", "AxA", "VxV", "AVxA", "AVxV", "AxV")
+"""All modes, widest first: the modalities of the enrolment side, "x", those of the test side."""
+
+
+def parse_mode(mode: str) -> tuple[str, str]:
+    """The modalities of both sides of a mode.
+
+    Raises:
+        DataError: not one of :data:`MODES`.
+
+    Example:
+        >>> parse_mode("AVxA")
+        ('AV', 'A')
+    """
+    if mode not in MODES:
+        raise DataError(f"mode '{mode}' is not one of {' '.join(MODES)}")
+    enroll, test = mode.split("x")
+    return enroll, test
+
+
+def assignments(mode: str) -> list[tuple[str, str]]:
+    """The (enrolment, test) modalities that are scored and averaged for a mode: both orders when the sides differ.
+
+    Example:
+        >>> assignments("AxA"), assignments("AVxA")
+        ([('A', 'A')], [('AV', 'A'), ('A', 'AV')])
+    """
+    enroll, test = parse_mode(mode)
+    return [(enroll, test)] if enroll == test else [(enroll, test), (test, enroll)]
+
+
+def available_modes(modalities: set[str]) -> list[str]:
+    """The modes that a system with embeddings of these modalities can be scored in, widest first.
+
+    Example:
+        >>> available_modes({"A"}), available_modes({"AV", "A"})
+        (['AxA'], ['AVxAV', 'AxA', 'AVxA'])
+    """
+    return [mode for mode in MODES if set(parse_mode(mode)) <= modalities]
+
+
+def joint_mode(modes: list[str]) -> str:
+    """The mode of an ensemble: each side uses what any of the members uses there.
+
+    Example:
+        >>> joint_mode(["AxA", "VxV"])
+        'AVxAV'
+    """
+    sides = zip(*(parse_mode(mode) for mode in modes), strict=True)
+    enroll, test = ("".join(m for m in "AV" if any(m in part for part in side)) for side in sides)
+    # Modes name the wider side first.
+    return f"{enroll}x{test}" if f"{enroll}x{test}" in MODES else f"{test}x{enroll}"

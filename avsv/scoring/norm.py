@@ -1,0 +1,254 @@
+"""Score normalisation against a cohort of speakers.
+
+Raw scores of a trial (e, t) are compared with how e, and how t, scores against speakers that are known to be others:
+
+    s' = 1/2 [ (s - mean(S_e)) / std(S_e) + (s - mean(S_t)) / std(S_t) ]
+
+S_e are e's scores against the cohort, all of it (s-norm), its own N highest (adaptive s-norm 1), or those against the
+N cohort speakers that score highest with t (adaptive s-norm 2); S_t likewise. Standard deviations are of the
+population (divided by N). Each side is compared with the cohort in its own modality.
+
+Source: Matějka et al. 2017, "Analysis of score normalization in multilingual speaker recognition".
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from avsv.errors import DataError
+from avsv.scoring.cosine import cosine_scores
+from avsv.scoring.trials import Embeddings
+
+VARIANTS = ("as-norm1", "as-norm2", "s-norm")
+
+_BLOCK = 256  # utterances at a time: their scores against thousands of cohort speakers take a few MB
+_SMALLEST_STD = 1e-6  # single-precision cosines that differ by less are equal
+
+
+class Cohort(NamedTuple):
+    """Speakers to normalise against.
+
+    Attributes:
+        speakers: C names.
+        means: (C, D) float32 vectors of length 1.
+    """
+
+    speakers: list[str]
+    means: NDArray[np.float32]
+
+
+class CohortStatistics(NamedTuple):
+    """Mean and standard deviation (U,) of each utterance's scores against its part of the cohort."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
+def speaker_cohort(keys: list[str], embeddings: Embeddings, utt2spk: Mapping[str, str]) -> Cohort:
+    """One vector per speaker: the mean of their utterances' embeddings of length 1, scaled to length 1.
+
+    Args:
+        keys: U utterances.
+        embeddings: their embeddings.
+        utt2spk: speaker of every utterance.
+
+    Raises:
+        DataError: an utterance without a speaker, or one speaker only.
+
+    Example:
+        >>> x = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)
+        >>> cohort = speaker_cohort(["a1", "a2", "b1"], Embeddings(x, np.ones(3, bool)), dict(a1="a", a2="a", b1="b"))
+        >>> cohort.speakers, cohort.means.astype(float).round(4).tolist()
+        (['a', 'b'], [[0.7071, 0.7071], [-1.0, 0.0]])
+    """
+    missing = [key for key in keys if key not in utt2spk]
+    if missing:
+        raise DataError(f"cohort utterance '{missing[0]}' is not in utt2spk ({len(missing)} such): extract them again")
+    speakers, rows = np.unique([utt2spk[key] for key in keys], return_inverse=True)
+    if len(speakers) < 2:
+        raise DataError(f"a cohort of {len(speakers)} speaker: normalisation needs at least 2, better hundreds")
+    order = np.argsort(rows, kind="stable")
+    starts = np.searchsorted(rows[order], np.arange(len(speakers)))
+    sums = np.add.reduceat(embeddings.matrix[order], starts, axis=0, dtype=np.float64)
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    if (norms == 0).any():
+        raise DataError(f"cohort speaker '{speakers[int(norms.argmin())]}': the embeddings cancel out to zero")
+    return Cohort(speakers.tolist(), (sums / norms).astype(np.float32))
+
+
+def cohort_statistics(
+    matrix: NDArray[np.float32], cohort: NDArray[np.float32], top_n: int | None, num_threads: int = 1
+) -> CohortStatistics:
+    """Statistics of every row's ``top_n`` highest scores against the cohort; None takes all.
+
+    Blocks of rows are multiplied with the cohort and partitioned, so memory does not grow with the number of rows;
+    the number of threads changes nothing in the result.
+
+    Args:
+        matrix: (U, D) vectors of length 1.
+        cohort: (C, D) vectors of length 1.
+        top_n: how many, clipped to C.
+        num_threads: blocks at a time.
+
+    Example:
+        >>> cohort = np.array([[1, 0], [0, 1], [0.8, 0.6], [-1, 0], [0.6, -0.8]], dtype=np.float32)
+        >>> mean, std = cohort_statistics(np.array([[1, 0]], dtype=np.float32), cohort, 2)
+        >>> round(float(mean[0]), 6), round(float(std[0]), 6)
+        (0.9, 0.1)
+    """
+    size = len(cohort)
+    top_n = size if top_n is None else min(top_n, size)
+    transposed = np.ascontiguousarray(cohort.T)
+    mean, std = np.empty(len(matrix)), np.empty(len(matrix))
+
+    def work(start: int) -> None:
+        part = slice(start, start + _BLOCK)
+        scores = matrix[part] @ transposed
+        if top_n < size:
+            scores.partition(size - top_n, axis=1)
+        mean[part], std[part] = _moments(scores[:, size - top_n :])
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_threads) as pool:
+        list(pool.map(work, range(0, len(matrix), _BLOCK)))
+    return CohortStatistics(mean, std)
+
+
+def s_norm(
+    raw: NDArray, enroll: CohortStatistics, test: CohortStatistics, enroll_rows: NDArray, test_rows: NDArray
+) -> NDArray[np.float64]:
+    """Normalise scores (N,) with each side's own statistics: adaptive s-norm 1, or s-norm where they are of all.
+
+    Raises:
+        DataError: a side scores alike with its whole cohort.
+    """
+    return _normalise(raw, *(s[enroll_rows] for s in enroll), *(s[test_rows] for s in test))
+
+
+def as_norm2(
+    raw: NDArray,
+    enroll: Embeddings,
+    test: Embeddings,
+    enroll_cohort: Cohort,
+    test_cohort: Cohort,
+    enroll_rows: NDArray,
+    test_rows: NDArray,
+    top_n: int,
+) -> NDArray[np.float64]:
+    """Normalise scores (N,) by adaptive s-norm 2: each side against the cohort speakers nearest to the other side.
+
+    Args:
+        raw: (N,) cosine scores.
+        enroll, test: embeddings of the two sides.
+        enroll_cohort, test_cohort: the same speakers in the two sides' modalities.
+        enroll_rows, test_rows: (N,) the pairs.
+        top_n: how many cohort speakers, clipped to the cohort.
+
+    Raises:
+        DataError: the cohorts are of different speakers; a side scores alike with its part of the cohort.
+    """
+    if enroll_cohort.speakers != test_cohort.speakers:
+        raise DataError(
+            f"the cohorts of the two modalities have different speakers ({len(enroll_cohort.speakers)} and"
+            f" {len(test_cohort.speakers)}): as-norm2 needs the same, use as-norm1"
+        )
+    top_n = min(top_n, len(enroll_cohort.speakers))
+    of_enroll = _top_speakers(enroll.matrix, enroll_cohort.means, top_n)
+    of_test = of_enroll if test is enroll else _top_speakers(test.matrix, test_cohort.means, top_n)
+    return _normalise(
+        raw,
+        *_chosen_statistics(enroll.matrix, enroll_cohort.means, enroll_rows, of_test, test_rows),
+        *_chosen_statistics(test.matrix, test_cohort.means, test_rows, of_enroll, enroll_rows),
+    )
+
+
+class Normaliser:
+    """Normalised scores in any modality, computing each utterance's statistics once per modality.
+
+    Args:
+        embeddings: of the trials' utterances, per modality.
+        cohorts: per modality.
+        variant: one of :data:`VARIANTS`.
+        top_n: how many cohort speakers, for the adaptive variants.
+        num_threads: as for :func:`cohort_statistics`.
+    """
+
+    def __init__(
+        self,
+        embeddings: Mapping[str, Embeddings],
+        cohorts: Mapping[str, Cohort],
+        variant: str = "as-norm1",
+        top_n: int = 300,
+        num_threads: int = 1,
+    ) -> None:
+        if variant not in VARIANTS:
+            raise ValueError(f"unknown variant {variant}")
+        self.embeddings, self.cohorts = embeddings, cohorts
+        self.variant, self.top_n, self.num_threads = variant, top_n, num_threads
+        self._statistics: dict[str, CohortStatistics] = {}
+
+    def score(self, enroll: str, test: str, enroll_rows: NDArray, test_rows: NDArray) -> NDArray[np.float64]:
+        """Normalised cosine scores (N,) of pairs of rows, given the modalities of both sides.
+
+        Raises:
+            DataError: as :func:`s_norm` and :func:`as_norm2`.
+        """
+        sides = self.embeddings[enroll], self.embeddings[test]
+        raw = cosine_scores(sides[0].matrix, sides[1].matrix, enroll_rows, test_rows)
+        if self.variant == "as-norm2":
+            cohorts = self.cohorts[enroll], self.cohorts[test]
+            return as_norm2(raw, *sides, *cohorts, enroll_rows, test_rows, self.top_n)
+        return s_norm(raw, self._of(enroll), self._of(test), enroll_rows, test_rows)
+
+    def _of(self, modality: str) -> CohortStatistics:
+        if modality not in self._statistics:
+            top_n = None if self.variant == "s-norm" else self.top_n
+            self._statistics[modality] = cohort_statistics(
+                self.embeddings[modality].matrix, self.cohorts[modality].means, top_n, self.num_threads
+            )
+        return self._statistics[modality]
+
+
+def _top_speakers(matrix: NDArray, cohort: NDArray, top_n: int) -> NDArray[np.int32]:
+    """Indices (U, top_n) of the cohort speakers with the highest scores, in no order."""
+    top = np.empty((len(matrix), top_n), dtype=np.int32)
+    for start in range(0, len(matrix), _BLOCK):
+        scores = matrix[start : start + _BLOCK] @ cohort.T
+        top[start : start + _BLOCK] = np.argpartition(scores, len(cohort) - top_n, axis=1)[:, len(cohort) - top_n :]
+    return top
+
+
+def _chosen_statistics(matrix, cohort, rows, choices, choice_rows) -> CohortStatistics:
+    """Statistics per trial n of the scores of ``rows[n]`` against the cohort speakers ``choices[choice_rows[n]]``."""
+    mean, std = np.empty(len(rows)), np.empty(len(rows))
+    order = np.argsort(rows, kind="stable")
+    bounds = np.searchsorted(rows[order], np.arange(0, len(matrix) + _BLOCK, _BLOCK))
+    for block, (first, last) in enumerate(pairwise(bounds)):
+        start = block * _BLOCK
+        scores = matrix[start : start + _BLOCK] @ cohort.T
+        # An utterance may have any number of trials: they too are taken in parts.
+        for begin in range(first, last, _BLOCK):
+            trials = order[begin : min(begin + _BLOCK, last)]
+            chosen = scores[rows[trials, np.newaxis] - start, choices[choice_rows[trials]]]
+            mean[trials], std[trials] = _moments(chosen)
+    return CohortStatistics(mean, std)
+
+
+def _moments(scores: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
+    """Mean and population standard deviation of each row, in double precision."""
+    mean = scores.mean(axis=1, dtype=np.float64)
+    deviations = scores - mean[:, np.newaxis]
+    return mean, np.sqrt(np.einsum("ij,ij->i", deviations, deviations) / scores.shape[1])
+
+
+def _normalise(raw, enroll_mean, enroll_std, test_mean, test_std) -> NDArray[np.float64]:
+    if min(enroll_std.min(initial=1), test_std.min(initial=1)) < _SMALLEST_STD:
+        raise DataError(
+            "an utterance scores alike with all its cohort speakers, so its standard deviation is 0: take more of the"
+            " cohort (--top-n) or a larger cohort"
+        )
+    return ((raw - enroll_mean) / enroll_std + (raw - test_mean) / test_std) / 2

@@ -1,0 +1,126 @@
+"""From a system's embeddings and data directories to score files: what the scoring commands share."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsv.errors import DataError
+from avsv.io.lists import write_scores
+from avsv.scoring.cosine import cosine_scores
+from avsv.scoring.modes import assignments, available_modes, parse_mode
+from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embeddings, read_trial_set, usable_trials
+
+Scorer = Callable[[str, str, NDArray, NDArray], NDArray]
+"""Scores (N,) of pairs of rows, given the modalities of the enrolment and the test side and the rows of both."""
+
+
+class Written(NamedTuple):
+    """One score file that was written, with the numbers of trials in it and of those without embeddings."""
+
+    path: Path
+    trials: int
+    lost: int
+
+
+def read_trial_sets(data_dirs: Sequence[str | Path]) -> list[TrialSet]:
+    """Read and check the trial lists of all data directories, before anything is scored.
+
+    Raises:
+        DataError: as :func:`avsv.scoring.trials.read_trial_set`; two lists of one name.
+    """
+    sets = [read_trial_set(data_dir) for data_dir in data_dirs]
+    paths: dict[str, Path] = {}
+    for trials in (trials for trial_set in sets for trials in trial_set.lists):
+        if trials.name in paths:
+            raise DataError(f"{trials.path}: {paths[trials.name]} has the same name, so would its scores: rename one")
+        paths[trials.name] = trials.path
+    return sets
+
+
+def modes_of(embeddings_dir: Path, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The modes to score: those wanted, or all that the embeddings of these data directories allow.
+
+    Raises:
+        DataError: no embeddings, or none for a wanted mode.
+    """
+    if not embeddings_dir.is_dir():
+        raise DataError(f"{embeddings_dir}: no such folder: extract embeddings first")
+    found = [{m for m in ("A", "V", "AV") if (embeddings_dir / f"{name}.{m}.scp").is_file()} for name in names]
+    available = available_modes(set.intersection(*found))
+    for mode in wanted:
+        parse_mode(mode)
+        if mode not in available:
+            raise DataError(
+                f"mode {mode}: {embeddings_dir} lacks embeddings for it in {' or '.join(names)}: there are those for"
+                f" {' '.join(available) or 'no mode'}"
+            )
+    if not available:
+        raise DataError(f"{embeddings_dir}: no embeddings of {' and '.join(names)}: extract them first")
+    return [mode for mode in available if mode in wanted] if wanted else available
+
+
+def read_modalities(embeddings_dir: Path, trial_set: TrialSet, modes: Sequence[str]) -> dict[str, Embeddings]:
+    """Embeddings of the trials' utterances for every modality that the modes need."""
+    needed = sorted({modality for mode in modes for modality in parse_mode(mode)})
+    return {m: read_embeddings(embeddings_dir / f"{trial_set.name}.{m}.scp", trial_set.utterances)[1] for m in needed}
+
+
+def cosine_scorer(embeddings: dict[str, Embeddings]) -> Scorer:
+    """The scorer of raw cosines."""
+
+    def score(enroll: str, test: str, enroll_rows: NDArray, test_rows: NDArray) -> NDArray:
+        return cosine_scores(embeddings[enroll].matrix, embeddings[test].matrix, enroll_rows, test_rows)
+
+    return score
+
+
+def write_set_scores(
+    scores_dir: Path,
+    suffix: str,
+    trial_set: TrialSet,
+    modes: Sequence[str],
+    embeddings: dict[str, Embeddings],
+    scorer: Scorer,
+    max_lost: float,
+) -> list[Written]:
+    """Score all lists of a data directory in all modes: ``SCORES/LIST/MODE.SUFFIX``, each whole or not at all.
+
+    Where the two sides of a mode differ, a trial is scored in both orders and the scores are averaged. Files of other
+    modes with this suffix, left by an earlier run, are removed.
+
+    Raises:
+        DataError: more than a share ``max_lost`` of a list's trials lack an embedding.
+    """
+    usable = {
+        (trials.name, mode): usable_trials(trials, mode, embeddings, max_lost)
+        for trials in trial_set.lists
+        for mode in modes
+    }
+    written = []
+    for trials in trial_set.lists:
+        folder = scores_dir / trials.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"*.{suffix}"):
+            if old.stem not in modes:
+                old.unlink()
+        for mode in modes:
+            written.append(_write_list(folder / f"{mode}.{suffix}", trials, mode, usable[trials.name, mode], scorer))
+    return written
+
+
+def _write_list(path: Path, trials: TrialList, mode: str, usable: NDArray[np.bool_], scorer: Scorer) -> Written:
+    kept = slice(None) if usable.all() else usable
+    rows = trials.enroll[kept], trials.test[kept]
+    scores = np.mean([scorer(enroll, test, *rows) for enroll, test in assignments(mode)], axis=0)
+    write_scores(path, trials.trials.enroll[kept], trials.trials.test[kept], scores)
+    return Written(path, len(scores), len(usable) - len(scores))
+
+
+def report_written(written: Sequence[Written]) -> None:
+    """Print one line per score file, with what was lost."""
+    for path, trials, lost in written:
+        missing = f", {lost} more lack an embedding and are left out" if lost else ""
+        print(f"{path}: {trials} trials{missing}")

@@ -1,0 +1,183 @@
+"""Trial lists of a data directory and the embeddings that score them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsv.errors import DataError
+from avsv.io.ark import read_vectors
+from avsv.io.lists import Scores, Trials, read_list, read_trials
+from avsv.scoring.modes import assignments
+
+
+class TrialList(NamedTuple):
+    """One list of trials.
+
+    Attributes:
+        name: file name, which is also the name of the folder for its scores.
+        path: where it was read.
+        trials: ids and labels as in the list.
+        enroll, test: (N,) rows of both sides in the utterances of the :class:`TrialSet`.
+    """
+
+    name: str
+    path: Path
+    trials: Trials
+    enroll: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+class TrialSet(NamedTuple):
+    """All trial lists of a data directory.
+
+    Attributes:
+        name: the data directory's name, which embeddings carry: ``eval`` in ``embeddings/eval.A.scp``.
+        utterances: ids of the U utterances that occur in a trial.
+        speakers: (U,) their speakers.
+        lists: the lists in the order of their names.
+    """
+
+    name: str
+    utterances: list[str]
+    speakers: NDArray[np.str_]
+    lists: list[TrialList]
+
+
+class Embeddings(NamedTuple):
+    """Embeddings of length 1.
+
+    Attributes:
+        matrix: (U, D) float32; a row of zeros where there is none.
+        present: (U,) whether there is one.
+    """
+
+    matrix: NDArray[np.float32]
+    present: NDArray[np.bool_]
+
+
+def read_trial_set(data_dir: str | Path) -> TrialSet:
+    """Read and check ``DATA/trials/*`` against ``DATA/utt2spk``.
+
+    Raises:
+        DataError: there is no list; a list is empty or has a wrong line; a trial names an utterance that is not in
+            ``utt2spk`` (the first is named with its line, all are counted).
+    """
+    data_dir = Path(data_dir)
+    paths = sorted(p for p in (data_dir / "trials").glob("*") if p.is_file() and not p.name.startswith("."))
+    if not paths:
+        raise DataError(f"{data_dir}/trials: no trial list: prepare the data first")
+    utt2spk = read_list(data_dir / "utt2spk", fields=2)
+    row_of: dict[str, int] = {}
+    lists = []
+    for path in paths:
+        trials = read_trials(path)
+        sides = []
+        for ids in (trials.enroll.tolist(), trials.test.tolist()):
+            for utterance in dict.fromkeys(ids):
+                if utterance in utt2spk:
+                    row_of.setdefault(utterance, len(row_of))
+            sides.append(np.fromiter((row_of.get(utterance, -1) for utterance in ids), np.int64, len(ids)))
+        _check_ids(path, trials, *sides, data_dir)
+        lists.append(TrialList(path.name, path, trials, *sides))
+    utterances = list(row_of)
+    return TrialSet(data_dir.name, utterances, np.array([utt2spk[u] for u in utterances]), lists)
+
+
+def _check_ids(path: Path, trials: Trials, enroll, test, data_dir: Path) -> None:
+    unknown = (enroll < 0) | (test < 0)
+    if not unknown.any():
+        return
+    first = int(unknown.argmax())
+    utterance = trials.enroll[first] if enroll[first] < 0 else trials.test[first]
+    names = set(trials.enroll[enroll < 0].tolist()) | set(trials.test[test < 0].tolist())
+    raise DataError(
+        f"{path}:{first + 1}: unknown utterance '{utterance}': {np.count_nonzero(unknown)} of {len(unknown)} trials"
+        f" have one of {len(names)} ids that are not in {data_dir}/utt2spk: correct the list or the data"
+    )
+
+
+def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tuple[list[str], Embeddings]:
+    """Read embeddings and scale them to length 1.
+
+    Args:
+        scp: index of an ark of vectors.
+        utterances: ids of the wanted rows, in order, which may be missing in the index; None reads all.
+
+    Returns:
+        The ids of the rows and the embeddings.
+
+    Raises:
+        DataError: as :func:`avsv.io.ark.read_vectors`; a vector that is not finite or that is all zeros.
+    """
+    keys, matrix = read_vectors(scp)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix, dtype=np.float64))
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    if len(bad):
+        what = "is all zeros" if norms[bad[0]] == 0 else "is not finite"
+        raise DataError(
+            f"{scp}: the embedding of '{keys[bad[0]]}' {what} ({len(bad)} such of {len(keys)}): check the training"
+        )
+    matrix /= norms[:, np.newaxis]
+    if utterances is None:
+        return keys, Embeddings(matrix, np.ones(len(keys), dtype=bool))
+    row_of = {key: row for row, key in enumerate(keys)}
+    rows = np.fromiter((row_of.get(u, -1) for u in utterances), np.int64, len(utterances))
+    present = rows >= 0
+    if np.array_equal(rows, np.arange(len(keys))):
+        return utterances, Embeddings(matrix, present)
+    picked = matrix[rows]
+    picked[~present] = 0
+    return utterances, Embeddings(picked, present)
+
+
+def usable_trials(
+    trials: TrialList, mode: str, embeddings: dict[str, Embeddings], max_lost: float
+) -> NDArray[np.bool_]:
+    """Which trials (N,) have the embeddings that a mode needs.
+
+    Args:
+        trials: the list.
+        mode: evaluation mode.
+        embeddings: per modality.
+        max_lost: largest share of the list that may lack one.
+
+    Raises:
+        DataError: a larger share lacks one; the first is named with its line.
+    """
+    usable = np.ones(len(trials.enroll), dtype=bool)
+    for enroll, test in assignments(mode):
+        usable &= embeddings[enroll].present[trials.enroll] & embeddings[test].present[trials.test]
+    lost = np.count_nonzero(~usable)
+    if lost > max_lost * len(usable) or lost == len(usable):
+        line = int(usable.argmin())
+        pair = f"'{trials.trials.enroll[line]}' or '{trials.trials.test[line]}'"
+        raise DataError(
+            f"{trials.path}:{line + 1}: {pair} has no embedding for mode {mode}: {lost} of {len(usable)} trials"
+            f" cannot be scored, at most a share of {max_lost:g} may (--max-lost)"
+        )
+    return usable
+
+
+def places_in(path: str | Path, scores: Scores, trials: Trials) -> NDArray[np.int64]:
+    """Where each scored trial (N,) stands in its list.
+
+    Args:
+        path: score file, for messages.
+        scores: its content: the trials of the list or, where some could not be scored, a part of them.
+        trials: the list.
+
+    Raises:
+        DataError: a scored trial is not in the list.
+    """
+    if np.array_equal(scores.enroll, trials.enroll) and np.array_equal(scores.test, trials.test):
+        return np.arange(len(trials.enroll))
+    place_of = {pair: n for n, pair in enumerate(zip(trials.enroll.tolist(), trials.test.tolist(), strict=True))}
+    pairs = list(zip(scores.enroll.tolist(), scores.test.tolist(), strict=True))
+    places = np.fromiter((place_of.get(pair, -1) for pair in pairs), np.int64, len(pairs))
+    if len(places) and places.min() < 0:
+        line = int((places < 0).argmax())
+        raise DataError(f"{path}:{line + 1}: '{' '.join(pairs[line])}' is not in the trial list: score it again")
+    return places
