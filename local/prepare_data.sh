@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Make the built-in corpus and the lists that describe it: talking faces with voices, noises and room responses.
+
+preset=mini                   # how large: a preset of $config
+seed=0                        # another seed is another corpus of the same kind
+nj=2
+cmd=run.py                    # job launcher: run.py, slurm.py, or Kaldi's own run.pl, slurm.pl, queue.pl
+help_message="Make the built-in corpus and the lists that describe it. This script is the recipe's swap point: for a
+corpus of your own write one that leaves the same lists.
+
+Usage: $0 [options] <data-dir>
+ e.g.: $0 --preset mini --nj 4 data
+
+Writes <data-dir>/{train,dev,eval}/{utt2spk,spk2utt,wav.scp,video.scp,utt2session,spk2gender,spk2age},
+<data-dir>/{dev,eval}/trials/*, <data-dir>/musan/{wav.scp,utt2type}, <data-dir>/rirs/wav.scp and <data-dir>/corpus;
+the media go to a folder of <data-dir>/media. The result depends on preset and seed alone.
+Options:
+  --preset <name>        how large, see local/corpus.yaml ($preset)
+  --seed <n>             another seed is another corpus ($seed)
+  --nj <n>               parallel jobs ($nj)
+  --cmd <launcher>       how to run them ($cmd)
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -ne 1 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+data=$1
+settings=local/corpus.yaml
+need_command espeak-ng sox
+
+stamp=$(stamp "$preset $seed" "$settings" local/builtin_corpus/*.py)
+# Later steps know their inputs by the lists: other media have other paths.
+media=$data/media/$preset-seed$seed-${stamp:0:8}
+if is_done "$data/.corpus.done" "$stamp"; then
+  log "$data: the built-in corpus is up to date"
+  exit 0
+fi
+
+# Somebody else's media must not be touched. Media and lists of other settings must not be taken for ours: nothing of
+# what stood here before is left when the new corpus begins.
+mkdir -p "$data"
+if [ -e "$data/media" ] && [ ! -f "$data/.media.stamp" ]; then
+  die "$data/media is there and is not of the built-in corpus: move it away, or choose another folder"
+fi
+rm -f "$data/.corpus.done"
+if ! is_done "$data/.media.stamp" "$stamp"; then
+  [ ! -f "$data/.media.stamp" ] || rm -rf "${data:?}"/{media,train,dev,eval,musan,rirs}
+  mark_done "$data/.media.stamp" "$stamp"
+fi
+mkdir -p "$media"
+remove_unfinished() {
+  remove_stale "$media"/mp4 "$media"/musan/*/* "$media"/RIRS_NOISES/simulated_rirs/*/* \
+    "$data" "$data"/{train,dev,eval,musan,rirs,log} "$data"/{dev,eval}/trials
+}
+remove_unfinished
+
+logdir=$data/log
+mkdir -p "$logdir"
+rm -f "$logdir"/corpus.*.progress
+make=(env OMP_NUM_THREADS=1 python -m local.builtin_corpus.make
+  --config "$settings" --preset "$preset" --seed "$seed" --media "$media")
+start_progress "built-in corpus" "$logdir/corpus.*.progress"
+$cmd "JOB=1:$nj" "$logdir/corpus.JOB.log" \
+  "${make[@]}" --job JOB --jobs "$nj" --progress "$logdir/corpus.JOB.progress" media "$data"
+stop_progress
+remove_unfinished    # of jobs that outlived a killed run and were still there at the start
+
+"${make[@]}" lists "$data"
+mark_done "$data/.corpus.done" "$stamp"
+log "$data: $(wc -l <"$data/train/utt2spk") training, $(wc -l <"$data/dev/utt2spk") development and" \
+  "$(wc -l <"$data/eval/utt2spk") evaluation clips of" \
+  "$(cat "$data"/{train,dev,eval}/spk2utt | wc -l) identities, $(wc -l <"$data/eval/trials/eval") evaluation trials"
