@@ -1,0 +1,270 @@
+"""The data-directory tools of ``utils/``; the first argument is the tool's name, as ``split_data``."""
+
+import argparse
+import gc
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from avsv.bin.command import run_command
+from avsv.datadir.edit import choose, combine_data, copy_data, fix_data, perturb_speed, subset_data
+from avsv.datadir.lists import group_by_speaker, key_of, read_raw_lines, read_utt2spk
+from avsv.datadir.split import split_data
+from avsv.errors import DataError
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def split(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Split a data directory into parts for parallel jobs, DATA/splitN/1 ... DATA/splitN/N.
+
+    Speakers are kept whole. Parts that are up to date are not made again. Example: utils/split_data.sh data/train 8
+    """
+    parser.add_argument("--per-utt", action="store_true", help="ignore the speakers; the parts are in DATA/splitNutt")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("parts", type=positive)
+    return lambda options: ignore(split_data(options.data, options.parts, options.per_utt))
+
+
+def combine(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Combine data directories into a new one.
+
+    Lists of a modality are combined from the sources that have them; others must be in all sources. Example:
+    utils/combine_data.sh data/both data/train data/train_sp0.9
+    """
+    parser.add_argument("target", type=Path)
+    parser.add_argument("sources", type=Path, nargs="+")
+    return lambda options: say(f"{options.target}: {combine_data(options.target, options.sources)} utterances")
+
+
+def subset(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Make a data directory of some utterances of another; without an option they are spread evenly over the list.
+
+    Examples: utils/subset_data_dir.sh --per-spk data/train 5 data/train_5each
+    utils/subset_data_dir.sh --utt-list wanted data/train data/wanted
+    """
+    modes = parser.add_mutually_exclusive_group()
+    for mode, text in (
+        ("first", "the first <count> utterances"),
+        ("last", "the last <count> utterances"),
+        ("shortest", "the <count> shortest utterances (by utt2dur)"),
+        ("speakers", "whole speakers, until there are <count> utterances"),
+        ("per-spk", "<count> utterances of every speaker, or all that there are"),
+    ):
+        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, default="spread", help=text)
+    modes.add_argument("--utt-list", type=Path, metavar="FILE", help="the utterances in FILE; there is no <count>")
+    modes.add_argument("--spk-list", type=Path, metavar="FILE", help="the speakers in FILE; there is no <count>")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("count", nargs="?", type=positive)
+    parser.add_argument("target", type=Path)
+
+    def run(options: argparse.Namespace) -> None:
+        listed = options.utt_list or options.spk_list
+        if (options.count is None) != bool(listed):
+            parser.error("a <count> is given unless there is --utt-list or --spk-list")
+        if listed:
+            wanted = {key_of(line) for line in read_raw_lines(listed) if line.strip()}
+            utterances, speakers = read_utt2spk(options.source)
+            known = set(utterances if options.utt_list else speakers)
+            if wanted - known:
+                say(
+                    f"{listed}: {len(wanted - known)} of {len(wanted)} are not in {options.source}/utt2spk,"
+                    f" '{min(wanted - known)}' for one"
+                )
+            keys = utterances if options.utt_list else speakers
+            keep = {utterance for utterance, key in zip(utterances, keys, strict=True) if key in wanted}
+        else:
+            keep = choose(options.source, options.mode, options.count)
+        say(f"{options.target}: {subset_data(options.source, options.target, keep)} utterances")
+
+    return run
+
+
+def copy(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Copy a data directory, with something put before or behind the names of speakers and utterances.
+
+    Example: utils/copy_data_dir.sh --spk-prefix=b- --utt-prefix=b- data/train data/train_b
+    """
+    for kind in ("spk", "utt"):
+        for place in ("prefix", "suffix"):
+            parser.add_argument(f"--{kind}-{place}", default="", metavar="TEXT")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+
+    def run(options: argparse.Namespace) -> None:
+        count = copy_data(
+            options.source,
+            options.target,
+            lambda name: f"{options.utt_prefix}{name}{options.utt_suffix}",
+            lambda name: f"{options.spk_prefix}{name}{options.spk_suffix}",
+        )
+        say(f"{options.target}: {count} utterances")
+
+    return run
+
+
+def fix(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Sort the lists of a data directory and keep the utterances that are in all lists they have to be in.
+
+    What changes is saved in DATA/.backup. Example: utils/fix_data_dir.sh data/train
+    """
+    parser.add_argument("--utt-extra-files", default="", metavar="NAMES", help="further lists by utterance")
+    parser.add_argument("--spk-extra-files", default="", metavar="NAMES", help="further lists by speaker")
+    parser.add_argument("data", type=Path)
+
+    def run(options: argparse.Namespace) -> None:
+        kept, had = fix_data(options.data, options.utt_extra_files.split(), options.spk_extra_files.split())
+        if kept < had:
+            say(f"{options.data}: kept {kept} utterances out of {had}, the old lists are in {options.data}/.backup")
+        else:
+            say(f"{options.data}: kept all {had} utterances")
+
+    return run
+
+
+def validate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Check the lists of a data directory and open some of the recordings.
+
+    Example: utils/validate_data_dir.sh --no-feats data/train
+    """
+    parser.add_argument("--no-feats", action="store_true", help="features need not be there, and are not checked")
+    parser.add_argument("--no-wav", "--no-audio", action="store_true", help="do not check the audio")
+    parser.add_argument("--no-video", action="store_true", help="do not check the video")
+    parser.add_argument("--no-spk-sort", action="store_true", help="speakers need not begin the utterances' names")
+    parser.add_argument("--no-text", action="store_true", help="accepted as Kaldi's; there is no text here")
+    parser.add_argument("--sample", type=int, default=20, metavar="N", help="open so many audio and video files (20)")
+    parser.add_argument("data", type=Path)
+
+    def run(options: argparse.Namespace) -> None:
+        from avsv.datadir.validate import Validator
+
+        problems = Validator(
+            options.data,
+            audio=not options.no_wav,
+            video=not options.no_video,
+            features=not options.no_feats,
+            speaker_order=not options.no_spk_sort,
+            sample=options.sample,
+        ).run()
+        for line in problems.lines():
+            say(line)
+        if problems:
+            raise DataError(f"{options.data}: {len(problems)} problems found")
+        print(f"Successfully validated data-directory {options.data}")
+
+    return run
+
+
+def perturb(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Make a data directory at another speed, of new speakers spFACTOR-...; the audio goes through sox pipes.
+
+    Example: utils/perturb_data_dir_speed.sh 0.9 data/train data/train_sp0.9
+    """
+    parser.add_argument("--keep-video", action="store_true", help="keep the video lists; their speed does not change")
+    parser.add_argument("factor")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+
+    def run(options: argparse.Namespace) -> None:
+        count = perturb_speed(options.source, options.target, options.factor, options.keep_video)
+        say(f"{options.target}: {count} utterances")
+
+    return run
+
+
+def to_spk2utt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Turn utt2spk (a file, or standard input) into spk2utt. Example: utils/utt2spk_to_spk2utt.sh <utt2spk >spk2utt"""
+    parser.add_argument("utt2spk", nargs="?", type=Path, default=Path("/dev/stdin"))
+
+    def run(options: argparse.Namespace) -> None:
+        rows = list(fields_of(options.utt2spk, "UTTERANCE SPEAKER", lambda count: count == 2))
+        groups = group_by_speaker((row[0] for row in rows), (row[1] for row in rows))
+        sys.stdout.writelines(f"{speaker} {' '.join(groups[speaker])}\n" for speaker in groups)
+
+    return run
+
+
+def to_utt2spk(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Turn spk2utt (a file, or standard input) into utt2spk. Example: utils/spk2utt_to_utt2spk.sh <spk2utt >utt2spk"""
+    parser.add_argument("spk2utt", nargs="?", type=Path, default=Path("/dev/stdin"))
+
+    def run(options: argparse.Namespace) -> None:
+        for speaker, *utterances in fields_of(options.spk2utt, "SPEAKER UTTERANCE ...", lambda count: count >= 2):
+            sys.stdout.writelines(f"{utterance} {speaker}\n" for utterance in utterances)
+
+    return run
+
+
+def filter_lines(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Print the lines of a list (a file, or standard input) whose key is the first field of a line of another.
+
+    Example: utils/filter_scp.sh wanted data/train/wav.scp >wanted.scp
+    """
+    parser.add_argument("--exclude", action="store_true", help="print the other lines")
+    parser.add_argument("-f", dest="field", type=positive, default=1, metavar="N", help="the key is field N (1)")
+    parser.add_argument("ids", type=Path)
+    parser.add_argument("list", nargs="?", type=Path, default=Path("/dev/stdin"))
+
+    def run(options: argparse.Namespace) -> None:
+        ids = {key_of(line) for line in read_raw_lines(options.ids) if line.strip()}
+        for number, line in enumerate(read_raw_lines(options.list), 1):
+            fields = line.split(None, options.field)
+            if len(fields) < options.field:
+                raise DataError(f"{options.list}:{number}: '{line.strip()}' has no field {options.field}")
+            if (fields[options.field - 1].rstrip() in ids) != options.exclude:
+                sys.stdout.write(line)
+
+    return run
+
+
+def fields_of(path: Path, form: str, right: Callable[[int], bool]) -> Iterator[list[str]]:
+    """Fields of every line; DataError where their number is not right."""
+    for number, line in enumerate(read_raw_lines(path), 1):
+        fields = line.split()
+        if not right(len(fields)):
+            raise DataError(f"{path}:{number}: {len(fields)} fields, expected {form}")
+        yield fields
+
+
+def say(message: str) -> None:
+    """A line for the user."""
+    print(message, file=sys.stderr)
+
+
+def ignore(_value: object) -> None:
+    """Make a procedure of a function."""
+
+
+TOOLS = {
+    "split_data": split,
+    "combine_data": combine,
+    "subset_data_dir": subset,
+    "copy_data_dir": copy,
+    "fix_data_dir": fix,
+    "validate_data_dir": validate,
+    "perturb_data_dir_speed": perturb,
+    "utt2spk_to_spk2utt": to_spk2utt,
+    "spk2utt_to_utt2spk": to_utt2spk,
+    "filter_scp": filter_lines,
+}
+
+
+def main(tool: str, arguments: Iterable[str]) -> None:
+    """Run one of the tools."""
+    description = TOOLS[tool].__doc__
+    parser = argparse.ArgumentParser(prog=f"utils/{tool}.sh", description=description, allow_abbrev=False)
+    run = TOOLS[tool](parser)
+    # Millions of small lists come and go, none of them in cycles.
+    gc.disable()
+    run(parser.parse_args(list(arguments)))
+
+
+if __name__ == "__main__":
+    name = sys.argv[1]
+    sys.argv[0] = f"{name}.sh"  # error messages name the tool
+    run_command(lambda: main(name, sys.argv[2:]))

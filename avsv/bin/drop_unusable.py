@@ -1,0 +1,23 @@
+"""Take recordings that cannot be used out of a data directory: a part of ``steps/validate.sh``."""
+
+import argparse
+from pathlib import Path
+
+from avsv.bin.command import run_command
+from avsv.datadir.unusable import drop_unusable
+
+
+def main() -> None:
+    """Change ``wav.scp`` and ``video.scp``, write ``dropped.txt`` and ``utt2dur``."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--min-duration", type=float, required=True, help="shortest recording that is of use (seconds)")
+    parser.add_argument("--max-lost", type=float, required=True, help="largest share of a list that may be lost")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("probed", type=Path, help="UTTERANCE LIST SECONDS lines")
+    parser.add_argument("failed", type=Path, help="UTTERANCE LIST: REASON lines")
+    options = parser.parse_args()
+    drop_unusable(options.data, options.probed, options.failed, options.min_duration, options.max_lost)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,108 @@
+"""Compute the log-mel filterbanks of the recordings of one wav.scp."""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avsv.audio.config import FbankConfig, load_fbank_config
+from avsv.audio.decode import read_audio
+from avsv.audio.fbank import Fbank
+from avsv.audio.wav import float_to_int16, int16_to_float, is_windowable, wav_bytes
+from avsv.bin.command import run_command
+from avsv.errors import DataError
+from avsv.io.ark import ArkWriter
+from avsv.io.atomic import write_text
+from avsv.io.lists import read_list
+
+
+def make_fbank(
+    sources: dict[str, str],
+    config: FbankConfig,
+    features: ArkWriter,
+    audio: ArkWriter | None,
+    progress: Path | None,
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Write the features of every recording, and what windows of its samples can be read from.
+
+    Args:
+        sources: source of audio of every utterance.
+        config: how to read and to compute.
+        features: receives (T, F) matrices.
+        audio: receives 16-bit wav files, or references to the sources that are such files; None for neither.
+        progress: file that is kept at "DONE TOTAL".
+
+    Returns:
+        The number of frames of every utterance that has features, and why the others have none.
+    """
+    fbank = Fbank(**config.to_dict())
+    num_frames: dict[str, int] = {}
+    failed: dict[str, str] = {}
+    shown = time.monotonic()
+    for done, (key, source) in enumerate(sources.items()):
+        if progress and time.monotonic() - shown > 1:
+            write_text(progress, f"{done} {len(sources)}\n")
+            shown = time.monotonic()
+        try:
+            codes = read_codes(source, config)
+        except (DataError, OSError) as error:
+            failed[key] = " ".join(str(error).split())
+            continue
+        matrix = fbank(torch.from_numpy(int16_to_float(codes)))
+        features.write(key, matrix.numpy())
+        num_frames[key] = len(matrix)
+        if audio is not None:
+            if _is_its_own_window_source(source, config.sample_rate):
+                audio.refer(key, source)
+            else:
+                audio.write_bytes(key, wav_bytes(codes, config.sample_rate))
+    if progress:
+        write_text(progress, f"{len(sources)} {len(sources)}\n")
+    return num_frames, failed
+
+
+def read_codes(source: str, config: FbankConfig) -> np.ndarray:
+    """Decode a recording to 16-bit codes, so that features computed again from stored windows are the same ones.
+
+    Raises:
+        DataError: as :func:`avsv.audio.decode.read_audio`, or shorter than one frame.
+    """
+    codes = float_to_int16(read_audio(source, config.sample_rate, config.resample, config.downmix))
+    if config.num_frames(len(codes)) == 0:
+        raise DataError(f"{source}: {len(codes)} samples, shorter than one frame ({config.window_samples})")
+    return codes
+
+
+def _is_its_own_window_source(source: str, sample_rate: int) -> bool:
+    return not source.rstrip().endswith("|") and Path(source).is_file() and is_windowable(source, sample_rate)
+
+
+def main() -> None:
+    """Parse the arguments and work."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, help="conf/fbank.yaml")
+    parser.add_argument("--audio", metavar="PREFIX", help="also write PREFIX.scp, 16-bit wav to read windows from")
+    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
+    parser.add_argument("wav_scp", help="list of recordings")
+    parser.add_argument("prefix", help="writes PREFIX.ark, PREFIX.scp, PREFIX.num_frames and PREFIX.failed")
+    args = parser.parse_args()
+
+    # Several threads would only get in the way of the other jobs.
+    torch.set_num_threads(1)
+    config = load_fbank_config(args.config)
+    sources = read_list(args.wav_scp)
+    with torch.inference_mode(), ArkWriter(args.prefix, "fbank") as features:
+        if args.audio is None:
+            num_frames, failed = make_fbank(sources, config, features, None, args.progress)
+        else:
+            with ArkWriter(args.audio, "float") as audio:
+                num_frames, failed = make_fbank(sources, config, features, audio, args.progress)
+    write_text(f"{args.prefix}.num_frames", "".join(f"{key} {count}\n" for key, count in num_frames.items()))
+    write_text(f"{args.prefix}.failed", "".join(f"{key} {reason}\n" for key, reason in failed.items()))
+    print(f"features for {len(num_frames)} of {len(sources)} recordings")
+
+
+if __name__ == "__main__":
+    run_command(main)

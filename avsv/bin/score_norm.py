@@ -1,0 +1,54 @@
+"""Normalised scores of all trial lists of data directories, in all modes of a system."""
+
+import argparse
+from pathlib import Path
+
+from avsv.bin.command import run_command
+from avsv.errors import DataError
+from avsv.io.lists import read_list
+from avsv.scoring.modes import parse_mode
+from avsv.scoring.norm import VARIANTS, Normaliser, speaker_cohort
+from avsv.scoring.scorer import modes_of, read_modalities, read_trial_sets, report_written, write_set_scores
+from avsv.scoring.trials import read_embeddings
+
+
+def main() -> None:
+    """Normalise; print one line per score file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--modes", default="", help="evaluation modes; default: all that the embeddings allow")
+    parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
+    parser.add_argument("--variant", choices=VARIANTS, default="as-norm1", help="normalisation")
+    parser.add_argument("--top-n", type=int, default=300, help="cohort speakers per utterance, for adaptive variants")
+    parser.add_argument("--num-threads", type=int, default=2)
+    parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
+    parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm")
+    parser.add_argument("cohort", type=Path, help="data directory of the cohort's utterances")
+    parser.add_argument("data", nargs="+", help="data directories with trial lists")
+    args = parser.parse_args()
+    if args.top_n < 2:
+        raise DataError(f"--top-n {args.top_n}: a standard deviation needs at least 2 cohort speakers")
+
+    sets = read_trial_sets(args.data)
+    cohort_name = args.cohort.name
+    utt2spk = read_list(args.cohort / "utt2spk", fields=2)
+    modes = modes_of(args.embeddings, [cohort_name, *(trial_set.name for trial_set in sets)], args.modes.split())
+    cohorts = {
+        modality: speaker_cohort(*read_embeddings(args.embeddings / f"{cohort_name}.{modality}.scp"), utt2spk)
+        for modality in sorted({modality for mode in modes for modality in parse_mode(mode)})
+    }
+    size = min(len(cohort.speakers) for cohort in cohorts.values())
+    print(f"cohort: {size} speakers of {args.cohort}, {args.variant}" + _top(args.variant, args.top_n, size))
+    for trial_set in sets:
+        embeddings = read_modalities(args.embeddings, trial_set, modes)
+        normaliser = Normaliser(embeddings, cohorts, args.variant, args.top_n, args.num_threads)
+        report_written(
+            write_set_scores(args.scores, "asnorm", trial_set, modes, embeddings, normaliser.score, args.max_lost)
+        )
+
+
+def _top(variant: str, top_n: int, size: int) -> str:
+    return "" if variant == "s-norm" else f" with the nearest {min(top_n, size)}"
+
+
+if __name__ == "__main__":
+    run_command(main)

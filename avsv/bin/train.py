@@ -1,0 +1,77 @@
+"""Train one system, going on from its last checkpoint; under torchrun, in several processes."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from avsv.bin.command import run_command
+from avsv.errors import DataError
+
+
+def parse_init(text: str) -> dict[str, Path]:
+    """Parse ``--init``: "audio=DIR visual=DIR", or one of them, or nothing.
+
+    Example:
+        >>> parse_init("audio=exp/ecapa visual=exp/iresnet18")["visual"].name
+        'iresnet18'
+    """
+    sources = {}
+    # A folder may have blanks in its name: only "audio=" and "visual=" begin a new entry.
+    for word in text.split(" "):
+        role, equals, folder = word.partition("=")
+        if equals and role in ("audio", "visual"):
+            sources[role] = folder
+        elif sources:
+            sources[next(reversed(sources))] += f" {word}"
+        elif word:
+            raise DataError(f"--init: '{word}': expected audio=DIR or visual=DIR")
+    return {role: Path(folder) for role, folder in sources.items()}
+
+
+def main() -> int | None:
+    """Parse the arguments and train; 128 + the signal's number after SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("config", help="configuration of the system")
+    parser.add_argument("train_dir", help="data directory to train on")
+    parser.add_argument("dev_dir", help="data directory whose trials give the development EER")
+    parser.add_argument("folder", help="receives final.pt, checkpoints, train.csv and tensorboard")
+    parser.add_argument("--fbank-config", default="conf/fbank.yaml", metavar="FILE", help="what the features are")
+    parser.add_argument("--noise-dir", metavar="DIR", help="data directory of noises")
+    parser.add_argument("--rir-dir", metavar="DIR", help="data directory of room responses")
+    parser.add_argument("--init", default="", help="trained systems to start from: 'audio=DIR visual=DIR'")
+    parser.add_argument("--seed", type=int, default=0, help="base of all random draws")
+    parser.add_argument("--gpu", action="store_true", help="train on a GPU, each process on its own")
+    parser.add_argument("--num-workers", type=int, default=0, help="loader processes of each training process")
+    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
+    args = parser.parse_args()
+
+    # Read when torch loads. Threads that wait by spinning take the loader's cores: where there are fewer cores than
+    # threads and workers, steps take several times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from avsv.train.loop import Interrupted
+    from avsv.train.run import train_system
+
+    try:
+        train_system(
+            args.config,
+            args.train_dir,
+            args.dev_dir,
+            args.folder,
+            fbank_config=args.fbank_config,
+            seed=args.seed,
+            use_gpu=args.gpu,
+            num_workers=args.num_workers,
+            noise_dir=args.noise_dir,
+            rir_dir=args.rir_dir,
+            init=parse_init(args.init),
+            progress=args.progress,
+        )
+    except Interrupted as stopped:
+        print(f"train: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    return None
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# Person verification from voice and face, from nothing to a results table, in twelve stages.
+# Every stage may be killed and run again: what is done is skipped, what is not is made, the result is the same.
+
+stage=0                # first stage to run
+stop_stage=11          # last stage to run
+nj=$(nproc)            # parallel jobs of the data, feature and extraction steps
+ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
+num_workers=2          # loader processes of a training job
+seed=0                 # of the corpus, the networks' initial weights and every random draw
+data=data              # data directories go here
+exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
+
+ROOT=$(dirname "$(readlink -f "$0")")    # a recipe in egs/ links to this script and has its own local/ and conf/
+cd "$(dirname "$0")" || exit 1
+. conf/recipe.sh       # preset, systems and the corpus's own options
+
+help_message="Person verification from voice and face: data to results table.
+
+Usage: $0 [options]
+ e.g.: $0                                   # everything, from where it stands
+       $0 --stage 4 --systems 'ecapa ssa'   # from training on
+       $0 --preset tiny --exp /tmp/try      # the smallest networks
+
+Stages: 0 corpus and lists, 1 validation, 2 Fbank, 3 face crops, 4 single-modality systems, 5 audio-visual systems,
+6 embeddings, 7 cosine scores, 8 score normalisation, 9 ensembles and calibration, 10 analyses, 11 results.
+
+Options:
+  --stage <n>            first stage ($stage)
+  --stop-stage <n>       last stage ($stop_stage)
+  --systems <names>      systems of conf/systems, or 'all' ($systems)
+  --preset <name>        sizes and schedules, conf/presets/NAME.yaml ($preset)
+  --nj <n>               parallel jobs; changes no result ($nj)
+  --ngpu <n>             GPUs for training and extraction ($ngpu)
+  --num-workers <n>      loader processes in training; changes no result ($num_workers)
+  --seed <n>             seed of everything random ($seed)
+  --data <dir>           data directories ($data)
+  --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
+"
+for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+  help_message+="  --${_name//_/-} <value>  for local/prepare_data.sh (${!_name})
+"
+done
+
+set -euo pipefail
+. utils/parse_options.sh
+if [ $# -ne 0 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+for _name in stage stop_stage nj ngpu num_workers seed; do
+  [[ ${!_name} =~ ^[0-9]+$ ]] || die "--${_name//_/-} takes a whole number, not '${!_name}'"
+done
+[ "$nj" -ge 1 ] || die "--nj must be at least 1"
+
+"$ROOT/tools/setup.sh"
+. ./path.sh
+. ./cmd.sh
+
+if [ "$systems" = all ]; then
+  systems=$(cd conf/systems && printf '%s\n' *.yaml | sed 's/\.yaml$//' | tr '\n' ' ')
+fi
+work=$exp/$preset
+conf=$work/conf
+mkdir -p "$data" "$work"
+
+# One run at a time for one data and one experiment directory. The processes of a killed run hold these locks until
+# they end, so that a new run never writes beside them.
+hold_lock() {   # <directory> <file descriptor>
+  eval "exec $2>\"\$1/.lock\""
+  flock -n "$2" || { log "waiting: another run is working in $1"; flock "$2"; }
+}
+hold_lock "$data" 8
+hold_lock "$work" 9
+
+# Everything about the settings is checked here, before any work.
+# shellcheck disable=SC2086  # a list of names
+python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" $systems >"$work/.systems.tmp"
+mv "$work/.systems.tmp" "$work/systems"
+
+stage_started=
+begin() {   # <stage> <title>: true when this stage is to run
+  [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
+  stage_started=$SECONDS
+  printf '\n== Stage %s: %s\n' "$1" "$2" >&2
+}
+finish() { printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2; }
+
+sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
+# Systems in training order, one a line: name, then where its backbones' weights come from.
+mapfile -t single < <(awk 'NF == 1 {print $1}' "$work/systems")
+mapfile -t fused < <(awk 'NF > 1 {print $1}' "$work/systems")
+all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
+
+train_system() {   # <name> [--init "..."]
+  local augment=()   # a corpus may come without noises or without rooms
+  [ ! -f "$data/musan/wav.scp" ] || augment+=(--noise-dir "$data/musan")
+  [ ! -f "$data/rirs/wav.scp" ] || augment+=(--rir-dir "$data/rirs")
+  steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --num-workers "$num_workers" --seed "$seed" \
+    ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" "${@:2}" \
+    "$conf/systems/$1.yaml" "$data/$train_set" "$data/$dev_set" "$work/$1"
+}
+
+if begin 0 "corpus and lists"; then
+  options=()
+  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do options+=("--${name//_/-}" "${!name}"); done
+  local/prepare_data.sh --cmd "$train_cmd" --nj "$nj" --preset "$preset" --seed "$seed" \
+    "${options[@]+"${options[@]}"}" "$data"
+  finish
+fi
+
+if begin 1 "validation"; then
+  steps/validate.sh --cmd "$train_cmd" --nj "$nj" "${sets[@]}"
+  finish
+fi
+
+if begin 2 "Fbank features"; then
+  for dir in "${sets[@]}"; do
+    steps/make_fbank.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/fbank.yaml" "$dir"
+  done
+  finish
+fi
+
+if begin 3 "face crops"; then
+  for dir in "${sets[@]}"; do
+    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/faces.yaml" "$dir"
+  done
+  finish
+fi
+
+if begin 4 "single-modality systems: ${single[*]}"; then
+  for system in "${single[@]}"; do train_system "$system"; done
+  finish
+fi
+
+if begin 5 "audio-visual systems: ${fused[*]}"; then
+  for system in "${fused[@]+"${fused[@]}"}"; do
+    train_system "$system" --init "$(awk -v name="$system" -v dir="$work" '$1 == name {
+      for (i = 2; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 2 ? " " : ""), a[1], dir, a[2] } }' "$work/systems")"
+  done
+  finish
+fi
+
+if begin 6 "embeddings"; then
+  for system in "${all[@]}"; do
+    steps/extract_embeddings.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --nj "$nj" "$work/$system" "${sets[@]}"
+  done
+  finish
+fi
+
+if begin 7 "cosine scores"; then
+  for system in "${all[@]}"; do
+    steps/score_cosine.sh --cmd "$train_cmd" "$work/$system" "$data/$dev_set" "$data/$eval_set"
+  done
+  finish
+fi
+
+if begin 8 "score normalisation"; then
+  for system in "${all[@]}"; do
+    steps/score_norm.sh --cmd "$train_cmd" "$work/$system" "$data/$train_set" "$data/$dev_set" "$data/$eval_set"
+  done
+  finish
+fi
+
+if begin 9 "ensembles and calibration"; then
+  steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}"
+  steps/calibrate.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
+  finish
+fi
+
+if begin 10 "analyses"; then
+  steps/analyse.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
+  finish
+fi
+
+if begin 11 "results"; then
+  steps/report.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
+  finish
+fi

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Cut the faces out of every video clip of a data directory, in parallel jobs.
+
+nj=4
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
+config=conf/faces.yaml
+detector=                     # these five win over the configuration file where they are not empty
+detector_weights=
+align=
+select=
+min_face_share=
+max_lost=0.05                 # fail when more than this share of the clips gives no face crops
+help_message="Cut the faces out of every video clip of a data directory.
+
+Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
+ e.g.: $0 --nj 8 --detector yunet --align true data/train
+
+Writes <data-dir>/faces.scp (one row of pixels a frame), utt2num_faces and faces.conf (their form). Clips that give no
+crops are listed with the reason in <log-dir>/make_face_crops.failed. The log directory is <data-dir>/log, the arks go
+to <data-dir>/arks by default. To try failed clips again, remove <data-dir>/.faces.done.
+Options:
+  --nj <n>                      parallel jobs ($nj)
+  --cmd <launcher>              how to run them ($cmd)
+  --config <file>               size, frame rate, detection, ... ($config)
+  --detector <name>             none: the video already is a face track; yunet, blazeface, blazeface_back, sfd,
+                                retinaface, scrfd, dlib, folder (as in the configuration file)
+  --detector-weights <folder>   where its weights are (as in the configuration file)
+  --align <true|false>          align by landmarks (as in the configuration file)
+  --select <largest|central>    which of several faces (as in the configuration file)
+  --min-face-share <share>      smallest share of frames with a face (as in the configuration file)
+  --max-lost <share>            largest share of clips that may fail ($max_lost)
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 1 ] || [ $# -gt 3 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+data=${1%/}
+logdir=${2:-$data/log}
+arkdir=${3:-$data/arks}
+
+need_file "$config" "$data/video.scp"
+LC_ALL=C sort -c -u -k 1,1 "$data/video.scp" ||
+  die "$data/video.scp is not sorted, or has a key twice: run utils/fix_data_dir.sh $data"
+
+options=()
+[ -z "$detector" ] || options+=(--detector "$detector")
+[ -z "$detector_weights" ] || options+=(--detector-weights "$detector_weights")
+[ -z "$align" ] || options+=(--align "$align")
+[ -z "$select" ] || options+=(--select "$select")
+[ -z "$min_face_share" ] || options+=(--min-face-share "$min_face_share")
+
+# The stamp covers everything the result depends on; equal inputs make this a no-op, changed ones redo it.
+# The configuration counts by its content: presets that agree in it share the crops.
+stamp=$(stamp "$arkdir ${options[*]-} $(md5sum <"$config")" "$data/video.scp")
+options+=(--config "$config")
+if is_done "$data/.faces.done" "$stamp"; then
+  log "$data: face crops are up to date"
+  exit 0
+fi
+rm -f "$data/.faces.done"
+
+mkdir -p "$logdir" "$arkdir"
+remove_stale "$data" "$logdir" "$arkdir"
+rm -f "$logdir"/make_face_crops.*.progress
+# A wrong option or configuration is found here and not by every job.
+write_atomically "$logdir/make_face_crops.conf" python -m avsv.bin.make_face_crops "${options[@]}" --show-format
+
+wanted=$(wc -l <"$data/video.scp")
+nj=$(jobs_for "$nj" "$data/video.scp")
+# Split by clips: shares of utt2spk could be without video.
+awk -v all="$wanted" -v jobs="$nj" -v stem="$logdir/make_face_crops" \
+  '{ print > (stem "." (int((NR - 1) * jobs / all) + 1) ".scp") }' "$data/video.scp"
+
+# Data directories may share an ark directory.
+faces=$arkdir/faces_$(basename "$data").JOB
+
+start_progress "faces of $data" "$logdir/make_face_crops.*.progress"
+$cmd "JOB=1:$nj" "$logdir/make_face_crops.JOB.log" \
+  utils/once.sh "$logdir/.make_face_crops.JOB.done" "$stamp.$nj" \
+  python -m avsv.bin.make_face_crops "${options[@]}" --progress "$logdir/make_face_crops.JOB.progress" \
+  "$logdir/make_face_crops.JOB.scp" "$faces"
+stop_progress
+
+# What failed may be mended under the same name, so a run that ends here must not count its jobs as done.
+write_atomically "$logdir/make_face_crops.failed" cat_jobs "$faces.failed" "$nj"
+rm -f "$logdir"/.make_face_crops.*.done
+made=$((wanted - $(wc -l <"$logdir/make_face_crops.failed")))
+report_lost "$wanted" "$made" "$max_lost" "$logdir/make_face_crops.failed" "$logdir/make_face_crops.failed"
+
+# Lists appear whole or not at all: a reader never meets half of one.
+write_atomically "$data/faces.scp" cat_jobs "$faces.scp" "$nj"
+write_atomically "$data/utt2num_faces" cat_jobs "$faces.num_faces" "$nj"
+write_atomically "$data/faces.conf" cat "$logdir/make_face_crops.conf"
+
+mark_done "$data/.faces.done" "$stamp"
+# Arks of an earlier run with more jobs are in no list any more.
+for ((n = nj + 1; ; n++)); do
+  [ -f "${faces/%JOB/$n}.ark" ] || break
+  rm -f "${faces/%JOB/$n}".*
+done
+log "$data: face crops for $made of $wanted clips"

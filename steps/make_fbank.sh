@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Extract log-mel filterbank features for every utterance of a data directory, in parallel jobs.
+
+nj=4
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
+config=conf/fbank.yaml
+write_audio=true              # training reads windows of samples, to add noise to them; evaluation needs none
+max_lost=0.05                 # fail when more than this share of the utterances gives no features
+help_message="Extract log-mel filterbank features for every utterance of a data directory.
+
+Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
+ e.g.: $0 --nj 8 --cmd 'slurm.py --mem 2G' data/train
+
+Writes <data-dir>/feats.scp, utt2num_frames and audio.scp (16-bit wav that windows are read from: the recording itself
+where it is such a file, else a copy in an ark). Utterances that give no features are listed with the reason in
+<log-dir>/make_fbank.failed. The log directory is <data-dir>/log, the arks go to <data-dir>/arks by default. To try
+failed recordings again, remove <data-dir>/.fbank.done.
+Options:
+  --nj <n>                     parallel jobs ($nj)
+  --cmd <launcher>             how to run them ($cmd)
+  --config <file>              sample rate, frame length, mel bins, ... ($config)
+  --write-audio <true|false>   write audio.scp ($write_audio)
+  --max-lost <share>           largest share of utterances that may fail ($max_lost)
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 1 ] || [ $# -gt 3 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+data=${1%/}
+logdir=${2:-$data/log}
+arkdir=${3:-$data/arks}
+
+need_file "$config" "$data/wav.scp"
+LC_ALL=C sort -c -u -k 1,1 "$data/wav.scp" ||
+  die "$data/wav.scp is not sorted, or has a key twice: run utils/fix_data_dir.sh $data"
+
+# The stamp covers everything the result depends on; equal inputs make this a no-op, changed ones redo it. Presets have
+# equal configurations under different names.
+stamp=$(stamp "$arkdir $write_audio $(md5sum <"$config")" "$data/wav.scp")
+if is_done "$data/.fbank.done" "$stamp"; then
+  log "$data: features are up to date"
+  exit 0
+fi
+rm -f "$data/.fbank.done"
+
+mkdir -p "$logdir" "$arkdir"
+remove_stale "$data" "$logdir" "$arkdir"
+rm -f "$logdir"/make_fbank.*.progress
+wanted=$(wc -l <"$data/wav.scp")
+nj=$(jobs_for "$nj" "$data/wav.scp")
+# Split by recordings: shares of utt2spk could be without audio.
+awk -v all="$wanted" -v jobs="$nj" -v stem="$logdir/make_fbank" \
+  '{ print > (stem "." (int((NR - 1) * jobs / all) + 1) ".scp") }' "$data/wav.scp"
+
+# Data directories may share an ark directory.
+name=$(basename "$data")
+fbank=$arkdir/fbank_$name.JOB
+audio=$arkdir/audio_$name.JOB
+options=()
+[ "$write_audio" = false ] || options=(--audio "$audio")
+
+start_progress "features of $data" "$logdir/make_fbank.*.progress"
+$cmd "JOB=1:$nj" "$logdir/make_fbank.JOB.log" \
+  utils/once.sh "$logdir/.make_fbank.JOB.done" "$stamp.$nj" \
+  python -m avsv.bin.make_fbank --config "$config" --progress "$logdir/make_fbank.JOB.progress" \
+  ${options[@]+"${options[@]}"} "$logdir/make_fbank.JOB.scp" "$fbank"
+stop_progress
+
+# What failed may be mended under the same name, so a run that ends here must not count its jobs as done.
+write_atomically "$logdir/make_fbank.failed" cat_jobs "$fbank.failed" "$nj"
+rm -f "$logdir"/.make_fbank.*.done
+made=$((wanted - $(wc -l <"$logdir/make_fbank.failed")))
+report_lost "$wanted" "$made" "$max_lost" "$logdir/make_fbank.failed" "$logdir/make_fbank.failed"
+
+# Lists appear whole or not at all: a reader never meets half of one.
+write_atomically "$data/feats.scp" cat_jobs "$fbank.scp" "$nj"
+write_atomically "$data/utt2num_frames" cat_jobs "$fbank.num_frames" "$nj"
+if [ "$write_audio" = true ]; then
+  write_atomically "$data/audio.scp" cat_jobs "$audio.scp" "$nj"
+else
+  rm -f "$data/audio.scp"
+fi
+
+mark_done "$data/.fbank.done" "$stamp"
+# Arks of an earlier run with more jobs are in no list any more.
+for ((n = nj + 1; ; n++)); do
+  [ -f "${fbank/%JOB/$n}.ark" ] || break
+  rm -f "${fbank/%JOB/$n}".* "${audio/%JOB/$n}".*
+done
+log "$data: features for $made of $wanted utterances"

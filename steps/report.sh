@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Make the results of a run: results.csv, RESULTS.md, DET and training curves; show the table.
+
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
+seed=0                        # of the run; the draws of speakers follow from it
+resamples=1000                # draws of speakers for the 95 % intervals
+corpus=                       # its name; empty: the word in the file "corpus" beside the first data directory
+command=                      # what makes the results again, for RESULTS.md; empty: run.sh with preset, seed, systems
+help_message="Make the results of a run.
+
+Usage: $0 [options] <exp-dir> <systems> <data-dir>...
+ e.g.: $0 --seed 0 exp/mini 'ecapa iresnet18 ssa' data/eval
+
+For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, evaluates all
+scores of the lists <data-dir>/trials/*. Writes <exp-dir>/results/results.csv, RESULTS.md, det.png and training.png, and
+shows the table on standard output.
+Options:
+  --cmd <launcher>       how to run the job ($cmd)
+  --seed <n>             of the run; the draws of speakers follow from it ($seed)
+  --resamples <n>        draws of speakers for the 95 % intervals ($resamples)
+  --corpus <name>        default: the word in the file 'corpus' beside the first data directory
+  --command <text>       what makes the results again, shown in RESULTS.md; default: run.sh with preset, seed, systems
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 3 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+exp=${1%/} names=$2
+shift 2
+read -r -a systems <<<"$names"
+preset=${exp##*/}
+results=$exp/results
+
+if [ -z "$corpus" ]; then
+  need_file "$(dirname "$1")/corpus"
+  read -r corpus <"$(dirname "$1")/corpus"
+fi
+[ -n "$command" ] || command="./run.sh --preset $preset --seed $seed --systems '$names'"
+
+[ -f "$exp/ensembles" ] || die "$exp: the ensembles are not made: run steps/score_ensemble.sh first"
+inputs=("$exp/ensembles")
+for data; do need_file "$data/utt2spk" "$data"/trials/*; inputs+=("$data/utt2spk" "$data"/trials/*); done
+for system in "${systems[@]}"; do
+  cosine=$exp/$system/scores/.cosine.done
+  [ -f "$cosine" ] || die "$exp/$system has no cosine scores: run steps/score_cosine.sh first"
+  inputs+=("$cosine")
+  [ ! -f "$exp/$system/train.csv" ] || inputs+=("$exp/$system/train.csv")
+done
+while read -r name _; do systems+=("$name"); done <"$exp/ensembles"
+for system in "${systems[@]}"; do
+  scores=$exp/$system/scores
+  [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
+  [ -f "$scores/.calibration.done" ] || die "$exp/$system has no calibrated scores: run steps/calibrate.sh first"
+  inputs+=("$scores/.norm.done" "$scores/.calibration.done")
+done
+
+marker=$results/.done
+stamp=$(stamp "$corpus $seed $resamples $command $names" "${inputs[@]}")
+if is_done "$marker" "$stamp"; then
+  cat "$results/table.txt"
+  log "$results: results are up to date"
+  exit 0
+fi
+mkdir -p "$results" "$exp/log"
+rm -f "$marker"
+remove_stale "$results"
+
+revision=none
+if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
+  revision=$commit
+  [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
+fi
+
+$cmd "$exp/log/report.log" \
+  python -m avsv.bin.results --corpus "$corpus" --preset "$preset" --seed "$seed" --git "$revision" \
+  --resamples "$resamples" --command "$command" --systems "${systems[*]}" "$exp" "$results" "$@"
+
+mark_done "$marker" "$stamp"
+cat "$results/table.txt"
+log "$results: results.csv, RESULTS.md, det.png"

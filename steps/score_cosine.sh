@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Score the trials of data directories with the cosine of a system's embeddings, in every evaluation mode.
+
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
+modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
+max_lost=0                    # fail when more than this share of a list's trials lacks an embedding
+help_message="Score the trials of data directories with the cosine of a system's embeddings.
+
+Usage: $0 [options] <system-dir> <data-dir>...
+ e.g.: $0 exp/mini/ssa data/dev data/eval
+
+Scores every list <data-dir>/trials/LIST with <system-dir>/embeddings/SET.{A,V,AV}.scp, where SET is the name of the
+data directory, into <system-dir>/scores/LIST/MODE.cos. In a mode with different sides (AVxA) a trial is scored in both
+orders and the mean is taken. All ids of all lists are checked against utt2spk first.
+Options:
+  --cmd <launcher>       how to run the job ($cmd)
+  --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow
+  --max-lost <share>     largest share of a list's trials that may lack an embedding and be left out ($max_lost)
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 2 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+system=${1%/}
+shift
+
+inputs=()
+for data; do
+  data=${data%/}
+  embedded=$system/embeddings/.${data##*/}.done
+  [ -f "$embedded" ] || die "$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+  need_file "$data/utt2spk" "$data"/trials/*
+  inputs+=("$embedded" "$data/utt2spk" "$data"/trials/*)
+done
+marker=$system/scores/.cosine.done
+stamp=$(stamp "$modes $max_lost" "${inputs[@]}")
+if is_done "$marker" "$stamp"; then
+  log "$system: cosine scores are up to date"
+  exit 0
+fi
+rm -f "$marker"
+mkdir -p "$system/log"
+remove_stale "$system"/scores/*/
+
+$cmd "$system/log/score_cosine.log" \
+  python -m avsv.bin.score_cosine ${modes:+--modes "$modes"} --max-lost "$max_lost" \
+  "$system/embeddings" "$system/scores" "$@"
+
+mark_done "$marker" "$stamp"
+log "$system: cosine scores in $(find "$system/scores" -name '*.cos' | wc -l) files"

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Normalise the scores of a system's trials against a cohort of speakers, in every evaluation mode.
+
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
+modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
+max_lost=0                    # fail when more than this share of a list's trials lacks an embedding
+variant=as-norm1              # as-norm1: each side against its own nearest speakers; as-norm2; s-norm: against all
+top_n=300                     # nearest cohort speakers, at most all
+num_threads=2
+help_message="Normalise the scores of a system's trials against a cohort of speakers (adaptive s-norm).
+
+Usage: $0 [options] <system-dir> <cohort-data-dir> <data-dir>...
+ e.g.: $0 --top-n 300 exp/mini/ssa data/train data/dev data/eval
+
+The cohort is one mean embedding per speaker of <cohort-data-dir>, from whole utterances of length-normalised
+embeddings, in the modality of the trial's side. Scores every list <data-dir>/trials/LIST into
+<system-dir>/scores/LIST/MODE.asnorm; see steps/score_cosine.sh for modes and checks.
+Options:
+  --cmd <launcher>       how to run the job ($cmd)
+  --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow
+  --max-lost <share>     largest share of a list's trials that may lack an embedding and be left out ($max_lost)
+  --variant <name>       as-norm1, as-norm2 or s-norm ($variant)
+  --top-n <n>            nearest cohort speakers that count in as-norm1 and as-norm2, at most all ($top_n)
+  --num-threads <n>      threads of the job ($num_threads)
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 3 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+system=${1%/} cohort=$2
+shift 2
+
+need_file "$cohort/utt2spk"
+inputs=("$cohort/utt2spk")
+for data; do need_file "$data/utt2spk" "$data"/trials/*; inputs+=("$data/utt2spk" "$data"/trials/*); done
+for data in "$cohort" "$@"; do
+  data=${data%/}
+  embedded=$system/embeddings/.${data##*/}.done
+  [ -f "$embedded" ] || die "$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+  inputs+=("$embedded")
+done
+marker=$system/scores/.norm.done
+stamp=$(stamp "$modes $max_lost $variant $top_n" "${inputs[@]}")
+if is_done "$marker" "$stamp"; then
+  log "$system: normalised scores are up to date"
+  exit 0
+fi
+rm -f "$marker"
+mkdir -p "$system/log"
+remove_stale "$system"/scores/*/
+
+$cmd --num-threads "$num_threads" "$system/log/score_norm.log" \
+  python -m avsv.bin.score_norm ${modes:+--modes "$modes"} --max-lost "$max_lost" --variant "$variant" \
+  --top-n "$top_n" --num-threads "$num_threads" "$system/embeddings" "$system/scores" "$cohort" "$@"
+
+mark_done "$marker" "$stamp"
+log "$system: normalised scores in $(find "$system/scores" -name '*.asnorm' | wc -l) files"

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Train one system, going on from its last checkpoint where there is one.
+
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 8G", or Kaldi's own run.pl, slurm.pl, queue.pl
+seed=0
+ngpu=0                        # 0 trains on the CPU; more than 1 in as many processes, by torchrun
+num_workers=2                 # loader processes of each training process; changes no result
+noise_dir=                    # data directories, used by systems with data.noise_reverb: true
+rir_dir=
+fbank_config=conf/fbank.yaml
+init=
+help_message="Train one system, going on from its last checkpoint where there is one.
+
+Usage: $0 [options] <config> <train-data-dir> <dev-data-dir> <exp-dir>
+ e.g.: $0 --ngpu 1 --noise-dir data/musan --rir-dir data/rirs \\
+         exp/mini/conf/systems/ecapa.yaml data/train data/dev exp/mini/ecapa
+
+Writes <exp-dir>/final.pt (weights, configuration, speakers), config.yaml, run.yaml (versions, seed, md5 of every list),
+train.csv (figures of every epoch), tensorboard/, checkpoints/ and log/train.log. The development EER of every epoch is
+measured on the lists in <dev-data-dir>/trials, where there are some. SIGTERM saves a checkpoint and ends the training;
+the same command goes on from there. Checkpoints of an unfinished training with other settings are an error; a finished
+one is trained anew when its settings or data have changed.
+Options:
+  --cmd <launcher>       how to run the job ($cmd)
+  --seed <n>             seed of the first weights and every random draw ($seed)
+  --ngpu <n>             GPUs; 0 trains on the CPU ($ngpu)
+  --num-workers <n>      loader processes of each training process ($num_workers)
+  --noise-dir <dir>      noises: a data directory with wav.scp and utt2type ($noise_dir)
+  --rir-dir <dir>        room responses: a data directory with wav.scp ($rir_dir)
+  --fbank-config <file>  what the features are ($fbank_config)
+  --init <systems>       trained systems whose backbones an audio-visual one starts from,
+                         as in 'audio=exp/mini/ecapa visual=exp/mini/iresnet18' ($init)
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -ne 4 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+config=$1 train=${2%/} dev=${3%/} exp=${4%/}
+for option in seed ngpu num_workers; do
+  [[ ${!option} =~ ^[0-9]+$ ]] || usage_error "--${option//_/-} takes a whole number, not '${!option}'"
+done
+need_file "$config" "$fbank_config" "$train/utt2spk" "$dev/utt2spk"
+
+# The training itself knows which of these it depends on; here more than enough go into the stamp.
+inputs=("$config" "$fbank_config")
+for dir in "$train" "$dev"; do
+  for name in utt2spk .fbank.done .faces.done faces.conf; do inputs+=("$dir/$name"); done
+done
+for dir in "$noise_dir" "$rir_dir"; do [ -z "$dir" ] || inputs+=("$dir/wav.scp" "$dir/utt2type"); done
+inputs+=("$dev"/trials/*)
+# A folder's name may have blanks: only 'audio=' and 'visual=' begin an entry.
+sources=${init// audio=/$'\n'audio=}
+sources=${sources// visual=/$'\n'visual=}
+while read -r source; do inputs+=("${source#*=}/.done" "${source#*=}/final.pt"); done <<<"$sources"
+for index in "${!inputs[@]}"; do [ -f "${inputs[index]}" ] || unset "inputs[index]"; done
+stamp=$(stamp "$seed $init $noise_dir $rir_dir" "${inputs[@]}")
+if is_done "$exp/.done" "$stamp" && [ -f "$exp/final.pt" ]; then
+  log "$exp: is trained"
+  exit 0
+fi
+
+mkdir -p "$exp/log"
+remove_stale "$exp" "$exp/checkpoints" "$exp/log"
+rm -f "$exp/.done" "$exp/log/train.progress"
+
+options=(--seed "$seed" --num-workers "$num_workers" --fbank-config "$fbank_config" --init "$init")
+[ -z "$noise_dir" ] || options+=(--noise-dir "$noise_dir")
+[ -z "$rir_dir" ] || options+=(--rir-dir "$rir_dir")
+launch=(python)
+resources=()
+if [ "$ngpu" -gt 0 ]; then
+  options+=(--gpu)
+  resources=(--gpu "$ngpu")
+fi
+[ "$ngpu" -le 1 ] || launch=(python -m torch.distributed.run --standalone --nproc-per-node "$ngpu")
+
+start_progress "training $exp" "$exp/log/train.progress"
+$cmd ${resources[@]+"${resources[@]}"} "$exp/log/train.log" \
+  "${launch[@]}" -m avsv.bin.train "${options[@]}" --progress "$exp/log/train.progress" "$config" "$train" "$dev" "$exp"
+stop_progress
+
+need_file "$exp/final.pt"
+mark_done "$exp/.done" "$stamp"
+log "$exp: trained, $(awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
+  { row = $0 }
+  END { split(row, value, ",")
+    text = sprintf("%d epochs, loss %.3f, accuracy %.1f %%", value[column["epoch"]], value[column["loss"]],
+      100 * value[column["accuracy"]])
+    if (value[column["dev_eer"]] != "") text = text sprintf(", development EER %.2f %%", 100 * value[column["dev_eer"]])
+    print text }' "$exp/train.csv")"
