@@ -1,0 +1,133 @@
+"""The recipe from end to end on the built-in corpus, with the smallest networks."""
+
+import csv
+import random
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from kill_and_resume import run_with_kills
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = (
+    "corpus,preset,system,trials,mode,stage,n_target,n_nontarget,"
+    "eer,eer_low,eer_high,eer_rocch,mindcf,cllr,seed,git,list_md5"
+)
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def run_sh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["./run.sh", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_results_table(tiny_run):
+    assert tiny_run.results.read_text().splitlines()[0] == COLUMNS
+    rows = read_results(tiny_run.results)
+    evaluation = {(row["system"], row["mode"], row["stage"]) for row in rows if row["trials"] == "eval"}
+    for system, mode in (("ecapa", "AxA"), ("iresnet18", "VxV"), ("ssa", "AVxAV")):
+        assert {(system, mode, "cos"), (system, mode, "asnorm")} <= evaluation
+    assert any(system.startswith("ens") for system, _, _ in evaluation)
+    trials = [line.split() for line in (tiny_run.data / "eval/trials/eval").read_text().splitlines()]
+    for row in rows:
+        assert 0 <= float(row["eer_low"]) <= float(row["eer"]) <= float(row["eer_high"]) <= 100
+        assert float(row["eer_rocch"]) <= float(row["eer"]) + 1e-9
+        if row["trials"] == "eval":
+            assert int(row["n_target"]) == sum(kind == "target" for _, _, kind in trials)
+            assert int(row["n_target"]) + int(row["n_nontarget"]) == len(trials)
+    for name in ("RESULTS.md", "det.png"):
+        assert (tiny_run.results.parent / name).stat().st_size > 500
+
+
+def test_second_run_has_nothing_to_do(tiny_run):
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.work.rglob("*") if path.is_file()}
+    start = time.monotonic()
+    subprocess.run(tiny_run.command, cwd=ROOT, check=True, capture_output=True)
+    assert time.monotonic() - start < 15
+    after = {path: path.stat().st_mtime_ns for path in tiny_run.work.rglob("*") if path.is_file()}
+    assert before.keys() <= after.keys()
+    changed = {str(path.relative_to(tiny_run.work)) for path in after if after[path] != before.get(path)}
+    assert changed <= {"systems", ".lock"}
+
+
+def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
+    """Killed half a dozen times, with other numbers of jobs and loader workers: the same bytes of results."""
+    command = ["./run.sh", "--preset", "tiny", "--nj", "4", "--num-workers", "2"]
+    command += ["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp")]
+    rng = random.Random(4242)
+    moments = [rng.uniform(0.05, 0.4) * tiny_run.seconds for _ in range(6)]
+    assert run_with_kills(command, moments, tmp_path / "run.log", rng) >= 3
+    killed = tmp_path / "exp" / "tiny" / "results" / "results.csv"
+    assert killed.read_text() == tiny_run.results.read_text()
+
+
+def test_another_corpus_as_documented(tiny_run, tmp_path):
+    """The recipe of docs/new-dataset.md, word for word, on a corpus of its layout without noises and rooms."""
+    page = (ROOT / "docs" / "new-dataset.md").read_text()
+    script, conf = re.findall(r"```bash\n(.*?)```", page, flags=re.S)
+    corpus = tmp_path / "my corpus"
+    for part in ("train", "dev", "eval"):
+        for line in (tiny_run.data / part / "video.scp").read_text().splitlines():
+            key, path = line.split(maxsplit=1)
+            speaker, clip = key.split("-", 1)
+            (corpus / part / speaker).mkdir(parents=True, exist_ok=True)
+            (corpus / part / speaker / f"{clip}.mp4").symlink_to(path)
+        if part != "train":
+            lines = (tiny_run.data / part / "trials" / part).read_text().splitlines()
+            words = [line.split() for line in lines]
+            (corpus / f"{part}.txt").write_text("".join(f"{int(k == 'target')} {e} {t}\n" for e, t, k in words))
+
+    recipe = tmp_path / "egs" / "mycorpus"
+    (recipe / "local").mkdir(parents=True)
+    for name in ("run.sh", "path.sh", "steps", "utils"):
+        (recipe / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "cmd.sh", recipe)
+    shutil.copytree(ROOT / "conf", recipe / "conf")
+    (recipe / "local" / "prepare_data.sh").write_text(script)
+    (recipe / "local" / "prepare_data.sh").chmod(0o755)
+    (recipe / "conf" / "recipe.sh").write_text(conf)
+    preset = recipe / "conf" / "presets" / "tiny.yaml"
+    preset.write_text(preset.read_text().replace("  data: {", "  data: {noise_reverb: false, "))
+
+    command = [str(recipe / "run.sh"), "--preset", "tiny", "--systems", "ecapa", "--stop-stage", "4"]
+    without_root = subprocess.run(command, capture_output=True, text=True)
+    assert without_root.returncode != 0
+    assert "--my-root DIR: say where the corpus is" in without_root.stderr
+    with_root = subprocess.run([*command, "--my-root", str(corpus)], capture_output=True, text=True)
+    assert with_root.returncode == 0, with_root.stderr
+    assert (recipe / "exp" / "tiny" / "ecapa" / "final.pt").is_file()
+    for part in ("train", "dev", "eval"):
+        ours, theirs = recipe / "data" / part, tiny_run.data / part
+        for name in ("utt2spk", "spk2utt", "utt2num_frames", "utt2num_faces"):
+            assert (ours / name).read_text() == (theirs / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stge", "4"], "unknown option --stge: did you mean --stage?"),
+        (["--stage"], "option --stage needs a value"),
+        (["--stage", "x"], "--stage takes a whole number, not 'x'"),
+        (["--nj", "0"], "--nj must be at least 1"),
+        (["--preset", "huge"], "huge"),
+        (["--systems", "ecapaa"], "ecapaa"),
+    ],
+)
+def test_wrong_options(arguments, message, tmp_path):
+    result = run_sh("--exp", str(tmp_path / "exp"), "--data", str(tmp_path / "data"), *arguments)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_names_every_option():
+    result = run_sh("--help")
+    assert result.returncode == 0
+    for option in ("stage", "stop-stage", "systems", "preset", "nj", "ngpu", "num-workers", "seed", "data", "exp"):
+        assert f"--{option} " in result.stdout

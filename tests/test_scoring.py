@@ -1,0 +1,353 @@
+"""Cosine scores, normalisation, ensembles and calibration against the specification and brute force."""
+
+import numpy as np
+import pytest
+
+from avsv.errors import DataError
+from avsv.io.ark import write_vectors
+from avsv.io.lists import Scores, Trials, write_list
+from avsv.scoring.calibration import LinearCalibration, fit_calibration
+from avsv.scoring.cosine import cosine_scores
+from avsv.scoring.ensemble import Member, mean_scores, read_ensembles, widest_mode
+from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
+from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
+from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
+from avsv.scoring.scorer import cosine_scorer, modes_of, read_trial_sets
+from avsv.scoring.trials import Embeddings, places_in, read_embeddings, read_trial_set, usable_trials
+
+# Specification K.1.
+ENROLL, TEST = [1.0, 0.0], [0.6, 0.8]
+COHORT = [[1, 0], [0, 1], [0.8, 0.6], [-1, 0], [0.6, -0.8]]
+
+
+def unit(rows):
+    rows = np.asarray(rows, dtype=np.float64)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def embeddings(rows):
+    matrix = unit(rows)
+    return Embeddings(matrix, np.ones(len(matrix), dtype=bool))
+
+
+def cohort(rows):
+    return Cohort([f"s{n:04d}" for n in range(len(rows))], unit(rows))
+
+
+def brute_force_norm(enroll, test, enroll_cohort, test_cohort, variant, top_n):
+    """One trial, straight from the definition, in double precision."""
+    enroll, test, enroll_cohort, test_cohort = (
+        np.asarray(x, dtype=np.float64) for x in (enroll, test, enroll_cohort, test_cohort)
+    )
+    of_enroll, of_test = enroll_cohort @ enroll, test_cohort @ test
+    nearest_enroll, nearest_test = np.argsort(-of_enroll)[:top_n], np.argsort(-of_test)[:top_n]
+    if variant == "s-norm":
+        chosen = of_enroll, of_test
+    elif variant == "as-norm1":
+        chosen = of_enroll[nearest_enroll], of_test[nearest_test]
+    else:
+        chosen = of_enroll[nearest_test], of_test[nearest_enroll]
+    return sum((enroll @ test - scores.mean()) / scores.std() for scores in chosen) / 2
+
+
+@pytest.mark.parametrize(
+    ("variant", "top_n", "expected"),
+    [("as-norm1", 2, -3.25), ("as-norm2", 2, -0.25), ("s-norm", 2, 0.466706), ("as-norm1", 300, 0.466706)],
+)
+def test_norms_of_the_specification(variant, top_n, expected):
+    normaliser = Normaliser({"A": embeddings([ENROLL, TEST])}, {"A": cohort(COHORT)}, variant, top_n)
+    # The values follow from a standard deviation of 0.1 and single-precision inputs.
+    both = normaliser.score("A", "A", np.array([0, 1]), np.array([1, 0]))
+    np.testing.assert_allclose(both, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("variant", ["as-norm1", "as-norm2", "s-norm"])
+def test_norms_equal_brute_force_on_two_modalities(variant):
+    rng = np.random.default_rng(0)
+    sides = {"A": embeddings(rng.normal(size=(700, 24))), "V": embeddings(rng.normal(size=(700, 24)))}
+    cohorts = {"A": cohort(rng.normal(size=(90, 24))), "V": cohort(rng.normal(size=(90, 24)))}
+    rows = rng.integers(0, 700, (2, 3000))
+    rows[0, :600] = 5  # one utterance with more trials than a block
+    for enroll, test in (("A", "A"), ("A", "V"), ("V", "A")):
+        scores = Normaliser(sides, cohorts, variant, top_n=20).score(enroll, test, *rows)
+        for n in rng.integers(0, 3000, 150):
+            expected = brute_force_norm(
+                sides[enroll].matrix[rows[0, n]],
+                sides[test].matrix[rows[1, n]],
+                cohorts[enroll].means,
+                cohorts[test].means,
+                variant,
+                20,
+            )
+            assert scores[n] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_cosines_equal_brute_force():
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(size=(50, 256)), rng.normal(size=(60, 256))
+    rows = rng.integers(0, 50, 20_000), rng.integers(0, 60, 20_000)
+    scores = cosine_scores(unit(first), unit(second), *rows)
+    lengths = np.linalg.norm(first[rows[0]], axis=1) * np.linalg.norm(second[rows[1]], axis=1)
+    np.testing.assert_allclose(scores, (first[rows[0]] * second[rows[1]]).sum(axis=1) / lengths, atol=1e-6)
+
+
+def test_threads_and_surroundings_change_nothing():
+    rng = np.random.default_rng(2)
+    matrix, speakers = unit(rng.normal(size=(1000, 16))), unit(rng.normal(size=(40, 16)))
+    one = cohort_statistics(matrix, speakers, 10, num_threads=1)
+    four = cohort_statistics(matrix, speakers, 10, num_threads=4)
+    np.testing.assert_array_equal(one.mean, four.mean)
+    np.testing.assert_array_equal(one.std, four.std)
+    alone = cohort_statistics(matrix[500:501], speakers, 10)
+    np.testing.assert_allclose(alone.mean, one.mean[500:501], atol=1e-7)
+
+
+def test_s_norm_forgets_affine_maps_of_all_scores():
+    rng = np.random.default_rng(3)
+    raw, of_cohort = rng.normal(size=8), rng.normal(size=(2, 8, 30))
+    rows = np.arange(8)
+
+    def normalise(scale, offset):
+        sides = [
+            CohortStatistics((scale * x + offset).mean(axis=1), (scale * x + offset).std(axis=1)) for x in of_cohort
+        ]
+        return s_norm(scale * raw + offset, *sides, rows, rows)
+
+    np.testing.assert_allclose(normalise(7.0, -3.0), normalise(1.0, 0.0), atol=1e-10)
+
+
+def test_norm_refuses_what_has_no_spread():
+    alike = {"A": cohort([[1, 0], [1, 0], [1, 0]])}
+    with pytest.raises(DataError, match="scores alike with all its cohort speakers"):
+        Normaliser({"A": embeddings([ENROLL, TEST])}, alike).score("A", "A", np.array([0]), np.array([1]))
+    different = {"A": cohort(COHORT), "V": Cohort(["x", "y"], unit([[1, 0], [0, 1]]))}
+    normaliser = Normaliser({m: embeddings([ENROLL, TEST]) for m in "AV"}, different, "as-norm2")
+    with pytest.raises(DataError, match=r"different speakers.*use as-norm1"):
+        normaliser.score("A", "V", np.array([0]), np.array([1]))
+
+
+def test_cohort_is_the_mean_of_length_normalised_utterances():
+    rng = np.random.default_rng(4)
+    keys = [f"{speaker}-{n}" for speaker in "cab" for n in range(4)]
+    vectors = rng.normal(size=(12, 5)) * rng.uniform(0.1, 9, (12, 1))
+    result = speaker_cohort(keys, embeddings(vectors), {key: key[0] for key in keys})
+    assert result.speakers == ["a", "b", "c"]
+    for speaker, row in zip(result.speakers, result.means, strict=True):
+        mine = [vectors[n] / np.linalg.norm(vectors[n]) for n, key in enumerate(keys) if key[0] == speaker]
+        np.testing.assert_allclose(row, np.mean(mine, axis=0) / np.linalg.norm(np.mean(mine, axis=0)), atol=1e-6)
+    with pytest.raises(DataError, match="'c-0' is not in utt2spk"):
+        speaker_cohort(keys, embeddings(vectors), {"a-0": "a"})
+    with pytest.raises(DataError, match="cohort of 1 speaker"):
+        speaker_cohort(keys, embeddings(vectors), dict.fromkeys(keys, "a"))
+
+
+def test_modes():
+    assert [assignments(mode) for mode in ("VxV", "AVxV", "AxV")] == [
+        [("V", "V")],
+        [("AV", "V"), ("V", "AV")],
+        [("A", "V"), ("V", "A")],
+    ]
+    assert available_modes({"A", "V", "AV"}) == list(MODES)
+    assert available_modes({"A", "V"}) == ["AxA", "VxV", "AxV"]
+    assert joint_mode(["AxA", "VxV", "AVxAV"]) == "AVxAV"
+    assert joint_mode(["AxA", "AxA"]) == "AxA"
+    assert joint_mode(["AxV", "AxA"]) == "AVxA"
+    assert widest_mode({"VxV", "AxA"}) == "AxA"
+    with pytest.raises(DataError, match="mode 'VxA' is not one of AVxAV AxA"):
+        parse_mode("VxA")
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """A data directory with three utterances of two speakers and a function that writes its trial list."""
+    folder = tmp_path / "eval"
+    (folder / "trials").mkdir(parents=True)
+    write_list(folder / "utt2spk", {"a-1": "a", "a-2": "a", "b-1": "b"})
+
+    def write(text, name="list"):
+        (folder / "trials" / name).write_text(text)
+        return folder
+
+    return write
+
+
+def test_trial_set(data_dir):
+    trial_set = read_trial_set(data_dir("a-1 a-2 target\na-1 b-1 nontarget\n"))
+    assert trial_set.name == "eval"
+    assert trial_set.utterances == ["a-1", "a-2", "b-1"]
+    assert trial_set.speakers.tolist() == ["a", "a", "b"]
+    (trials,) = trial_set.lists
+    assert (trials.name, trials.enroll.tolist(), trials.test.tolist()) == ("list", [0, 0], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "a-1 a-2 target\na-1 x-9 nontarget\ny-1 x-9 nontarget\n",
+            r"trials/list:2: unknown utterance 'x-9': 2 of 3 trials have one of 2 ids that are not in .*/utt2spk",
+        ),
+        ("a-1 a-2 target\na-1 b-1\n", r"trials/list:2: .*2 fields"),
+        ("a-1 a-2 maybe\n", r"trials/list:1: label 'maybe', expected target or nontarget"),
+        ("", r"trials/list: .*empty"),
+    ],
+)
+def test_bad_trial_lists(data_dir, text, message):
+    with pytest.raises(DataError, match=message):
+        read_trial_set(data_dir(text))
+
+
+def test_no_list_and_two_lists_of_one_name(data_dir, tmp_path):
+    folder = data_dir("a-1 a-2 target\n")
+    with pytest.raises(DataError, match=r"eval/trials/list: .*eval/trials/list has the same name"):
+        read_trial_sets([folder, folder])
+    (folder / "trials/list").unlink()
+    with pytest.raises(DataError, match="no trial list"):
+        read_trial_set(folder)
+
+
+def test_embeddings_are_checked(tmp_path):
+    write_vectors(tmp_path / "eval.A", ["a", "b", "c"], np.array([[3, 4], [0, 0], [1, 0]], dtype=np.float32))
+    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'b' is all zeros \(1 such of 3\)"):
+        read_embeddings(tmp_path / "eval.A.scp")
+    write_vectors(tmp_path / "eval.A", ["a", "b"], np.array([[3, 4], [0, 2]], dtype=np.float32))
+    ark = tmp_path / "eval.A.ark"
+    ark.write_bytes(ark.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    with pytest.raises(DataError, match="the embedding of 'b' is not finite"):
+        read_embeddings(tmp_path / "eval.A.scp")
+    write_vectors(tmp_path / "eval.A", ["a", "b"], np.array([[3, 4], [0, 2]], dtype=np.float32))
+    _, wanted = read_embeddings(tmp_path / "eval.A.scp", ["b", "x", "a"])
+    np.testing.assert_allclose(wanted.matrix, [[0, 1], [0, 0], [0.6, 0.8]], atol=1e-7)
+    assert wanted.present.tolist() == [True, False, True]
+
+
+def test_trials_without_a_modality(data_dir):
+    (trials,) = read_trial_set(data_dir("a-1 a-2 target\na-1 b-1 nontarget\na-2 b-1 nontarget\n")).lists
+    whole, part = (Embeddings(np.eye(3, dtype=np.float32), np.array(p)) for p in ([True] * 3, [True, True, False]))
+    sides = {"AV": whole, "A": part}
+    assert usable_trials(trials, "AVxAV", sides, 0).tolist() == [True] * 3
+    assert usable_trials(trials, "AVxA", sides, 0.7).tolist() == [True, False, False]
+    with pytest.raises(DataError, match=r"list:2: 'a-1' or 'b-1' has no embedding for mode AxA: 2 of 3 trials.*0\.5"):
+        usable_trials(trials, "AxA", sides, 0.5)
+    none = Embeddings(whole.matrix, np.zeros(3, dtype=bool))
+    with pytest.raises(DataError, match="3 of 3 trials cannot be scored"):
+        usable_trials(trials, "AxA", {"A": none}, 1)
+
+
+def test_modes_of_a_system(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        modes_of(tmp_path / "none", ["eval"], [])
+    with pytest.raises(DataError, match="no embeddings of dev and eval"):
+        modes_of(tmp_path, ["dev", "eval"], [])
+    for name in ("dev.A", "dev.V", "eval.A"):
+        write_vectors(tmp_path / name, ["a"], np.ones((1, 2), dtype=np.float32))
+    assert modes_of(tmp_path, ["dev", "eval"], []) == ["AxA"]
+    assert modes_of(tmp_path, ["dev"], ["VxV", "AxA"]) == ["AxA", "VxV"]
+    with pytest.raises(DataError, match=r"mode VxV: .* lacks embeddings for it in dev or eval: .*AxA"):
+        modes_of(tmp_path, ["dev", "eval"], ["VxV"])
+
+
+def test_sides_of_a_scorer():
+    score = cosine_scorer({"A": embeddings([[1, 0], [0, 1]]), "V": embeddings([[0, 1], [1, 1]])})
+    rows = np.array([0, 1]), np.array([1, 1])
+    np.testing.assert_allclose(score("A", "V", *rows), [0.5**0.5, 0.5**0.5], atol=1e-7)
+    np.testing.assert_allclose(score("V", "A", *rows), [1, 0.5**0.5], atol=1e-7)
+
+
+def scores_of(values, enroll=("a", "a"), test=("b", "c")):
+    return Scores(np.array(enroll), np.array(test), np.array(values, dtype=np.float32))
+
+
+def test_places_of_scores_in_their_list():
+    trials = Trials(np.array(["a", "a", "b"]), np.array(["b", "c", "c"]), np.array([True, False, False]))
+    whole = Scores(trials.enroll, trials.test, np.zeros(3))
+    assert places_in("f", whole, trials).tolist() == [0, 1, 2]
+    assert places_in("f", scores_of([1, 2], ("b", "a"), ("c", "b")), trials).tolist() == [2, 0]
+    with pytest.raises(DataError, match="f:2: 'c a' is not in the trial list"):
+        places_in("f", scores_of([1, 2], ("b", "c"), ("c", "a")), trials)
+
+
+def test_ensemble_mean():
+    one, other = scores_of([0.25, -3.5]), scores_of([1.75, 0.5])
+    np.testing.assert_array_equal(mean_scores("xyz", [one, one, one]).score, one.score)
+    np.testing.assert_array_equal(mean_scores("xy", [one, other]).score, [1.0, -1.5])
+    with pytest.raises(DataError, match="y:2: trial 'a d', in x it is 'a c'"):
+        mean_scores("xy", [one, scores_of([1, 2], test=("b", "d"))])
+    with pytest.raises(DataError, match="y: 1 trials, x has 2"):
+        mean_scores("xy", [one, scores_of([1], ("a",), ("b",))])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n", "expected lines like"),
+        ("e: [a]\n", "e: expected a list of at least two systems"),
+        ("e: [a, 1]\n", "e: expected a list of at least two systems"),
+        ("e: [a, a]\n", "e: a member occurs twice"),
+        ("e: [a, b/XxY]\n", "mode 'XxY' is not one of"),
+        ("e: [a, b\n", "not readable as yaml"),
+    ],
+)
+def test_bad_ensembles(tmp_path, text, message):
+    (tmp_path / "e.yaml").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_ensembles(tmp_path / "e.yaml")
+
+
+def test_ensembles(tmp_path):
+    (tmp_path / "e.yaml").write_text("one: [a, b/AxA]\ntwo: [a/VxV, a/AxA]\n")
+    assert read_ensembles(tmp_path / "e.yaml") == {
+        "one": [Member("a", None), Member("b", "AxA")],
+        "two": [Member("a", "VxV"), Member("a", "AxA")],
+    }
+    with pytest.raises(DataError, match="no such file"):
+        read_ensembles(tmp_path / "none.yaml")
+
+
+def gaussian_trials(rng, distance, targets, nontargets, speakers):
+    """Scores whose means differ by trial side, so that development and evaluation speakers differ too."""
+    shift = 0.1 * rng.normal(size=speakers)
+    scores = np.r_[rng.normal(distance, 1, targets), rng.normal(0, 1, nontargets)]
+    scores += shift[rng.integers(0, speakers, len(scores))]
+    return 0.05 * scores + 0.3, np.arange(len(scores)) < targets
+
+
+@pytest.mark.parametrize("distance", [3, 4])
+def test_calibration_holds_on_other_speakers(distance):
+    rng = np.random.default_rng(distance)
+    calibration = fit_calibration(*gaussian_trials(rng, distance, 4000, 100_000, 200))
+    scores, is_target = gaussian_trials(rng, distance, 20_000, 400_000, 200)
+    llr = calibration(scores)
+    assert actual_dcf(llr, is_target) <= 1.05 * min_dcf(llr, is_target)
+    assert cllr(llr, is_target) <= 1.05 * min_cllr(llr, is_target)
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.5])
+def test_calibration_minimises_the_weighted_cross_entropy(prior):
+    rng = np.random.default_rng(6)
+    scores, is_target = gaussian_trials(rng, 2, 300, 2000, 50)
+
+    def cost(calibration):
+        logits = calibration(scores) + np.log(prior / (1 - prior))
+        bits = np.where(is_target, np.logaddexp(0, -logits), np.logaddexp(0, logits))
+        return prior * bits[is_target].mean() + (1 - prior) * bits[~is_target].mean()
+
+    best = fit_calibration(scores, is_target, prior)
+    for scale, offset in ((1.1, 0), (0.9, 0), (1, 0.2), (1, -0.2), (1.1, -0.5), (0.9, 0.5)):
+        assert cost(best) < cost(LinearCalibration(best.scale * scale, best.offset * scale + offset))
+
+
+def test_calibration_follows_affine_maps_and_survives_perfect_scores():
+    scores, is_target = gaussian_trials(np.random.default_rng(7), 3, 300, 3000, 50)
+    np.testing.assert_allclose(
+        fit_calibration(40 * scores - 9, is_target)(40 * scores - 9),
+        fit_calibration(scores, is_target)(scores),
+        atol=1e-6,
+    )
+    perfect = fit_calibration(np.r_[np.full(50, 2.0), np.zeros(500)], np.arange(550) < 50)
+    assert 5 < perfect(2.0) < 40
+    assert -40 < perfect(0.0) < -1
+    backwards = fit_calibration([0.0, 0.5, 1.0, 0.7], [True, True, False, False])
+    assert backwards.scale <= 0
+    with pytest.raises(DataError, match="all 2 scores are 1"):
+        fit_calibration([1.0, 1.0], [True, False])

@@ -1,0 +1,404 @@
+"""The scoring steps on made-up embeddings: from files to scores, ensembles, calibration, analyses and results."""
+
+import contextlib
+import csv
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avsv.io.ark import read_vectors, write_vectors
+from avsv.io.lists import read_list, read_scores, read_trials, write_list
+from avsv.scoring.bootstrap import speaker_bootstrap
+from avsv.scoring.metrics import cllr, eer, eer_rocch, min_dcf
+
+ROOT = Path(__file__).resolve().parent.parent
+SYSTEMS = {"ecapa": ["A"], "iresnet18": ["V"], "ssa": ["A", "AV", "V"]}
+SPEAKERS = {"train": 20, "dev": 6, "eval": 8}
+ALL_MODES = ["AVxAV", "AxA", "VxV", "AVxA", "AVxV", "AxV"]
+
+
+def make_world(folder: Path) -> None:
+    """Data directories, embeddings and training histories of three systems."""
+    rng = np.random.default_rng(0)
+    for name, size in SPEAKERS.items():
+        speakers = [f"{name}{n:02d}" for n in range(size)]
+        keys = [f"{speaker}-s{n}" for speaker in speakers for n in range(5)]
+        (folder / "data" / name).mkdir(parents=True)
+        write_list(folder / "data" / name / "utt2spk", {key: key.split("-")[0] for key in keys})
+        identity = np.repeat(rng.normal(size=(size, 24)), 5, axis=0)
+        vectors = {m: identity + spread * rng.normal(size=(len(keys), 24)) for m, spread in (("A", 1.0), ("V", 0.8))}
+        vectors["AV"] = vectors["A"] + vectors["V"]
+        for system, modalities in SYSTEMS.items():
+            embeddings = folder / "exp" / system / "embeddings"
+            embeddings.mkdir(parents=True, exist_ok=True)
+            for modality in modalities:
+                write_vectors(embeddings / f"{name}.{modality}", keys, vectors[modality])
+            (embeddings / f".{name}.done").write_text("made\n")
+            history = "epoch,loss,accuracy,dev_eer\n1,9.5,0.1,0.3\n2,5.25,0.6,\n3,4,0.7,0.2\n"
+            (embeddings.parent / "train.csv").write_text(history)
+        if name != "train":
+            (folder / "data" / name / "trials").mkdir()
+            lines = [
+                f"{a} {b} {'target' if a.split('-')[0] == b.split('-')[0] else 'nontarget'}\n"
+                for n, a in enumerate(keys)
+                for b in keys[n + 1 :]
+            ]
+            (folder / "data" / name / "trials" / name).write_text("".join(lines))
+    (folder / "data" / "corpus").write_text("made-up\n")
+
+
+def step(name: str, *arguments: object, fails: bool = False) -> str:
+    """Run a step; return what it says."""
+    result = subprocess.run(
+        [f"steps/{name}.sh", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert (result.returncode != 0) == fails, result.stderr
+    return result.stdout + result.stderr
+
+
+def run_all(folder: Path, systems: str = " ".join(SYSTEMS)) -> str:
+    """All steps after the extraction of embeddings, as run.sh calls them."""
+    data, exp = folder / "data", folder / "exp"
+    said = ""
+    for system in systems.split():
+        said += step("score_cosine", exp / system, data / "dev", data / "eval")
+        said += step("score_norm", "--top-n", 10, exp / system, data / "train", data / "dev", data / "eval")
+    said += step("score_ensemble", exp, systems)
+    said += step("calibrate", exp, systems, data / "dev")
+    said += step("analyse", exp, systems, data / "eval")
+    return said + step("report", "--resamples", 50, "--seed", 3, exp, systems, data / "eval")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A finished run, in a folder with a space in its path."""
+    folder = tmp_path_factory.mktemp("a world")
+    make_world(folder)
+    (folder / "said").write_text(run_all(folder))
+    return folder
+
+
+@pytest.fixture
+def scene(world, tmp_path) -> Iterator[Path]:
+    """The finished run, to change: it is put back afterwards, for paths are part of what the steps remember."""
+    kept = shutil.copytree(world, tmp_path / "kept")
+    yield world
+    shutil.rmtree(world)
+    shutil.copytree(kept, world)
+
+
+def vectors_of(folder: Path, system: str, name: str) -> dict[str, np.ndarray]:
+    keys, matrix = read_vectors(folder / "exp" / system / "embeddings" / f"{name}.scp")
+    return dict(zip(keys, matrix.astype(np.float64), strict=True))
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+
+def results_of(folder: Path) -> list[dict[str, str]]:
+    """The rows of results.csv but for the code's revision, which may change under a test's feet."""
+    with (folder / "exp/results/results.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "git"} for row in csv.DictReader(file)]
+
+
+def test_scores_equal_brute_force(world):
+    utt2spk = read_list(world / "data/train/utt2spk")
+    sides = {m: vectors_of(world, "ssa", f"eval.{m}") for m in SYSTEMS["ssa"]}
+    cohorts = {}
+    for modality in sides:
+        train = vectors_of(world, "ssa", f"train.{modality}")
+        unit = {key: vector / np.linalg.norm(vector) for key, vector in train.items()}
+        by_speaker = [[unit[k] for k in unit if utt2spk[k] == s] for s in sorted(set(utt2spk.values()))]
+        cohorts[modality] = [np.mean(vectors, axis=0) for vectors in by_speaker]
+
+    def normalised(enroll, test, e, t):
+        tops = [
+            np.sort([cosine(sides[m][key], other) for other in cohorts[m]])[-10:] for m, key in ((enroll, e), (test, t))
+        ]
+        return sum((cosine(sides[enroll][e], sides[test][t]) - top.mean()) / top.std() for top in tops) / 2
+
+    for mode, orders in {
+        "AVxAV": [("AV", "AV")],
+        "AVxV": [("AV", "V"), ("V", "AV")],
+        "AxV": [("A", "V"), ("V", "A")],
+    }.items():
+        raw = read_scores(world / f"exp/ssa/scores/eval/{mode}.cos")
+        norm = read_scores(world / f"exp/ssa/scores/eval/{mode}.asnorm")
+        trials = read_trials(world / "data/eval/trials/eval")
+        for scores in (raw, norm):
+            np.testing.assert_array_equal(scores.enroll, trials.enroll)
+            np.testing.assert_array_equal(scores.test, trials.test)
+        for n in range(0, len(raw.score), 37):
+            e, t = raw.enroll[n], raw.test[n]
+            expected = np.mean([cosine(sides[a][e], sides[b][t]) for a, b in orders])
+            assert raw.score[n] == pytest.approx(expected, abs=1e-6)
+            assert norm.score[n] == pytest.approx(np.mean([normalised(a, b, e, t) for a, b in orders]), abs=1e-6)
+
+
+def test_files_of_every_system(world):
+    for system, modes in (("ecapa", ["AxA"]), ("iresnet18", ["VxV"]), ("ssa", ALL_MODES), ("ens_all", ["AVxAV"])):
+        for name in ("dev", "eval"):
+            files = {path.name for path in (world / "exp" / system / "scores" / name).iterdir()}
+            stages = ("asnorm", "llr") if system == "ens_all" else ("asnorm", "cos", "llr")
+            assert files == {f"{mode}.{stage}" for mode in modes for stage in stages}
+    assert not list(world.rglob("*.tmp.*"))
+
+
+def test_ensemble_is_the_mean_of_its_members(world):
+    members = [("ecapa", "AxA"), ("iresnet18", "VxV"), ("ssa", "AVxAV")]
+    paths = [world / f"exp/{system}/scores/eval/{mode}.asnorm" for system, mode in members]
+    mean = np.mean([read_scores(path).score.astype(np.float64) for path in paths], axis=0)
+    made = read_scores(world / "exp/ens_all/scores/eval/AVxAV.asnorm")
+    np.testing.assert_allclose(made.score, mean, rtol=1e-6)
+    assert (world / "exp/ensembles").read_text() == "ens_all ecapa/AxA iresnet18/VxV ssa/AVxAV\n"
+
+
+def test_calibration_is_one_rising_map_fitted_on_development_trials(world):
+    with (world / "exp/ssa/scores/calibration.csv").open() as file:
+        records = {record["mode"]: record for record in csv.DictReader(file)}
+    record = records["AVxAV"]
+    trials = read_trials(world / "data/dev/trials/dev")
+    assert int(record["n_target"]) == trials.is_target.sum()
+    for name in ("dev", "eval"):
+        raw = read_scores(world / f"exp/ssa/scores/{name}/AVxAV.asnorm").score
+        llr = read_scores(world / f"exp/ssa/scores/{name}/AVxAV.llr").score
+        np.testing.assert_allclose(llr, float(record["scale"]) * raw + float(record["offset"]), rtol=1e-4, atol=1e-4)
+    llr = read_scores(world / "exp/ssa/scores/dev/AVxAV.llr").score
+    assert float(record["cllr"]) == pytest.approx(cllr(llr, trials.is_target), abs=1e-4)
+
+
+def test_results_table(world):
+    text = (world / "exp/results/results.csv").read_text()
+    assert text.splitlines()[0] == (
+        "corpus,preset,system,trials,mode,stage,n_target,n_nontarget,eer,eer_low,eer_high,eer_rocch,mindcf,cllr,seed,"
+        "git,list_md5"
+    )
+    records = list(csv.DictReader(text.splitlines()))
+    kinds = [(r["system"], r["mode"], r["stage"]) for r in records]
+    stages = ("cos", "asnorm", "llr")
+    expected = [
+        (s, m, st)
+        for s, ms in (("ecapa", ["AxA"]), ("iresnet18", ["VxV"]), ("ssa", ALL_MODES))
+        for m in ms
+        for st in stages
+    ]
+    assert kinds == [*expected, ("ens_all", "AVxAV", "asnorm"), ("ens_all", "AVxAV", "llr")]
+    path = world / "data/eval/trials/eval"
+    trials = read_trials(path)
+    speakers = [np.array([key.split("-")[0] for key in side]) for side in (trials.enroll, trials.test)]
+    for record in records:
+        scores = read_scores(world / f"exp/{record['system']}/scores/eval/{record['mode']}.{record['stage']}").score
+        low, high = speaker_bootstrap(scores, trials.is_target, *speakers, resamples=50, seed=3)
+        figures = {"eer": 100 * eer(scores, trials.is_target), "eer_low": 100 * low, "eer_high": 100 * high}
+        figures["eer_rocch"] = 100 * eer_rocch(scores, trials.is_target)
+        figures["mindcf"] = min_dcf(scores, trials.is_target)
+        for name, value in figures.items():
+            assert record[name] == f"{value:.4f}"
+        cost = f"{cllr(scores, trials.is_target):.4f}" if record["stage"] == "llr" else ""
+        assert record["cllr"] == cost
+        assert (record["n_target"], record["n_nontarget"]) == (
+            str(trials.is_target.sum()),
+            str((~trials.is_target).sum()),
+        )
+        assert record["list_md5"] == hashlib.md5(path.read_bytes()).hexdigest()
+        assert (record["corpus"], record["preset"], record["seed"], record["trials"]) == ("made-up", "exp", "3", "eval")
+
+
+def test_results_for_people(world):
+    said = (world / "said").read_text()
+    table = (world / "exp/results/table.txt").read_text()
+    assert table in said
+    rows = [line.split() for line in table.splitlines()]
+    assert rows[0] == ["Trials", "'eval':", "80", "target,", "700", "non-target"]
+    assert len({len(line) for line in table.splitlines()[2:3]}) == 1
+    markdown = (world / "exp/results/RESULTS.md").read_text()
+    assert "780 trials: 80 target, 700 non-target; md5 of the list" in markdown
+    assert "./run.sh --preset exp --seed 3 --systems 'ecapa iresnet18 ssa'" in markdown
+    lines = [line.strip("|").split("|") for line in markdown.splitlines() if line.startswith("| ")]
+    rates = {(row[0].strip(), row[1].strip()): row[3].strip() for row in lines[1:]}
+    lowest = min(float(rate.strip("*")) for rate in rates.values())
+    assert {rate.startswith("**") for rate in rates.values() if float(rate.strip("*")) == lowest} == {True}
+    assert {rate.startswith("**") for rate in rates.values() if float(rate.strip("*")) > lowest} == {False}
+    for name in ("results/det.png", "results/training.png", "ssa/analysis/angles.png", "ssa/analysis/projection.png"):
+        assert (world / "exp" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_is_done_twice(world):
+    before = {path: path.stat().st_mtime_ns for path in world.rglob("*")}
+    start = time.monotonic()
+    said = run_all(world)
+    seconds = time.monotonic() - start
+    assert {path: path.stat().st_mtime_ns for path in world.rglob("*")} == before
+    assert said.count("up to date") == 10
+    assert seconds < 10 * 0.3
+    assert "Trials 'eval'" in said
+
+
+def test_changed_options_and_inputs_redo(scene):
+    data, exp = scene / "data", scene / "exp"
+    scores = exp / "ecapa/scores/eval/AxA.asnorm"
+    before = scores.read_text()
+    results = results_of(scene)
+    step("score_norm", "--variant", "s-norm", exp / "ecapa", data / "train", data / "dev", data / "eval")
+    assert scores.read_text() != before
+    step("score_ensemble", exp, "ecapa iresnet18 ssa")
+    said = step("calibrate", exp, "ecapa iresnet18 ssa", data / "dev")
+    assert "calibrated ecapa ens_all on" in said
+    said = run_all(scene)  # back to the first variant
+    assert scores.read_text() == before
+    # The other systems' scores, ecapa's cosine scores, the analyses, and the results, which have not been made anew.
+    assert said.count("up to date") == 7
+    assert results_of(scene) == results
+    step("score_cosine", "--modes", "VxV AxV", exp / "ssa", data / "dev", data / "eval")
+    assert {path.name for path in (exp / "ssa/scores/eval").glob("*.cos")} == {"VxV.cos", "AxV.cos"}
+
+
+def test_an_ensemble_that_lacks_a_member_is_left_out(scene):
+    said = run_all(scene, "ecapa ssa")
+    assert "ens_all: left out, iresnet18 not in this run" in said
+    assert (scene / "exp/ensembles").read_text() == ""
+    assert {record["system"] for record in results_of(scene)} == {"ecapa", "ssa"}
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "delay"),
+    [
+        ("score_norm", "ssa/scores", 0.5),
+        ("score_ensemble", "ens_all", 0.3),
+        ("report", "results", 1.5),
+    ],
+)
+def test_a_killed_step_is_finished_by_the_next(scene, name, lost, delay):
+    data, exp = scene / "data", scene / "exp"
+    expected = results_of(scene)
+    gone = exp / lost
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    systems = " ".join(SYSTEMS)
+    arguments = {
+        "score_norm": ["--top-n", 10, exp / "ssa", data / "train", data / "dev", data / "eval"],
+        "score_ensemble": [exp, systems],
+        "report": ["--resamples", 50, "--seed", 3, exp, systems, data / "eval"],
+    }
+    command = [f"steps/{name}.sh", *map(str, arguments[name])]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    with contextlib.suppress(ProcessLookupError):  # it may have been faster
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    run_all(scene)
+    assert results_of(scene) == expected
+    assert not list(scene.rglob("*.tmp.*"))
+
+
+def test_trials_that_lack_a_modality(scene):
+    data, exp = scene / "data", scene / "exp"
+    keys, matrix = read_vectors(exp / "ssa/embeddings/eval.V.scp")
+    write_vectors(exp / "ssa/embeddings/eval.V", keys[1:], matrix[1:])
+    said = step("score_cosine", "--modes", "VxV", exp / "ssa", data / "eval", fails=True)
+    assert f"trials/eval:1: '{keys[0]}' or '{keys[1]}' has no embedding for mode VxV: 39 of 780 trials" in said
+    said = step("score_cosine", "--modes", "VxV", "--max-lost", 0.05, exp / "ssa", data / "eval")
+    assert len(read_scores(exp / "ssa/scores/eval/VxV.cos").score) == 741
+    assert "741 trials, 39 more lack an embedding" in (exp / "ssa/log/score_cosine.log").read_text()
+
+
+def damage_unknown_id(folder: Path) -> None:
+    path = folder / "data/eval/trials/eval"
+    lines = path.read_text().splitlines()
+    lines[2] = "eval00-s0 nobody-s1 nontarget"
+    path.write_text("\n".join(lines) + "\n")
+
+
+def damage_fields(folder: Path) -> None:
+    with (folder / "data/eval/trials/eval").open("a") as file:
+        file.write("eval00-s0 eval00-s1\n")
+
+
+def damage_empty(folder: Path) -> None:
+    (folder / "data/eval/trials/eval").write_text("")
+
+
+def damage_marker(folder: Path) -> None:
+    (folder / "exp/ssa/embeddings/.eval.done").unlink()
+
+
+def damage_index(folder: Path) -> None:
+    for path in (folder / "exp/ssa/embeddings").glob("eval.*.scp"):
+        path.unlink()
+
+
+def damage_ark(folder: Path) -> None:
+    path = folder / "exp/ssa/embeddings/eval.A.ark"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def damage_values(folder: Path) -> None:
+    path = folder / "exp/ssa/embeddings/eval.A.ark"
+    path.write_bytes(path.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            damage_unknown_id,
+            "trials/eval:3: unknown utterance 'nobody-s1': 1 of 780 trials have one of 1 ids that are not in",
+        ),
+        (damage_fields, "trials/eval:781: 2 fields, expected 3: ENROLL TEST target|nontarget"),
+        (damage_empty, "trials/eval is empty"),
+        (damage_marker, "run steps/extract_embeddings.sh first"),
+        (damage_index, "no embeddings of eval: extract them first"),
+        (damage_ark, "the ark is cut short"),
+        (damage_values, "the embedding of 'eval07-s4' is not finite"),
+    ],
+)
+def test_bad_input(scene, damage, message):
+    damage(scene)
+    scores = scene / "exp/ssa/scores"
+    shutil.rmtree(scores)
+    said = step("score_cosine", scene / "exp/ssa", scene / "data/eval", fails=True)
+    assert message in said
+    assert "Traceback" not in said
+    assert not list(scores.rglob("*.cos"))
+
+
+def test_bad_scores_and_missing_stages(scene):
+    data, exp = scene / "data", scene / "exp"
+    path = exp / "ssa/scores/eval/AxA.cos"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:9], lines[9].rsplit(" ", 1)[0] + " nan", *lines[10:]]) + "\n")
+    (exp / "results/.done").unlink()
+    said = step("report", exp, "ssa", data / "eval", fails=True)
+    assert "AxA.cos:10: score 'nan' is not a finite number" in said
+    (exp / "ssa/scores/.norm.done").unlink()
+    for name, arguments in (("score_ensemble", []), ("calibrate", [data / "dev"]), ("report", [data / "eval"])):
+        assert "run steps/score_" in step(name, exp, "ssa", *arguments, fails=True)
+
+
+def test_only_one_class_of_trials(scene):
+    data, exp = scene / "data", scene / "exp"
+    path = data / "dev/trials/dev"
+    path.write_text("".join(line for line in path.open() if not line.endswith("nontarget\n")))
+    step("score_cosine", exp / "ecapa", data / "dev", data / "eval")
+    step("score_norm", exp / "ecapa", data / "train", data / "dev", data / "eval")
+    step("score_ensemble", exp, "ecapa")
+    said = step("calibrate", exp, "ecapa", data / "dev", fails=True)
+    assert "AxA on dev: there is no non-target trial among the 60 trials: both kinds are needed" in said
+
+
+@pytest.mark.parametrize("name", ["score_cosine", "score_norm", "score_ensemble", "calibrate", "analyse", "report"])
+def test_usage(name):
+    result = subprocess.run([f"steps/{name}.sh"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert f"Usage: steps/{name}.sh [options]" in result.stderr
+    result = subprocess.run([f"steps/{name}.sh", "--bogus", "1"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "unknown option --bogus" in result.stderr

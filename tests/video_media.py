@@ -1,0 +1,59 @@
+"""Small media that the video tests make with ffmpeg and PyAV, and independent ways of reading them."""
+
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+SOFT = "gradients=size={size}:rate={rate}:c0=red:c1=lime:c2=blue:c3=white:n=4:speed=0.05:seed=3:duration={seconds}"
+
+
+def ffmpeg(*words: object) -> None:
+    """Run ffmpeg quietly, overwriting."""
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, words)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+def soft_video(
+    path: Path, size: str = "180x120", seconds: float = 1, rate: float = 25, options: Sequence[str] = ()
+) -> Path:
+    """A video of smooth moving colours; high quality unless ``options`` say otherwise."""
+    source = SOFT.format(size=size, rate=rate, seconds=seconds)
+    pixels = ["-pix_fmt", "yuv420p"] if "-pix_fmt" not in options else []
+    quality = ["-crf", "10"] if path.suffix in (".mp4", ".mkv") else []
+    ffmpeg("-f", "lavfi", "-i", source, *quality, *pixels, *options, path)
+    return path
+
+
+def reference_frames(path: Path, pixels: str, width: int, height: int) -> np.ndarray:
+    """All frames decoded by the ffmpeg program: (T, height, width) of the first plane, or (T, height, width, 3)."""
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), "-f", "rawvideo", "-pix_fmt", pixels, "-"]
+    raw = np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, np.uint8)
+    if pixels == "rgb24":
+        return raw.reshape(-1, height, width, 3)
+    return raw.reshape(-1, width * height * 3 // 2)[:, : width * height].reshape(-1, height, width)
+
+
+def reference_resize(planes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear with antialias by torch: (N, h, w) to float (N, height, width)."""
+    tensor = torch.from_numpy(planes.astype(np.float32))[:, None]
+    return torch.nn.functional.interpolate(tensor, (height, width), mode="bilinear", antialias=True)[:, 0].numpy()
+
+
+def write_levels(path: Path, levels: Sequence[int], times: Sequence[int], base: Fraction, codec: str = "ffv1") -> Path:
+    """A lossless video of plain gray frames with the given gray levels, shown from the given times on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "gray"
+        stream.time_base = stream.codec_context.time_base = base
+        container.start_encoding()
+        for level, time in zip(levels, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32), level, np.uint8), format="gray")
+            frame.pts, frame.time_base = time, base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
