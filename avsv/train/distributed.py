@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import time
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from avsv.errors import DataError
 
 # A rank that waits this long for another gives up: the other died or hangs.
 PATIENCE = datetime.timedelta(minutes=10)
+# Seconds between the last exchange and the end of the process group.
+SETTLING = 0.2
 
 
 class Ranks:
@@ -53,6 +56,10 @@ class Ranks:
     def __exit__(self, kind, error, trace) -> None:
         # After an error the others may be stuck in an exchange, and an orderly end would wait for them.
         if self.world > 1 and error is None:
+            distributed.barrier()
+            # Gloo's worker thread drops the tensors of the last exchange after the exchange, with the group's lock in
+            # hand and waiting for Python's; the end of the group takes the two in the other order and may deadlock.
+            time.sleep(SETTLING)
             distributed.destroy_process_group()
 
     @property
