@@ -1,6 +1,8 @@
 """What every backbone has in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -9,8 +11,12 @@ class Backbone(nn.Module, ABC):
     """Frames, pooling over time, embedding: the base of the audio and visual networks.
 
     A subclass sets ``pool`` (see :func:`avsv.nnet.pooling.build_pooling`), ``embed`` ((B, pool.output_dim) to (B, D))
-    and ``embedding_dim`` (D), and defines :meth:`frames`.
+    and ``embedding_dim`` (D), and defines :meth:`frames`. An audio network says in ``takes`` what its input is.
     """
+
+    # fbank: (B, T, F) mean-normalised features; waveform: (B, n) samples in [-1, 1]; log_mel: (B, T, F) log-mel
+    # energies that the data side computes from the waveform and that are not normalised.
+    takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "fbank"
 
     embedding_dim: int
     pool: nn.Module
@@ -21,10 +27,29 @@ class Backbone(nn.Module, ABC):
         """Frame features (B, C, T') and their mask (B, T'), before pooling.
 
         Args:
-            inputs: (B, T, F) audio features or (B, T, C, H, W) video frames.
-            mask: (B, T) boolean, True for a valid frame; None means that all are.
+            inputs: (B, T, F) audio features, (B, n) samples or (B, T, C, H, W) video frames in [-0.5, 0.5].
+            mask: (B, T) or (B, n) boolean, True for a valid frame or sample; None means that all are.
         """
 
     def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Embeddings (B, D) of inputs as in :meth:`frames`; padding does not change them."""
         return self.embed(self.pool(*self.frames(inputs, mask)))
+
+    def forward_with_weights(
+        self, inputs: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Embeddings (B, D), the pooling's temporal weights (B, T') and their mask, where the pooling has such."""
+        frames, mask = self.frames(inputs, mask)
+        pooled, weights = self.pool.pool_with_weights(frames, mask)
+        return self.embed(pooled), weights, mask
+
+    def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights under this network's names from a state dict as its authors publish it.
+
+        Keys that are needed for classification only are left out; what the published network does not have (a pooling
+        over time, an embedding layer) is missing in the result and keeps its fresh weights.
+
+        Raises:
+            ValueError: no such weights are known for this network, or they are of another one.
+        """
+        raise ValueError(f"no published weights are known for {type(self).__name__}")
