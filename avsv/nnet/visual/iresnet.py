@@ -5,10 +5,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from avsv.nnet.backbone import Backbone
 from avsv.nnet.pooling import build_pooling
+from avsv.nnet.visual.frames import FrameBackbone
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3)}
+
+# The published names of a block's layers, in their order.
+RESIDUAL_NAMES = ("bn1", "conv1", "bn2", "prelu", "conv2", "bn3")
 
 
 class IRBlock(nn.Module):
@@ -53,22 +56,25 @@ class IRBlock(nn.Module):
         return self.residual(images) + self.shortcut(images[:, :, :: self.stride, :: self.stride])
 
 
-class IResNet(Backbone):
+class IResNet(FrameBackbone):
     """IResNet face embeddings of a clip: every frame through the network, then pooling over time.
 
     Source: Deng et al. 2019 (ArcFace), arXiv:1801.07698, as in insightface's iresnet; one-channel input and attentive
-    pooling over time as in Sun et al. 2022, section 3. Padding never enters the network: only valid frames do.
+    pooling over time as in Sun et al. 2022, section 3.
+
+    Published weights: insightface's arcface_torch (iresnet18, 34 and 50; 3 x 112 x 112, scaling ``half``).
 
     Args:
         depth: 18, 34 or 50 layers.
         image_channels: channels of a frame: 1 for gray, 3 for RGB.
         image_height: rows of a frame.
         image_width: columns of a frame.
+        scaling: none (frames in [-0.5, 0.5]) or half (frames in [-1, 1], as insightface's weights expect them).
         channels: channels of the first stage; the others have 2, 4 and 8 times as many.
         head: arcface (BN, flatten, Linear to ``frame_dim``, BN with weight 1) or gap (BN, average over the image).
         frame_dim: size of a frame's feature with the head arcface; with gap it is 8 * ``channels``.
-        embedding_dim: size D of the embedding.
-        pooling: asp, tstp or tap over time.
+        embedding_dim: size D of the embedding; None: the pooled frame features are the embedding.
+        pooling: asp, we_asp, we_asp_literal, tstp or tap over time.
         attention_channels: width of the attention's hidden layer (asp).
         context: the attention sees the clip's mean and standard deviation (asp).
 
@@ -86,6 +92,8 @@ class IResNet(Backbone):
         (torch.Size([2, 512, 5]), torch.Size([2, 512]))
     """
 
+    unneeded = ("fc.", "features.")
+
     def __init__(
         self,
         *,
@@ -93,27 +101,29 @@ class IResNet(Backbone):
         image_channels: int = 1,
         image_height: int = 128,
         image_width: int = 128,
+        scaling: Literal["none", "half"] = "none",
         channels: int = 64,
         head: Literal["arcface", "gap"] = "arcface",
         frame_dim: int = 512,
-        embedding_dim: int = 512,
-        pooling: Literal["asp", "tstp", "tap"] = "asp",
+        embedding_dim: int | None = 512,
+        pooling: Literal["asp", "we_asp", "we_asp_literal", "tstp", "tap"] = "asp",
         attention_channels: int = 128,
         context: bool = True,
     ) -> None:
-        super().__init__()
-        self.image_shape = (image_channels, image_height, image_width)
-        self.embedding_dim = embedding_dim
+        super().__init__((image_channels, image_height, image_width), scaling)
         layers = [
             nn.Conv2d(image_channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.PReLU(channels),
         ]
+        self.layer_names = ["conv1", "bn1", "prelu"]
         before = channels
-        for factor, blocks in zip((1, 2, 4, 8), BLOCKS[depth], strict=True):
+        for stage, blocks in enumerate(BLOCKS[depth]):
             for index in range(blocks):
-                layers.append(IRBlock(before, factor * channels, stride=2 if index == 0 else 1))
-                before = factor * channels
+                layers.append(IRBlock(before, 2**stage * channels, stride=2 if index == 0 else 1))
+                self.layer_names.append(f"layer{stage + 1}.{index}")
+                before = 2**stage * channels
+        self.layer_names.append("bn2")
         self.trunk = nn.Sequential(*layers, nn.BatchNorm2d(before))
 
         if head == "arcface":
@@ -126,22 +136,24 @@ class IResNet(Backbone):
             self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
             frame_dim = before
         self.pool = build_pooling(pooling, frame_dim, attention_channels, context)
-        self.embed = nn.Sequential(nn.BatchNorm1d(self.pool.output_dim), nn.Linear(self.pool.output_dim, embedding_dim))
+        self.embedding_dim = self.pool.output_dim
+        self.embed = nn.Identity()
+        if embedding_dim is not None:
+            self.embed = nn.Sequential(nn.BatchNorm1d(self.embedding_dim), nn.Linear(self.embedding_dim, embedding_dim))
+            self.embedding_dim = embedding_dim
         for module in self.trunk.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0.0, 0.1)
         # Channels stored last: the convolutions of a training step take half the time on a CPU.
         self.trunk.to(memory_format=torch.channels_last)
 
-    def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Frame features (B, frame_dim or 8 * channels, T), zero where the mask is False, and the mask as given."""
-        if inputs.ndim != 5 or tuple(inputs.shape[2:]) != self.image_shape:
-            expected = ", ".join(map(str, self.image_shape))
-            raise ValueError(f"IResNet: frames of shape {tuple(inputs.shape)}, expected (B, T, {expected})")
-        images = inputs.flatten(0, 1) if mask is None else inputs[mask]
-        features = self.head(self.trunk(images.contiguous(memory_format=torch.channels_last)))
-        if mask is None:
-            return features.unflatten(0, inputs.shape[:2]).transpose(1, 2), None
-        padded = features.new_zeros(*mask.shape, features.shape[1])
-        padded[mask] = features
-        return padded.transpose(1, 2), mask
+    def published_name(self, name: str) -> str:
+        """The name in insightface's arcface_torch; see :class:`~avsv.nnet.visual.frames.FrameBackbone`."""
+        part, index, *rest, kind = name.split(".")
+        if part == "head":
+            return {"1": "fc", "2": "features"}[index] + f".{kind}"
+        layer = self.layer_names[int(index)]
+        if rest:
+            branch, number = rest
+            layer += f".downsample.{number}" if branch == "shortcut" else f".{RESIDUAL_NAMES[int(number)]}"
+        return f"{layer}.{kind}"

@@ -1,0 +1,141 @@
+"""What every visual network has in common: it sees one frame at a time, and pools over time."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from avsv.nnet.backbone import Backbone
+
+# Mean and scale of pixels in [0, 1], for all colours or for red, green and blue: (x / 255 - mean) / scale.
+SCALINGS = {
+    "none": ((0.5,), (1.0,)),
+    "half": ((0.5,), (0.5,)),
+    "facenet": ((0.5,), (128 / 255,)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "voxceleb": ((0.4582268298, 0.3447833359, 0.3283427358), (0.2709922791, 0.2274252474, 0.2343513072)),
+}
+
+# In evaluation a long clip goes through the network in pieces of this many pixels (128 frames of 128 x 128): whole, an
+# hour of video would take hundreds of gigabytes, and larger pieces are no faster.
+PIECE_PIXELS = 2**21
+
+
+class FrameScaling(nn.Module):
+    """Scale frames in [-0.5, 0.5] as a network expects them: (x / 255 - mean) / scale for pixels x in 0..255.
+
+    Source: ``voxceleb``: the channel statistics of VoxCeleb2 in Claborne et al. 2024, appendix C; ``half``: ArcFace,
+    (x / 255 - 0.5) / 0.5; ``facenet``: facenet-pytorch, (x - 127.5) / 128; ``imagenet``: torchvision and timm;
+    ``none``: frames as they are.
+
+    Args:
+        name: one of :data:`SCALINGS`.
+
+    Shape:
+        - images: (N, C, H, W) in [-0.5, 0.5]; imagenet and voxceleb: red, green, blue
+        - output: (N, C, H, W)
+
+    Example (white frames):
+        >>> FrameScaling("half")(torch.full((1, 3, 1, 1), 0.5)).flatten().tolist()
+        [1.0, 1.0, 1.0]
+        >>> [round(x, 4) for x in FrameScaling("voxceleb")(torch.full((1, 3, 1, 1), 0.5)).flatten().tolist()]
+        [1.9992, 2.881, 2.866]
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        mean, scale = (torch.tensor(values).view(-1, 1, 1) for values in SCALINGS[name])
+        # Constants of the code, not weights: a checkpoint does not hold them.
+        self.register_buffer("mean", mean - 0.5, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.scale
+
+
+class FrameBackbone(Backbone):
+    """A backbone that gives every frame a feature of its own: scaling, ``trunk``, ``head``.
+
+    Padding never enters the network, only valid frames do. A subclass sets ``trunk`` ((N, C, H, W) to maps) and
+    ``head`` (maps to (N, F)) beside what :class:`~avsv.nnet.backbone.Backbone` asks for.
+
+    Args:
+        image_shape: (C, H, W) of a frame.
+        scaling: one of :data:`SCALINGS`.
+    """
+
+    trunk: nn.Module
+    head: nn.Module
+
+    # Beginnings of published names that are needed for classification only.
+    unneeded: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, image_shape: tuple[int, int, int], scaling: str) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self.scaling = FrameScaling(scaling)
+
+    def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Frame features (B, F, T), zero where the mask is False, and the mask as given."""
+        if inputs.ndim != 5 or tuple(inputs.shape[2:]) != self.image_shape:
+            expected = ", ".join(map(str, self.image_shape))
+            name = type(self).__name__
+            raise ValueError(f"{name}: frames of shape {tuple(inputs.shape)}, expected (B, T, {expected})")
+        images = inputs.flatten(0, 1) if mask is None else inputs[mask]
+        features = self.images(images)
+        if mask is None:
+            return features.unflatten(0, inputs.shape[:2]).transpose(1, 2), None
+        padded = features.new_zeros(*mask.shape, features.shape[1])
+        padded[mask] = features
+        return padded.transpose(1, 2), mask
+
+    def images(self, images: Tensor) -> Tensor:
+        """Features (N, F) of single frames (N, C, H, W)."""
+        # Not in training, where the batch normalisation's statistics are those of all frames together.
+        size = len(images) if self.training else max(1, PIECE_PIXELS // (images.shape[2] * images.shape[3]))
+        pieces = [
+            self.head(self.trunk(self.scaling(piece).contiguous(memory_format=torch.channels_last)))
+            for piece in images.split(max(1, size))
+        ]
+        return torch.cat(pieces)
+
+    def published_name(self, name: str) -> str:
+        """The published name of the weight ``name`` of the trunk or head."""
+        raise ValueError(f"no published weights are known for {type(self).__name__}")
+
+    def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Trunk and head under this network's names; see :meth:`avsv.nnet.backbone.Backbone.convert_published`.
+
+        A network of one channel takes the sum of a published first convolution over the colours: a gray image is an RGB
+        image of three equal colours, and a convolution is linear.
+        """
+        where = f"published weights of {type(self).__name__}"
+        own = {
+            self.published_name(name): (name, value)
+            for name, value in self.state_dict().items()
+            if name.startswith(("trunk.", "head."))
+        }
+        # Files older than PyTorch 0.4.1 lack this counter, which only a momentum of None uses.
+        missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+        unknown = [key for key in state if key not in own and not key.startswith(self.unneeded)]
+        for keys, what in ((missing, "missing"), (unknown, "not of this network")):
+            if keys:
+                raise ValueError(f"{where}: {_first_few(keys)}: {what}")
+
+        converted, misshapen = {}, []
+        for key, (name, value) in own.items():
+            weight = state.get(key, value)
+            if value.ndim == 4 and value.shape[1] == 1 and weight.ndim == 4 and weight.shape[1] == 3:
+                weight = weight.sum(dim=1, keepdim=True)
+            if weight.shape != value.shape:
+                misshapen.append(f"{key} has shape {tuple(weight.shape)}, expected {tuple(value.shape)}")
+            converted[name] = weight
+        if misshapen:
+            raise ValueError(f"{where}: {_first_few(misshapen)}")
+        return converted
+
+
+def _first_few(items: list[str]) -> str:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(items[:3]) + more
