@@ -1,0 +1,142 @@
+"""SimAM-ResNet: a residual network over features whose residuals are gated without further parameters."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avsv.nnet.audio.resnet import ResNetTrunk, check_features, frame_dim
+from avsv.nnet.backbone import Backbone
+from avsv.nnet.normalization import MaskedBatchNorm1d
+from avsv.nnet.pooling import build_pooling, valid_frames
+
+
+class ReLUAttentiveStatsPooling(nn.Module):
+    """Attentive statistics pooling with ReLU and batch normalisation in the attention's hidden layer, not tanh.
+
+    Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6, in the form of clovaai/voxceleb_trainer's RawNet3 (its
+    encoder types ECA and, with ``scalar``, ASP) and of wespeaker's SimAM-ResNet, which has no context.
+
+    Args:
+        channels: number of input channels C.
+        bottleneck: width R of the attention's hidden layer.
+        context: let the attention see the utterance's mean and unbiased standard deviation beside every frame.
+        scalar: one weight a frame, the same for all channels.
+        variance_range: every variance is clamped to it before its square root.
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, 2C), the C means, then the C standard deviations
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+
+    Example (uniform attention makes it plain statistics pooling):
+        >>> pool = ReLUAttentiveStatsPooling(channels=1).eval()
+        >>> _ = nn.init.zeros_(pool.score.weight)
+        >>> frames, mask = torch.tensor([[[1.0, 2.0, 3.0, 99.0]]]), torch.tensor([[True, True, True, False]])
+        >>> [round(x, 4) for x in pool(frames, mask)[0].tolist()]
+        [2.0, 0.8165]
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        bottleneck: int = 128,
+        context: bool = False,
+        scalar: bool = False,
+        variance_range: tuple[float, float] = (1e-5, math.inf),
+    ) -> None:
+        super().__init__()
+        self.output_dim = 2 * channels
+        self.context = context
+        self.variance_range = variance_range
+        self.hidden = nn.Conv1d(3 * channels if context else channels, bottleneck, kernel_size=1)
+        self.norm = MaskedBatchNorm1d(bottleneck)
+        self.score = nn.Conv1d(bottleneck, 1 if scalar else channels, kernel_size=1)
+
+    def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The attention before its softmax, (B, C or 1, T); padding is not masked out yet."""
+        frames, valid = valid_frames(frames, mask)
+        channels = frames.shape[1]
+        weight = self.hidden.weight
+        hidden = functional.conv1d(frames, weight[:, :channels], self.hidden.bias)
+        if self.context:
+            # The statistics are the same for every frame: project them once, not beside each frame.
+            count = valid.sum(dim=2)
+            mean = frames.sum(dim=2) / count
+            squares = ((frames - mean.unsqueeze(2)) ** 2).masked_fill(~valid, 0.0).sum(dim=2)
+            deviation = (squares / (count - 1).clamp(min=1)).clamp(*self.variance_range).sqrt()
+            statistics = torch.cat([mean, deviation], dim=1)
+            hidden = hidden + functional.linear(statistics, weight[:, channels:, 0]).unsqueeze(2)
+        return self.score(self.norm(torch.relu(hidden), mask))
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        frames, valid = valid_frames(frames, mask)
+        logits = self.logits(frames, mask).to(frames.dtype).masked_fill(~valid, float("-inf"))
+        weights = logits.softmax(dim=2)
+        mean = (weights * frames).sum(dim=2)
+        variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
+        return torch.cat([mean, variance.clamp(*self.variance_range).sqrt()], dim=1)
+
+
+class SimAMResNet(Backbone):
+    """SimAM-ResNet speaker embeddings from filterbank features.
+
+    Source: Qin et al. 2022, arXiv:2203.04687, as in wespeaker: residuals gated by SimAM, pooling over time of every
+    channel and row of the last map, one linear layer. Its attentive pooling is
+    :class:`ReLUAttentiveStatsPooling` without context; the other poolings are those of the other networks.
+
+    Args:
+        depth: 34 or 100 layers.
+        feature_dim: bins F of the features.
+        channels: channels of the first stage; the others have 2, 4 and 8 times as many.
+        embedding_dim: size D of the embedding.
+        pooling: asp, we_asp, we_asp_literal, tstp or tap.
+        attention_channels: width of the attention's hidden layer (asp and its kin).
+        context: the attention sees the utterance's mean and standard deviation (asp and its kin).
+
+    Shape:
+        - inputs: (B, T, F)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, D)
+
+    Raises:
+        ValueError: inputs are not (B, T, F), or an utterance has no valid frame.
+
+    Example:
+        >>> net = SimAMResNet(depth=34, channels=4, embedding_dim=32)
+        >>> net.frames(torch.zeros(2, 100, 80))[0].shape, net(torch.zeros(2, 100, 80)).shape
+        (torch.Size([2, 320, 13]), torch.Size([2, 32]))
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: Literal[34, 100] = 34,
+        feature_dim: int = 80,
+        channels: int = 64,
+        embedding_dim: int = 256,
+        pooling: Literal["asp", "tstp", "tap", "we_asp", "we_asp_literal"] = "asp",
+        attention_channels: int = 128,
+        context: bool = False,
+    ) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+        self.embedding_dim = embedding_dim
+        self.trunk = ResNetTrunk(depth, channels, simam=True)
+        frame_channels = frame_dim(channels, feature_dim)
+        if pooling == "asp":
+            self.pool = ReLUAttentiveStatsPooling(frame_channels, attention_channels, context)
+        else:
+            self.pool = build_pooling(pooling, frame_channels, attention_channels, context)
+        self.embed = nn.Linear(self.pool.output_dim, embedding_dim)
+
+    def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Frame features (B, 8 * channels * ceil(F / 8), ceil(T / 8)) and their mask."""
+        check_features("SimAM-ResNet", inputs, self.feature_dim)
+        maps, mask = self.trunk(inputs, mask)
+        return maps.flatten(1, 2), mask
