@@ -266,7 +266,12 @@ def start_deep(tmp_path, name, through=()):
     (tmp_path / "deep.py").write_text(DEEP)
     words = [*through, RUN, "--max-jobs-run", "2", "JOB=1:2", "a.JOB.log", sys.executable, "deep.py", name]
     process = subprocess.Popen(
-        list(map(str, [*words, ";", "echo", "end"])), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        list(map(str, [*words, ";", "echo", "end"])),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell inherit that SIGINT is ignored, and the launcher would keep to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: len([words for words in alive(name) if b"-c" in words and b"import" in words[2][:6]]) == 2)
     return process
