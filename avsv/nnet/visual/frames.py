@@ -25,7 +25,7 @@ PIECE_PIXELS = 2**21
 class FrameScaling(nn.Module):
     """Scale frames in [-0.5, 0.5] as a network expects them: (x / 255 - mean) / scale for pixels x in 0..255.
 
-    Source: ``voxceleb``: the channel statistics of VoxCeleb2 in Claborne et al. 2024, appendix C; ``half``: ArcFace,
+    Source: ``voxceleb``: the channel statistics of VoxCeleb2 in Claborne et al. 2023, appendix B; ``half``: ArcFace,
     (x / 255 - 0.5) / 0.5; ``facenet``: facenet-pytorch, (x - 127.5) / 128; ``imagenet``: torchvision and timm;
     ``none``: frames as they are.
 
