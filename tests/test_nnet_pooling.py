@@ -1,14 +1,23 @@
 """Pooling over time against explicit loops, closed forms and worked numbers."""
 
+import contextlib
 import math
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch.nn import functional
 
-from avsv.nnet.pooling import AttentiveStatsPooling, TemporalAveragePooling, TemporalStatsPooling, build_pooling
+from avsv.nnet.pooling import (
+    AttentiveStatsPooling,
+    TemporalAveragePooling,
+    TemporalStatsPooling,
+    WeightEnhancedStatsPooling,
+    build_pooling,
+    enhance_logits,
+)
 
-POOLINGS = ["tap", "tstp", "asp"]
+POOLINGS = ["tap", "tstp", "asp", "we_asp", "we_asp_literal"]
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +125,244 @@ def test_half_precision_statistics_are_computed_in_full(name):
 def test_no_valid_frame_is_an_error(name):
     with pytest.raises(ValueError, match="no valid frame"):
         _pooling(name)(torch.zeros(2, 6, 3).double(), torch.tensor([[True, True, True], [False, False, False]]))
+
+
+@pytest.fixture(params=["float32", "autocast"])
+def precision(request):
+    """Plain float32, or float32 under bfloat16 autocast."""
+    if request.param == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def _all(logits):
+    return torch.ones(logits.shape[0], 1, logits.shape[2], dtype=torch.bool)
+
+
+def _channels(*salience, channels=3, dtype=torch.float32):
+    """Logits whose channels are all the same."""
+    return torch.tensor(salience, dtype=dtype).expand(1, channels, -1)
+
+
+def _logits(mean, spread, batch=64, channels=32, length=100, dtype=torch.float32):
+    """Random logits with a given mean and a given temporal deviation of their mean over channels."""
+    salience = torch.randn(batch, 1, length, dtype=dtype)
+    salience = (salience - salience.mean(dim=2, keepdim=True)) / salience.std(dim=2, unbiased=False, keepdim=True)
+    own = torch.randn(batch, channels, length, dtype=dtype)
+    return mean + spread * salience + own - own.mean(dim=1, keepdim=True)
+
+
+def _restated(e, literal):
+    """Equations 2-4, after the shift of the gauge, one utterance and frame at a time in plain Python."""
+    rows = []
+    for utterance in e.double():
+        salience = [float(frame.mean()) for frame in utterance.T]
+        mean = sum(salience) / len(salience)
+        deviation = math.sqrt(sum((x - mean) ** 2 for x in salience) / len(salience))
+        shift = 0.0 if literal else max(mean, 3 * deviation) - mean
+        columns = []
+        for frame, x in zip(utterance.T, salience, strict=True):
+            target = (mean + shift) * (1 + math.tanh((x - mean) / deviation))
+            columns.append((frame + shift) * target / (x + shift))
+        rows.append(torch.stack(columns, dim=1))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize(
+    ("salience", "literal", "enhanced", "attention"),
+    [
+        ((1, 2, 3), True, (0.317903, 2, 3.682097), (0.028339, 0.152374, 0.819287)),
+        ((1, 2, 3), False, (0.389351, 2.449490, 4.509629), (0.014200, 0.111427, 0.874373)),
+        ((-3, -2, -1), True, (-0.317903, -2, -3.682097), (0.819287, 0.152374, 0.028339)),
+        ((-3, -2, -1), False, (0.389351, 2.449490, 4.509629), (0.014200, 0.111427, 0.874373)),
+        ((4, 5, 6), True, (0.794759, 5, 9.205241), (0.000219, 0.014695, 0.985086)),
+        ((4, 5, 6), False, (0.794759, 5, 9.205241), (0.000219, 0.014695, 0.985086)),
+        ((1, 2, 3, 4, 5, 9), True, (0.713374, 1.401622, 2.523885, 4, 5.476115, 7.837020), None),
+    ],
+)
+def test_enhancement_by_hand(precision, salience, literal, enhanced, attention):
+    logits = _channels(*map(float, salience))
+    with precision:
+        values, _ = enhance_logits(logits, _all(logits), literal)
+    for channel in values[0]:
+        assert channel.tolist() == pytest.approx(enhanced, abs=2e-6)
+        if attention:
+            assert channel.softmax(dim=0).tolist() == pytest.approx(attention, abs=1e-6)
+
+
+@pytest.mark.parametrize("literal", [True, False])
+@pytest.mark.parametrize("mean", [0.7, 3.0, 8.0])
+def test_enhancement_equals_the_equations_written_out(mean, literal):
+    logits = _logits(mean, 0.4, batch=2, channels=5, length=12, dtype=torch.float64)
+    values, _ = enhance_logits(logits, _all(logits), literal)
+    torch.testing.assert_close(values, _restated(logits, literal), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(2.0, 0.4), (5.0, 1.0), (20.0, 2.0), (8.0, 0.05)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 5e-14), (torch.float32, 5e-6)])
+def test_gauge_equals_the_literal_form_where_that_is_safe(precision, mean, spread, dtype, tolerance):
+    logits = _logits(mean, spread, dtype=dtype)
+    logits = logits[logits.mean(dim=1).amin(dim=1) >= 0.1 * logits.mean(dim=(1, 2))]
+    assert len(logits) > 20
+    with precision:
+        gauge, literal = (enhance_logits(logits, _all(logits), x)[0] for x in (False, True))
+    assert gauge.dtype == dtype
+    assert ((gauge - literal).abs() / literal.abs().clamp(min=1.0)).max() < tolerance
+
+
+AWKWARD = {
+    "zero": torch.zeros(2, 4, 9),
+    "constant": torch.full((2, 4, 9), -1.7),
+    "one frame": torch.randn(2, 4, 1, generator=torch.Generator().manual_seed(1)),
+    "negative": -5 + torch.randn(2, 4, 9, generator=torch.Generator().manual_seed(2)),
+    "far off": 1e4 + torch.randn(2, 4, 9, generator=torch.Generator().manual_seed(3)),
+    "tiny": 1e-6 * torch.randn(2, 4, 9, generator=torch.Generator().manual_seed(4)),
+    "around zero": torch.tensor([[[-1.0, 1.0, 0.0]]]),
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_enhancement_of_awkward_logits_is_finite(precision, name):
+    logits = AWKWARD[name].clone().requires_grad_()
+    with precision:
+        enhanced, weights = enhance_logits(logits, _all(logits))
+        attention = enhanced.softmax(dim=2)
+        (attention * torch.linspace(-1, 1, logits.shape[2]) + weights.unsqueeze(1) ** 2).sum().backward()
+    for values in (enhanced, weights, attention, logits.grad):
+        assert values.dtype == torch.float32 and values.isfinite().all()
+    assert ((weights >= 0) & (weights <= 2)).all()
+
+
+@pytest.mark.parametrize("literal", [True, False])
+@pytest.mark.parametrize(("mean", "spread"), [(0.4, 0.1), (4.0, 0.7)])
+def test_padding_changes_neither_attention_nor_weights(precision, literal, mean, spread):
+    logits = _logits(mean, spread, batch=8)
+    padded = functional.pad(logits, (0, 37), value=123.0)
+    valid = (torch.arange(137) < 100).expand(8, 1, -1)
+    with precision:
+        alone, weights = enhance_logits(logits, _all(logits), literal)
+        together, padded_weights = enhance_logits(padded, valid, literal)
+        attention = together.masked_fill(~valid, float("-inf")).softmax(dim=2)
+    # The last digit of a large logit is worth more than that of a small one.
+    tolerance = 2e-7 * max(1.0, alone.abs().max().item() / 3)
+    assert (attention[:, :, :100] - alone.softmax(dim=2)).abs().max() < tolerance
+    assert (attention[:, :, 100:] == 0).all() and (padded_weights[:, 100:] == 0).all()
+    torch.testing.assert_close(padded_weights[:, :100], weights, rtol=0, atol=5e-6)
+
+
+MEANS, SPREADS = [-20.0, -5.0, -1.0, 0.0, 0.3, 1.0, 5.0, 20.0], [0.05, 0.3, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("spread", SPREADS)
+def test_enhancement_keeps_the_order_of_the_frames(precision, mean, spread):
+    logits = _logits(mean, spread, batch=4)
+    with precision:
+        enhanced, weights = enhance_logits(logits, _all(logits))
+    for before, after, weight in zip(logits.mean(dim=1), enhanced.mean(dim=1), weights, strict=True):
+        assert spearmanr(before, weight).statistic == pytest.approx(1.0, abs=1e-4)
+        assert spearmanr(before, after).statistic == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("spread", SPREADS)
+def test_ratio_of_enhanced_to_plain_logits_is_bounded(precision, mean, spread):
+    logits = _logits(mean, spread, batch=16)
+    with precision:
+        enhanced, _ = enhance_logits(logits, _all(logits))
+    # The slope over channels of one frame is the ratio.
+    own, enhanced_own = (x - x.mean(dim=1, keepdim=True) for x in (logits, enhanced))
+    ratio = (own * enhanced_own).sum(dim=1) / (own**2).sum(dim=1)
+    assert ratio.min() > 0 and ratio.max() < 2
+    if mean < 3 * spread:
+        assert ratio.max() <= 1.335
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_mean_of_the_enhanced_logits_is_the_enhanced_mean(precision, mean):
+    logits = _logits(mean, 1.0)
+    with precision:
+        enhanced, weights = enhance_logits(logits, _all(logits))
+    level = logits.mean(dim=(1, 2)).clamp(min=3 * logits.mean(dim=1).std(dim=1, unbiased=False)[0].item())
+    torch.testing.assert_close(enhanced.mean(dim=1), level.unsqueeze(1) * weights, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("mean", [-2.0, 0.5, 8.0])
+@pytest.mark.parametrize("scale", [0.03, 7.0])
+def test_enhancement_scales_with_the_logits(precision, mean, scale):
+    logits = _logits(mean, 0.8)
+    with precision:
+        enhanced, scaled = (enhance_logits(x, _all(logits))[0] for x in (logits, scale * logits))
+    torch.testing.assert_close(scaled, scale * enhanced, rtol=1e-4, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("shift", [-30.0, -1.0, 1.0])
+def test_attention_of_the_shifted_regime_ignores_a_constant(precision, shift):
+    """Here the mean is below three deviations before and after."""
+    for dtype, tolerance in ((torch.float64, 1e-14), (torch.float32, 1e-5)):
+        logits = _logits(0.3, 0.8, dtype=dtype)
+        with precision:
+            before, after = (enhance_logits(x, _all(logits))[0].softmax(dim=2) for x in (logits, logits + shift))
+        assert (before - after).abs().max() < tolerance
+
+
+def test_enhanced_weights_have_the_moments_of_the_specification():
+    """Of Gaussian saliences: mean 0.9995 and deviation 0.630; and the strong common logit of a large mean."""
+    logits = _logits(20.0, 0.5, batch=400)
+    enhanced, weights = enhance_logits(logits, _all(logits))
+    assert weights.mean().item() == pytest.approx(1.0, abs=2e-3)
+    assert weights.std().item() == pytest.approx(0.630, abs=3e-3)
+    entropies = [
+        torch.distributions.Categorical(logits=x.mean(dim=1)).entropy().mean().item() for x in (logits, enhanced)
+    ]
+    assert entropies[0] == pytest.approx(4.48, abs=0.02) and 1.9 < entropies[1] < 2.4
+
+
+def test_literal_form_fails_where_the_mean_is_small():
+    """The reason for the other mode: enhanced logits of hundreds, and a reversed order for a negative mean."""
+    logits = _logits(0.5, 1.0)
+    assert enhance_logits(logits, _all(logits), literal=True)[0].abs().max() > 400
+    assert enhance_logits(logits, _all(logits))[0].abs().max() < 40
+    logits = _logits(-5.0, 0.5, batch=1)
+    enhanced, _ = enhance_logits(logits, _all(logits), literal=True)
+    assert spearmanr(logits.mean(dim=1)[0], enhanced.mean(dim=1)[0]).statistic == pytest.approx(-1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["gauge", "literal"])
+def test_weight_enhanced_pooling_equals_its_parts(mode):
+    pool = WeightEnhancedStatsPooling(6, 4, mode=mode).double()
+    frames, mask = torch.randn(3, 6, 9, dtype=torch.float64), torch.arange(9) < torch.tensor([[9], [4], [1]])
+    pooled, weights = pool.pool_with_weights(frames, mask)
+    torch.testing.assert_close(pooled, pool(frames, mask), rtol=0, atol=0)
+    for row, count in enumerate((9, 4, 1)):
+        valid = frames[row : row + 1, :, :count]
+        enhanced, expected = enhance_logits(pool.logits(valid), _all(valid), mode == "literal")
+        attention = enhanced.softmax(dim=2)
+        mean = (attention * valid).sum(dim=2)
+        deviation = ((attention * valid**2).sum(dim=2) - mean**2).clamp(min=1e-7).sqrt()
+        torch.testing.assert_close(pooled[row : row + 1], torch.cat([mean, deviation], dim=1), rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(weights[row, :count], expected[0])
+        assert (weights[row, count:] == 0).all()
+
+
+def test_weight_enhanced_pooling_by_name():
+    assert type(build_pooling("asp", 6, 4, True)) is AttentiveStatsPooling
+    for name, mode in (("we_asp", "gauge"), ("we_asp_literal", "literal")):
+        pool = build_pooling(name, 1536, 128, False)
+        assert type(pool) is WeightEnhancedStatsPooling and pool.mode == mode
+        assert sum(p.numel() for p in pool.parameters()) == 394_880
+
+
+def test_weight_enhanced_pooling_under_autocast(precision):
+    """The layers may round to bfloat16, but the enhancement, weights and statistics are of float32."""
+    pool, frames = WeightEnhancedStatsPooling(32, 16), torch.randn(4, 32, 50)
+    mask = torch.arange(50) < torch.tensor([[50], [40], [7], [1]])
+    with precision:
+        pooled, weights = pool.pool_with_weights(frames, mask)
+        (pooled.sum() + (weights**2).sum()).backward()
+    assert pooled.dtype == weights.dtype == torch.float32
+    assert all(p.grad.isfinite().all() for p in pool.parameters())
+    count = mask.sum(dim=1, keepdim=True)
+    mean = weights.sum(dim=1, keepdim=True) / count
+    assert ((mean - 1).abs() < 0.1).all() and (weights[3, 0] - 1).abs() < 1e-6
+    torch.testing.assert_close(pooled, pool(frames, mask), rtol=0.05, atol=0.05)

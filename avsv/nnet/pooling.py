@@ -1,5 +1,7 @@
 """Pooling over time: frames to one vector an utterance."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -149,10 +151,114 @@ class AttentiveStatsPooling(nn.Module):
         return torch.cat(weighted_mean_std(frames, logits.softmax(dim=2)), dim=1)
 
 
-def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> nn.Module:
-    """The pooling of a backbone: ``tap``, ``tstp`` or ``asp``; only the last has a bottleneck and a context.
+def enhance_logits(logits: Tensor, valid: Tensor, literal: bool = False) -> tuple[Tensor, Tensor]:
+    """Weight-enhanced attention logits e' and the temporal weights w = 1 + tanh z.
 
-    Every pooling maps (frames (B, C, T), mask (B, T)) to (B, output_dim).
+    With lambda the mean of the logits e over channels, mu and sd its mean and population deviation over valid frames
+    and z = (lambda - mu) / sd, the paper has lambda' = mu (1 + tanh z) and e' = e lambda' / lambda. This has a pole
+    where lambda passes 0, and where mu < 0 it turns the order of the frames round; yet nothing fixes the sign or size
+    of mu, for the softmax of plain attention is blind to a constant. So by default all logits of an utterance are first
+    shifted by one constant that makes mu at least 3 sd, and lambda counts as 0.1 mu at least in the denominator. Where
+    mu >= 3 sd and lambda >= 0.1 mu anyway, this is the paper's formula.
+
+    Source: Sun et al. 2022/2023, equations 2-4; the sum of equation 3 is read as over channels (its result has an index
+    t), and its factor C cancels in equation 2.
+
+    Args:
+        logits: (B, C, T).
+        valid: (B, 1, T) boolean, True for a valid frame.
+        literal: equations 2-4 as printed, only with |lambda| at least 1e-6 in the denominator.
+
+    Returns:
+        (B, C, T) enhanced logits, of no meaning where they are padding, and (B, T) weights, each in [0, 2], 0 where
+        they are padding; both in at least float32.
+
+    Example (logits of negative mean: the literal form turns their order round):
+        >>> logits, valid = torch.tensor([[[-3.0, -2.0, -1.0]]]), torch.ones(1, 1, 3, dtype=torch.bool)
+        >>> enhanced, weights = enhance_logits(logits, valid)
+        >>> [round(x, 4) for x in enhanced.flatten().tolist()], [round(x, 4) for x in weights.flatten().tolist()]
+        ([0.3894, 2.4495, 4.5096], [0.159, 1.0, 1.841])
+        >>> [round(x, 4) for x in enhance_logits(logits, valid, literal=True)[0].flatten().tolist()]
+        [-0.3179, -2.0, -3.6821]
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    uniform = valid.to(logits.dtype) / valid.sum(dim=2, keepdim=True)
+    salience = logits.mean(dim=1, keepdim=True)
+    mean = (uniform * salience).sum(dim=2, keepdim=True)
+    centred = (salience - mean).masked_fill(~valid, 0.0)
+    # The deviation of a constant is 0, where its square root and z have no derivative.
+    floor = 1e-8 if logits.dtype == torch.float64 else 1e-5
+    deviation = ((uniform * centred**2).sum(dim=2, keepdim=True) + floor**2).sqrt()
+    weights = 1.0 + torch.tanh(centred / deviation)
+    if literal:
+        denominator = torch.where(salience.abs() < 1e-6, torch.full_like(salience, 1e-6).copysign(salience), salience)
+        enhanced = logits * (mean * weights / denominator)
+    else:
+        level = torch.maximum(mean, 3.0 * deviation)
+        target = level * weights
+        ratio = target / torch.maximum(level + centred, 0.1 * level)
+        # The shifted logits times the ratio, but for frames at the floor; the mean over channels is always the target.
+        enhanced = target + ratio * (logits - salience)
+    return enhanced, weights.masked_fill(~valid, 0.0).squeeze(1)
+
+
+class WeightEnhancedStatsPooling(AttentiveStatsPooling):
+    """Attentive statistics pooling whose attention is spread further over time before its softmax (WE-ASP).
+
+    Source: Sun et al. 2022 and 2023, equations 1-7, on top of :class:`AttentiveStatsPooling`; see
+    :func:`enhance_logits` for the two modes.
+
+    Args:
+        channels: number of input channels C.
+        bottleneck: width R of the attention's hidden layer.
+        context: let the attention see the utterance's mean and standard deviation beside every frame.
+        mode: gauge (the logits of an utterance are first shifted to a safe mean) or literal (as printed).
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, 2C), the C means, then the C standard deviations
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+
+    Example (the attention is 0.014, 0.111, 0.874; without enhancement it would be 0.090, 0.245, 0.665):
+        >>> pool = WeightEnhancedStatsPooling(channels=1, context=False)
+        >>> pool.logits = lambda frames, mask: frames
+        >>> pooled, weights = pool.pool_with_weights(torch.tensor([[[1.0, 2.0, 3.0]]]))
+        >>> round(pooled[0, 0].item(), 4), [round(x, 4) for x in weights[0].tolist()]
+        (2.8602, [0.159, 1.0, 1.841])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        bottleneck: int = 128,
+        context: bool = True,
+        mode: Literal["gauge", "literal"] = "gauge",
+    ) -> None:
+        super().__init__(channels, bottleneck, context)
+        self.mode = mode
+
+    def pool_with_weights(self, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The pooled vectors (B, 2C) and the temporal weights (B, T), lambda' / mu in the paper's symbols.
+
+        The weights lie in [0, 2] around 1, whatever the size of the logits; 0 where they are padding.
+        """
+        frames, valid = valid_frames(frames, mask)
+        enhanced, weights = enhance_logits(self.logits(frames, mask), valid, self.mode == "literal")
+        attention = enhanced.to(frames.dtype).masked_fill(~valid, float("-inf")).softmax(dim=2)
+        return torch.cat(weighted_mean_std(frames, attention), dim=1), weights
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.pool_with_weights(frames, mask)[0]
+
+
+def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> nn.Module:
+    """The pooling of a backbone: ``tap``, ``tstp``, ``asp``, ``we_asp`` or ``we_asp_literal``.
+
+    Only the attentive ones have a bottleneck and a context. Every pooling maps (frames (B, C, T), mask (B, T)) to
+    (B, output_dim).
 
     Example:
         >>> build_pooling("tap", 512, 128, True).output_dim, build_pooling("asp", 512, 128, True).output_dim
@@ -160,4 +266,7 @@ def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> n
     """
     if name == "asp":
         return AttentiveStatsPooling(channels, bottleneck, context)
+    if name in ("we_asp", "we_asp_literal"):
+        mode = "literal" if name == "we_asp_literal" else "gauge"
+        return WeightEnhancedStatsPooling(channels, bottleneck, context, mode)
     return {"tap": TemporalAveragePooling, "tstp": TemporalStatsPooling}[name](channels)

@@ -153,7 +153,7 @@ class ECAPATDNN(Backbone):
         res2_scale: Res2 splits of each of the three blocks.
         aggregate_channels: channels of the frames that are pooled.
         se_channels: width of the squeeze and excitation.
-        pooling: asp, tstp or tap.
+        pooling: asp, we_asp, we_asp_literal, tstp or tap.
         attention_channels: width of the attention's hidden layer (asp).
         context: the attention sees the utterance's mean and standard deviation (asp).
         extra_conv: a convolution for the pass-through split of the first block.
@@ -186,7 +186,7 @@ class ECAPATDNN(Backbone):
         res2_scale: tuple[int, ...] = (8, 8, 8),
         aggregate_channels: int = 1536,
         se_channels: int = 128,
-        pooling: Literal["asp", "tstp", "tap"] = "asp",
+        pooling: Literal["asp", "we_asp", "we_asp_literal", "tstp", "tap"] = "asp",
         attention_channels: int = 128,
         context: bool = True,
         extra_conv: bool = False,
