@@ -1,0 +1,76 @@
+"""Cycle supervision: two perceptrons map the weights of one modality to those of the other and back."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from avsv.nnet.generative.pairs import PairedMLP
+from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, check_weight
+
+
+def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
+    """2 - the sum over both modalities of the cosines between two (2, B, T_c), averaged over the batch: in [0, 4].
+
+    Example:
+        >>> import torch
+        >>> series = torch.tensor([[[1.0, 2.0, 3.0]], [[3.0, 2.0, 1.0]]])
+        >>> round(cosine_distance(series, series.flip(0)).item(), 6)
+        0.571429
+    """
+    return 2.0 - functional.cosine_similarity(one, other, dim=2).mean(dim=1).sum()
+
+
+class CycleSupervision(GenerativeSupervision):
+    """Cycle consistency: f maps audio weights to visual ones, g back; the loss compares f(a), g(v), g(f(a)), f(g(v)).
+
+    ``mapping_weight (2 - cos(v, f(a)) - cos(a, g(v))) + cycle_weight (2 - cos(v, f(g(v))) - cos(a, g(f(a))))``. Nothing
+    is detached: the loss is there to change the pooling of both modalities.
+
+    Source: Sun et al. 2022, equations 8-11 (weights 1 and 0.5, the defaults); Sun et al. 2023, equations 8-10 (both
+    0.5). The outer network of equation 9 of 2023 is read as that of the other modality: out and back.
+
+    Args:
+        frames: T_c, frames of a series.
+        mapping_weight: weight of the mapping loss.
+        cycle_weight: weight of the cycle loss.
+        hidden: width of the hidden layers.
+        layers: layers of each network; None means 3 up to 64 frames and 4 above.
+
+    Shape:
+        - audio, visual: (B, T_c)
+        - output: the weighted loss, a scalar, and detached figures; mapping and cycle are in [0, 4]
+
+    Raises:
+        ValueError: an impossible option, too few frames or series of another shape.
+
+    Example:
+        >>> import torch
+        >>> supervision = CycleSupervision(50)
+        >>> loss, figures = supervision(torch.rand(8, 50), torch.rand(8, 50))
+        >>> sum(p.numel() for p in supervision.parameters()), sorted(figures)[:4]
+        (58980, ['audio_kurtosis', 'centred_cosine', 'cosine', 'cycle'])
+    """
+
+    def __init__(
+        self,
+        frames: int,
+        *,
+        mapping_weight: float = 1.0,
+        cycle_weight: float = 0.5,
+        hidden: int = 128,
+        layers: int | None = None,
+    ) -> None:
+        super().__init__(frames)
+        self.mapping_weight = check_weight("mapping_weight", mapping_weight)
+        self.cycle_weight = check_weight("cycle_weight", cycle_weight)
+        layers = (3 if frames <= 64 else 4) if layers is None else check_size("layers", layers, 2)
+        check_size("hidden", hidden)
+        # The first network is f, from audio; the second is g, from video.
+        self.generators = PairedMLP((frames, *[hidden] * (layers - 1), frames))
+
+    def losses(self, series: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the figures of (2, B, T_c), audio first then visual."""
+        generated = self.generators(series).flip(0)
+        back = self.generators(generated).flip(0)
+        mapping, cycle = cosine_distance(series, generated), cosine_distance(series, back)
+        loss = self.mapping_weight * mapping + self.cycle_weight * cycle
+        return loss, {"mapping": mapping, "cycle": cycle}

@@ -1,0 +1,127 @@
+"""PatchNCE supervision: equal times of the two series of weights are told from unequal ones by contrast."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from avsv.nnet.generative.pairs import PairedLinear, PairedMLP
+from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, check_weight
+
+
+def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Mean InfoNCE loss of positions: query s belongs to key s, the other keys of its own series are the negatives.
+
+    Source: Park et al. 2020 (CUT), arXiv:2007.15651, equation 3. Keys get no gradient.
+
+    Args:
+        queries: (..., S, C), of any length; they are scaled to length 1.
+        keys: the same shape.
+        temperature: by which cosines are divided.
+
+    Example (all alike: ln 50):
+        >>> round(patch_nce(torch.ones(1, 50, 8), torch.ones(1, 50, 8), 0.07).item(), 4)
+        3.912
+    """
+    queries, keys = functional.normalize(queries, dim=-1), functional.normalize(keys.detach(), dim=-1)
+    logits = (queries @ keys.transpose(-1, -2)).flatten(0, -3) / temperature
+    own = torch.arange(logits.shape[-1], device=logits.device).expand(logits.shape[0], -1)
+    return functional.cross_entropy(logits.transpose(1, 2), own)
+
+
+class PatchNCESupervision(GenerativeSupervision):
+    """PatchNCE and adversarial losses on the weights of two modalities, as CUT has them on images.
+
+    A generator for each modality turns patches of its series into the other modality's series: one perceptron, shared
+    over time, that sees ``patch`` frames around each. A linear head for each hidden layer and modality makes of its
+    outputs the features of every frame. At equal times the features of the two modalities must be nearer to each other
+    (query from one, key from the other) than to those at the other times of the same series. Discriminators see to it
+    that generated series look like real ones. Both losses are summed over the two directions.
+
+    Source: Sun et al. 2023, equations 11-12; Park et al. 2020 (CUT), arXiv:2007.15651; Mao et al. 2017 (LSGAN),
+    arXiv:1611.04076, equation 2. Equation 11 sums over layers and times; this is the mean, as in CUT's code.
+
+    Args:
+        frames: T_c, frames of a series.
+        weight: of the sum of both losses.
+        patch: odd number of frames that a generator sees at once; the ends of a series are continued by its end values.
+        hidden: width of a generator's hidden layers and of the features.
+        layers: layers of a generator, at least 2; all but the last give features.
+        temperature: by which cosines are divided.
+        query: real (features of the other modality's real series, as printed) or generated (of the generated one).
+        discriminator_hidden: width of the discriminators' two hidden layers.
+        discriminator_lr: learning rate of their own Adam.
+
+    Shape:
+        - audio, visual: (B, T_c)
+        - output: the loss, a scalar, and detached figures; nce, gan and discriminator are means of the two directions
+
+    Raises:
+        ValueError: an impossible option, too few frames or series of another shape.
+
+    Example:
+        >>> supervision = PatchNCESupervision(50)
+        >>> loss, figures = supervision(torch.rand(8, 50), torch.rand(8, 50))
+        >>> sum(p.numel() for p in supervision.generators.parameters()), sorted(figures)[2:6]
+        (9218, ['cosine', 'discriminator', 'gan', 'nce'])
+    """
+
+    def __init__(
+        self,
+        frames: int,
+        *,
+        weight: float = 1.0,
+        patch: int = 5,
+        hidden: int = 64,
+        layers: int = 3,
+        temperature: float = 0.07,
+        query: Literal["real", "generated"] = "real",
+        discriminator_hidden: int = 64,
+        discriminator_lr: float = 2e-4,
+    ) -> None:
+        super().__init__(frames)
+        if patch < 1 or patch % 2 == 0:
+            raise ValueError(f"patch: {patch}: must be odd")
+        if not temperature > 0:
+            raise ValueError(f"temperature: {temperature}: must be larger than 0")
+        check_size("hidden", hidden)
+        check_size("layers", layers, 2)
+        check_size("discriminator_hidden", discriminator_hidden)
+        self.weight = check_weight("weight", weight)
+        self.patch = patch
+        self.temperature = temperature
+        self.query = query
+        self.generators = PairedMLP((patch, *[hidden] * (layers - 1), 1), torch.relu)
+        self.heads = nn.ModuleList(PairedLinear(hidden, hidden) for _ in range(layers - 1))
+        self.auxiliary = PairedMLP((frames, discriminator_hidden, discriminator_hidden, 1))
+        self.auxiliary_lr = discriminator_lr
+        self.auxiliary_betas = (0.5, 0.999)
+
+    def patches(self, series: Tensor) -> Tensor:
+        """The patch around every frame: (2, B, T_c) to (2, B * T_c, patch)."""
+        ends = self.patch // 2
+        return functional.pad(series, (ends, ends), mode="replicate").unfold(2, self.patch, 1).flatten(1, 2)
+
+    def generate(self, series: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What each network makes of its series, (2, B, T_c), and the features of every head, (2, B, T_c, hidden)."""
+        hidden = self.generators.hidden(self.patches(series))
+        generated = self.generators.layers[-1](hidden[-1]).view(series.shape)
+        features = [head(x).unflatten(1, series.shape[1:]) for head, x in zip(self.heads, hidden, strict=True)]
+        return generated, features
+
+    def losses(self, series: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the figures of (2, B, T_c), audio first then visual."""
+        generated, keys = self.generate(series)
+        # From here on the first of the two is made of video and judged as audio.
+        generated = generated.flip(0)
+        queries = keys if self.query == "real" else self.generate(generated)[1]
+        nce = sum(patch_nce(q.flip(0), k, self.temperature) for q, k in zip(queries, keys, strict=True)) / len(keys)
+
+        fixed = {name: parameter.detach() for name, parameter in self.auxiliary.named_parameters()}
+        gan = ((functional_call(self.auxiliary, fixed, (generated,)) - 1.0) ** 2).mean()
+        fake, real = self.auxiliary(generated.detach()), self.auxiliary(series.detach())
+        discriminator = 0.5 * ((fake**2).mean() + ((real - 1.0) ** 2).mean())
+        loss = 2.0 * self.weight * (nce + gan) + 2.0 * discriminator
+        return loss, {"nce": nce, "gan": gan, "discriminator": discriminator}
