@@ -18,7 +18,7 @@ SCALINGS = {
 }
 
 # In evaluation a long clip goes through the network in pieces of this many pixels (128 frames of 128 x 128): whole, an
-# hour of video would take hundreds of gigabytes, and larger pieces are no faster.
+# hour of video would take hundreds of gigabytes.
 PIECE_PIXELS = 2**21
 
 
