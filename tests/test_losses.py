@@ -1,12 +1,19 @@
-"""Margin softmax against closed forms, worked numbers and an explicit loop."""
+"""Losses against closed forms, worked numbers and explicit loops."""
 
 import math
 
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, log_loss
+from torch import nn
 from torch.nn import functional
 
-from avsv.losses.margin import AAMSoftmax, warm_margin
+from avsv.losses.age import AgeClassifier, age_class
+from avsv.losses.ge2e import GE2E
+from avsv.losses.margin import AAMSoftmax, AMSoftmax, warm_margin
+from avsv.losses.orthogonality import OrthogonalityLoss
+from avsv.losses.softmax import Softmax
+from avsv.nnet.fusion import MeanFusion, SimpleSoftAttention
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +151,377 @@ def test_margin_warm_up_rises_from_nothing_to_all():
     assert set(values[:21]) == {0.0} and set(values[40:]) == {0.5}
     assert values[30] == pytest.approx(0.5 * (1 - math.sqrt(1e-3)))
     assert warm_margin(0.5, 0.0, 0, 0) == 0.5
+
+
+def _plain_classifier(kind: type, **options) -> nn.Module:
+    return kind(5, 4, **options).double()
+
+
+@pytest.mark.parametrize("kind", [Softmax, AMSoftmax, AAMSoftmax])
+def test_loss_and_accuracy_equal_those_of_another_library(kind):
+    loss = _plain_classifier(kind)
+    loss.margin = 0.0
+    if kind is Softmax:
+        nn.init.normal_(loss.bias)
+    embeddings, labels = torch.randn(20, 5, dtype=torch.float64), torch.randint(4, (20,))
+    with torch.no_grad():
+        value, accuracy = loss(embeddings, labels)
+        if kind is Softmax:
+            scores = embeddings @ loss.weight.T + loss.bias
+        else:
+            scores = 30.0 * functional.cosine_similarity(embeddings.unsqueeze(1), loss.weight.unsqueeze(0), dim=2)
+    assert value.item() == pytest.approx(log_loss(labels, scores.softmax(dim=1), labels=range(4)), abs=1e-9)
+    assert accuracy.item() == pytest.approx(accuracy_score(labels, scores.argmax(dim=1)))
+
+
+@pytest.mark.parametrize("kind", [Softmax, AMSoftmax, GE2E])
+def test_autocast_does_not_change_other_losses(kind):
+    loss, labels, embeddings = kind(16, 4), torch.arange(4).repeat(2), torch.randn(8, 16).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value, _ = loss(embeddings, labels)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, loss(embeddings.float(), labels)[0], rtol=0, atol=0)
+
+
+def test_am_softmax_equals_an_explicit_loop():
+    loss = _plain_classifier(AMSoftmax, margin=0.3, scale=12.0)
+    embeddings, labels = torch.randn(6, 5, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 3, 0])
+    total = 0.0
+    for row, label in zip(embeddings, labels.tolist(), strict=True):
+        cosines = [float(row @ w / row.norm() / w.norm()) for w in loss.weight.detach()]
+        logits = [12.0 * (c - 0.3 * (k == label)) for k, c in enumerate(cosines)]
+        total -= logits[label] - math.log(sum(map(math.exp, logits)))
+    assert loss(embeddings, labels)[0].item() == pytest.approx(total / 6, abs=1e-9)
+
+
+def test_am_softmax_where_all_cosines_are_zero():
+    loss = AMSoftmax(2, 5994, margin=0.35, scale=30.0)
+    nn.init.zeros_(loss.weight)
+    value, _ = loss(torch.ones(3, 2), torch.tensor([0, 5, 5993]))
+    assert value.item() == pytest.approx(math.log(1 + 5993 * math.exp(30 * 0.35)), abs=2e-5)
+
+
+@pytest.mark.parametrize("cosine", [1.0, -1.0, 0.0])
+@pytest.mark.parametrize("kind", [Softmax, AMSoftmax, lambda *sizes: AAMSoftmax(*sizes, sub_centers=2, inter_topk=5)])
+def test_gradient_of_other_classifiers_is_finite_where_the_angle_is_extreme(kind, cosine):
+    loss = kind(2, 2)
+    loss.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).repeat_interleave(len(loss.weight) // 2, dim=0)
+    for embedding in (torch.tensor([[cosine, 0.0]]), torch.tensor([[0.0, cosine]]), torch.zeros(1, 2)):
+        embedding.requires_grad_()
+        value, _ = loss(embedding, torch.tensor([0]))
+        value.backward()
+        assert value.isfinite() and embedding.grad.isfinite().all() and loss.weight.grad.isfinite().all()
+
+
+def _sub_center_pair(**options) -> tuple[AAMSoftmax, AAMSoftmax]:
+    """A plain loss, and one with three equal centres in the place of each."""
+    plain, several = AAMSoftmax(8, 10, **options), AAMSoftmax(8, 10, sub_centers=3, **options)
+    assert plain.weight.shape == (10, 8) and several.weight.shape == (30, 8)
+    several.weight.data = plain.weight.data.repeat_interleave(3, dim=0)
+    return plain, several
+
+
+def test_equal_sub_centres_are_one():
+    plain, several = _sub_center_pair(margin=0.3)
+    embeddings, labels = torch.randn(6, 8), torch.arange(6)
+    for found, expected in zip(several(embeddings, labels), plain(embeddings, labels), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_nearest_sub_centre_counts():
+    loss = AAMSoftmax(8, 10, sub_centers=3)
+    embeddings = torch.randn(6, 8)
+    every = functional.cosine_similarity(embeddings.unsqueeze(1), loss.weight.unsqueeze(0), dim=2)
+    expected = torch.stack([every[:, 3 * k : 3 * k + 3].amax(dim=1) for k in range(10)], dim=1)
+    torch.testing.assert_close(loss.cosines(embeddings), expected)
+
+
+def test_no_inter_topk_is_plain():
+    embeddings, labels = torch.randn(6, 8), torch.arange(6)
+    torch.manual_seed(1)
+    plain = AAMSoftmax(8, 10)
+    torch.manual_seed(1)
+    other = AAMSoftmax(8, 10, sub_centers=1, inter_topk=0)
+    assert torch.equal(plain.weight, other.weight)
+    assert torch.equal(plain(embeddings, labels)[0], other(embeddings, labels)[0])
+
+
+@pytest.mark.parametrize(("classes", "raised"), [(10, 5), (6, 5), (4, 3), (2, 1)])
+def test_inter_topk_raises_the_nearest_other_classes(classes, raised):
+    loss = AAMSoftmax(8, classes, margin=0.2, inter_topk=5).double()
+    plain = AAMSoftmax(8, classes, margin=0.2).double()
+    embeddings, labels = torch.randn(20, 8, dtype=torch.float64), torch.randint(classes, (20,))
+    cosines = loss.cosines(embeddings).detach()
+    difference = loss.penalised(cosines, labels) - plain.penalised(cosines, labels)
+    for row in range(20):
+        others = sorted((k for k in range(classes) if k != labels[row]), key=lambda k: -cosines[row, k])
+        for k in range(classes):
+            expected = 0.0
+            if k in others[:raised]:
+                expected = math.cos(math.acos(cosines[row, k]) - 0.06) - float(cosines[row, k])
+                assert expected > 0
+            assert difference[row, k].item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_inter_topk_follows_the_margin():
+    loss, plain = (AAMSoftmax(8, 10, inter_topk=k, inter_topk_margin=0.1).double() for k in (3, 0))
+    plain.load_state_dict(loss.state_dict())
+    embeddings, labels = torch.randn(6, 8, dtype=torch.float64), torch.arange(6)
+    cosines = loss.cosines(embeddings).detach()
+    for margin in (0.05, 0.2, 0.5):
+        loss.margin = plain.margin = margin
+        larger = loss.penalised(cosines, labels) > plain.penalised(cosines, labels)
+        assert larger.sum(dim=1).tolist() == [3] * 6
+        turned = cosines[larger].acos() - loss.penalised(cosines, labels)[larger].acos()
+        torch.testing.assert_close(turned, torch.full_like(turned, 0.1 * margin / 0.2))
+    loss.margin = 0.0
+    cosines = functional.normalize(embeddings) @ functional.normalize(loss.weight).T
+    torch.testing.assert_close(loss(embeddings, labels)[0], functional.cross_entropy(30.0 * cosines, labels))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (AMSoftmax, {"margin": 1.0}),
+        (AMSoftmax, {"scale": -1.0}),
+        (AAMSoftmax, {"sub_centers": 0}),
+        (AAMSoftmax, {"inter_topk": -1}),
+        (AAMSoftmax, {"inter_topk_margin": 2.0}),
+        (GE2E, {"scale": 0.0}),
+        (GE2E, {"gradient_scale": -1.0}),
+    ],
+)
+def test_impossible_options_of_other_losses(kind, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))}: .*: must"):
+        kind(2, 2, **options)
+
+
+def test_softmax_where_all_scores_are_zero():
+    loss = Softmax(256, 5894)
+    assert loss.weight.numel() == 1_508_864
+    nn.init.zeros_(loss.weight)
+    assert loss(torch.randn(3, 256), torch.arange(3))[0].item() == pytest.approx(math.log(5894), abs=1e-5)
+
+
+def _ge2e_by_hand(speakers: torch.Tensor, variant: str, w: float, b: float) -> float:
+    """GE2E of embeddings (N, M, D) by its equations, in loops."""
+    number, each, _ = speakers.shape
+    units = [[e / e.norm() for e in speaker] for speaker in speakers]
+    total = 0.0
+    for j in range(number):
+        for i in range(each):
+            scores = []
+            for k in range(number):
+                centroid = sum(e for m, e in enumerate(units[k]) if (k, m) != (j, i)) / (each - (k == j))
+                scores.append(w * float(units[j][i] @ centroid / centroid.norm()) + b)
+            if variant == "softmax":
+                total += math.log(sum(map(math.exp, scores))) - scores[j]
+            else:
+                sigmoids = [1 / (1 + math.exp(-score)) for score in scores]
+                total += 1 - sigmoids[j] + max(s for k, s in enumerate(sigmoids) if k != j)
+    return total / (number * each)
+
+
+def _rows(speakers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings and labels of (N, M, D), in a random order, with labels that are no row numbers."""
+    order = torch.randperm(speakers.shape[0] * speakers.shape[1])
+    labels = 100 - 7 * torch.arange(len(speakers)).repeat_interleave(speakers.shape[1])
+    return speakers.flatten(0, 1)[order], labels[order]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "softmax", "contrast"),
+    [
+        (torch.eye(4).double().unsqueeze(1).repeat(1, 3, 1), math.log(1 + 3 * math.exp(-10)), 2 / (1 + math.exp(5))),
+        (torch.eye(4).double().unsqueeze(1).repeat(1, 3, 1), 1.361905e-4, 0.0133857),
+        (torch.ones(4, 3, 5).double(), math.log(4), 1.0),
+        (torch.arange(1, 25).double().sin().reshape(2, 3, 4), 10.448537, 1.337418),
+    ],
+)
+def test_ge2e_of_worked_examples(speakers, softmax, contrast):
+    embeddings, labels = _rows(speakers)
+    for variant, expected in (("softmax", softmax), ("contrast", contrast)):
+        value, _ = GE2E(speakers.shape[2], 9, variant=variant).double()(embeddings, labels)
+        assert value.item() == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("variant", ["softmax", "contrast"])
+@pytest.mark.parametrize("shape", [(2, 2, 3), (5, 3, 4), (3, 4, 8)])
+def test_ge2e_equals_an_explicit_loop(variant, shape):
+    speakers = torch.randn(shape, dtype=torch.float64)
+    loss = GE2E(shape[2], 9, variant=variant, scale=4.0, offset=-1.0).double()
+    value, accuracy = loss(*_rows(speakers))
+    assert value.item() == pytest.approx(_ge2e_by_hand(speakers, variant, 4.0, -1.0), abs=1e-9)
+    assert 0 <= accuracy.item() <= 1
+
+
+def test_ge2e_accuracy_leaves_the_embedding_out():
+    """The third embedding is nearer to the other speaker than to the rest of its own."""
+    embeddings = torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.5, 1.0], [0.0, 1.0], [0.0, 1.0], [0.1, 1.0]])
+    _, accuracy = GE2E(2, 2)(embeddings, torch.tensor([0, 0, 0, 1, 1, 1]))
+    assert accuracy.item() == pytest.approx(5 / 6)
+
+
+def test_ge2e_gradient_is_that_of_finite_differences():
+    embeddings, labels = _rows(torch.randn(3, 3, 4, dtype=torch.float64))
+    embeddings.requires_grad_()
+    for variant in ("softmax", "contrast"):
+        loss = GE2E(4, 9, variant=variant).double()
+        assert torch.autograd.gradcheck(lambda e, loss=loss: loss(e, labels)[0], embeddings)
+
+
+@pytest.mark.parametrize("variant", ["softmax", "contrast"])
+def test_ge2e_scale_and_offset_learn_slowly_and_the_scale_stays_positive(variant):
+    embeddings, labels = _rows(torch.randn(3, 3, 4, dtype=torch.float64))
+    gradients = {}
+    for scale in (1.0, 0.01):
+        loss = GE2E(4, 9, variant=variant, gradient_scale=scale).double()
+        loss(embeddings, labels)[0].backward()
+        gradients[scale] = torch.stack([loss.scale.grad, loss.offset.grad])
+    torch.testing.assert_close(gradients[0.01], 0.01 * gradients[1.0])
+    assert gradients[1.0][0].abs() > 1e-6
+    loss.scale.data.fill_(-3.0)
+    value, _ = loss(embeddings, labels)
+    assert loss.scale.item() == pytest.approx(1e-6) and value.isfinite()
+    value.backward()
+    assert loss.scale.grad.isfinite()
+
+
+@pytest.mark.parametrize("variant", ["softmax", "contrast"])
+@pytest.mark.parametrize("second", [[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
+def test_ge2e_gradient_is_finite_where_the_angle_is_extreme(variant, second):
+    """Equal, opposite (their speaker's centroid is zero) and zero embeddings."""
+    embeddings = torch.tensor([[1.0, 0.0], second, [1.0, 0.0], second], requires_grad=True)
+    loss = GE2E(2, 2, variant=variant)
+    value, _ = loss(embeddings, torch.tensor([0, 0, 1, 1]))
+    value.backward()
+    assert value.isfinite() and embeddings.grad.isfinite().all() and loss.scale.grad.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 0, 1], "2 speakers with 1 to 2 utterances"),
+        ([0, 1, 2], "3 speakers with 1 utterances"),
+        ([4, 4, 4], "1 speakers with 3 utterances"),
+        ([0, 0, 1, 1, 1], "2 speakers with 2 to 3 utterances"),
+    ],
+)
+def test_ge2e_needs_n_by_m_batches(labels, message):
+    with pytest.raises(ValueError, match=message):
+        GE2E(2, 2)(torch.randn(len(labels), 2), torch.tensor(labels))
+
+
+def test_ge2e_mm_is_contrast_on_the_fused_embedding():
+    fusion, audio, visual = SimpleSoftAttention(5, 7, dim=6, normalise=True).double(), *_pair(5, 7)
+    labels = torch.arange(3).repeat_interleave(4)
+    fused = fusion(audio, visual).detach()
+    value, _ = GE2E(6, 3, variant="contrast").double()(fused, labels)
+    assert value.item() == pytest.approx(_ge2e_by_hand(fused.reshape(3, 4, 6), "contrast", 10.0, -5.0), abs=1e-9)
+
+
+def test_ge2e_mm_does_not_change_when_equal_modalities_are_swapped():
+    fusion, (audio, visual) = MeanFusion(5, 5, dim=6).double().eval(), _pair(5, 5)
+    fusion.visual.load_state_dict(fusion.audio.state_dict())
+    labels, loss = torch.arange(3).repeat_interleave(4), GE2E(6, 3, variant="contrast").double()
+    torch.testing.assert_close(loss(fusion(audio, visual), labels), loss(fusion(visual, audio), labels))
+    soft = SimpleSoftAttention(5, 5, dim=6).double()
+    soft.visual.load_state_dict(soft.audio.state_dict())
+    audio_only, visual_only = (soft(audio, audio, torch.tensor([kind] * 12)) for kind in ([True, False], [False, True]))
+    torch.testing.assert_close(loss(audio_only, labels), loss(visual_only, labels))
+
+
+def _pair(audio_dim: int, visual_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(12, audio_dim, dtype=torch.float64), torch.randn(12, visual_dim, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "labels", "expected"),
+    [
+        ([[1, 0], [2, 0], [0, 1], [0, 3]], [0, 0, 1, 1], 0.0),
+        ([[1, 0], [1, 0], [1, 0], [1, 0]], [0, 0, 1, 1], 0.7),
+        ([[1, 0], [2, 0], [-1, 0], [-3, 0]], [0, 0, 1, 1], 0.7),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0, 1, 2], 1.0),
+        ([[1, 0], [5, 0]], [3, 3], 0.0),
+    ],
+    ids=["perfect", "all equal", "antipodal classes", "no positives", "no negatives"],
+)
+def test_orthogonality_of_worked_examples(embeddings, labels, expected):
+    value = OrthogonalityLoss()(torch.tensor(embeddings, dtype=torch.float32), torch.tensor(labels))
+    assert value.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_orthogonality_equals_an_explicit_loop():
+    embeddings, labels = torch.randn(9, 4, dtype=torch.float64), torch.randint(3, (9,))
+    same, different = [], []
+    for i in range(9):
+        for j in range(9):
+            cosine = float(embeddings[i] @ embeddings[j] / embeddings[i].norm() / embeddings[j].norm())
+            if labels[i] != labels[j]:
+                different.append(abs(cosine))
+            elif i != j:
+                same.append(cosine)
+    expected = 1 - sum(same) / len(same) + 0.3 * sum(different) / len(different)
+    value = OrthogonalityLoss(negative_weight=0.3)(embeddings, labels)
+    assert value.item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_orthogonality_in_half_precision_and_its_gradient():
+    embeddings, labels = torch.randn(8, 16).bfloat16(), torch.arange(4).repeat(2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = OrthogonalityLoss()(embeddings, labels)
+    assert torch.equal(value, OrthogonalityLoss()(embeddings.float(), labels)) and value.dtype == torch.float32
+    for rows in ([[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]]):
+        for pair in ([0, 0], [0, 1]):
+            embeddings = torch.tensor(rows, requires_grad=True)
+            OrthogonalityLoss()(embeddings, torch.tensor(pair)).backward()
+            assert embeddings.grad.isfinite().all()
+    with pytest.raises(ValueError, match="negative_weight: -1"):
+        OrthogonalityLoss(negative_weight=-1.0)
+
+
+def test_age_classes():
+    ages = torch.tensor([0.0, 20, 20.5, 21, 30, 31, 40, 41, 70, 71, 100, -1, float("nan")])
+    expected = [0, 0, 1, 1, 1, 2, 2, 3, 5, 6, 6, -1, -1]
+    for dtype in (torch.float32, torch.float64):
+        assert age_class(ages.to(dtype), (20, 30, 40, 50, 60, 70)).tolist() == expected
+    assert age_class(torch.tensor([17, 18, 19]), (18,)).tolist() == [0, 0, 1]
+
+
+def test_age_with_uniform_scores():
+    classifier = AgeClassifier(4)
+    assert classifier.weight.shape == (7, 4)
+    nn.init.zeros_(classifier.weight)
+    loss, _ = classifier(torch.randn(5, 4), torch.tensor([15.0, 25.0, 80.0, -1.0, float("nan")]))
+    assert loss.item() == pytest.approx(1.945910, abs=1e-6)
+
+
+def test_age_ignores_what_has_none():
+    classifier = AgeClassifier(4, edges=(30, 50))
+    embeddings, ages = torch.randn(6, 4), torch.tensor([25.0, float("nan"), 40.0, -1.0, 30.0, 66.0])
+    known = [0, 2, 4, 5]
+    loss, accuracy = classifier(embeddings, ages)
+    scores = (embeddings[known] @ classifier.weight.T + classifier.bias).detach()
+    assert loss.item() == pytest.approx(log_loss([0, 1, 0, 2], scores.double().softmax(dim=1)), abs=1e-5)
+    assert accuracy.item() == pytest.approx(accuracy_score([0, 1, 0, 2], scores.argmax(dim=1)))
+
+
+def test_no_ages_at_all_give_no_loss_and_no_gradient():
+    classifier, embeddings = AgeClassifier(4), torch.randn(3, 4, requires_grad=True)
+    loss, accuracy = classifier(embeddings, torch.tensor([-1.0, float("nan"), -5.0]))
+    assert loss.item() == 0.0 and accuracy.isnan()
+    loss.backward()
+    assert all(p.grad.abs().max() == 0.0 for p in (embeddings, *classifier.parameters()))
+
+
+def test_age_in_half_precision():
+    classifier, embeddings, ages = AgeClassifier(16), torch.randn(4, 16).bfloat16(), torch.tensor([20.0, 30, 40, 50])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, _ = classifier(embeddings, ages)
+    assert loss.dtype == torch.float32 and torch.equal(loss, classifier(embeddings.float(), ages)[0])
+
+
+@pytest.mark.parametrize("edges", [(), (30, 20), (20, 20)])
+def test_impossible_ages(edges):
+    with pytest.raises(ValueError, match="edges: "):
+        AgeClassifier(4, edges=edges)

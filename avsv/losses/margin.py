@@ -1,20 +1,106 @@
 """Margin softmax losses: classification of identities by angles."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsv.losses.softmax import accuracy, at_least_float32
 
-class AAMSoftmax(nn.Module):
+
+class _MarginSoftmax(nn.Module, ABC):
+    """Cross entropy over scaled cosines to class centres, with a harder score for the own class."""
+
+    def __init__(
+        self, embedding_dim: int, num_classes: int, margin: float, largest_margin: float, scale: float
+    ) -> None:
+        super().__init__()
+        if not 0 <= margin < largest_margin:
+            raise ValueError(f"margin: {margin}: must be in [0, {largest_margin:.4g})")
+        if not scale > 0:
+            raise ValueError(f"scale: {scale}: must be larger than 0")
+        self.margin = margin
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
+        nn.init.xavier_uniform_(self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, margin={self.margin}, scale={self.scale}"
+
+    @abstractmethod
+    def margin_cosine(self, cosine: Tensor) -> Tensor:
+        """The cosine to the own class, of any shape, after the margin."""
+
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """The cosine of each embedding with each class: (B, D) to (B, K)."""
+        return functional.linear(functional.normalize(embeddings), functional.normalize(self.weight))
+
+    def penalised(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """The cosines (B, K) made harder for the labels (B,)."""
+        own = labels.unsqueeze(1)
+        return cosines.scatter(1, own, self.margin_cosine(cosines.gather(1, own)))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(embeddings.device.type, enabled=False):
+            cosines = self.cosines(at_least_float32(embeddings))
+            loss = functional.cross_entropy(self.scale * self.penalised(cosines, labels), labels)
+        return loss, accuracy(cosines, labels)
+
+
+class AMSoftmax(_MarginSoftmax):
+    """Additive margin softmax (CosFace): cross entropy with cos(theta) - m in the place of the own class.
+
+    Source: Wang et al. 2018, arXiv:1801.05599, equation 6; Wang et al. 2018, arXiv:1801.09414, equation 4.
+
+    Computed in float32 at least, also under autocast.
+
+    Args:
+        embedding_dim: size D of the embeddings.
+        num_classes: number K of identities.
+        margin: m; :attr:`margin` may be changed in training.
+        scale: s, by which cosines are multiplied.
+
+    Shape:
+        - embeddings: (B, D)
+        - labels: (B,) int64 in [0, K)
+        - output: the loss, a scalar, and the share of embeddings nearest to their own class, without margin
+
+    Example (all cosines 0 with 5994 classes: ln(1 + 5993 exp(30 * 0.2))):
+        >>> loss = AMSoftmax(2, 5994, margin=0.2, scale=30.0)
+        >>> _ = nn.init.zeros_(loss.weight)
+        >>> round(loss(torch.ones(1, 2), torch.tensor([0]))[0].item(), 4)
+        14.6983
+    """
+
+    def __init__(self, embedding_dim: int, num_classes: int, *, margin: float = 0.2, scale: float = 30.0) -> None:
+        super().__init__(embedding_dim, num_classes, margin, 1.0, scale)
+
+    def margin_cosine(self, cosine: Tensor) -> Tensor:
+        """The cosine to the own class, of any shape, after the margin.
+
+        Example:
+            >>> AMSoftmax(2, 2, margin=0.25).margin_cosine(torch.tensor([0.5])).tolist()
+            [0.25]
+        """
+        return cosine - self.margin
+
+
+class AAMSoftmax(_MarginSoftmax):
     """Additive angular margin softmax (ArcFace): cross entropy with cos(theta + m) in the place of the own class.
 
     Source: Deng et al. 2019, arXiv:1801.07698, equation 3. Where theta + m would pass pi (cos theta <= cos(pi - m)),
     cos(theta + m) would rise again and is replaced: by ``cos theta - m sin(pi - m)`` (fallback arcface) or
     ``cos theta - (1 + cos(pi - m))``, which continues it without a step (fallback continuous). With ``easy_margin``
     the margin applies only where cos theta > 0, and no fallback is needed.
+
+    Sub-centres (Deng et al. 2020, ECCV, "Sub-center ArcFace") give each class several centres, of which the nearest
+    counts, so that mislabelled utterances gather around one of their own. The inter-top-k penalty (Zhao et al. 2021,
+    arXiv:2110.05042) turns the nearest other classes closer: they have cos(theta - m'), with m' the
+    ``inter_topk_margin`` times m / 0.2, which follows a margin that is warmed up. Large-margin fine-tuning leaves the
+    penalty out.
 
     Computed in float32 at least, also under autocast.
 
@@ -25,6 +111,9 @@ class AAMSoftmax(nn.Module):
         scale: s, by which cosines are multiplied.
         easy_margin: see above.
         fallback: see above.
+        sub_centers: centres C of each class; :attr:`weight` has the shape (K C, D), the centres of a class in a row.
+        inter_topk: number of other classes that are penalised (at most K - 1); 0 for none.
+        inter_topk_margin: see above, in radians.
 
     Shape:
         - embeddings: (B, D)
@@ -47,21 +136,22 @@ class AAMSoftmax(nn.Module):
         scale: float = 30.0,
         easy_margin: bool = False,
         fallback: Literal["arcface", "continuous"] = "arcface",
+        sub_centers: int = 1,
+        inter_topk: int = 0,
+        inter_topk_margin: float = 0.06,
     ) -> None:
-        super().__init__()
-        if not 0 <= margin < math.pi / 2:
-            raise ValueError(f"margin: {margin}: must be in [0, pi / 2)")
-        if not scale > 0:
-            raise ValueError(f"scale: {scale}: must be larger than 0")
-        self.margin = margin
-        self.scale = scale
+        if sub_centers < 1:
+            raise ValueError(f"sub_centers: {sub_centers}: must be 1 or more")
+        if inter_topk < 0:
+            raise ValueError(f"inter_topk: {inter_topk}: must not be negative")
+        if not 0 <= inter_topk_margin < math.pi / 2:
+            raise ValueError(f"inter_topk_margin: {inter_topk_margin}: must be in [0, pi / 2)")
+        super().__init__(embedding_dim, num_classes * sub_centers, margin, math.pi / 2, scale)
         self.easy_margin = easy_margin
         self.fallback = fallback
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
-        nn.init.xavier_uniform_(self.weight)
-
-    def extra_repr(self) -> str:
-        return f"{tuple(self.weight.shape)}, margin={self.margin}, scale={self.scale}"
+        self.sub_centers = sub_centers
+        self.inter_topk = inter_topk
+        self.inter_topk_margin = inter_topk_margin
 
     def margin_cosine(self, cosine: Tensor) -> Tensor:
         """phi: the cosine to the own class, of any shape, after the margin.
@@ -70,23 +160,35 @@ class AAMSoftmax(nn.Module):
             >>> AAMSoftmax(2, 2, margin=0.5).margin_cosine(torch.tensor([0.9, -0.88])).tolist()
             [0.58084..., -1.11971...]
         """
-        # Without the clamp the gradient of the square root at cosine 1 or -1 is not a number.
-        sine = (1.0 - cosine.clamp(-1.0 + 1e-7, 1.0 - 1e-7) ** 2).sqrt()
-        phi = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
+        phi = cosine * math.cos(self.margin) - _sine(cosine) * math.sin(self.margin)
         if self.easy_margin:
             return torch.where(cosine > 0, phi, cosine)
         threshold = math.cos(math.pi - self.margin)
         shift = self.margin * math.sin(math.pi - self.margin) if self.fallback == "arcface" else 1.0 + threshold
         return torch.where(cosine > threshold, phi, cosine - shift)
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-            cosines = functional.linear(functional.normalize(embeddings), functional.normalize(self.weight))
-            own = labels.unsqueeze(1)
-            logits = cosines.scatter(1, own, self.margin_cosine(cosines.gather(1, own)))
-            loss = functional.cross_entropy(self.scale * logits, labels)
-        return loss, (cosines.argmax(dim=1) == labels).float().mean()
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """The cosine of each embedding with the nearest centre of each class: (B, D) to (B, K)."""
+        cosines = super().cosines(embeddings)
+        if self.sub_centers == 1:
+            return cosines
+        return cosines.unflatten(1, (-1, self.sub_centers)).max(dim=2).values
+
+    def penalised(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """The cosines (B, K) made harder for the labels (B,): the own one smaller, the nearest others larger."""
+        penalised = super().penalised(cosines, labels)
+        count = min(self.inter_topk, cosines.shape[1] - 1)
+        angle = self.inter_topk_margin * self.margin / 0.2
+        if count == 0 or angle == 0:
+            return penalised
+        nearest = cosines.detach().scatter(1, labels.unsqueeze(1), -math.inf).topk(count, dim=1).indices
+        near = cosines.gather(1, nearest)
+        return penalised.scatter(1, nearest, near * math.cos(angle) + _sine(near) * math.sin(angle))
+
+
+def _sine(cosine: Tensor) -> Tensor:
+    # Without the clamp the gradient of the square root at cosine 1 or -1 is not a number.
+    return (1.0 - cosine.clamp(-1.0 + 1e-7, 1.0 - 1e-7) ** 2).sqrt()
 
 
 def warm_margin(margin: float, epoch: float, start: float, end: float) -> float:

@@ -1,0 +1,69 @@
+"""Auxiliary classification of age."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avsv.losses.softmax import accuracy, at_least_float32
+
+
+class AgeClassifier(nn.Module):
+    """Auxiliary age classification: a linear layer to one score for each class of age, and cross entropy.
+
+    Source: the auxiliary task of REPTAR, arXiv:2309.07115, whose classes we do not know. Needed in training only.
+    Embeddings without an age are ignored. Computed in float32 at least, also under autocast.
+
+    Args:
+        embedding_dim: size D of the embeddings.
+        edges: the largest age in years of each class but the last, rising.
+
+    Shape:
+        - embeddings: (B, D)
+        - ages: (B,) in years; negative or not a number where the age is not known
+        - output: the loss, a scalar, 0 without gradient where no age is known, and the share of the known ages whose
+          class has the largest score, not a number where no age is known
+
+    Example (all scores 0 with 7 classes: ln 7):
+        >>> classifier = AgeClassifier(4)
+        >>> _ = nn.init.zeros_(classifier.weight)
+        >>> round(classifier(torch.randn(3, 4), torch.tensor([25.0, -1.0, float("nan")]))[0].item(), 4)
+        1.9459
+    """
+
+    def __init__(self, embedding_dim: int, *, edges: tuple[int, ...] = (20, 30, 40, 50, 60, 70)) -> None:
+        super().__init__()
+        if len(edges) == 0 or list(edges) != sorted(set(edges)):
+            raise ValueError(f"edges: {list(edges)}: must be one or more ages that rise")
+        self.edges = tuple(edges)
+        self.weight = nn.Parameter(torch.empty(len(edges) + 1, embedding_dim))
+        self.bias = nn.Parameter(torch.zeros(len(edges) + 1))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, embeddings: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
+        classes = age_class(ages, self.edges)
+        known = classes >= 0
+        with torch.autocast(embeddings.device.type, enabled=False):
+            scores = functional.linear(at_least_float32(embeddings), self.weight, self.bias)
+            # A mean over no rows would not be a number.
+            loss = functional.cross_entropy(scores, classes, ignore_index=-1, reduction="sum") / known.sum().clamp(
+                min=1
+            )
+        return loss, accuracy(scores[known], classes[known])
+
+
+def age_class(ages: Tensor, edges: tuple[int, ...]) -> Tensor:
+    """The class of each age: 0 up to the first edge, itself included, and so on; -1 where the age is not known.
+
+    Args:
+        ages: (B,) in years; negative or not a number where not known.
+        edges: rising.
+
+    Returns:
+        (B,) int64.
+
+    Example:
+        >>> age_class(torch.tensor([20.0, 21.0, 30.0, 71.0, -1.0, float("nan")]), (20, 30, 40, 50, 60, 70)).tolist()
+        [0, 1, 1, 6, -1, -1]
+    """
+    classes = torch.bucketize(ages, torch.tensor(edges, dtype=ages.dtype, device=ages.device))
+    return torch.where(ages >= 0, classes, -1)
