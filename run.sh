@@ -9,6 +9,7 @@ ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
 num_workers=2          # loader processes of a training job
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
+weights=weights        # published weights that utils/download_weights.sh fetched
 exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
 
 ROOT=$(dirname "$(readlink -f "$0")")    # a recipe in egs/ links to this script and has its own local/ and conf/
@@ -34,6 +35,7 @@ Options:
   --ngpu <n>             GPUs for training and extraction ($ngpu)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
   --seed <n>             seed of everything random ($seed)
+  --weights <dir>        published weights, for the preset paper ($weights)
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
@@ -87,17 +89,19 @@ begin() {   # <stage> <title>: true when this stage is to run
 finish() { printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2; }
 
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
-# Systems in training order, one a line: name, then where its backbones' weights come from.
-mapfile -t single < <(awk 'NF == 1 {print $1}' "$work/systems")
-mapfile -t fused < <(awk 'NF > 1 {print $1}' "$work/systems")
+# Systems in training order, one a line: name, single or fused, then the systems whose weights it starts from.
+mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
+mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
 all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
 
-train_system() {   # <name> [--init "..."]
-  local augment=()   # a corpus may come without noises or without rooms
+train_system() {   # <name>
+  local augment=() init   # a corpus may come without noises or without rooms
+  init=$(awk -v name="$1" -v dir="$work" '$1 == name {
+    for (i = 3; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 3 ? " " : ""), a[1], dir, a[2] } }' "$work/systems")
   [ ! -f "$data/musan/wav.scp" ] || augment+=(--noise-dir "$data/musan")
   [ ! -f "$data/rirs/wav.scp" ] || augment+=(--rir-dir "$data/rirs")
   steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --num-workers "$num_workers" --seed "$seed" \
-    ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" "${@:2}" \
+    ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" --init "$init" --weights-dir "$weights" \
     "$conf/systems/$1.yaml" "$data/$train_set" "$data/$dev_set" "$work/$1"
 }
 
@@ -129,15 +133,12 @@ if begin 3 "face crops"; then
 fi
 
 if begin 4 "single-modality systems: ${single[*]}"; then
-  for system in "${single[@]}"; do train_system "$system"; done
+  for system in "${single[@]+"${single[@]}"}"; do train_system "$system"; done
   finish
 fi
 
 if begin 5 "audio-visual systems: ${fused[*]}"; then
-  for system in "${fused[@]+"${fused[@]}"}"; do
-    train_system "$system" --init "$(awk -v name="$system" -v dir="$work" '$1 == name {
-      for (i = 2; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 2 ? " " : ""), a[1], dir, a[2] } }' "$work/systems")"
-  done
+  for system in "${fused[@]+"${fused[@]}"}"; do train_system "$system"; done
   finish
 fi
 

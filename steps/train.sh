@@ -9,6 +9,7 @@ noise_dir=                    # data directories, used by systems with data.nois
 rir_dir=
 fbank_config=conf/fbank.yaml
 init=
+weights_dir=weights
 help_message="Train one system, going on from its last checkpoint where there is one.
 
 Usage: $0 [options] <config> <train-data-dir> <dev-data-dir> <exp-dir>
@@ -29,7 +30,9 @@ Options:
   --rir-dir <dir>        room responses: a data directory with wav.scp ($rir_dir)
   --fbank-config <file>  what the features are ($fbank_config)
   --init <systems>       trained systems whose backbones an audio-visual one starts from,
-                         as in 'audio=exp/mini/ecapa visual=exp/mini/iresnet18' ($init)
+                         as in 'audio=exp/mini/ecapa visual=exp/mini/iresnet18' ($init),
+                         or 'system=exp/mini/ecapa' for one that is trained on
+  --weights-dir <dir>    where utils/download_weights.sh put published weights ($weights_dir)
 "
 
 set -euo pipefail
@@ -50,11 +53,11 @@ need_file "$config" "$fbank_config" "$train/utt2spk" "$dev/utt2spk"
 # The training itself knows which of these it depends on; here more than enough go into the stamp.
 inputs=("$config" "$fbank_config")
 for dir in "$train" "$dev"; do
-  for name in utt2spk .fbank.done .faces.done faces.conf; do inputs+=("$dir/$name"); done
+  for name in utt2spk utt2age spk2age utt2session .fbank.done .faces.done faces.conf; do inputs+=("$dir/$name"); done
 done
 for dir in "$noise_dir" "$rir_dir"; do [ -z "$dir" ] || inputs+=("$dir/wav.scp" "$dir/utt2type"); done
 inputs+=("$dev"/trials/*)
-# A folder's name may have blanks: only 'audio=' and 'visual=' begin an entry.
+# A folder's name may have blanks: only 'audio=' and 'visual=' begin another entry.
 sources=${init// audio=/$'\n'audio=}
 sources=${sources// visual=/$'\n'visual=}
 while read -r source; do inputs+=("${source#*=}/.done" "${source#*=}/final.pt"); done <<<"$sources"
@@ -69,7 +72,8 @@ mkdir -p "$exp/log"
 remove_stale "$exp" "$exp/checkpoints" "$exp/log"
 rm -f "$exp/.done" "$exp/log/train.progress"
 
-options=(--seed "$seed" --num-workers "$num_workers" --fbank-config "$fbank_config" --init "$init")
+options=(--seed "$seed" --num-workers "$num_workers" --fbank-config "$fbank_config" --init "$init"
+  --weights-dir "$weights_dir")
 [ -z "$noise_dir" ] || options+=(--noise-dir "$noise_dir")
 [ -z "$rir_dir" ] || options+=(--rir-dir "$rir_dir")
 launch=(python)

@@ -3,19 +3,26 @@
 import itertools
 from pathlib import Path
 
+import cv2
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 import torch
+import torchaudio
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise
 
 from avsv.audio.augment import NoiseReverb
 from avsv.audio.config import FbankConfig
+from avsv.audio.log_mel import LogMel
+from avsv.audio.speed import change_speed
 from avsv.data.batch import Batch
 from avsv.data.clips import TrainingClips, WholeUtterances, spread_rows
-from avsv.data.lists import read_utterances
+from avsv.data.inputs import Inputs
+from avsv.data.lists import read_ages, read_utterances
 from avsv.data.loading import load_batches
-from avsv.data.sampler import BatchSampler
+from avsv.data.mixup import Partners
+from avsv.data.sampler import BatchSampler, SpeakerBatchSampler
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter
 from avsv.io.lists import write_list
@@ -54,7 +61,9 @@ def clock_clips(folder: Path, window: float, video_frames: int | None = None) ->
         window=window, video_frames=video_frames, noise_reverb=False, spec_augment=None, video_augment=False
     )
     table = read_utterances(folder)
-    return TrainingClips(table, np.zeros(len(table)), settings, FbankConfig(num_mel_bins=2), CLOCK_FACES, seed=1)
+    return TrainingClips(
+        table, np.zeros(len(table)), settings, Inputs(FbankConfig(num_mel_bins=2), CLOCK_FACES), seed=1
+    )
 
 
 def audio_start(features: torch.Tensor) -> int:
@@ -114,8 +123,8 @@ def test_features_of_a_window_of_the_waveform_equal_the_stored_ones(data):
     stored = read_utterances(data, "feats.scp", video=False)
     waves = read_utterances(data, "audio.scp", video=False)
     for epoch, index in itertools.product(range(3), range(4)):
-        a = TrainingClips(stored, np.zeros(24), PLAIN, quiet, None, seed=0)[[(epoch, index)]]
-        b = TrainingClips(waves, np.zeros(24), PLAIN, quiet, None, 0, NoiseReverb(None, None))[[(epoch, index)]]
+        a = TrainingClips(stored, np.zeros(24), PLAIN, Inputs(quiet), seed=0)[[(epoch, index)]]
+        b = TrainingClips(waves, np.zeros(24), PLAIN, Inputs(quiet), 0, NoiseReverb(None, None))[[(epoch, index)]]
         assert a.audio.shape == (1, 58, 20)
         torch.testing.assert_close(a.audio, b.audio, atol=2e-3, rtol=0)
 
@@ -126,7 +135,7 @@ def test_clips_depend_on_epoch_and_utterance_only(data, tmp_path):
     settings = DataConfig(window=0.6, video_frames=3)
 
     def clips(seed: int = 0) -> TrainingClips:
-        return TrainingClips(table, np.arange(24), settings, FBANK, FACES, seed, NoiseReverb(noise, rirs))
+        return TrainingClips(table, np.arange(24), settings, Inputs(FBANK, FACES), seed, NoiseReverb(noise, rirs))
 
     together = clips()[[(3, 5), (3, 11), (4, 5)]]
     for row, item in enumerate([(3, 5), (3, 11), (4, 5)]):
@@ -142,7 +151,9 @@ def test_clips_depend_on_epoch_and_utterance_only(data, tmp_path):
 def test_loader_workers_change_nothing(data, tmp_path):
     noise, rirs = make_noise(tmp_path)
     table = read_utterances(data, "audio.scp")
-    clips = TrainingClips(table, np.zeros(24), DataConfig(window=0.6), FBANK, FACES, 0, NoiseReverb(noise, rirs))
+    clips = TrainingClips(
+        table, np.zeros(24), DataConfig(window=0.6), Inputs(FBANK, FACES), 0, NoiseReverb(noise, rirs)
+    )
     sampler = BatchSampler(24, batch_size=8, epochs=1, seed=0)
     torch.set_num_threads(2)
     try:
@@ -184,7 +195,7 @@ def test_sampler_refuses_an_uneven_share():
 
 def test_whole_utterances_hold_everything_once_and_alike(data):
     table = read_utterances(data)
-    clips = WholeUtterances(table, np.zeros(24), EmbedConfig(batch_size=5, video_frames=4), 20, FACES)
+    clips = WholeUtterances(table, np.zeros(24), EmbedConfig(batch_size=5, video_frames=4), Inputs(FBANK, FACES))
     assert sorted(index for batch in clips.batches for index in batch.tolist()) == list(range(24))
     assert len(clips) == 5
     batch = clips[0]
@@ -205,7 +216,9 @@ def test_whole_utterances_are_batched_by_modality_and_video_frames(clock_data, m
     # Padded to the longest, the three are 3 x 75 frames.
     monkeypatch.setattr(WholeUtterances, "MAX_VIDEO_FRAMES", 225)
     table = read_utterances(clock_data)
-    clips = WholeUtterances(table, np.zeros(6), EmbedConfig(batch_size=3), 2, CLOCK_FACES)
+    clips = WholeUtterances(
+        table, np.zeros(6), EmbedConfig(batch_size=3), Inputs(FbankConfig(num_mel_bins=2), CLOCK_FACES)
+    )
     assert [[table.keys[index] for index in batch] for batch in clips.batches] == [["f", "a", "b"], ["c"], ["e"], ["d"]]
     assert clips[2].video is None and clips[3].audio is None
     monkeypatch.setattr(WholeUtterances, "MAX_VIDEO_FRAMES", 224)
@@ -253,14 +266,14 @@ def test_an_ark_cut_short_names_the_utterance(tmp_path, workers):
     ark = folder / "feats.ark"
     ark.write_bytes(ark.read_bytes()[:-3000])
     table = read_utterances(folder, video=False)
-    clips = WholeUtterances(table, np.zeros(4), EmbedConfig(batch_size=1), 20, None)
+    clips = WholeUtterances(table, np.zeros(4), EmbedConfig(batch_size=1), Inputs(FBANK))
     with pytest.raises(DataError, match=r"^s1-u1: .*feats.ark:\d+: the ark is cut short"):
         list(load_batches(clips, range(4), workers, False))
 
 
 def test_features_of_another_size_are_refused(data):
     table = read_utterances(data, video=False)
-    batch = WholeUtterances(table, np.zeros(24), EmbedConfig(), 80, None)[0]
+    batch = WholeUtterances(table, np.zeros(24), EmbedConfig(), Inputs(FbankConfig()))[0]
     assert isinstance(batch, DataError)
     assert "20 columns, not the 80 that the configuration says: run steps/make_fbank.sh" in str(batch)
 
@@ -269,7 +282,7 @@ def test_a_window_shorter_than_a_frame_is_refused(data):
     table = read_utterances(data)
     settings = config("A", data={"window": 0.01}).data
     with pytest.raises(DataError, match=r"data.window: 0.01 s is shorter than one feature frame"):
-        TrainingClips(table, np.zeros(24), settings, FBANK, FACES, seed=0)
+        TrainingClips(table, np.zeros(24), settings, Inputs(FBANK, FACES), seed=0)
 
 
 def test_a_batch_is_prepared_for_networks():
@@ -279,3 +292,180 @@ def test_a_batch_is_prepared_for_networks():
     assert batch.prepare("cpu").video.flatten().tolist() == [-0.5, 0.5] and batch.video.dtype == torch.uint8
     with pytest.raises(ValueError, match="audio and audio_mask must be given together"):
         Batch(["a"], torch.zeros(1, dtype=torch.long), audio=torch.zeros(1, 2, 3))
+
+
+# --- what networks take ----------------------------------------------------------------------------------------------
+
+
+def test_colour_becomes_gray_and_is_scaled_as_cv2_does():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, size=(3, 3, 40, 40), dtype=np.uint8)
+    shown = Inputs(video=FaceFormat(3, 40, 40, 25.0), image=(1, 40, 40)).show(frames)
+    for frame, gray in zip(frames, shown, strict=True):
+        expected = cv2.cvtColor(frame.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY)
+        assert np.abs(gray[0].astype(int) - expected).max() <= 1
+    # Half the size by area is the mean of four pixels.
+    halved = Inputs(video=FaceFormat(3, 40, 40, 25.0), image=(3, 20, 20)).show(frames)
+    means = frames.reshape(3, 3, 20, 2, 20, 2).mean(axis=(3, 5))
+    assert np.abs(halved - means).max() <= 0.51
+    gray = frames[:, :1]
+    three = Inputs(video=FaceFormat(1, 40, 40, 25.0), image=(3, 40, 40)).show(gray)
+    assert three.shape == (3, 3, 40, 40) and (three == gray).all()
+    assert Inputs(video=FaceFormat(1, 40, 40, 25.0), image=(1, 60, 80)).show(gray).shape == (3, 1, 60, 80)
+
+
+def test_networks_are_given_waveforms(data):
+    table = read_utterances(data, "audio.scp", video=False)
+    inputs = Inputs(FBANK, takes="waveform")
+    whole = {key: soundfile.read(path, dtype="float32")[0] for key, path in zip(table.keys, table.audio, strict=True)}
+    clips = TrainingClips(table, np.zeros(len(table)), PLAIN, inputs, seed=0)
+    batch = clips[[(0, 0), (1, 3)]]
+    assert batch.audio.shape == (2, 9600) and batch.audio_mask.all()
+    for key, samples in zip(batch.keys, batch.audio.numpy(), strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(whole[key], 9600)[::160]
+        assert (windows == samples).all(axis=1).sum() == 1
+    batch = WholeUtterances(table, np.zeros(len(table)), EmbedConfig(batch_size=3), inputs)[0]
+    for key, samples, mask in zip(batch.keys, batch.audio, batch.audio_mask, strict=True):
+        length = int(mask.sum())
+        assert 0 <= len(whole[key]) - length < 160 and mask[:length].all()
+        assert (samples[:length].numpy() == whole[key][:length]).all()
+
+
+def test_networks_are_given_log_mel_energies(data):
+    table = read_utterances(data, "audio.scp", video=False)
+    batch = TrainingClips(table, np.zeros(len(table)), PLAIN, Inputs(FBANK, takes="log_mel", bins=32), seed=0)[[(0, 0)]]
+    assert batch.audio.shape == (1, 61, 32) and batch.audio_mask.all()
+    with pytest.raises(DataError, match=r"data.spec_augment: the audio network takes log_mel: set it to null"):
+        TrainingClips(table, np.zeros(len(table)), DataConfig(window=0.6), Inputs(FBANK, takes="log_mel"), seed=0)
+
+
+def test_log_mel_is_the_spectrogram_of_the_paper():
+    """SPEC A.3: shape, and tones in the bins that librosa's formula gives."""
+    time = torch.arange(24000) / 16000
+    for tone, bin_number in ((500, 13), (1000, 22), (2000, 34), (4000, 48)):
+        energies = LogMel()(torch.sin(2 * torch.pi * tone * time))
+        assert energies.shape == (151, 64) and int(energies.mean(dim=0).argmax()) == bin_number
+    # One frame by hand: power of the windowed 512-point spectrum through the filters.
+    wave = torch.randn(24000, generator=torch.Generator().manual_seed(0))
+    frame = torch.zeros(512)
+    frame[56:456] = torch.hann_window(400) * wave[16000 - 200 : 16000 + 200]
+    power = torch.fft.rfft(frame).abs() ** 2
+    filters = torchaudio.functional.melscale_fbanks(257, 0.0, 8000.0, 64, 16000)
+    torch.testing.assert_close(LogMel()(wave)[100], (power @ filters + 1e-6).log(), rtol=1e-4, atol=1e-4)
+
+
+# --- speed, AV-Mixup, N x M batches ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("speed", "length"), [(0.9, 17778), (1.1, 14546)])
+def test_another_speed_moves_a_tone(speed, length):
+    time = np.arange(16000) / 16000
+    changed = change_speed(np.sin(2 * np.pi * 1000 * time).astype(np.float32), speed)
+    assert len(changed) == length
+    spectrum = np.abs(np.fft.rfft(changed))
+    assert np.argmax(spectrum) * 16000 / len(changed) == pytest.approx(1000 * speed, abs=2)
+
+
+def test_speeds_are_classes_of_their_own(data):
+    table = read_utterances(data, "audio.scp", video=False)
+    settings = DataConfig(window=0.6, noise_reverb=False, spec_augment=None, speed_perturb=True)
+    labels = table.labels(sorted(set(table.speakers)))
+    clips = TrainingClips(table, labels, settings, Inputs(FBANK), seed=0)
+    count, seen = labels.max() + 1, set()
+    for epoch in range(40):
+        batch = clips[[(epoch, 2), (epoch, 5)]]
+        assert batch.audio.shape == (2, 58, 20) and batch.audio_mask.all()
+        assert (batch.label % count).tolist() == labels[[2, 5]].tolist()
+        seen.update((batch.label // count).tolist())
+    assert seen == {0, 1, 2}
+
+
+def mixed_clips(folder: Path, sessions=None) -> TrainingClips:
+    table = read_utterances(folder)
+    settings = DataConfig(
+        window=0.6, noise_reverb=False, spec_augment=None, video_augment=False, av_mixup=True, video_frames=3
+    )
+    return TrainingClips(table, np.zeros(len(table)), settings, Inputs(FBANK, FACES), 0, sessions=sessions)
+
+
+def test_mixup_shows_another_clip_of_the_speaker(data):
+    clips = mixed_clips(data)
+    keys, speakers = list(clips.table.keys), list(clips.table.speakers)
+    stored = {
+        key: kaldiio.load_mat(location) for key, location in zip(keys, clips.table.video, strict=True) if location
+    }
+    for index in range(len(keys)):
+        batch = clips[[(3, index)]]
+        first = batch.video[0, 0].numpy().reshape(-1)
+        owners = {key for key, rows in stored.items() if (rows == first).all(axis=1).any()}
+        assert len(owners) == 1 and owners != {keys[index]}
+        assert speakers[keys.index(owners.pop())] == speakers[index]
+
+
+def test_mixup_prefers_another_recording(data):
+    table = read_utterances(data)
+    sessions = [str(number % 2) for number in range(len(table))]
+    partners = Partners(table, sessions)
+    for index in range(len(table)):
+        drawn = {partners.draw(index, np.random.default_rng(seed)) for seed in range(40)}
+        mine = [n for n in range(len(table)) if table.speakers[n] == table.speakers[index]]
+        assert drawn == {n for n in mine if sessions[n] != sessions[index]}
+    # Without another recording any other utterance serves, and alone it stays as it is.
+    assert {Partners(table, ["x"] * len(table)).draw(0, np.random.default_rng(s)) for s in range(40)} == {
+        n for n in range(len(table)) if table.speakers[n] == table.speakers[0] and n != 0
+    }
+
+
+def test_batches_of_n_speakers_and_m_utterances():
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(30), rng.integers(3, 9, size=30)))
+    sampler = SpeakerBatchSampler(labels, 32, per_speaker=4, epochs=3, seed=1)
+    assert sampler.batches_per_epoch == len(labels) // 32
+    often = np.zeros(30)
+    for epoch in range(200):
+        for batch in sampler.batches(epoch):
+            speakers, counts = np.unique(labels[batch], return_counts=True)
+            assert len(speakers) == 8 and (counts == 4).all()
+            for speaker in speakers:
+                mine = batch[labels[batch] == speaker]
+                assert len(set(mine.tolist())) == min(4, (labels == speaker).sum())
+            often[speakers] += 1
+    assert often.std() / often.mean() < 0.1
+    again = SpeakerBatchSampler(labels, 32, per_speaker=4, epochs=3, seed=1)
+    assert list(sampler) == list(again)
+    # A start in the middle goes on with the same batches; ranks share the speakers of each.
+    again.start(1, 2)
+    assert list(again) == list(sampler)[sampler.batches_per_epoch + 2 :]
+    halves = [list(SpeakerBatchSampler(labels, 32, 4, 3, 1, rank, 2)) for rank in range(2)]
+    for batch, *shares in zip(sampler, *halves, strict=True):
+        assert sorted(batch) == sorted(itertools.chain(*shares))
+        assert not {labels[i] for _, i in shares[0]} & {labels[i] for _, i in shares[1]}
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "per_speaker", "message"),
+    [
+        (10, 4, "train.batch_size: 10 is no multiple of 4 utterances a speaker"),
+        (12, 2, "need 6 speakers, and there are 5"),
+    ],
+)
+def test_batches_that_cannot_be_made_are_refused(batch_size, per_speaker, message):
+    with pytest.raises(DataError, match=message):
+        SpeakerBatchSampler(np.repeat(np.arange(5), 4), batch_size, per_speaker, 1, 0)
+
+
+def test_ages_of_utterances_go_before_those_of_speakers(data, tmp_path):
+    table = read_utterances(data)
+    table.directory = tmp_path
+    with pytest.raises(DataError, match="neither utt2age nor spk2age"):
+        read_ages(table)
+    (tmp_path / "spk2age").write_text("s0 30\ns1 ?\ns2 61.5\n")
+    (tmp_path / "utt2age").write_text("s0-u1 31\n")
+    ages = dict(zip(table.keys, read_ages(table).tolist(), strict=True))
+    assert (ages["s0-u0"], ages["s0-u1"], ages["s2-u0"]) == (30, 31, 61.5)
+    assert np.isnan(ages["s1-u0"]) and np.isnan(ages["s3-u0"])
+    clips = TrainingClips(table, np.zeros(len(table)), PLAIN, Inputs(FBANK, FACES), 0, ages=read_ages(table))
+    assert clips[[(0, list(table.keys).index("s2-u0"))]].age.tolist() == [61.5]
+    (tmp_path / "spk2age").write_text("s0 old\n")
+    with pytest.raises(DataError, match=r"spk2age: s0: 'old' is no age in years"):
+        read_ages(table)

@@ -14,6 +14,7 @@ from synthetic import FACES, FBANK, ROOT, config, make_data_dir
 from avsv.bin import extract_embeddings
 from avsv.bin.extract_embeddings import choose_modes, extract, merge
 from avsv.data.clips import WholeUtterances
+from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.embed.extract import embed_batches
 from avsv.embed.parts import merge_parts, write_part
@@ -64,7 +65,7 @@ def test_embeddings_are_those_of_single_utterances(system, sets, tmp_path, capsy
         feats = kaldiio.load_scp(str(directory / "feats.scp"))
         faces = kaldiio.load_scp(str(directory / "faces.scp"))
         table = read_utterances(directory)
-        clips = WholeUtterances(table, np.zeros(len(table)), config("AV").embed, 20, FACES)
+        clips = WholeUtterances(table, np.zeros(len(table)), config("AV").embed, Inputs(FBANK, FACES))
         for mode in MODES:
             keys, vectors = read_vectors(out / f"{directory.name}.{mode}.scp")
             able = [
@@ -100,7 +101,7 @@ def test_the_number_of_jobs_changes_no_byte(system, sets, tmp_path, monkeypatch,
 def test_all_modes_from_one_pass_equal_one_by_one(system, sets):
     network = TrainedSystem.load(system / "final.pt").build()
     table = read_utterances(sets[0])
-    clips = WholeUtterances(table, np.zeros(len(table)), config("AV").embed, 20, FACES)
+    clips = WholeUtterances(table, np.zeros(len(table)), config("AV").embed, Inputs(FBANK, FACES))
     passes = []
     network.audio.register_forward_hook(lambda *_: passes.append(1))
     (together,) = embed_batches(network, [clips[0]], MODES, "cpu")
@@ -113,7 +114,7 @@ def test_all_modes_from_one_pass_equal_one_by_one(system, sets):
 def test_an_embedding_that_is_not_finite_names_the_utterance(system, sets):
     network = TrainedSystem.load(system / "final.pt").build()
     table = read_utterances(sets[0])
-    batch = WholeUtterances(table, np.zeros(len(table)), config("AV").embed, 20, FACES)[0]
+    batch = WholeUtterances(table, np.zeros(len(table)), config("AV").embed, Inputs(FBANK, FACES))[0]
     batch.audio[1, 3, 4] = float("nan")
     with pytest.raises(DataError, match=f"^{batch.keys[1]}: its A embedding is not finite"):
         list(embed_batches(network, [batch], ["V", "A"], "cpu"))

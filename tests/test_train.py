@@ -17,6 +17,7 @@ from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_tria
 from torch import nn
 
 from avsv.data.clips import TrainingClips, WholeUtterances
+from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.errors import DataError
 from avsv.io.lists import read_trials
@@ -329,7 +330,8 @@ def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
     ("modalities", "sections", "message"),
     [
         ("A", {"audio": {"feature_dim": 40}}, "audio.feature_dim: 40, but the data have 20: change it or"),
-        ("V", {"visual": {"image_height": 32}}, "visual.image_height: 32, but the data have 16: change it or make the"),
+        ("A", {"loss": {"age": 0.1}}, "neither utt2age nor spk2age: write one, or set loss.age to 0"),
+        ("A", {"train": {"schedule": {"name": "step"}}, "init_from": {"system": "x"}}, "init_from.system: the config"),
         ("A", {"train": {"precision": "fp16"}}, "train.precision: fp16 needs a GPU"),
         ("A", {"train": {"batch_size": 1}}, "train.batch_size: batches of 1 for 1 processes"),
         ("A", {"data": {"window": 0.001}}, "data.window: 0.001 s is shorter than one feature frame"),
@@ -373,13 +375,13 @@ def test_development_eer_is_that_of_the_embeddings(corpus):
     settings = config("AV")
     torch.manual_seed(0)
     system = AVSystem(settings, 3).eval()
-    development = Development(corpus.dev, settings, 20, FACES, pytest.fail)
+    development = Development(corpus.dev, settings, Inputs(FBANK, FACES), pytest.fail)
     table = read_utterances(corpus.dev)
     vectors = {}
     with torch.no_grad():
         for index, key in enumerate(table.keys):
             # One utterance a batch: no padding, nothing shared.
-            clips = WholeUtterances(table, np.zeros(len(table)), settings.embed, 20, FACES)
+            clips = WholeUtterances(table, np.zeros(len(table)), settings.embed, Inputs(FBANK, FACES))
             vectors[key] = system.embed(clips._batch([index]).prepare("cpu"), "AV")[0].double()
     trials = read_trials(corpus.dev / "trials" / "dev")
     scores = [
@@ -394,15 +396,15 @@ def test_development_trials_must_name_known_utterances(tmp_path):
     dev = make_data_dir(tmp_path / "dev", 2, 2, without_video=("s0-u0",))
     make_trials(dev)
     told = []
-    development = Development(dev, config("AV"), 20, FACES, told.append)
+    development = Development(dev, config("AV"), Inputs(FBANK, FACES), told.append)
     assert len(development.lists[0].is_target) == 3
     assert told == [f"{dev}/trials/dev: 3 of 6 trials lack a modality and are not scored"]
     (dev / "trials" / "dev").write_text("s0-u0 s1-u0 nontarget\ns0-u0 nobody target\n")
     with pytest.raises(DataError, match=r"trials/dev:2: 'nobody' is not in .*dev/utt2spk"):
-        Development(dev, config("AV"), 20, FACES, told.append)
+        Development(dev, config("AV"), Inputs(FBANK, FACES), told.append)
     (dev / "trials" / "dev").write_text("s0-u0 s1-u0 nontarget\n")
     with pytest.raises(DataError, match=r"trials/dev: it needs target and nontarget trials"):
-        Development(dev, config("A"), 20, None, told.append)
+        Development(dev, config("A"), Inputs(FBANK), told.append)
 
 
 # --- steps of a toy system -------------------------------------------------------------------------------------------
@@ -418,6 +420,10 @@ class ToySystem(nn.Module):
         self.linear = nn.Linear(20, classes)
         self.register_buffer("seen", torch.zeros(20))
         self.spoil = lambda _batch: 1.0
+        self.auxiliary = None
+
+    def backbone_parameters(self) -> list:
+        return []
 
     def loss(self, batch):
         inputs = batch.audio.std(dim=1) * self.spoil(batch)
@@ -427,7 +433,7 @@ class ToySystem(nn.Module):
         accuracy = (logits.argmax(dim=1) == batch.label).float().mean()
         return loss, {"loss": loss.detach(), "accuracy": accuracy}
 
-    def warm_margin(self, _epoch: float) -> float:
+    def at_epoch(self, _epoch: float) -> float:
         return 0.0
 
     def load_weights(self, state) -> None:
@@ -438,7 +444,7 @@ def toy_training(corpus: Corpus, folder: Path, ranks: Ranks, spoil=None, **train
     sections = {"optimizer": {"name": "sgd", "lr": 0.5}, **train}
     settings = config("A", train=sections)
     table = read_utterances(corpus.train, video=False)
-    clips = TrainingClips(table, table.labels([f"s{n}" for n in range(6)]), settings.data, FBANK, None, 0)
+    clips = TrainingClips(table, table.labels([f"s{n}" for n in range(6)]), settings.data, Inputs(FBANK), 0)
     system = ToySystem(settings, 6)
     if spoil is not None:
         system.spoil = spoil

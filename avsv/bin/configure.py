@@ -3,7 +3,8 @@
 Reads CONF/fbank.yaml, CONF/faces.yaml, CONF/presets/PRESET.yaml and CONF/systems/SYSTEM.yaml. Writes OUT/fbank.yaml,
 OUT/faces.yaml and OUT/systems/SYSTEM.yaml, defaults included: each only when it changes, none when anything is wrong.
 Systems that a named one starts from (init_from) are added. Prints the systems in the order of training, those of one
-modality first, one a line with the systems it starts from, as in `ssa audio=ecapa visual=iresnet18`.
+modality first, one a line: its name, `single` or `fused`, and the systems it starts from, as in
+`ssa fused audio=ecapa visual=iresnet18`.
 
 Sections of a preset, later ones over earlier ones:
   fbank, faces      over conf/fbank.yaml, conf/faces.yaml
@@ -28,13 +29,13 @@ from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.system.config import SystemConfig, parse_config
-from avsv.system.registry import CLASSES
+from avsv.system.registry import CLASSES, takes
 from avsv.system.strict import check_keys, nearest, overlay, read_dataclass, read_yaml
 from avsv.video.config import FacesConfig
 
 SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")
 # Layers change what a system has; they never give it a network that it does not have.
-STRUCTURE = ("audio", "visual", "fusion", "init_from")
+STRUCTURE = ("audio", "visual", "fusion", "supervision", "init_from")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,12 +161,17 @@ class Configurator:
         path = self.conf / "systems" / f"{name}.yaml"
         mapping = read_yaml(path)
         for role, source in _sources(mapping, path):
-            network = self.mapping(source, (*dependents, name)).get(role)
-            if network is None:
+            there = self.mapping(source, (*dependents, name))
+            if role == "system":
+                # The same system, trained on: what this file says is laid over all that it was.
+                there = {key: value for key, value in there.items() if key not in ("init_from", "pretrained")}
+                mapping = overlay(there, mapping)
+                continue
+            if role not in there:
                 raise DataError(f"{path}: init_from.{role}: {source} has no {role} network")
             if role in mapping:
                 raise DataError(f"{path}: {role}: given by init_from.{role} ({source}): remove one of the two")
-            mapping = {role: network, **mapping}
+            mapping = {role: there[role], **mapping}
         self._mappings[name] = self._over(name, mapping)
         return self._mappings[name]
 
@@ -181,24 +187,20 @@ class Configurator:
         where = self._where(self.conf / "systems" / f"{name}.yaml")
         config = parse_config(mapping, where)
         for role, source in dataclasses.asdict(config.init_from).items():
-            if source is not None and mapping[role] != self._mappings[source][role]:
+            if role != "system" and source is not None and mapping[role] != self._mappings[source][role]:
                 raise DataError(f"{where}: {role}: differs from that of {source}, whose weights it starts from")
-        for role, option, value, given in (
-            ("audio", "feature_dim", self.fbank.num_mel_bins, "fbank: num_mel_bins"),
-            ("visual", "image_channels", self.faces.channels, "faces: channels"),
-            ("visual", "image_height", self.faces.height, "faces: height"),
-            ("visual", "image_width", self.faces.width, "faces: width"),
-        ):
-            network = getattr(config, role)
-            wanted = network.options.get(option, value) if network else value
-            if wanted != value:
-                raise DataError(f"{where}: {role}.{option}: {wanted}, but {given} is {value}: make them equal")
+        if config.audio is not None and takes(config.audio.name) == "fbank":
+            wanted, made = config.audio.options.get("feature_dim"), self.fbank.num_mel_bins
+            if wanted != made:
+                raise DataError(
+                    f"{where}: audio.feature_dim: {wanted}, but fbank: num_mel_bins is {made}: make them equal"
+                )
         return config
 
 
 def _network_options(mapping: Mapping[str, Any], networks: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """For each network and loss of a system that ``networks`` names: its options at its place in the system."""
-    for role in ("audio", "visual", "fusion"):
+    for role in ("audio", "visual", "fusion", "supervision"):
         name = _name(mapping.get(role))
         if name in networks:
             yield {role: networks[name]}
@@ -215,8 +217,8 @@ def _name(network: Any) -> str | None:
 def _sources(mapping: Mapping[str, Any], path: Path) -> list[tuple[str, str]]:
     sources = mapping.get("init_from", {})
     if not isinstance(sources, Mapping):
-        raise DataError(f"{path}: init_from: expected 'audio: SYSTEM' and 'visual: SYSTEM'")
-    check_keys(sources, ("audio", "visual"), f"{path}: init_from.")
+        raise DataError(f"{path}: init_from: expected 'audio: SYSTEM' and 'visual: SYSTEM', or 'system: SYSTEM'")
+    check_keys(sources, ("audio", "visual", "system"), f"{path}: init_from.")
     return [(role, str(source)) for role, source in sources.items() if source is not None]
 
 
@@ -253,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_changed(options.out / "systems" / f"{name}.yaml", config.to_yaml())
     for name, config in configs.items():
         sources = [f"{role}={source}" for role, source in dataclasses.asdict(config.init_from).items() if source]
-        print(name, *sources)
+        print(name, "single" if config.fusion is None else "fused", *sources)
 
 
 if __name__ == "__main__":

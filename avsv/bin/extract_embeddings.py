@@ -61,6 +61,7 @@ def extract(
     import torch
 
     from avsv.data.clips import WholeUtterances
+    from avsv.data.inputs import Inputs
     from avsv.data.lists import read_utterances
     from avsv.data.loading import load_batches
     from avsv.embed.extract import embed_batches
@@ -77,17 +78,16 @@ def extract(
         torch.set_num_threads(1)
     trained = TrainedSystem.load(folder / "final.pt")
     system = trained.build(device)
+    inputs = Inputs.of(trained.config, trained.audio, trained.video)
 
     datasets = []
     for directory in directories:
-        audio_list = "feats.scp" if trained.audio else None
-        table = read_utterances(directory, audio_list, trained.video is not None)
+        table = read_utterances(directory, inputs.audio_list, trained.video is not None)
         if trained.video is not None and (there := FaceFormat.read(directory / "faces.conf")) != trained.video:
             raise DataError(
                 f"{directory}/faces.conf: {there}, but {folder} was trained on {trained.video}: remake them"
             )
-        bins = trained.audio.num_mel_bins if trained.audio else None
-        datasets.append(WholeUtterances(table, np.full(len(table), -1), trained.config.embed, bins, trained.video))
+        datasets.append(WholeUtterances(table, np.full(len(table), -1), trained.config.embed, inputs))
 
     total = sum(len(range(job - 1, len(dataset), jobs)) for dataset in datasets)
     done, shown = 0, float("-inf")

@@ -10,22 +10,22 @@ from avsv.errors import DataError
 
 
 def parse_init(text: str) -> dict[str, Path]:
-    """Parse ``--init``: "audio=DIR visual=DIR", or one of them, or nothing.
+    """Parse ``--init``: "audio=DIR visual=DIR", or one of them, or "system=DIR", or nothing.
 
     Example:
         >>> parse_init("audio=exp/ecapa visual=exp/iresnet18")["visual"].name
         'iresnet18'
     """
     sources = {}
-    # A folder may have blanks in its name: only "audio=" and "visual=" begin a new entry.
+    # A folder may have blanks in its name: only these words begin a new entry.
     for word in text.split(" "):
         role, equals, folder = word.partition("=")
-        if equals and role in ("audio", "visual"):
+        if equals and role in ("audio", "visual", "system"):
             sources[role] = folder
         elif sources:
             sources[next(reversed(sources))] += f" {word}"
         elif word:
-            raise DataError(f"--init: '{word}': expected audio=DIR or visual=DIR")
+            raise DataError(f"--init: '{word}': expected audio=DIR, visual=DIR or system=DIR")
     return {role: Path(folder) for role, folder in sources.items()}
 
 
@@ -40,6 +40,7 @@ def main() -> int | None:
     parser.add_argument("--noise-dir", metavar="DIR", help="data directory of noises")
     parser.add_argument("--rir-dir", metavar="DIR", help="data directory of room responses")
     parser.add_argument("--init", default="", help="trained systems to start from: 'audio=DIR visual=DIR'")
+    parser.add_argument("--weights-dir", default="weights", metavar="DIR", help="where published weights lie")
     parser.add_argument("--seed", type=int, default=0, help="base of all random draws")
     parser.add_argument("--gpu", action="store_true", help="train on a GPU, each process on its own")
     parser.add_argument("--num-workers", type=int, default=0, help="loader processes of each training process")
@@ -65,6 +66,7 @@ def main() -> int | None:
             noise_dir=args.noise_dir,
             rir_dir=args.rir_dir,
             init=parse_init(args.init),
+            weights_dir=args.weights_dir,
             progress=args.progress,
         )
     except Interrupted as stopped:

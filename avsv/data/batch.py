@@ -18,10 +18,11 @@ class Batch:
     Args:
         keys: the B utterance ids.
         label: (B,) int64 class indices; -1 where the speaker is not a class.
-        audio: (B, T, F) float32 features, mean-normalised.
+        audio: (B, T, F) float32 features (Fbank mean-normalised), or (B, T) samples in [-1, 1].
         audio_mask: (B, T) boolean.
         video: (B, Tv, C, H, W) frames: float32 in [-0.5, 0.5], or uint8 pixels as loaded, see :meth:`prepare`.
         video_mask: (B, Tv) boolean.
+        age: (B,) float32 years, NaN where it is not known; None where nobody asks.
 
     Raises:
         ValueError: fields disagree in batch size or length, or a field lacks its mask.
@@ -38,6 +39,7 @@ class Batch:
     audio_mask: Tensor | None = None
     video: Tensor | None = None
     video_mask: Tensor | None = None
+    age: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.label.shape != (len(self.keys),):
@@ -56,7 +58,7 @@ class Batch:
         return len(self.keys)
 
     def _map(self, function) -> "Batch":
-        names = ("label", "audio", "audio_mask", "video", "video_mask")
+        names = ("label", "audio", "audio_mask", "video", "video_mask", "age")
         changed = {name: function(getattr(self, name)) for name in names if getattr(self, name) is not None}
         return replace(self, **changed)
 

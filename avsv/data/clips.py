@@ -1,6 +1,7 @@
 """Batches of clips: windows of the training utterances, and whole utterances for embedding."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +10,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avsv.audio.augment import NoiseReverb, spec_augment
-from avsv.audio.config import FbankConfig
 from avsv.audio.fbank import Fbank, mean_normalise
+from avsv.audio.log_mel import LogMel
+from avsv.audio.speed import change_speed
 from avsv.audio.wav import read_window
 from avsv.data.batch import Batch
+from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable
+from avsv.data.mixup import Partners
 from avsv.data.threads import one_thread
 from avsv.errors import DataError
 from avsv.io.ark import read_rows
 from avsv.seeding import generator_for, seed_for
 from avsv.system.config import DataConfig, EmbedConfig
 from avsv.video.augment import augment_clip
-from avsv.video.config import FaceFormat
+
+# Of speed perturbation; each makes another speaker of a speaker.
+SPEEDS = (1.0, 0.9, 1.1)
 
 # Padding shows no image; masks keep networks from seeing it.
 _GREY = 128
@@ -52,16 +58,15 @@ class Clips(Dataset):
     """What both kinds of clips share: reading rows, and putting clips together.
 
     Args:
-        table: the utterances.
+        table: the utterances; ``table.audio`` locates Fbank features, or waveforms where the network takes them.
         labels: (N,) class of each utterance, -1 for none.
-        bins: columns of the features; None for a system without audio.
-        video_format: what the face frames are; None for a system without video.
+        inputs: the form of what is stored, and of what the networks take.
     """
 
-    def __init__(
-        self, table: UtteranceTable, labels: np.ndarray, bins: int | None, video_format: FaceFormat | None
-    ) -> None:
-        self.table, self.labels, self.bins, self.video_format = table, labels, bins, video_format
+    def __init__(self, table: UtteranceTable, labels: np.ndarray, inputs: Inputs) -> None:
+        self.table, self.labels, self.inputs = table, labels, inputs
+        self.audio_format, self.video_format = inputs.audio, inputs.video
+        self._log_mel = LogMel(inputs.audio.sample_rate, inputs.num_bins) if inputs.takes == "log_mel" else None
 
     def _rows(self, index: int, location: str, start: int, stop: int, columns: int, made_by: str) -> np.ndarray:
         try:
@@ -76,24 +81,36 @@ class Clips(Dataset):
         return rows
 
     def _features(self, index: int, start: int, stop: int) -> Tensor:
-        rows = self._rows(index, self.table.audio[index], start, stop, self.bins, "steps/make_fbank.sh")
+        columns = self.audio_format.num_mel_bins
+        rows = self._rows(index, self.table.audio[index], start, stop, columns, "steps/make_fbank.sh")
         return torch.from_numpy(rows)
+
+    def _samples(self, index: int, first: int, last: int) -> np.ndarray:
+        try:
+            return read_window(self.table.audio[index], first, last, self.audio_format.sample_rate)
+        except DataError as error:
+            raise DataError(f"{self.table.keys[index]}: {error}") from None
+
+    def _from_samples(self, samples: np.ndarray) -> Tensor:
+        """What a network that takes no Fbank features takes of a waveform."""
+        waveform = torch.from_numpy(samples)
+        return waveform if self._log_mel is None else self._log_mel(waveform)
 
     def _frames(self, index: int, rows: np.ndarray) -> np.ndarray:
         first, last = int(rows[0]), int(rows[-1])
         form = self.video_format
         pixels = self._rows(index, self.table.video[index], first, last + 1, form.row, "steps/make_face_crops.sh")
-        return pixels[rows - first].reshape(-1, form.channels, form.height, form.width)
+        return self.inputs.show(pixels[rows - first].reshape(-1, form.channels, form.height, form.width))
 
     def _collate(self, indices: list[int], clips: list[_Clip], audio_length: int, video_length: int) -> Batch:
         """Pad to the given lengths."""
         fields = {}
-        if self.bins is not None:
-            fields["audio"] = torch.zeros(len(clips), audio_length, self.bins)
+        if self.audio_format is not None:
+            columns = () if self.inputs.takes == "waveform" else (self.inputs.num_bins,)
+            fields["audio"] = torch.zeros(len(clips), audio_length, *columns)
             fields["audio_mask"] = torch.zeros(len(clips), audio_length, dtype=torch.bool)
         if self.video_format is not None:
-            form = self.video_format
-            shape = (len(clips), video_length, form.channels, form.height, form.width)
+            shape = (len(clips), video_length, *self.inputs.image_shape)
             fields["video"] = torch.full(shape, _GREY, dtype=torch.uint8)
             fields["video_mask"] = torch.zeros(len(clips), video_length, dtype=torch.bool)
         for row, clip in enumerate(clips):
@@ -116,25 +133,33 @@ class Clips(Dataset):
                 return error
 
 
-class TrainingClips(Clips):
-    """Synchronous windows of audio and video, drawn and augmented by (seed, epoch, utterance).
+def reads_waveforms(config: DataConfig, inputs: Inputs, noise: NoiseReverb | None) -> bool:
+    """Whether training windows are read from audio.scp and not from feats.scp."""
+    return inputs.takes != "fbank" or noise is not None or config.speed_perturb
 
-    A window starts on a video frame where there is video, so that both modalities begin together; its features are
-    read from feats.scp, or computed from a window of the waveform where noise is added (then with dither). The mean is
-    taken over the window, before masks. An utterance shorter than the window is used whole and padded under a False
-    mask, which keeps audio and video in step; one that lacks a modality has an all-False mask there.
+
+class TrainingClips(Clips):
+    """Windows of audio and video, drawn and augmented by (seed, epoch, utterance).
+
+    Both windows of a clip begin together, on a video frame where there is video; with ``config.av_mixup`` the video is
+    of another utterance of the same speaker. Fbank features are read from feats.scp, or computed from a window of the
+    waveform where it is changed (then with dither). Their mean is taken over the window, before masks. An utterance
+    shorter than the window is used whole and padded under a False mask, which keeps audio and video in step; one that
+    lacks a modality has an all-False mask there.
 
     Args:
         table: the training utterances.
         labels: (N,) class of each utterance.
         config: window length and augmentation.
-        audio: what the features are; None for a system without audio.
-        video: what the face frames are; None for a system without video.
+        inputs: the form of what is stored, and of what the networks take.
         seed: base seed.
-        noise: adds noise or a room to a waveform; then ``table.audio`` must locate waveforms. None reads features.
+        noise: adds noise or a room to a waveform; then ``table.audio`` must locate waveforms.
+        ages: (N,) years, NaN where not known; None where no age is asked for.
+        sessions: the source recording of each utterance; with ``av_mixup`` another one is preferred.
 
     Raises:
-        DataError: the window is shorter than a feature or video frame.
+        DataError: the window is shorter than a feature or video frame, or the configuration asks for what the
+            networks cannot take.
     """
 
     def __init__(
@@ -142,23 +167,41 @@ class TrainingClips(Clips):
         table: UtteranceTable,
         labels: np.ndarray,
         config: DataConfig,
-        audio: FbankConfig | None,
-        video: FaceFormat | None,
+        inputs: Inputs,
         seed: int,
         noise: NoiseReverb | None = None,
+        ages: np.ndarray | None = None,
+        sessions: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(table, labels, audio.num_mel_bins if audio else None, video)
-        self.config, self.audio_format, self.seed, self.noise = config, audio, seed, noise
-        self.audio_window = audio.num_frames(round(config.window * audio.sample_rate)) if audio else 0
+        super().__init__(table, labels, inputs)
+        self.config, self.seed, self.noise, self.ages = config, seed, noise, ages
+        audio, video = self.audio_format, self.video_format
+        self.audio_samples = round(config.window * audio.sample_rate) if audio else 0
+        self.audio_window = audio.num_frames(self.audio_samples) if audio else 0
         self.video_window = round(config.window * video.fps) if video else 0
         self.video_rows = spread_rows(self.video_window, config.video_frames)
         for wanted, length, unit in ((audio, self.audio_window, "feature"), (video, self.video_window, "video")):
             if wanted is not None and length < 1:
                 raise DataError(f"data.window: {config.window} s is shorter than one {unit} frame: make it longer")
-        self._fbank = Fbank(**audio.to_dict()) if noise is not None else None
+        if inputs.takes != "fbank":
+            if config.spec_augment is not None:
+                raise DataError(f"data.spec_augment: the audio network takes {inputs.takes}: set it to null")
+            # The frames whose samples hold the window.
+            self.audio_window = 1 - (audio.window_samples - self.audio_samples) // audio.shift_samples
+        self._fbank = None
+        if reads_waveforms(config, inputs, noise) and inputs.takes == "fbank":
+            self._fbank = Fbank(**audio.to_dict())
+        self._partners = Partners(table, sessions) if config.av_mixup else None
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def audio_length(self) -> int:
+        """Frames or samples of a whole window as the network takes it."""
+        if self.inputs.takes == "waveform":
+            return self.audio_samples
+        return self.audio_window if self._log_mel is None else self._log_mel.num_frames(self.audio_samples)
 
     def count_short(self) -> int:
         """How many utterances are shorter than the window in a modality that they have."""
@@ -172,36 +215,47 @@ class TrainingClips(Clips):
 
     def __getitem__(self, items: list[tuple[int, int]]) -> Batch | DataError:
         """The batch of (epoch, utterance index) items, or the error that reading one of them met."""
+        return self._load(lambda: self._batch(items))
+
+    def _batch(self, items: list[tuple[int, int]]) -> Batch:
         indices = [index for _, index in items]
-        return self._load(
-            lambda: self._collate(
-                indices, [self._clip(*item) for item in items], self.audio_window, len(self.video_rows)
-            )
-        )
+        batch = self._collate(indices, [self._clip(*item) for item in items], self.audio_length, len(self.video_rows))
+        if self.ages is not None:
+            batch.age = torch.from_numpy(self.ages[indices].astype(np.float32))
+        if self.config.speed_perturb:
+            speeds = [SPEEDS.index(self._speed(epoch, self.table.keys[index])) for epoch, index in items]
+            batch.label += torch.tensor(speeds) * (int(self.labels.max()) + 1)
+        return batch
 
     def _clip(self, epoch: int, index: int) -> _Clip:
         key = self.table.keys[index]
-        audio_start, video_start = self._starts(index, generator_for(self.seed, "window", epoch, key))
+        rng = generator_for(self.seed, "window", epoch, key)
+        seen = index
+        if self._partners is None:
+            audio_start, video_start = self._starts(index, index, rng)
+        else:
+            seen = self._partners.draw(index, generator_for(self.seed, "av_mixup", epoch, key))
+            audio_start, video_start = self._starts(index, None, rng)[0], self._starts(None, seen, rng)[1]
         clip = _Clip()
         if self.audio_format is not None and self.table.audio_frames[index] > 0:
             stop = min(audio_start + self.audio_window, int(self.table.audio_frames[index]))
             clip.audio = self._audio(index, epoch, key, audio_start, stop)
-        if self.video_format is not None and self.table.video_frames[index] > 0:
+        if self.video_format is not None and self.table.video_frames[seen] > 0:
             rows = video_start + self.video_rows
-            rows = rows[rows < self.table.video_frames[index]]
+            rows = rows[rows < self.table.video_frames[seen]]
             # A clip that ends before the first spread row still shows its last frame.
-            rows = rows if len(rows) else np.array([int(self.table.video_frames[index]) - 1])
-            clip.video = self._frames(index, rows)
+            rows = rows if len(rows) else np.array([int(self.table.video_frames[seen]) - 1])
+            clip.video = self._frames(seen, rows)
             if self.config.video_augment:
                 clip.video = augment_clip(clip.video, generator_for(self.seed, "video", epoch, key))
         return clip
 
-    def _starts(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+    def _starts(self, heard: int | None, seen: int | None, rng: np.random.Generator) -> tuple[int, int]:
         """First feature and video frame of a window that lies inside both modalities, where they are long enough."""
-        has_audio = self.audio_format is not None and self.table.audio_frames[index] > 0
-        has_video = self.video_format is not None and self.table.video_frames[index] > 0
-        audio_spare = max(0, int(self.table.audio_frames[index]) - self.audio_window)
-        video_spare = max(0, int(self.table.video_frames[index]) - self.video_window)
+        has_audio = heard is not None and self.audio_format is not None and self.table.audio_frames[heard] > 0
+        has_video = seen is not None and self.video_format is not None and self.table.video_frames[seen] > 0
+        audio_spare = max(0, int(self.table.audio_frames[heard]) - self.audio_window) if has_audio else 0
+        video_spare = max(0, int(self.table.video_frames[seen]) - self.video_window) if has_video else 0
         if not has_video:
             return int(rng.integers(audio_spare + 1)), 0
         if not has_audio:
@@ -211,13 +265,16 @@ class TrainingClips(Clips):
         return min(round(start / shift), audio_spare), start
 
     def _audio(self, index: int, epoch: int, key: str, start: int, stop: int) -> Tensor:
-        if self.noise is None:
+        if self._fbank is None and self.inputs.takes == "fbank":
             features = self._features(index, start, stop)
         else:
-            waveform = self._waveform(index, start, stop)
-            waveform = self.noise(waveform, generator_for(self.seed, "noise", epoch, key))
+            samples = self._waveform(index, epoch, start, stop)
+            if self.noise is not None:
+                samples = self.noise(samples, generator_for(self.seed, "noise", epoch, key))
+            if self._fbank is None:
+                return self._from_samples(samples)
             dither = torch.Generator().manual_seed(seed_for(self.seed, "dither", epoch, key))
-            features = self._fbank(torch.from_numpy(waveform), dither)
+            features = self._fbank(torch.from_numpy(samples), dither)
         features = mean_normalise(features)
         masks = self.config.spec_augment
         if masks is not None:
@@ -225,14 +282,23 @@ class TrainingClips(Clips):
             features = spec_augment(features, rng, masks.time, masks.frequency)
         return features
 
-    def _waveform(self, index: int, start: int, stop: int) -> np.ndarray:
-        """The samples under the feature frames ``start`` to ``stop``."""
-        form = self.audio_format
+    def _speed(self, epoch: int, key: str) -> float:
+        return SPEEDS[int(generator_for(self.seed, "speed", epoch, key).integers(len(SPEEDS)))]
+
+    def _waveform(self, index: int, epoch: int, start: int, stop: int) -> np.ndarray:
+        """The samples of the window that begins at feature frame ``start``: those under its frames, at most."""
+        form, key = self.audio_format, self.table.keys[index]
         first, last = start * form.shift_samples, (stop - 1) * form.shift_samples + form.window_samples
-        try:
-            return read_window(self.table.audio[index], first, last, form.sample_rate)
-        except DataError as error:
-            raise DataError(f"{self.table.keys[index]}: {error}") from None
+        if self.inputs.takes != "fbank":
+            last = min(last, first + self.audio_samples)
+        if not self.config.speed_perturb or (speed := self._speed(epoch, key)) == 1.0:
+            return self._samples(index, first, last)
+        # As many samples as there were before, where the utterance has enough of them.
+        recorded = (int(self.table.audio_frames[index]) - 1) * form.shift_samples + form.window_samples
+        wanted = last - first
+        length = min(recorded, math.ceil(wanted * speed) + 1)
+        first = min(first, recorded - length)
+        return change_speed(self._samples(index, first, first + length), speed)[:wanted]
 
 
 class WholeUtterances(Clips):
@@ -245,17 +311,14 @@ class WholeUtterances(Clips):
         table: the utterances.
         labels: (N,) class of each utterance, -1 for none.
         config: batch size and number of face frames.
-        bins: columns of the features; None for a system without audio.
-        video: what the face frames are; None for a system without video.
+        inputs: the form of what is stored, and of what the networks take.
     """
 
     # Face frames in a batch, whatever its size in utterances: bounds the memory of long clips.
     MAX_VIDEO_FRAMES = 128
 
-    def __init__(
-        self, table: UtteranceTable, labels: np.ndarray, config: EmbedConfig, bins: int | None, video: FaceFormat | None
-    ) -> None:
-        super().__init__(table, labels, bins, video)
+    def __init__(self, table: UtteranceTable, labels: np.ndarray, config: EmbedConfig, inputs: Inputs) -> None:
+        super().__init__(table, labels, inputs)
         self.config = config
         self.batches = self._plan()
 
@@ -264,7 +327,7 @@ class WholeUtterances(Clips):
         return len(self.batches)
 
     def _plan(self) -> list[np.ndarray]:
-        audio = self.table.audio_frames if self.bins is not None else np.zeros_like(self.table.audio_frames)
+        audio = self.table.audio_frames if self.audio_format is not None else np.zeros_like(self.table.audio_frames)
         video = self.table.video_frames if self.video_format is not None else np.zeros_like(self.table.video_frames)
         if self.config.video_frames is not None:
             video = np.where(video > 0, self.config.video_frames, 0)
@@ -302,8 +365,13 @@ class WholeUtterances(Clips):
 
     def _clip(self, index: int) -> _Clip:
         clip = _Clip()
-        if self.bins is not None and self.table.audio_frames[index] > 0:
-            clip.audio = mean_normalise(self._features(index, 0, int(self.table.audio_frames[index])))
+        if self.audio_format is not None and (frames := int(self.table.audio_frames[index])) > 0:
+            form = self.audio_format
+            if self.inputs.takes == "fbank":
+                clip.audio = mean_normalise(self._features(index, 0, frames))
+            else:
+                samples = self._samples(index, 0, (frames - 1) * form.shift_samples + form.window_samples)
+                clip.audio = self._from_samples(samples)
         if self.video_format is not None and self.table.video_frames[index] > 0:
             rows = spread_rows(int(self.table.video_frames[index]), self.config.video_frames)
             clip.video = self._frames(index, rows)

@@ -108,6 +108,57 @@ def read_utterances(
     )
 
 
+def read_ages(table: UtteranceTable) -> np.ndarray:
+    """(N,) float32: the age in years of each utterance of a table, NaN where it is not known.
+
+    An utterance's own age in utt2age goes before its speaker's in spk2age; '?' and a missing line mean not known.
+
+    Raises:
+        DataError: the directory has neither list, or an age is no number from 0 to 150.
+    """
+    ages: dict[str, dict[str, float]] = {}
+    for name in ("utt2age", "spk2age"):
+        path = table.directory / name
+        if path.is_file():
+            ages[name] = {key: _age(path, key, text) for key, text in read_list(path, fields=2).items() if text != "?"}
+    if not ages:
+        raise DataError(f"{table.directory}: neither utt2age nor spk2age: write one, or set loss.age to 0")
+    of_utterance, of_speaker = ages.get("utt2age", {}), ages.get("spk2age", {})
+    return np.array(
+        [
+            of_utterance.get(key, of_speaker.get(speaker, np.nan))
+            for key, speaker in zip(table.keys, table.speakers, strict=True)
+        ],
+        dtype=np.float32,
+    )
+
+
+def _age(path: Path, key: str, text: str) -> float:
+    try:
+        age = float(text)
+    except ValueError:
+        age = -1.0
+    if not 0 <= age <= 150:
+        raise DataError(f"{path}: {key}: '{text}' is no age in years: write a number, or ? where it is not known")
+    return age
+
+
+def read_sessions(table: UtteranceTable) -> list[str] | None:
+    """The source recording of each utterance of a table, by utt2session; None where there is no such list.
+
+    Raises:
+        DataError: the list lacks an utterance.
+    """
+    path = table.directory / "utt2session"
+    if not path.is_file():
+        return None
+    sessions = read_list(path, fields=2)
+    for key in table.keys:
+        if key not in sessions:
+            raise DataError(f"{path}: no line for {key}: add it or run utils/fix_data_dir.sh {table.directory}")
+    return [sessions[key] for key in table.keys]
+
+
 def _located(
     directory: Path, name: str, counts: str, step: str, speakers: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, int]]:

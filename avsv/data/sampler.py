@@ -1,5 +1,6 @@
 """Which utterances make which batch: a function of seed and epoch alone."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,8 +9,54 @@ from avsv.errors import DataError
 from avsv.seeding import generator_for
 
 
-class BatchSampler:
-    """Batches of a whole training, epoch after epoch.
+class Sampler(ABC):
+    """Batches of a whole training, epoch after epoch, for one of several ranks.
+
+    A subclass draws the global batches of an epoch and takes a rank's share of one.
+
+    Args:
+        batch_size: clips in a global batch, over all ranks.
+        batches_per_epoch: global batches in an epoch.
+        epochs: number of epochs.
+        seed: base seed.
+        rank: this process.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, batch_size: int, batches_per_epoch: int, epochs: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
+        self.epochs, self.seed, self.rank, self.world = epochs, seed, rank, world
+        self._position = (0, 0)
+
+    @abstractmethod
+    def batches(self, epoch: int) -> np.ndarray:
+        """The utterances of an epoch's global batches: (batches_per_epoch, batch_size) indices."""
+
+    @abstractmethod
+    def share(self, batch: np.ndarray) -> np.ndarray:
+        """This rank's part of a global batch."""
+
+    def start(self, epoch: int, batch: int) -> None:
+        """Let iteration begin at a batch of an epoch, both counted from 0."""
+        self._position = (epoch, batch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """This rank's share of each batch, as (epoch, index of the utterance)."""
+        first_epoch, first_batch = self._position
+        for epoch in range(first_epoch, self.epochs):
+            for batch in self.batches(epoch)[first_batch if epoch == first_epoch else 0 :]:
+                yield [(epoch, int(index)) for index in self.share(batch)]
+
+    def __len__(self) -> int:
+        """Batches from the start position to the end of the training."""
+        epoch, batch = self._position
+        return (self.epochs - epoch) * self.batches_per_epoch - batch
+
+
+class BatchSampler(Sampler):
+    """Every utterance once an epoch.
 
     An epoch is a permutation drawn from (seed, epoch), cut into global batches. With several ranks each takes every
     ``world``-th item of a global batch, so a batch is the same whatever the number of ranks. Items that do not fill a
@@ -43,25 +90,94 @@ class BatchSampler:
             )
         if size < world:
             raise DataError(f"{size} training utterances are too few for {world} processes: use fewer")
-        self.size, self.epochs, self.seed, self.rank, self.world = size, epochs, seed, rank, world
-        self.batch_size = min(batch_size, size // world * world)
-        self.batches_per_epoch = size // self.batch_size
-        self._position = (0, 0)
+        self.size = size
+        batch_size = min(batch_size, size // world * world)
+        super().__init__(batch_size, size // batch_size, epochs, seed, rank, world)
 
-    def start(self, epoch: int, batch: int) -> None:
-        """Let iteration begin at a batch of an epoch, both counted from 0."""
-        self._position = (epoch, batch)
+    def batches(self, epoch: int) -> np.ndarray:
+        """See :meth:`Sampler.batches`."""
+        order = generator_for(self.seed, "order", epoch).permutation(self.size)
+        return order[: self.batches_per_epoch * self.batch_size].reshape(self.batches_per_epoch, self.batch_size)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """This rank's share of each batch, as (epoch, index of the utterance)."""
-        first_epoch, first_batch = self._position
-        for epoch in range(first_epoch, self.epochs):
-            order = generator_for(self.seed, "order", epoch).permutation(self.size)
-            for number in range(first_batch if epoch == first_epoch else 0, self.batches_per_epoch):
-                batch: np.ndarray = order[number * self.batch_size : (number + 1) * self.batch_size]
-                yield [(epoch, int(index)) for index in batch[self.rank :: self.world]]
+    def share(self, batch: np.ndarray) -> np.ndarray:
+        """See :meth:`Sampler.share`."""
+        return batch[self.rank :: self.world]
 
-    def __len__(self) -> int:
-        """Batches from the start position to the end of the training."""
-        epoch, batch = self._position
-        return (self.epochs - epoch) * self.batches_per_epoch - batch
+
+class SpeakerBatchSampler(Sampler):
+    """N x M batches: N distinct speakers with M utterances each.
+
+    The speakers are shuffled and cut into batches, again and again until the epoch has as many batches as one that
+    goes through every utterance once; speakers left over by a cut sit out that round. Each time a speaker comes up, it
+    gives the next M of its shuffled utterances, distinct ones unless it has fewer than M. With several ranks each takes
+    every ``world``-th speaker of a batch.
+
+    Source: Wan et al. 2018 (GE2E), arXiv:1710.10467, section 2.
+
+    Args:
+        labels: (N,) speaker of every utterance, from 0.
+        batch_size: clips in a global batch: speakers times ``per_speaker``.
+        per_speaker: utterances M of a speaker in a batch.
+        epochs: number of epochs.
+        seed: base seed.
+        rank: this process.
+        world: number of processes.
+
+    Raises:
+        DataError: the numbers do not divide each other, or there are fewer speakers than a batch needs.
+
+    Example:
+        >>> sampler = SpeakerBatchSampler(np.array([0, 0, 0, 1, 1, 1, 2, 2]), 4, per_speaker=2, epochs=1, seed=0)
+        >>> labels = sampler.labels[sampler.batches(epoch=0)]
+        >>> labels.shape, [len(set(batch)) for batch in labels.tolist()]
+        ((2, 4), [2, 2])
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        batch_size: int,
+        per_speaker: int,
+        epochs: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.labels, self.per_speaker = labels, per_speaker
+        if batch_size % (per_speaker * world):
+            raise DataError(
+                f"train.batch_size: {batch_size} is no multiple of {per_speaker} utterances a speaker"
+                f" (data.utterances_per_speaker) times {world} processes: change one of them"
+            )
+        self.counts = np.bincount(labels)
+        self.speakers = batch_size // per_speaker
+        if self.speakers > len(self.counts):
+            raise DataError(
+                f"train.batch_size: {batch_size} clips of {per_speaker} a speaker need {self.speakers} speakers, and"
+                f" there are {len(self.counts)}: lower it or raise data.utterances_per_speaker"
+            )
+        self._order = np.argsort(labels, kind="stable")
+        self._first = np.concatenate([[0], np.cumsum(self.counts)])
+        super().__init__(batch_size, max(1, len(labels) // batch_size), epochs, seed, rank, world)
+
+    def batches(self, epoch: int) -> np.ndarray:
+        """See :meth:`Sampler.batches`; the utterances of a speaker stand together."""
+        rng = generator_for(self.seed, "order", epoch)
+        per_round = len(self.counts) // self.speakers
+        rounds = -(-self.batches_per_epoch // per_round)
+        chosen = np.concatenate(
+            [rng.permutation(len(self.counts))[: per_round * self.speakers] for _ in range(rounds)]
+        )[: self.batches_per_epoch * self.speakers]
+        # How often each speaker has come up before, in the order of ``chosen``.
+        order = np.argsort(chosen, kind="stable")
+        turn = np.empty(len(chosen), dtype=np.int64)
+        turn[order] = np.arange(len(chosen)) - np.searchsorted(chosen[order], chosen[order])
+        # Every speaker's utterances in a random order, speaker after speaker.
+        shuffled = self._order[np.lexsort((rng.random(len(self.labels)), self.labels[self._order]))]
+        steps = turn[:, None] * self.per_speaker + np.arange(self.per_speaker)
+        rows = self._first[chosen][:, None] + steps % self.counts[chosen][:, None]
+        return shuffled[rows].reshape(self.batches_per_epoch, self.batch_size)
+
+    def share(self, batch: np.ndarray) -> np.ndarray:
+        """See :meth:`Sampler.share`."""
+        return batch.reshape(self.speakers, self.per_speaker)[self.rank :: self.world].reshape(-1)

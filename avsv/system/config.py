@@ -78,9 +78,15 @@ class FusionConfig(NetworkConfig):
 
 
 class ClassifierConfig(NetworkConfig):
-    """The classification loss on embeddings, used in training only."""
+    """The loss on embeddings and identities, used in training only."""
 
     role = "classifier"
+
+
+class SupervisionConfig(NetworkConfig):
+    """Generative supervision of the two poolings by each other, used in training only."""
+
+    role = "supervision"
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,23 @@ class LossConfig:
         classifier: the classification loss on the system's embedding (the fused one in an audio-visual system).
         audio_weight: weight of another such loss on the audio embedding of an audio-visual system.
         visual_weight: the same on the visual embedding.
+        orthogonality: weight of the orthogonality constraint on the system's embedding.
+        age: weight of the classification of the speaker's age; the ages stand in utt2age or spk2age.
     """
 
     classifier: ClassifierConfig
     audio_weight: float = 0.0
     visual_weight: float = 0.0
+    orthogonality: float = 0.0
+    age: float = 0.0
 
     def __post_init__(self) -> None:
-        _not_negative(audio_weight=self.audio_weight, visual_weight=self.visual_weight)
+        _not_negative(
+            audio_weight=self.audio_weight,
+            visual_weight=self.visual_weight,
+            orthogonality=self.orthogonality,
+            age=self.age,
+        )
 
 
 @dataclass(frozen=True)
@@ -127,6 +142,11 @@ class DataConfig:
         noise_reverb: add noise, music, babble or a room to the audio, or nothing, each with equal probability.
         spec_augment: mask bands of the audio features; null for none.
         video_augment: augment the face frames, alike in the whole clip.
+        speed_perturb: play the audio at 1, 0.9 or 1.1 times its speed, each with equal probability; a speaker at
+            another speed is another class (audio systems only).
+        av_mixup: the video of a clip is of another utterance of the same speaker, from another recording if possible.
+        utterances_per_speaker: M of N x M batches: N distinct speakers with M utterances each; null for batches that
+            take every utterance once an epoch.
     """
 
     window: float = 2.0
@@ -134,35 +154,45 @@ class DataConfig:
     noise_reverb: bool = True
     spec_augment: SpecAugmentConfig | None = field(default_factory=SpecAugmentConfig)
     video_augment: bool = True
+    speed_perturb: bool = False
+    av_mixup: bool = False
+    utterances_per_speaker: int | None = None
 
     def __post_init__(self) -> None:
-        _positive(window=self.window, video_frames=self.video_frames)
+        _positive(
+            window=self.window, video_frames=self.video_frames, utterances_per_speaker=self.utterances_per_speaker
+        )
 
 
 @dataclass(frozen=True)
 class SGDConfig:
-    """Stochastic gradient descent with (not Nesterov's) momentum; weight decay on every parameter."""
+    """Stochastic gradient descent with (not Nesterov's) momentum; weight decay on every parameter.
+
+    The learning rate of the audio and visual networks is ``backbone_factor`` times that of the rest.
+    """
 
     name: Literal["sgd"] = "sgd"
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    backbone_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(lr=self.lr)
+        _positive(lr=self.lr, backbone_factor=self.backbone_factor)
         _not_negative(momentum=self.momentum, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
 class AdamWConfig:
-    """AdamW with betas 0.9 and 0.999 and epsilon 1e-8."""
+    """AdamW with betas 0.9 and 0.999 and epsilon 1e-8; ``backbone_factor`` as in :class:`SGDConfig`."""
 
     name: Literal["adamw"] = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.01
+    backbone_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive(lr=self.lr)
+        _positive(lr=self.lr, backbone_factor=self.backbone_factor)
         _not_negative(weight_decay=self.weight_decay)
 
 
@@ -201,6 +231,17 @@ class CosineSchedule:
 
 
 @dataclass(frozen=True)
+class PlateauSchedule:
+    """lr, multiplied by ``factor`` after each epoch whose development EER is not lower than all before it."""
+
+    name: Literal["plateau"] = "plateau"
+    factor: float = 0.95
+
+    def __post_init__(self) -> None:
+        _positive(factor=self.factor)
+
+
+@dataclass(frozen=True)
 class ConstantSchedule:
     """lr throughout."""
 
@@ -232,7 +273,7 @@ class TrainConfig:
         epochs: passes over the training list, one clip of every utterance in each.
         batch_size: clips in one optimizer step, over all devices.
         optimizer: sgd or adamw with its options.
-        schedule: of the learning rate: step, exponential, cosine or constant.
+        schedule: of the learning rate: step, exponential, cosine, plateau or constant.
         warmup_epochs: the learning rate is multiplied by a line from 0 to 1 over this time (fractions allowed).
         clip_norm: largest L2 norm of the gradient; null for no clipping.
         precision: fp32, or bf16 or fp16 by autocast; losses are in float32 always.
@@ -246,7 +287,7 @@ class TrainConfig:
     epochs: int
     batch_size: int
     optimizer: SGDConfig | AdamWConfig
-    schedule: StepSchedule | ExponentialSchedule | CosineSchedule | ConstantSchedule
+    schedule: StepSchedule | ExponentialSchedule | CosineSchedule | PlateauSchedule | ConstantSchedule
     warmup_epochs: float = 0.0
     clip_norm: float | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -290,7 +331,26 @@ class EmbedConfig:
 
 @dataclass(frozen=True)
 class InitFrom:
-    """The systems whose trained weights, pooling included, the backbones of an audio-visual system start from."""
+    """The systems whose trained weights a system starts from.
+
+    Args:
+        audio: the audio network, pooling included.
+        visual: the visual network, pooling included.
+        system: everything, classes included; alone. The networks are those of that system, with what this file changes.
+    """
+
+    audio: str | None = None
+    visual: str | None = None
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.system is not None and (self.audio is not None or self.visual is not None):
+            raise ValueError("system: the whole system is loaded: remove audio and visual")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Published weights that a network starts from: names of ``conf/weights.yaml`` or files; null for none."""
 
     audio: str | None = None
     visual: str | None = None
@@ -306,7 +366,9 @@ class SystemConfig:
         audio: null in a visual system.
         visual: null in an audio system.
         fusion: given exactly when both backbones are.
-        init_from: audio-visual systems only.
+        supervision: audio-visual systems whose poolings have temporal weights only.
+        init_from: see :class:`InitFrom`; likewise for the others.
+        pretrained: see :class:`Pretrained`.
         data: see :class:`DataConfig`.
         embed: see :class:`EmbedConfig`.
     """
@@ -316,7 +378,9 @@ class SystemConfig:
     audio: AudioConfig | None = None
     visual: VisualConfig | None = None
     fusion: FusionConfig | None = None
+    supervision: SupervisionConfig | None = None
     init_from: InitFrom = field(default_factory=InitFrom)
+    pretrained: Pretrained = field(default_factory=Pretrained)
     data: DataConfig = field(default_factory=DataConfig)
     embed: EmbedConfig = field(default_factory=EmbedConfig)
 
@@ -330,12 +394,31 @@ class SystemConfig:
             alone = "an audio" if self.visual is None else "a visual"
             for key, given in (
                 ("fusion", self.fusion is not None),
-                ("init_from", self.init_from != InitFrom()),
+                ("supervision", self.supervision is not None),
+                ("init_from.audio", self.init_from.audio is not None),
+                ("init_from.visual", self.init_from.visual is not None),
+                ("data.av_mixup", self.data.av_mixup),
                 ("loss.audio_weight", self.loss.audio_weight > 0),
                 ("loss.visual_weight", self.loss.visual_weight > 0),
             ):
                 if given:
                     raise ValueError(f"{key}: the system has {alone} network only: remove this key")
+        for role in ("audio", "visual"):
+            if getattr(self.pretrained, role) is not None:
+                if getattr(self, role) is None:
+                    raise ValueError(f"pretrained.{role}: the system has no such network: remove this key")
+                if getattr(self.init_from, role) is not None or self.init_from.system is not None:
+                    raise ValueError(
+                        f"pretrained.{role}: the network starts from another system: remove one of the two"
+                    )
+        if self.data.speed_perturb and self.visual is not None:
+            raise ValueError("data.speed_perturb: at another speed voice and face are out of step: audio systems only")
+        if self.supervision is not None:
+            if self.data.av_mixup:
+                raise ValueError("supervision: needs voice and face of the same moment: set data.av_mixup to false")
+            for role in ("audio", "visual"):
+                if not str(getattr(self, role).options.get("pooling")).startswith("we_asp"):
+                    raise ValueError(f"supervision: {role}.pooling has no temporal weights: make it we_asp")
 
     @property
     def modalities(self) -> tuple[str, ...]:

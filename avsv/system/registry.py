@@ -18,10 +18,38 @@ from avsv.errors import DataError
 from avsv.system.strict import check_keys, convert, nearest
 
 CLASSES = {
-    "audio": {"ecapa_tdnn": "avsv.nnet.audio.ecapa_tdnn:ECAPATDNN"},
-    "visual": {"iresnet": "avsv.nnet.visual.iresnet:IResNet"},
-    "fusion": {"ssa": "avsv.nnet.fusion:SimpleSoftAttention"},
-    "classifier": {"aam_softmax": "avsv.losses.margin:AAMSoftmax"},
+    "audio": {
+        "ecapa_tdnn": "avsv.nnet.audio.ecapa_tdnn:ECAPATDNN",
+        "simam_resnet": "avsv.nnet.audio.simam_resnet:SimAMResNet",
+        "audio_resnet": "avsv.nnet.audio.resnet:ResNet",
+        "rawnet3": "avsv.nnet.audio.rawnet3:RawNet3",
+        "mobilenetv2": "avsv.nnet.audio.mobilenetv2:MobileNetV2Audio",
+        "self_supervised": "avsv.nnet.audio.ssl:SSLECAPA",
+    },
+    "visual": {
+        "iresnet": "avsv.nnet.visual.iresnet:IResNet",
+        "visual_resnet": "avsv.nnet.visual.resnet:ResNet",
+        "inception_resnet_v1": "avsv.nnet.visual.inception_resnet:InceptionResNetV1",
+    },
+    "fusion": {
+        "ssa": "avsv.nnet.fusion:SimpleSoftAttention",
+        "gated": "avsv.nnet.fusion:GatedFusion",
+        "compact_bilinear": "avsv.nnet.fusion:CompactBilinearPooling",
+        "mean": "avsv.nnet.fusion:MeanFusion",
+        "mlp": "avsv.nnet.fusion:MLPFusion",
+        "multi_view": "avsv.nnet.fusion:MultiViewFusion",
+    },
+    "supervision": {
+        "cycle": "avsv.nnet.generative.cycle:CycleSupervision",
+        "patch_nce": "avsv.nnet.generative.patch_nce:PatchNCESupervision",
+        "diffusion": "avsv.nnet.generative.diffusion:DiffusionSupervision",
+    },
+    "classifier": {
+        "softmax": "avsv.losses.margin:Softmax",
+        "am_softmax": "avsv.losses.margin:AMSoftmax",
+        "aam_softmax": "avsv.losses.margin:AAMSoftmax",
+        "ge2e": "avsv.losses.ge2e:GE2E",
+    },
 }
 
 
@@ -45,10 +73,29 @@ def _location(role: str, name: str, where: str) -> tuple[str, str]:
 
 
 @functools.cache
-def _source_options(module: str, class_name: str) -> dict[str, Option]:
+def _definition(module: str, class_name: str) -> ast.ClassDef:
     source = Path(avsv.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    definition = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
+    return next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
+
+
+def takes(name: str) -> str:
+    """What an audio network takes: fbank, waveform or log_mel, see :class:`avsv.nnet.backbone.Backbone`.
+
+    Example:
+        >>> takes("ecapa_tdnn"), takes("rawnet3")
+        ('fbank', 'waveform')
+    """
+    for node in _definition(*_location("audio", name, "registry")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "takes":
+            return ast.literal_eval(node.value)
+    return "fbank"
+
+
+@functools.cache
+def _source_options(module: str, class_name: str) -> dict[str, Option]:
+    definition = _definition(module, class_name)
     constructor = next(n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
     options = {}
     for argument, default in zip(constructor.args.kwonlyargs, constructor.args.kw_defaults, strict=True):
@@ -62,7 +109,7 @@ def options_of(role: str, name: str, where: str = "registry") -> dict[str, Optio
     """The options of a network or loss, in the order of its class.
 
     Args:
-        role: audio, visual, fusion or classifier.
+        role: audio, visual, fusion, supervision or classifier.
         name: as in :data:`CLASSES`.
         where: 'FILE: dotted.key', the start of error messages.
 

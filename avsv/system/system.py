@@ -12,15 +12,20 @@ from avsv.nnet.backbone import Backbone
 from avsv.system.config import NetworkConfig, SystemConfig
 from avsv.system.registry import find_class
 
+# Weights that embedding does not need.
+TRAINING_ONLY = ("classifiers.", "supervision.", "age.")
+
 
 class AVSystem(nn.Module):
     """An audio network, a visual one, or both and their fusion, with the losses that train them.
 
-    Weights are named ``audio.*``, ``visual.*``, ``fusion.*`` and, needed in training only, ``classifiers.*``.
+    Weights are named ``audio.*``, ``visual.*``, ``fusion.*`` and, needed in training only, ``classifiers.*``,
+    ``supervision.*`` and ``age.*``.
 
     Args:
         config: what to build.
         num_classes: identities to classify in training; None for a system that only embeds.
+        clip_frames: face frames of a training clip, the length of the series that a supervision compares.
 
     Raises:
         DataError: a network refuses its options.
@@ -41,7 +46,7 @@ class AVSystem(nn.Module):
         (torch.Size([]), ['accuracy', 'loss'])
     """
 
-    def __init__(self, config: SystemConfig, num_classes: int | None) -> None:
+    def __init__(self, config: SystemConfig, num_classes: int | None, clip_frames: int | None = None) -> None:
         super().__init__()
         self.config = config
         self.modalities = config.modalities
@@ -63,6 +68,18 @@ class AVSystem(nn.Module):
             for name in self.weights:
                 size = self.embedding_dim if name == "main" else sizes[name]
                 self.classifiers[name] = _build("classifier", config.loss.classifier, size, num_classes)
+        training = num_classes is not None
+        self.clip_frames = clip_frames
+        self.supervision = _build("supervision", config.supervision, clip_frames) if training else None
+        self.age = self.orthogonality = None
+        if training and config.loss.age > 0:
+            from avsv.losses.age import AgeClassifier
+
+            self.age = AgeClassifier(self.embedding_dim)
+        if training and config.loss.orthogonality > 0:
+            from avsv.losses.orthogonality import OrthogonalityLoss
+
+            self.orthogonality = OrthogonalityLoss()
 
     def embed(self, batch: Batch, mode: str) -> Tensor:
         """Embeddings (B, embedding_dim) of a batch.
@@ -89,12 +106,13 @@ class AVSystem(nn.Module):
             embeddings[name] = self._present_rows(batch, name, rows)
         return {mode: self._fuse(embeddings, found) for mode, found in present.items()}
 
-    def _embed(self, batch: Batch, mode: str) -> dict[str, Tensor]:
+    def _embed(self, batch: Batch, mode: str, series: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Embeddings: main and, in an audio-visual system, audio and visual; ``series`` gets temporal weights."""
         present = self._present(batch, mode)
         if self.fusion is None:
             network, inputs, mask = self._inputs(batch, "audio" if mode == "A" else "visual")
             return {"main": network(inputs, mask)}
-        embeddings = {name: self._present_rows(batch, name, rows) for name, rows in present.items()}
+        embeddings = {name: self._present_rows(batch, name, rows, series) for name, rows in present.items()}
         return {"main": self._fuse(embeddings, present), **embeddings}
 
     def _present(self, batch: Batch, mode: str) -> dict[str, Tensor]:
@@ -125,20 +143,27 @@ class AVSystem(nn.Module):
             return self.audio, batch.audio, batch.audio_mask
         return self.visual, batch.video, batch.video_mask
 
-    def _present_rows(self, batch: Batch, name: str, rows: Tensor) -> Tensor:
-        """One modality's embeddings (B, D), zeros where the modality is missing: there the network is not run."""
+    def _present_rows(self, batch: Batch, name: str, rows: Tensor, series: dict[str, Tensor] | None = None) -> Tensor:
+        """One modality's embeddings (B, D), zeros where the modality is missing: there the network is not run.
+
+        ``series`` gets the pooling's temporal weights on the common grid of the supervision, (B, clip_frames).
+        """
         network, inputs, mask = self._inputs(batch, name)
         if rows.all():
-            return network(inputs, mask)
+            return _run(network, inputs, mask, name, series, self.clip_frames)
         if not rows.any():
             return torch.zeros(len(batch), network.embedding_dim, device=batch.label.device)
         # Batch normalisation cannot take statistics of one utterance: it goes by those that it has gathered.
         alone = network.training and int(rows.sum()) == 1
         if alone:
             network.eval()
-        found = network(inputs[rows], mask[rows])
+        found = _run(network, inputs[rows], mask[rows], name, series, self.clip_frames)
         if alone:
             network.train()
+        if series is not None:
+            values = series[name]
+            series[name] = values.new_zeros(len(batch), values.shape[1])
+            series[name][rows] = values
         embeddings = found.new_zeros(len(batch), network.embedding_dim)
         embeddings[rows] = found
         return embeddings
@@ -147,8 +172,9 @@ class AVSystem(nn.Module):
         """The training loss of a batch and what to log.
 
         Returns:
-            The loss, a scalar, and detached scalars: loss and accuracy (of the system's embedding, without margin), and
-            audio_accuracy and visual_accuracy where these embeddings are classified as well.
+            The loss, a scalar, and detached scalars: loss and accuracy (of the system's embedding, without margin),
+            audio_accuracy and visual_accuracy where these embeddings are classified as well, and the figures of the
+            other losses.
 
         Raises:
             DataError: as :meth:`embed`.
@@ -156,30 +182,71 @@ class AVSystem(nn.Module):
         """
         if not self.classifiers:
             raise ValueError("the system was built without classes: it only embeds")
-        embeddings = self._embed(batch, self.modalities[0])
+        series: dict[str, Tensor] | None = {} if self.supervision is not None else None
+        embeddings = self._embed(batch, self.modalities[0], series)
         total, figures = 0.0, {}
         for name, weight in self.weights.items():
-            rows = slice(None)
-            if name != "main":
+            if name == "main":
+                loss, accuracy = self._main_loss(batch, embeddings)
+            else:
                 rows = (batch.audio_mask if name == "audio" else batch.video_mask).any(dim=1)
                 if not rows.any():
                     continue
-            loss, accuracy = self.classifiers[name](embeddings[name][rows], batch.label[rows])
+                loss, accuracy = self.classifiers[name](embeddings[name][rows], batch.label[rows])
             total = total + weight * loss
-            figures["accuracy" if name == "main" else f"{name}_accuracy"] = accuracy.detach()
-        return total, {"loss": total.detach(), **figures}
+            figures["accuracy" if name == "main" else f"{name}_accuracy"] = accuracy
+        if self.orthogonality is not None:
+            figures["orthogonality"] = self.orthogonality(embeddings["main"], batch.label)
+            total = total + self.config.loss.orthogonality * figures["orthogonality"]
+        if self.age is not None:
+            figures["age_loss"], figures["age_accuracy"] = self.age(embeddings["main"], batch.age)
+            total = total + self.config.loss.age * figures["age_loss"]
+        if series:
+            complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
+            if complete.any():
+                supervision, found = self.supervision(series["audio"][complete], series["visual"][complete])
+                total = total + supervision
+                figures.update(found)
+        return total, {"loss": total.detach(), **{name: value.detach() for name, value in figures.items()}}
 
-    def warm_margin(self, epoch: float) -> float:
-        """Set the margin of all classifiers for a time in epochs (fractions allowed) and return it.
+    def _main_loss(self, batch: Batch, embeddings: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy of the system's embedding; a fusion of views has each view classified, with half weight."""
+        classifier = self.classifiers["main"]
+        if not hasattr(self.fusion, "views"):
+            return classifier(embeddings["main"], batch.label)
+        total, accuracies = 0.0, []
+        views = self.fusion.views(embeddings["audio"], embeddings["visual"])
+        for view, mask in zip(views, (batch.audio_mask, batch.video_mask), strict=True):
+            rows = mask.any(dim=1)
+            if rows.any():
+                loss, accuracy = classifier(view[rows], batch.label[rows])
+                total = total + 0.5 * loss
+                accuracies.append(accuracy)
+        return total, torch.stack(accuracies).mean()
 
-        The margin is the configuration's, from the start or after its ``train.margin_warmup``.
+    def at_epoch(self, epoch: float) -> float:
+        """Set what changes in the course of training, for a time in epochs (fractions allowed), and return the margin.
+
+        The margin is the configuration's, from the start or after its ``train.margin_warmup``; 0 for a loss without.
         """
-        margin, warmup = self.config.loss.classifier.options["margin"], self.config.train.margin_warmup
+        if self.supervision is not None:
+            self.supervision.epoch = epoch
+        margin, warmup = self.config.loss.classifier.options.get("margin", 0.0), self.config.train.margin_warmup
         if warmup is not None:
             margin = warm_margin(margin, epoch, warmup.start, warmup.end)
         for classifier in self.classifiers.values():
             classifier.margin = margin
         return margin
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the audio and the visual network."""
+        networks = [network for network in (self.audio, self.visual) if network is not None]
+        return [parameter for network in networks for parameter in network.parameters()]
+
+    @property
+    def auxiliary(self) -> nn.Module | None:
+        """Networks of the supervision that have an optimizer of their own; None where there are none."""
+        return None if self.supervision is None else self.supervision.auxiliary
 
     def load_backbones(self, sources: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Load trained backbones, pooling included, from the weights of other systems.
@@ -210,20 +277,50 @@ class AVSystem(nn.Module):
         Raises:
             ValueError: these are not the centres of this system's classes.
         """
-        centres, weight = self.fusion(audio, visual), self.classifiers["main"].weight
+        was_training = self.fusion.training
+        centres, weight = self.fusion.eval()(audio, visual), self.classifiers["main"].weight
+        self.fusion.train(was_training)
         if centres.shape != weight.shape:
             raise ValueError(f"class centres {tuple(centres.shape)}, the classifier has {tuple(weight.shape)}")
         weight.copy_(centres)
 
-    def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """Load this system's own weights; classifiers in them are skipped where the system was built without classes.
+    def load_weights(self, state: Mapping[str, Tensor], partly: tuple[str, ...] = ()) -> None:
+        """Load this system's own weights; those for training are skipped where it was built without classes.
+
+        Args:
+            state: another system's ``state_dict``.
+            partly: beginnings of names; weights that begin so may be missing, unknown or of another shape, and are then
+                left as they are.
 
         Raises:
             DataError: a weight is missing, unknown or of another shape.
         """
         if not self.classifiers:
-            state = {key: value for key, value in state.items() if not key.startswith("classifiers.")}
+            state = {key: value for key, value in state.items() if not key.startswith(TRAINING_ONLY)}
+        if partly:
+            own = self.state_dict()
+            loose = {key for key in (*own, *state) if key.startswith(partly)}
+            fitting = {key for key in loose if key in own and key in state and own[key].shape == state[key].shape}
+            state = {key: value for key, value in state.items() if key not in loose - fitting}
+            state.update({key: own[key] for key in loose - fitting if key in own})
         _load(self, state, "the system")
+
+
+def _run(
+    network: Backbone,
+    inputs: Tensor,
+    mask: Tensor,
+    name: str,
+    series: dict[str, Tensor] | None,
+    frames: int | None,
+) -> Tensor:
+    if series is None:
+        return network(inputs, mask)
+    from avsv.nnet.generative.align import to_common_grid
+
+    embeddings, weights, weights_mask = network.forward_with_weights(inputs, mask)
+    series[name] = to_common_grid(weights, weights_mask, frames)
+    return embeddings
 
 
 def _build(role: str, config: NetworkConfig | None, *sizes: int) -> nn.Module | None:
@@ -251,14 +348,15 @@ def _load(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     network.load_state_dict(state)
 
 
-def build_system(config: SystemConfig, num_classes: int | None) -> AVSystem:
+def build_system(config: SystemConfig, num_classes: int | None, clip_frames: int | None = None) -> AVSystem:
     """An :class:`AVSystem` with fresh weights drawn from torch's current seed.
 
     Args:
         config: what to build; see :func:`avsv.system.config.load_config`.
         num_classes: training identities; None for a system that only embeds.
+        clip_frames: face frames of a training clip, which a supervision needs.
 
     Raises:
         DataError: a network refuses its options.
     """
-    return AVSystem(config, num_classes)
+    return AVSystem(config, num_classes, clip_frames)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from avsv.data.clips import WholeUtterances
+from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.data.loading import load_batches
 from avsv.embed.extract import embed_batches
@@ -16,7 +17,6 @@ from avsv.scoring.metrics import eer
 from avsv.system.config import SystemConfig
 from avsv.system.system import AVSystem
 from avsv.train.distributed import Ranks
-from avsv.video.config import FaceFormat
 
 
 @dataclass
@@ -34,8 +34,7 @@ class Development:
     Args:
         directory: data directory with lists in ``trials/``.
         config: of the system: its modalities and how it embeds.
-        bins: columns of the features.
-        video: what the face frames are; None for a system without video.
+        inputs: the form of what is stored, and of what the networks take.
         warn: told how many trials cannot be used.
 
     Raises:
@@ -46,8 +45,7 @@ class Development:
         self,
         directory: str | Path,
         config: SystemConfig,
-        bins: int | None,
-        video: FaceFormat | None,
+        inputs: Inputs,
         warn: Callable[[str], None],
     ) -> None:
         directory = Path(directory)
@@ -57,8 +55,7 @@ class Development:
         for path, trials in lists.items():
             _check_ids(path, trials, known, directory)
         wanted = {key for trials in lists.values() for column in trials[:2] for key in np.unique(column).tolist()}
-        audio = "feats.scp" if config.audio is not None else None
-        table = read_utterances(directory, audio, video is not None, only=wanted)
+        table = read_utterances(directory, inputs.audio_list, inputs.video is not None, only=wanted)
         usable = np.ones(len(table), dtype=bool)
         if "A" in self.mode:
             usable &= table.audio_frames > 0
@@ -67,7 +64,7 @@ class Development:
         rows = {key: row for row, key in enumerate(table.keys) if usable[row]}
         self.lists = [_index(path, trials, rows, warn) for path, trials in lists.items()]
         self.rows = rows
-        self.clips = WholeUtterances(table, np.full(len(table), -1, dtype=np.int32), config.embed, bins, video)
+        self.clips = WholeUtterances(table, np.full(len(table), -1, dtype=np.int32), config.embed, inputs)
 
     def eer(self, system: AVSystem, ranks: Ranks) -> float:
         """The mean equal error rate of the trial lists, in [0, 1], of cosine scores; the same in every process.

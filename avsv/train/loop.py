@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from avsv.data.batch import Batch
 from avsv.data.clips import TrainingClips
 from avsv.data.loading import load_batches
-from avsv.data.sampler import BatchSampler
+from avsv.data.sampler import BatchSampler, SpeakerBatchSampler
 from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
 from avsv.seeding import seed_for
@@ -122,23 +122,37 @@ class Trainer:
         self.system, self.clips, self.development = system, clips, development
         self.folder, self.ranks, self.seed, self.identity = folder, ranks, seed, identity
         self.num_workers, self.progress = num_workers, progress
-        self.sampler = BatchSampler(
-            len(clips), self.config.batch_size, self.config.epochs, seed, ranks.rank, ranks.world
-        )
+        if self.config.schedule.name == "plateau" and development is None:
+            raise DataError("train.schedule: plateau needs development trials: add DEV/trials/NAME or choose another")
+        settings = (self.config.epochs, seed, ranks.rank, ranks.world)
+        per_speaker = system.config.data.utterances_per_speaker
+        if per_speaker is None:
+            self.sampler = BatchSampler(len(clips), self.config.batch_size, *settings)
+        else:
+            self.sampler = SpeakerBatchSampler(clips.labels, self.config.batch_size, per_speaker, *settings)
         if self.sampler.batch_size < 2 * ranks.world:
             raise DataError(
                 f"train.batch_size: batches of {self.sampler.batch_size} for {ranks.world} processes:"
                 " batch normalisation needs two clips in each"
             )
         self.steps_per_epoch = self.sampler.batches_per_epoch
-        self.optimizer = make_optimizer(self.config, system.parameters())
+        # A supervision's own networks learn beside the system, by an optimizer of their own.
+        auxiliary = [] if system.auxiliary is None else list(system.auxiliary.parameters())
+        self._auxiliary_optimizer = None
+        if auxiliary:
+            self._auxiliary_optimizer = torch.optim.Adam(
+                auxiliary, lr=system.supervision.auxiliary_lr, betas=system.supervision.auxiliary_betas
+            )
+        apart = set(map(id, auxiliary))
+        self._parameters = [p for p in system.parameters() if p.requires_grad and id(p) not in apart]
+        self.optimizer = make_optimizer(self.config, self._parameters, system.backbone_parameters())
+        self._optimizers = [o for o in (self.optimizer, self._auxiliary_optimizer) if o is not None]
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "fp16")
         self.checkpoints = CheckpointFolder(folder / "checkpoints", log)
         self.model: nn.Module = _Loss(system)
         if ranks.world > 1:
             # Batches that lack a modality leave that network without gradient.
             self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
-        self._parameters = [parameter for parameter in system.parameters() if parameter.requires_grad]
         self._buffers = list(system.buffers())
         # Position of the next step, and what has been gathered since the epoch began.
         self.epoch, self.step = 0, 0
@@ -209,17 +223,19 @@ class Trainer:
         position = self.epoch * self.steps_per_epoch + self.step
         # Dropout and the like draw from this, in each process their own.
         torch.manual_seed(seed_for(self.seed, "step", self.epoch, self.step, self.ranks.rank))
-        lr = learning_rate(self.config, position, self.steps_per_epoch)
+        lr = learning_rate(self.config, position, self.steps_per_epoch, [row["dev_eer"] for row in self.history])
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        margin = self.system.warm_margin(position / self.steps_per_epoch)
+            group["lr"] = lr * group["factor"]
+        margin = self.system.at_epoch(position / self.steps_per_epoch)
         buffers = [buffer.clone() for buffer in self._buffers]
 
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss, tensors = self.model(batch)
         self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self._optimizers:
+            self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm or math.inf)
         figures = {name: float(value) for name, value in tensors.items()}
         figures["grad_norm"] = float(norm)
@@ -233,7 +249,8 @@ class Trainer:
                 buffer.copy_(before)
             self._skip(figures, batch, lr)
         else:
-            self.scaler.step(self.optimizer)
+            for optimizer in self._optimizers:
+                self.scaler.step(optimizer)
             self._skipped_in_a_row = 0
             self._gather({**figures, "margin": margin, "lr": lr})
         self.scaler.update()
@@ -270,8 +287,8 @@ class Trainer:
         names = sorted(name.removeprefix("sum ") for name in gathered if name.startswith("sum "))
         means = self._reduce({name: gathered[f"sum {name}"] / gathered[f"count {name}"] for name in names})
         row = {"epoch": self.epoch + 1, **{"loss": math.nan, "accuracy": math.nan, **means}}
-        row["lr"] = self.optimizer.param_groups[0]["lr"]
-        row["margin"] = self.system.warm_margin(self.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch)
+        row["lr"] = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["factor"]
+        row["margin"] = self.system.at_epoch(self.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch)
         row["skipped"] = gathered.get("skipped", 0)
         row["dev_eer"] = self._development_eer()
         row.update(seconds=seconds, samples_per_second=speed, data_wait=wait_share)
@@ -343,7 +360,7 @@ class Trainer:
             "epoch": self.epoch,
             "step": self.step,
             "weights": self._weights(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "scaler": self.scaler.state_dict(),
             "history": self.history,
             "best": self.best,
@@ -361,7 +378,8 @@ class Trainer:
             self._start_anew(changed)
             return
         self.system.load_weights(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.history, self.best = state["history"], state["best"]

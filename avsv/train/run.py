@@ -1,7 +1,7 @@
 """One training from its files: lists and configuration in, a trained system out."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -9,13 +9,14 @@ import yaml
 
 from avsv.audio.augment import NoiseReverb
 from avsv.audio.config import FbankConfig, load_fbank_config
-from avsv.data.clips import TrainingClips
-from avsv.data.lists import read_utterances
+from avsv.data.clips import SPEEDS, TrainingClips, reads_waveforms
+from avsv.data.inputs import Inputs
+from avsv.data.lists import read_ages, read_sessions, read_utterances
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.seeding import seed_for
 from avsv.system.config import SystemConfig, load_config
-from avsv.system.system import AVSystem, build_system
+from avsv.system.system import TRAINING_ONLY, AVSystem, build_system
 from avsv.train.development import Development, trial_lists
 from avsv.train.distributed import Ranks
 from avsv.train.loop import Trainer
@@ -40,6 +41,7 @@ def train_system(
     noise_dir: str | Path | None = None,
     rir_dir: str | Path | None = None,
     init: Mapping[str, Path] | None = None,
+    weights_dir: str | Path = "weights",
     progress: Path | None = None,
 ) -> None:
     """Train a system, going on where an earlier run stopped, and write ``folder/final.pt``.
@@ -58,7 +60,8 @@ def train_system(
         num_workers: loader processes of each training process.
         noise_dir: data directory of noises, needed (or rir_dir) when ``data.noise_reverb`` is on.
         rir_dir: data directory of room responses.
-        init: 'audio' and 'visual' to the folders of trained systems; as many as ``init_from`` names.
+        init: 'audio', 'visual' or 'system' to the folders of trained systems; as many as ``init_from`` names.
+        weights_dir: where the published weights lie that ``pretrained`` names.
         progress: file for "DONE TOTAL" in steps.
 
     Raises:
@@ -68,25 +71,46 @@ def train_system(
     config, folder, train_dir, init = load_config(config_path), Path(folder), Path(train_dir), dict(init or {})
     audio = load_fbank_config(fbank_config) if config.audio is not None else None
     video = _face_format(train_dir) if config.visual is not None else None
-    _check_inputs(config, str(config_path), audio, video, train_dir)
+    inputs = Inputs.of(config, audio, video)
+    if audio is not None and inputs.takes == "fbank" and inputs.num_bins != audio.num_mel_bins:
+        raise DataError(
+            f"{config_path}: audio.feature_dim: {inputs.num_bins}, but the data have {audio.num_mel_bins}: change it or"
+            f" make the features anew with {FBANK_STEP}"
+        )
     if video is not None and (dev := _face_format(Path(dev_dir))) != video:
         raise DataError(f"{dev_dir}/faces.conf: {dev} is not {video} as in {train_dir}: remake one with {FACES_STEP}")
     noise = _noise(config, noise_dir, rir_dir, audio)
 
-    table = read_utterances(train_dir, _audio_list(audio, noise), video is not None)
-    classes = sorted(set(table.speakers))
-    if len(classes) < 2:
-        raise DataError(f"{train_dir}/utt2spk: {len(classes)} speaker with features: training needs at least two")
-    clips = TrainingClips(table, table.labels(classes), config.data, audio, video, seed, noise)
+    audio_list = None if audio is None else inputs.audio_list
+    if audio is not None and reads_waveforms(config.data, inputs, noise):
+        audio_list = "audio.scp"
+    table = read_utterances(train_dir, audio_list, video is not None)
+    speakers = sorted(set(table.speakers))
+    if len(speakers) < 2:
+        raise DataError(f"{train_dir}/utt2spk: {len(speakers)} speaker with features: training needs at least two")
+    classes = speakers
+    if config.data.speed_perturb:
+        classes = [speaker if speed == 1.0 else f"{speaker}#{speed}" for speed in SPEEDS for speaker in speakers]
+    ages = read_ages(table) if config.loss.age > 0 else None
+    sessions = read_sessions(table) if config.data.av_mixup else None
+    clips = TrainingClips(table, table.labels(speakers), config.data, inputs, seed, noise, ages, sessions)
 
     with Ranks(use_gpu) as ranks:
         warn = log if ranks.is_first else (lambda _message: None)
-        bins = audio.num_mel_bins if audio else None
-        development = Development(dev_dir, config, bins, video, warn) if trial_lists(dev_dir) else None
+        if video is not None and inputs.image_shape != (video.channels, video.height, video.width):
+            warn(
+                f"{train_dir}/faces.conf: {_size(video)}; the network is shown {_size(FaceFormat(*inputs.image_shape))}"
+            )
+        development = Development(dev_dir, config, inputs, warn) if trial_lists(dev_dir) else None
         torch.manual_seed(seed_for(seed, "weights"))
-        system = build_system(config, len(classes))
+        system = build_system(config, len(classes), len(clips.video_rows))
+        files = _files(config, train_dir, Path(dev_dir), noise_dir, rir_dir, inputs, audio_list, noise, init)
+        files += _load_pretrained(system, config, weights_dir, warn)
         _load_init(system, config, init, classes)
-        files = _files(config, train_dir, Path(dev_dir), noise_dir, rir_dir, audio, noise, init)
+        if inputs.takes == "log_mel":
+            from avsv.train.log_mel import fit_log_mel
+
+            fit_log_mel(system, clips, seed, num_workers)
         described = identity(config, seed, files, audio)
         trainer = Trainer(
             system.to(ranks.device), clips, development, folder, ranks, seed, described, num_workers, progress
@@ -97,18 +121,12 @@ def train_system(
             about = {"seed": seed, **environment(), "files": described["files"]}
             write_text(folder / "run.yaml", yaml.safe_dump(about, sort_keys=False, width=1000))
             parameters = sum(parameter.numel() for parameter in system.parameters())
-            log(f"{folder}: {parameters} parameters; {len(table)} utterances of {len(classes)} speakers")
+            log(f"{folder}: {parameters} parameters; {len(table)} utterances of {len(speakers)} speakers")
             if short := clips.count_short():
                 log(f"{short} of {len(table)} utterances are shorter than {config.data.window} s and are padded")
         weights = trainer.run()
         if ranks.is_first:
             TrainedSystem(config, weights, classes, audio, video).save(folder / "final.pt")
-
-
-def _audio_list(audio: FbankConfig | None, noise: NoiseReverb | None) -> str | None:
-    if audio is None:
-        return None
-    return "feats.scp" if noise is None else "audio.scp"
 
 
 def _face_format(directory: Path) -> FaceFormat:
@@ -118,21 +136,8 @@ def _face_format(directory: Path) -> FaceFormat:
     return FaceFormat.read(path)
 
 
-def _check_inputs(
-    config: SystemConfig, path: str, audio: FbankConfig | None, video: FaceFormat | None, directory: Path
-) -> None:
-    """The networks' inputs must be what the features are."""
-    pairs = []
-    if audio is not None:
-        pairs.append(("audio", "feature_dim", audio.num_mel_bins, f"make the features anew with {FBANK_STEP}"))
-    if video is not None:
-        remake = f"make the faces of {directory} anew with {FACES_STEP}"
-        for option in ("channels", "height", "width"):
-            pairs.append(("visual", f"image_{option}", getattr(video, option), remake))
-    for role, option, there, advice in pairs:
-        wanted = getattr(config, role).options.get(option, there)
-        if wanted != there:
-            raise DataError(f"{path}: {role}.{option}: {wanted}, but the data have {there}: change it or {advice}")
+def _size(form: FaceFormat) -> str:
+    return f"{'gray' if form.channels == 1 else 'colour'} crops of {form.height} x {form.width}"
 
 
 def _noise(
@@ -147,15 +152,40 @@ def _noise(
 
 def _load_init(system: AVSystem, config: SystemConfig, init: Mapping[str, Path], classes: list[str]) -> None:
     """Start the backbones, and the classes where both systems have learnt the same ones, from trained systems."""
-    for role in ("audio", "visual"):
+    for role in ("audio", "visual", "system"):
         name = getattr(config.init_from, role)
         if (name is None) != (role not in init):
             there = "does not name" if name is None else f"names '{name}'"
             raise DataError(f"init_from.{role}: the configuration {there} a system, --init disagrees: change either")
     trained = {role: TrainedSystem.load(path / "final.pt") for role, path in init.items()}
+    if "system" in trained:
+        source = trained["system"]
+        if source.classes != classes:
+            raise DataError(f"{init['system']}: trained on other speakers: it cannot be trained on with these")
+        system.load_weights(source.weights, partly=TRAINING_ONLY)
+        return
     system.load_backbones({role: source.weights for role, source in trained.items()})
-    if len(trained) == 2 and all(source.classes == classes for source in trained.values()):
-        system.start_classes(*(trained[role].weights["classifiers.main.weight"] for role in ("audio", "visual")))
+    # A system that was trained with speed perturbation has the speakers at the recorded speed first.
+    if len(trained) == 2 and all(source.classes[: len(classes)] == classes for source in trained.values()):
+        weights = [trained[role].weights.get("classifiers.main.weight") for role in ("audio", "visual")]
+        if all(weight is not None and len(weight) >= len(classes) for weight in weights):
+            system.start_classes(*(weight[: len(classes)] for weight in weights))
+
+
+def _load_pretrained(
+    system: AVSystem, config: SystemConfig, folder: str | Path, warn: Callable[[str], None]
+) -> list[Path]:
+    """Load published weights and return their files."""
+    files = []
+    for role in ("audio", "visual"):
+        name = getattr(config.pretrained, role)
+        if name is not None:
+            from avsv.system.pretrained import load_published, resolve_weights
+
+            files.append(resolve_weights(name, Path(folder)))
+            fresh = load_published(getattr(system, role), files[-1])
+            warn(f"{role}: published weights {files[-1]}; fresh: {', '.join(fresh) if fresh else 'nothing'}")
+    return files
 
 
 def _files(
@@ -164,18 +194,23 @@ def _files(
     dev_dir: Path,
     noise_dir: str | Path | None,
     rir_dir: str | Path | None,
-    audio: FbankConfig | None,
+    inputs: Inputs,
+    audio_list: str | None,
     noise: NoiseReverb | None,
     init: Mapping[str, Path],
 ) -> list[Path]:
     """Every list and file that the training depends on, with the markers of the steps that made the features."""
     files = [*trial_lists(dev_dir), *(path / "final.pt" for path in init.values())]
-    for directory, audio_list in ((train_dir, _audio_list(audio, noise)), (dev_dir, _audio_list(audio, None))):
+    for directory, name in ((train_dir, audio_list), (dev_dir, inputs.audio_list)):
         files.append(directory / "utt2spk")
-        if audio is not None:
-            files += [directory / name for name in (audio_list, "utt2num_frames", ".fbank.done")]
+        if name is not None:
+            files += [directory / name, directory / "utt2num_frames", directory / ".fbank.done"]
         if config.visual is not None:
             files += [directory / name for name in ("faces.scp", "utt2num_faces", "faces.conf", ".faces.done")]
+    if config.loss.age > 0:
+        files += [train_dir / "utt2age", train_dir / "spk2age"]
+    if config.data.av_mixup:
+        files.append(train_dir / "utt2session")
     if noise is not None:
         folders = [Path(folder) for folder in (noise_dir, rir_dir) if folder is not None]
         files += [folder / name for folder, name in itertools.product(folders, ("wav.scp", "utt2type"))]

@@ -1,19 +1,26 @@
 """Learning rates and the optimizer's parameters as the configuration names them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
-from avsv.system.config import CosineSchedule, ExponentialSchedule, SGDConfig, StepSchedule, TrainConfig
+from avsv.system.config import (
+    CosineSchedule,
+    ExponentialSchedule,
+    PlateauSchedule,
+    SGDConfig,
+    StepSchedule,
+    TrainConfig,
+)
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, dev_eers: Sequence[float] = ()) -> float:
     """The learning rate of an optimizer step.
 
-    A function of the position alone, so that a resumed training needs no state. The warm-up line reaches 1 at its end
-    and is above 0 in the first step.
+    A function of the position and the epochs before alone, so that a resumed training needs no state of its own. The
+    warm-up line reaches 1 at its end and is above 0 in the first step.
 
     Source: halving every 2 or 5 epochs is Sun et al.'s recipe; exponential with warm-up is WeSpeaker's.
 
@@ -21,6 +28,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
         config: epochs, optimizer, schedule and warmup_epochs count.
         step: number of the step from the start of training, from 0.
         steps_per_epoch: steps in one epoch.
+        dev_eers: development EERs of the epochs before, which the plateau schedule goes by.
 
     Example (lr 0.01 halved every 2 epochs, at epoch 4):
         >>> from avsv.system.config import SGDConfig, StepSchedule
@@ -36,16 +44,35 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
         value = lr * (schedule.final_lr / lr) ** progress
     elif isinstance(schedule, CosineSchedule):
         value = schedule.final_lr + (lr - schedule.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+    elif isinstance(schedule, PlateauSchedule):
+        stuck = sum(eer >= min(dev_eers[:epoch]) for epoch, eer in enumerate(dev_eers) if epoch > 0)
+        value = lr * schedule.factor**stuck
     else:
         value = lr
     warmup_steps = config.warmup_epochs * steps_per_epoch
     return value * min(1.0, (step + 1) / warmup_steps) if warmup_steps else value
 
 
-def make_optimizer(config: TrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The configured optimizer of all parameters that are to be trained."""
+def make_optimizer(
+    config: TrainConfig, parameters: Iterable[nn.Parameter], backbones: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """The configured optimizer of all parameters that are to be trained.
+
+    Args:
+        config: its optimizer counts.
+        parameters: all parameters.
+        backbones: those of them whose learning rate is ``backbone_factor`` times the others'.
+
+    Returns:
+        An optimizer whose groups say by which ``factor`` to multiply the learning rate.
+    """
     settings = config.optimizer
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    slow = set(map(id, backbones)) if settings.backbone_factor != 1 else set()
+    groups = [{"params": [p for p in trained if id(p) not in slow], "factor": 1.0}]
+    if slow:
+        groups.append({"params": [p for p in trained if id(p) in slow], "factor": settings.backbone_factor})
+    groups = [group for group in groups if group["params"]]
     if isinstance(settings, SGDConfig):
-        return torch.optim.SGD(trained, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(trained, lr=settings.lr, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)

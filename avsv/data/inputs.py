@@ -1,0 +1,82 @@
+"""What a system's networks take, beside what the data directories hold."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from avsv.audio.config import FbankConfig
+from avsv.system.config import SystemConfig
+from avsv.system.registry import takes
+from avsv.video.config import FaceFormat
+
+FEATURE_LISTS = {"fbank": "feats.scp", "waveform": "audio.scp", "log_mel": "audio.scp"}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The form of the stored audio and faces, and what the networks are shown of them.
+
+    Args:
+        audio: how Fbank features are made; its sample rate and frame shift hold for waveforms too. None: no audio.
+        video: what the stored face frames are; None for a system without video.
+        takes: what the audio network takes: Fbank features, the waveform, or log-mel energies.
+        bins: columns of these features; None for those that are stored.
+        image: (channels, height, width) that the visual network takes; None for those that are stored.
+    """
+
+    audio: FbankConfig | None = None
+    video: FaceFormat | None = None
+    takes: Literal["fbank", "waveform", "log_mel"] = "fbank"
+    bins: int | None = None
+    image: tuple[int, int, int] | None = None
+
+    @classmethod
+    def of(cls, config: SystemConfig, audio: FbankConfig | None, video: FaceFormat | None) -> "Inputs":
+        """What the networks of a configuration take of features and faces of the given forms."""
+        kind, bins, image = "fbank", None, None
+        if config.audio is not None:
+            kind = takes(config.audio.name)
+            bins = config.audio.options.get("feature_dim")
+        if config.visual is not None:
+            options = config.visual.options
+            image = (options["image_channels"], options["image_height"], options["image_width"])
+        return cls(audio if config.audio else None, video if config.visual else None, kind, bins, image)
+
+    @property
+    def audio_list(self) -> str | None:
+        """The list that whole utterances are read from; None for a system without audio."""
+        return FEATURE_LISTS[self.takes] if self.audio is not None else None
+
+    @property
+    def num_bins(self) -> int:
+        """Columns of the features."""
+        return self.bins or self.audio.num_mel_bins
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the frames that the network sees."""
+        return self.image or (self.video.channels, self.video.height, self.video.width)
+
+    def show(self, frames: np.ndarray) -> np.ndarray:
+        """Stored frames (T, C, H, W) of bytes as the network takes them: made gray or three equal channels, scaled.
+
+        Example:
+            >>> inputs = Inputs(video=FaceFormat(channels=3, height=64, width=64, fps=25), image=(1, 32, 32))
+            >>> inputs.show(np.full((2, 3, 64, 64), 7, np.uint8)).shape
+            (2, 1, 32, 32)
+        """
+        channels, height, width = self.image_shape
+        if frames.shape[1:] == (channels, height, width):
+            return frames
+        if frames.shape[1] == 3 and channels == 1:
+            # ITU-R BT.601, as in the gray crops of make_face_crops.
+            frames = np.rint(frames.transpose(0, 2, 3, 1) @ np.float32([0.299, 0.587, 0.114])).astype(np.uint8)[:, None]
+        if frames.shape[2:] != (height, width):
+            import cv2
+
+            shrinks = height <= frames.shape[2] and width <= frames.shape[3]
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            scaled = [cv2.resize(frame.transpose(1, 2, 0), (width, height), interpolation=how) for frame in frames]
+            frames = np.stack(scaled).reshape(len(frames), height, width, -1).transpose(0, 3, 1, 2)
+        return frames if frames.shape[1] == channels else np.repeat(frames, channels, axis=1)

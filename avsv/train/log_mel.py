@@ -1,0 +1,43 @@
+"""Statistics of log-mel energies over the training utterances."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from avsv.data.clips import TrainingClips, WholeUtterances
+from avsv.data.loading import load_batches
+from avsv.nnet.audio.mobilenetv2 import RunningMoments
+from avsv.seeding import generator_for
+from avsv.system.config import EmbedConfig
+from avsv.system.system import AVSystem
+
+# The error of a mean over so many utterances is far below what a network notices.
+MAX_UTTERANCES = 20_000
+
+
+def fit_log_mel(system: AVSystem, clips: TrainingClips, seed: int, num_workers: int) -> None:
+    """Give an audio network that takes log-mel energies their mean and deviation over all training frames, per bin.
+
+    Of a training set of more than 20,000 utterances so many are drawn.
+
+    Source: Claborne et al. 2023, appendix B-C2.
+
+    Args:
+        system: its audio network has buffers ``mel_mean`` and ``mel_std``; one that takes something else is left alone.
+        clips: the training clips.
+        seed: of the draw.
+        num_workers: loader processes.
+    """
+    if clips.inputs.takes != "log_mel":
+        return
+    heard = np.flatnonzero(clips.table.audio_frames > 0)
+    if len(heard) > MAX_UTTERANCES:
+        heard = np.sort(generator_for(seed, "log_mel").choice(heard, MAX_UTTERANCES, replace=False))
+    whole = WholeUtterances(clips.table, clips.labels, EmbedConfig(batch_size=1), replace(clips.inputs, video=None))
+    chosen = set(heard.tolist())
+    numbers = [number for number, batch in enumerate(whole.batches) if int(batch[0]) in chosen]
+    moments = RunningMoments(clips.inputs.num_bins)
+    for batch in load_batches(whole, numbers, num_workers, False):
+        moments.update(batch.audio[0])
+    system.audio.mel_mean.copy_(moments.mean)
+    system.audio.mel_std.copy_(moments.std)
