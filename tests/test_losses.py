@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from avsv.losses.age import AgeClassifier, age_class
 from avsv.losses.ge2e import GE2E
-from avsv.losses.margin import AAMSoftmax, AMSoftmax, warm_margin
+from avsv.losses.margin import AAMSoftmax, AMSoftmax, Softmax, warm_margin
 from avsv.losses.orthogonality import OrthogonalityLoss
-from avsv.losses.softmax import Softmax
 from avsv.nnet.fusion import MeanFusion, SimpleSoftAttention
 
 

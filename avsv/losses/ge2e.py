@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsv.losses.softmax import accuracy, at_least_float32
+from avsv.losses.common import accuracy, at_least_float32
 
 
 class GE2E(nn.Module):

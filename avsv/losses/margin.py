@@ -1,4 +1,4 @@
-"""Margin softmax losses: classification of identities by angles."""
+"""Softmax losses: classification of identities, without a margin and with one."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,7 +8,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsv.losses.softmax import accuracy, at_least_float32
+from avsv.losses.common import accuracy, at_least_float32
+
+
+class Softmax(nn.Module):
+    """Softmax loss: a linear layer to one score for each identity, and cross entropy.
+
+    Computed in float32 at least, also under autocast.
+
+    Args:
+        embedding_dim: size D of the embeddings.
+        num_classes: number K of identities.
+
+    Shape:
+        - embeddings: (B, D)
+        - labels: (B,) int64 in [0, K)
+        - output: the loss, a scalar, and the share of embeddings whose own class has the largest score
+
+    Example (all scores 0 with 4 classes: ln 4):
+        >>> loss = Softmax(2, 4)
+        >>> _ = nn.init.zeros_(loss.weight)
+        >>> round(loss(torch.ones(1, 2), torch.tensor([0]))[0].item(), 4)
+        1.3863
+    """
+
+    def __init__(self, embedding_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(embeddings.device.type, enabled=False):
+            scores = functional.linear(at_least_float32(embeddings), self.weight, self.bias)
+            loss = functional.cross_entropy(scores, labels)
+        return loss, accuracy(scores, labels)
 
 
 class _MarginSoftmax(nn.Module, ABC):

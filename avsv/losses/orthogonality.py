@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsv.losses.softmax import at_least_float32
+from avsv.losses.common import at_least_float32
 
 
 class OrthogonalityLoss(nn.Module):
