@@ -24,7 +24,7 @@ CLASSES = {
         "audio_resnet": "avsv.nnet.audio.resnet:ResNet",
         "rawnet3": "avsv.nnet.audio.rawnet3:RawNet3",
         "mobilenetv2": "avsv.nnet.audio.mobilenetv2:MobileNetV2Audio",
-        "self_supervised": "avsv.nnet.audio.ssl:SSLECAPA",
+        "self_supervised": "avsv.nnet.audio.ssl_ecapa:SSLECAPA",
     },
     "visual": {
         "iresnet": "avsv.nnet.visual.iresnet:IResNet",
