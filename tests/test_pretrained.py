@@ -144,6 +144,10 @@ def test_refusals_are_one_line_and_leave_nothing(server, tmp_path):
             download(f"http://{host}/x", path)
         assert "\n" not in str(caught.value)
     assert _names(tmp_path) == []
+    (tmp_path / "file").touch()
+    for folder, reason in (("file", "File exists"), ("file/below", "Not a directory")):
+        with pytest.raises(DataError, match=f"{reason}: choose another folder"):
+            download(server.url(), tmp_path / folder / "weights.pth")
 
 
 def test_two_downloads_of_one_file_do_not_mix(server, tmp_path):

@@ -47,13 +47,17 @@ def download(url: str, path: str | Path, sha256: str | None = None) -> str:
         The file's SHA-256.
 
     Raises:
-        DataError: the server cannot be reached or refuses, the connection breaks, another process is at it, or the
-            file is another one. Only in the last case what has come is thrown away.
+        DataError: the folder cannot be written to, the server cannot be reached or refuses, the connection breaks,
+            another process is at it, or the file is another one. Only in the last case what has come is thrown away.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("ab") as stream:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = partial.open("ab")
+    except OSError as error:
+        raise DataError(f"{path.parent}: {error.strerror}: choose another folder") from None
+    with opened as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
