@@ -22,8 +22,8 @@ MIN_BAND = 50.0
 class SincFilterbank(nn.Module):
     """Learnt band-pass filters, each in an even (cosine) and an odd (sine) form; only the band edges are parameters.
 
-    Source: Ravanelli and Bengio 2018, arXiv:1808.00158, equations 4-7, with the odd filters of Pariente et al. 2020,
-    arXiv:1910.10400, section 2.2, as in asteroid's ParamSincFB: bands start equally spaced in mels, are at least 50 Hz
+    Source: Ravanelli and Bengio 2018, arXiv:1808.00158, with the odd filters of Pariente et al. 2020,
+    arXiv:1910.10400, as in asteroid's ParamSincFB: bands start equally spaced in mels, are at least 50 Hz
     wide and begin at 50 Hz or above; the window is half a Hamming window on either side.
 
     Args:
@@ -140,7 +140,7 @@ def _valid_mean(values: Tensor, valid: Tensor) -> Tensor:
 class AlphaFeatureMapScaling(nn.Module):
     """Alpha feature map scaling (AFMS): add alpha to every channel, then scale it by a gate that sees the mean.
 
-    Source: Jung et al. 2020 (RawNet2), arXiv:2004.00526, section 3.1.
+    Source: Jung et al. 2020 (RawNet2), arXiv:2004.00526, as in voxceleb_trainer.
 
     Args:
         channels: input and output channels.
@@ -195,7 +195,7 @@ class MaxPool(nn.Module):
 class RawNetBlock(nn.Module):
     """1x1 convolution, Res2 convolution, 1x1 convolution, plus the input, max pooling over time, AFMS.
 
-    Source: Jung et al. 2022 (RawNet3), arXiv:2203.08488, section 2.2 and figure 1.
+    Source: Jung et al. 2022 (RawNet3), arXiv:2203.08488, as in voxceleb_trainer.
 
     Args:
         in_channels: input channels.
@@ -237,8 +237,8 @@ class RawNet3(Backbone):
     """RawNet3 speaker embeddings from the waveform.
 
     Source: Jung et al. 2022, arXiv:2203.08488, with the conventions of clovaai/voxceleb_trainer. The two batch
-    normalisations that voxceleb_trainer builds and never uses are not built, so it has 4 * ``channels`` / 8 + 2 *
-    ``embedding_dim`` more parameters.
+    normalisations that voxceleb_trainer builds and never uses are left out, which takes ``channels`` / 2 + 2 *
+    ``embedding_dim`` from its count of parameters.
 
     Args:
         channels: channels C of the blocks, a multiple of 8; there are C / 4 sinc filters.

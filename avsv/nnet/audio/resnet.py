@@ -34,7 +34,8 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(maps).masked_fill(~mask[:, None, None], 0.0)
         by_column = maps.permute(0, 3, 1, 2)
-        normed = super().forward(by_column[mask].unsqueeze(3)).squeeze(3)
+        # As (N, C, 1, F): for (N, C, F, 1) with channels stored last torch 2.11 computes wrong gradients on a CPU.
+        normed = super().forward(by_column[mask].unsqueeze(2)).squeeze(2)
         padded = normed.new_zeros(by_column.shape)
         padded[mask] = normed
         return padded.permute(0, 2, 3, 1)
@@ -45,8 +46,8 @@ class SimAM(nn.Module):
 
     With d = (x - mean)^2 and v = sum(d) / (cells - 1), the gate is sigmoid(d / (4 (v + 1e-4)) + 0.5).
 
-    Source: Yang et al. 2021, ICML, equation 5; Qin et al. 2022, arXiv:2203.04687, as in wespeaker. Mean and variance
-    are those of the valid columns of each channel.
+    Source: Yang et al., ICML 2021; Qin et al. 2022, arXiv:2110.06534; as in wespeaker. Mean and variance are those of
+    the valid columns of each channel, in float32 at least.
 
     Shape: as :class:`MaskedBatchNorm2d`, with maps that are zero where they are padding.
 
@@ -73,7 +74,7 @@ class SimAM(nn.Module):
 class BasicBlock(nn.Module):
     """Residual block of two convolutions: conv with stride, BN, ReLU, conv, BN, plus the input; ReLU after the sum.
 
-    Source: He et al. 2016, arXiv:1512.03385, section 3.3. With ``simam`` the residual passes through :class:`SimAM`
+    Source: He et al. 2016, arXiv:1512.03385. With ``simam`` the residual passes through :class:`SimAM`
     before it is added.
 
     Args:

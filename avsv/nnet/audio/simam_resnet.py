@@ -86,7 +86,7 @@ class ReLUAttentiveStatsPooling(nn.Module):
 class SimAMResNet(Backbone):
     """SimAM-ResNet speaker embeddings from filterbank features.
 
-    Source: Qin et al. 2022, arXiv:2203.04687, as in wespeaker: residuals gated by SimAM, pooling over time of every
+    Source: Qin et al. 2022, arXiv:2110.06534, as in wespeaker: residuals gated by SimAM, pooling over time of every
     channel and row of the last map, one linear layer. Its attentive pooling is
     :class:`ReLUAttentiveStatsPooling` without context; the other poolings are those of the other networks.
 
