@@ -43,7 +43,7 @@ class Server(ThreadingHTTPServer):
         self.pause = 0.0  # seconds before the last byte
         self.kind = "application/octet-stream"
         self.asked = []  # the Range of every request
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def url(self, name="weights.pth"):
         return f"http://127.0.0.1:{self.server_port}/{name}"
