@@ -9,7 +9,7 @@ ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
 num_workers=2          # loader processes of a training job
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
-weights=weights        # published weights that utils/download_weights.sh fetched
+weights=data/weights   # published weights that utils/download_weights.sh fetched
 exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
 
 ROOT=$(dirname "$(readlink -f "$0")")    # a recipe in egs/ links to this script and has its own local/ and conf/

@@ -9,7 +9,7 @@ noise_dir=                    # data directories, used by systems with data.nois
 rir_dir=
 fbank_config=conf/fbank.yaml
 init=
-weights_dir=weights
+weights_dir=data/weights
 help_message="Train one system, going on from its last checkpoint where there is one.
 
 Usage: $0 [options] <config> <train-data-dir> <dev-data-dir> <exp-dir>

@@ -335,7 +335,8 @@ def test_the_paper_preset_says_what_the_papers_say(capsys, tmp_path):
         assert (config.train.optimizer.momentum, config.train.optimizer.weight_decay) == (0.9, 5e-4)
         assert (config.train.schedule.every, config.train.schedule.factor, config.train.epochs) == (5, 0.5, 50)
         assert config.loss.classifier.options == {
-            "margin": 0.5, "scale": 30.0, "easy_margin": False, "fallback": "arcface"
+            "margin": 0.5, "scale": 30.0, "easy_margin": False, "fallback": "arcface",
+            "sub_centers": 1, "inter_topk": 0, "inter_topk_margin": 0.06,
         }  # fmt: skip
 
 

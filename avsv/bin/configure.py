@@ -138,7 +138,10 @@ class Configurator:
             parts = [("all", layer.sections.get("all", {}))]
             if "fusion" in mapping:
                 parts.append(("fusion_systems", layer.sections.get("fusion_systems", {})))
-            parts.extend(("networks", part) for part in _network_options(mapping, layer.sections.get("networks", {})))
+            # Of a system that is trained on, the networks have been sized with the system that it starts from.
+            roles = () if "system" in mapping.get("init_from", {}) else ("audio", "visual", "fusion", "supervision")
+            networks = layer.sections.get("networks", {})
+            parts.extend(("networks", part) for part in _network_options(mapping, networks, roles))
             parts.append((f"systems.{name}", layer.sections.get("systems", {}).get(name, {})))
             for section, part in parts:
                 for key in STRUCTURE:
@@ -198,9 +201,11 @@ class Configurator:
         return config
 
 
-def _network_options(mapping: Mapping[str, Any], networks: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """For each network and loss of a system that ``networks`` names: its options at its place in the system."""
-    for role in ("audio", "visual", "fusion", "supervision"):
+def _network_options(
+    mapping: Mapping[str, Any], networks: Mapping[str, Any], roles: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """For the networks of some roles and the loss that ``networks`` names: their options at their places."""
+    for role in roles:
         name = _name(mapping.get(role))
         if name in networks:
             yield {role: networks[name]}

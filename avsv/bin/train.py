@@ -40,7 +40,7 @@ def main() -> int | None:
     parser.add_argument("--noise-dir", metavar="DIR", help="data directory of noises")
     parser.add_argument("--rir-dir", metavar="DIR", help="data directory of room responses")
     parser.add_argument("--init", default="", help="trained systems to start from: 'audio=DIR visual=DIR'")
-    parser.add_argument("--weights-dir", default="weights", metavar="DIR", help="where published weights lie")
+    parser.add_argument("--weights-dir", default="data/weights", metavar="DIR", help="where published weights lie")
     parser.add_argument("--seed", type=int, default=0, help="base of all random draws")
     parser.add_argument("--gpu", action="store_true", help="train on a GPU, each process on its own")
     parser.add_argument("--num-workers", type=int, default=0, help="loader processes of each training process")

@@ -7,8 +7,11 @@ from torch import Tensor, nn
 
 from avsv.data.batch import Batch
 from avsv.errors import DataError
+from avsv.losses.age import AgeClassifier
 from avsv.losses.margin import warm_margin
+from avsv.losses.orthogonality import OrthogonalityLoss
 from avsv.nnet.backbone import Backbone
+from avsv.nnet.generative.align import to_common_grid
 from avsv.system.config import NetworkConfig, SystemConfig
 from avsv.system.registry import find_class
 
@@ -71,15 +74,8 @@ class AVSystem(nn.Module):
         training = num_classes is not None
         self.clip_frames = clip_frames
         self.supervision = _build("supervision", config.supervision, clip_frames) if training else None
-        self.age = self.orthogonality = None
-        if training and config.loss.age > 0:
-            from avsv.losses.age import AgeClassifier
-
-            self.age = AgeClassifier(self.embedding_dim)
-        if training and config.loss.orthogonality > 0:
-            from avsv.losses.orthogonality import OrthogonalityLoss
-
-            self.orthogonality = OrthogonalityLoss()
+        self.age = AgeClassifier(self.embedding_dim) if training and config.loss.age > 0 else None
+        self.orthogonality = OrthogonalityLoss() if training and config.loss.orthogonality > 0 else None
 
     def embed(self, batch: Batch, mode: str) -> Tensor:
         """Embeddings (B, embedding_dim) of a batch.
@@ -199,8 +195,10 @@ class AVSystem(nn.Module):
             figures["orthogonality"] = self.orthogonality(embeddings["main"], batch.label)
             total = total + self.config.loss.orthogonality * figures["orthogonality"]
         if self.age is not None:
-            figures["age_loss"], figures["age_accuracy"] = self.age(embeddings["main"], batch.age)
-            total = total + self.config.loss.age * figures["age_loss"]
+            loss, accuracy = self.age(embeddings["main"], batch.age)
+            total = total + self.config.loss.age * loss
+            if not accuracy.isnan():
+                figures["age_loss"], figures["age_accuracy"] = loss, accuracy
         if series:
             complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
             if complete.any():
@@ -316,8 +314,6 @@ def _run(
 ) -> Tensor:
     if series is None:
         return network(inputs, mask)
-    from avsv.nnet.generative.align import to_common_grid
-
     embeddings, weights, weights_mask = network.forward_with_weights(inputs, mask)
     series[name] = to_common_grid(weights, weights_mask, frames)
     return embeddings

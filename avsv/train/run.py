@@ -16,9 +16,11 @@ from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.seeding import seed_for
 from avsv.system.config import SystemConfig, load_config
+from avsv.system.pretrained import load_published, resolve_weights
 from avsv.system.system import TRAINING_ONLY, AVSystem, build_system
 from avsv.train.development import Development, trial_lists
 from avsv.train.distributed import Ranks
+from avsv.train.log_mel import fit_log_mel
 from avsv.train.loop import Trainer
 from avsv.train.model import TrainedSystem
 from avsv.train.provenance import environment, identity
@@ -41,7 +43,7 @@ def train_system(
     noise_dir: str | Path | None = None,
     rir_dir: str | Path | None = None,
     init: Mapping[str, Path] | None = None,
-    weights_dir: str | Path = "weights",
+    weights_dir: str | Path = "data/weights",
     progress: Path | None = None,
 ) -> None:
     """Train a system, going on where an earlier run stopped, and write ``folder/final.pt``.
@@ -107,10 +109,7 @@ def train_system(
         files = _files(config, train_dir, Path(dev_dir), noise_dir, rir_dir, inputs, audio_list, noise, init)
         files += _load_pretrained(system, config, weights_dir, warn)
         _load_init(system, config, init, classes)
-        if inputs.takes == "log_mel":
-            from avsv.train.log_mel import fit_log_mel
-
-            fit_log_mel(system, clips, seed, num_workers)
+        fit_log_mel(system, clips, seed, num_workers)
         described = identity(config, seed, files, audio)
         trainer = Trainer(
             system.to(ranks.device), clips, development, folder, ranks, seed, described, num_workers, progress
@@ -167,9 +166,15 @@ def _load_init(system: AVSystem, config: SystemConfig, init: Mapping[str, Path],
     system.load_backbones({role: source.weights for role, source in trained.items()})
     # A system that was trained with speed perturbation has the speakers at the recorded speed first.
     if len(trained) == 2 and all(source.classes[: len(classes)] == classes for source in trained.values()):
-        weights = [trained[role].weights.get("classifiers.main.weight") for role in ("audio", "visual")]
-        if all(weight is not None and len(weight) >= len(classes) for weight in weights):
-            system.start_classes(*(weight[: len(classes)] for weight in weights))
+        centres = [source.weights.get("classifiers.main.weight") for source in trained.values()]
+        known = [
+            weight is not None and len(weight) == len(source.classes)
+            for weight, source in zip(centres, trained.values(), strict=True)
+        ]
+        own = getattr(system.classifiers["main"], "weight", None)
+        if all(known) and own is not None and len(own) == len(classes):
+            roles = dict(zip(trained, (weight[: len(classes)] for weight in centres), strict=True))
+            system.start_classes(roles["audio"], roles["visual"])
 
 
 def _load_pretrained(
@@ -180,8 +185,6 @@ def _load_pretrained(
     for role in ("audio", "visual"):
         name = getattr(config.pretrained, role)
         if name is not None:
-            from avsv.system.pretrained import load_published, resolve_weights
-
             files.append(resolve_weights(name, Path(folder)))
             fresh = load_published(getattr(system, role), files[-1])
             warn(f"{role}: published weights {files[-1]}; fresh: {', '.join(fresh) if fresh else 'nothing'}")
