@@ -695,7 +695,7 @@ def test_randomness_is_the_global_generator_alone():
 
 
 def _related(batch, frames, sign, noise=0.3):
-    """Weights 1 + tanh z of a smooth random z, and of ``sign * z`` with noise, both standardised."""
+    """Weights 1 + tanh z of a smooth random z, and of ``sign * z`` with noise, both standardised; sign 0: unrelated."""
     smooth = functional.avg_pool1d(torch.randn(batch, 1, frames + 4), 5, 1)[:, 0]
     pair = []
     for z in (
@@ -807,6 +807,17 @@ def test_diffusion_of_fifty_frames():
             back = other.translate(other.translate(series))
         errors[name] = ((back - series).norm() / (series - 1).norm()).item()
     assert errors.pop("default") < 0.01 and min(errors.values()) > 0.02
+
+
+@pytest.mark.slow
+def test_nothing_is_found_where_there_is_no_relation():
+    """The constant's mapping loss, ln 50, and the diffusion loss of unrelated series."""
+    figures = _trained(CycleSupervision(50), 0, 1000)
+    assert 0.30 < figures["mapping"] < 0.35
+    figures = _trained(PatchNCESupervision(50), 0, 300)
+    assert figures["nce"].item() == pytest.approx(math.log(50), abs=0.02)
+    figures = _trained(DiffusionSupervision(50, start_epoch=99.0), 0, 300)
+    assert figures["diffusion"] > 0.5
 
 
 def _driven(supervision, steps):
