@@ -2,6 +2,7 @@
 resampling and their coverage."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.stats import t as student_t
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_curve
 
-from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
+from avsv.scoring.bootstrap import paired_difference, resampled_eers, resampled_min_dcfs, speaker_bootstrap
 from avsv.scoring.metrics import (
     actual_dcf,
     cllr,
@@ -201,43 +202,85 @@ def test_bad_weights_and_costs():
         min_dcf([1, 2], [True, False], p_target=1)
 
 
-def literal_resamples(scores, is_target, enroll, test, resamples, seed):
+def literal_resamples(figure, scores, is_target, enroll, test, resamples, seed):
     """What :func:`resampled_eers` stands for: lists of repeated trials, evaluated one by one."""
     generator = generator_for(seed, "speakers")
     size = len(np.unique([enroll, test]))
-    rates = []
+    values = []
     while True:
         for drawn in generator.multinomial(size, np.full(size, 1 / size), 50):
             copies = np.where(enroll == test, drawn[enroll], drawn[enroll] * drawn[test])
             trials = np.repeat(np.arange(len(scores)), copies)
             if is_target[trials].any() and not is_target[trials].all():
-                rates.append(eer(scores[trials], is_target[trials]))
-                if len(rates) == resamples:
-                    return np.array(rates)
+                values.append(figure(scores[trials], is_target[trials]))
+                if len(values) == resamples:
+                    return np.array(values)
 
 
-@pytest.mark.parametrize(("speakers", "trials", "decimals"), [(3, 40, 1), (8, 300, 9), (8, 300, 1), (30, 2000, 2)])
-def test_resampling_speakers_equals_repeating_their_trials(speakers, trials, decimals):
+def wilson(rate, count, t):
+    """Where |q - rate| = t sqrt(q (1 - q) / count), found by bisection on either side."""
+    limits = []
+    for end in (0.0, 1.0):
+        inside, outside = rate, end
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            if abs(middle - rate) <= t * (middle * (1 - middle) / count) ** 0.5:
+                inside = middle
+            else:
+                outside = middle
+        limits.append(inside)
+    return limits
+
+
+RESAMPLED = [(3, 40, 1, 0.0), (8, 300, 9, 1.0), (8, 300, 1, 1.0), (30, 2000, 2, 1.0), (12, 900, 9, 4.0)]
+
+
+@pytest.mark.parametrize(("speakers", "trials", "decimals", "distance"), RESAMPLED)
+def test_resampling_speakers_equals_repeating_their_trials(speakers, trials, decimals, distance):
     rng = np.random.default_rng(trials)
     enroll = rng.integers(0, speakers, trials)
     test = np.where(rng.random(trials) < 0.4, enroll, rng.integers(0, speakers, trials))
     enroll[:speakers], test[:speakers] = np.arange(speakers), np.arange(speakers)
     enroll[-1], test[-1] = 0, 1
     is_target = enroll == test
-    scores = np.round(rng.normal(size=trials) + is_target, decimals)
-    expected = literal_resamples(scores, is_target, enroll, test, 130, seed=5)
-    rates = resampled_eers(scores, is_target, enroll, test, 130, seed=5)
-    np.testing.assert_allclose(rates, expected, atol=1e-9)
+    scores = np.round(rng.normal(size=trials) + distance * is_target, decimals)
     order = rng.permutation(trials)
     names = np.array([f"id{n:03d}" for n in range(speakers)])
     shuffled = scores[order], is_target[order], names[enroll[order]], names[test[order]]
-    np.testing.assert_allclose(resampled_eers(*shuffled, 130, seed=5), expected, atol=1e-9)
-    half = 0.5 / min(is_target.sum(), (~is_target).sum())
-    probits = norm.ppf(np.clip(expected, half, 1 - half))
-    reach = student_t(speakers - 1).ppf(0.975) * probits.std() * (speakers / (speakers - 1)) ** 0.5
-    interval = norm.cdf(norm.ppf(eer(scores, is_target)) + np.array([-reach, reach]))
-    assert speaker_bootstrap(*shuffled, 130, seed=5) == pytest.approx(interval, abs=1e-9)
-    assert not np.allclose(resampled_eers(*shuffled, 130, seed=6), expected)
+    for figure, resampled in ((eer, resampled_eers), (min_dcf, resampled_min_dcfs)):
+        expected = literal_resamples(figure, scores, is_target, enroll, test, 130, seed=5)
+        np.testing.assert_allclose(resampled(scores, is_target, enroll, test, 130, seed=5), expected, atol=1e-8)
+        np.testing.assert_allclose(resampled(*shuffled, 130, seed=5), expected, atol=1e-8)
+        assert not np.allclose(resampled(*shuffled, 130, seed=6), expected)
+
+
+def test_interval_is_wilsons_for_as_many_trials_as_the_draws_show():
+    rng = np.random.default_rng(1)
+    trials = simulated_trials(rng, 30, 8, 40, 1.2)
+    rate = eer(*trials[:2])
+    count = rate * (1 - rate) / (literal_resamples(eer, *trials, 130, seed=5).var() * 30 / 29)
+    assert rate * count > 10
+    expected = wilson(rate, count, student_t(29).ppf(0.975))
+    assert speaker_bootstrap(*trials, 130, seed=5) == pytest.approx(expected, abs=1e-9)
+    # Maps that keep the order of the scores change nothing.
+    assert speaker_bootstrap(np.exp(trials[0]), *trials[1:], 130, seed=5) == pytest.approx(expected, abs=1e-9)
+
+
+def test_where_errors_are_few_the_spread_is_that_of_a_harder_list():
+    trials = simulated_trials(np.random.default_rng(2), 24, 8, 40, 0.24)
+    scores, is_target, *speakers = trials
+    rate = eer(scores, is_target)
+    assert 0 <= rate < 0.01
+    interval = speaker_bootstrap(*trials, 200, seed=5)
+    counts = []
+    for level in (0.01, 0.02, 0.04, 0.08, 0.16):
+        shift = np.quantile(scores[is_target], level) - np.quantile(scores[~is_target], 1 - level)
+        harder = scores - shift * is_target
+        variance = resampled_eers(harder, is_target, *speakers, 200, seed=5).var() * 24 / 23
+        counts.append(eer(harder, is_target) * (1 - eer(harder, is_target)) / variance)
+    t = student_t(23).ppf(0.975)
+    assert wilson(rate, 1.1 * max(counts), t)[1] <= interval.high <= wilson(rate, 0.9 * min(counts), t)[1]
+    assert interval.low <= rate
 
 
 def simulated_trials(rng, speakers, embeddings_each, pairs, spread):
@@ -258,30 +301,46 @@ def simulated_trials(rng, speakers, embeddings_each, pairs, spread):
     return np.concatenate(scores), is_target, np.tile(enroll, 2), np.r_[enroll, other]
 
 
-@pytest.mark.parametrize("spread", [1.2, 0.4])  # equal error rates of about 21 and 2 percent
-def test_intervals_cover_the_true_rate_and_trial_level_ones_do_not(spread):
-    rng = np.random.default_rng(0)
-    scores, is_target, _, _ = simulated_trials(rng, 20_000, 4, 20, spread)
-    true = eer(scores, is_target)
-    simulations, covered, covered_naively = 120, 0, 0
+def coverage(spread, simulations, speakers=30, naively=False):
+    """Share of simulated lists whose interval has the true rate, which is known from very many speakers."""
+    true = np.mean([eer(*simulated_trials(np.random.default_rng([9, n]), 5_000, 8, 40, spread)[:2]) for n in range(6)])
+    covered = 0
     for seed in range(simulations):
-        scores, is_target, enroll, test = simulated_trials(rng, 30, 8, 40, spread)
-        low, high = speaker_bootstrap(scores, is_target, enroll, test, resamples=200, seed=seed)
-        covered += low <= true <= high
-        if seed % 3 == 0:
+        scores, is_target, *sides = simulated_trials(np.random.default_rng(seed), speakers, 8, 40, spread)
+        if naively:
             # Each trial a speaker of its own: the trials are drawn, as if they were independent.
-            alone = np.arange(len(scores))
-            low, high = speaker_bootstrap(scores, is_target, alone, alone, resamples=100, seed=seed)
-            covered_naively += low <= true <= high
-    # The standard error of a coverage of 95 % over 120 simulations is 2 %.
-    assert 0.9 <= covered / simulations <= 0.99
-    assert covered_naively / (simulations / 3) < 0.8
+            sides = [np.arange(len(scores))] * 2
+        low, high = speaker_bootstrap(scores, is_target, *sides, resamples=100, seed=seed)
+        covered += low <= true <= high
+    return covered / simulations
+
+
+@pytest.mark.parametrize("spread", [1.2, 0.4, 0.33])  # equal error rates of about 21, 2 and 1 percent
+def test_intervals_cover_the_true_rate_and_trial_level_ones_do_not(spread):
+    # The standard error of a coverage of 95 % over 80 simulations is 2.4 %.
+    assert coverage(spread, 80) >= 0.89
+    assert coverage(spread, 30, naively=True) < 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("speakers", [24, 40])
+@pytest.mark.parametrize("spread", [1.2, 0.55, 0.4, 0.33])  # 21, 5, 2 and 1 percent
+def test_intervals_cover_the_true_rate_in_300_simulations(spread, speakers):
+    assert 0.92 <= coverage(spread, 300, speakers) <= 0.985
+    assert coverage(spread, 300, speakers, naively=True) < 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [0.28, 0.24])  # 0.5 and 0.3 percent, where most lists have hardly an error
+def test_intervals_of_hardly_any_errors_are_not_too_narrow(spread):
+    assert coverage(spread, 300, 24) >= 0.92
 
 
 def test_interval_without_errors_is_not_empty():
     scores, is_target = together([3, 4, 5, 6], [0, 1, 2, 1, 1, 0])
     interval = speaker_bootstrap(scores, is_target, list("abcdabcabc"), list("abcdbcdcda"))
-    assert interval == (0, pytest.approx(1 / 8))
+    # Wilson's for four trials.
+    assert interval == (0, pytest.approx(1 / (1 + 4 / student_t(3).ppf(0.975) ** 2)))
     with pytest.raises(ValueError, match="1 resamples have no spread"):
         speaker_bootstrap(scores, is_target, list("abcdabcabc"), list("abcdbcdcda"), resamples=1)
 
@@ -289,3 +348,105 @@ def test_interval_without_errors_is_not_empty():
 def test_interval_of_mismatched_speakers_is_refused():
     with pytest.raises(ValueError, match="1 pairs of speakers do not go with 2 scores"):
         speaker_bootstrap([1, 2], [True, False], ["a"], ["b"])
+
+
+def simulated_pair(rng, speakers, each, pairs, spreads):
+    """Scores of two systems on the same trials: the recordings' noise is partly shared, as are the hard speakers."""
+    means = rng.normal(size=(speakers, 1, 16))
+    hardness = np.exp(0.3 * rng.normal(size=(speakers, 1, 1)))
+    shared = rng.normal(size=(speakers, each, 16))
+    enroll = np.repeat(np.arange(speakers), pairs)
+    other = (enroll + rng.integers(1, speakers, len(enroll))) % speakers
+    sessions = rng.integers(0, each, (2, 2, len(enroll)))
+    sessions[0, 1] = (sessions[0, 0] + rng.integers(1, each, len(enroll))) % each
+    systems = []
+    for spread in spreads:
+        noise = 0.8 * shared + 0.6 * rng.normal(size=shared.shape)
+        vectors = means + spread * hardness * np.exp(0.2 * rng.normal(size=hardness.shape)) * noise
+        vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+        systems.append(
+            np.concatenate(
+                [
+                    np.einsum("nd,nd->n", vectors[enroll, first], vectors[test, second])
+                    for test, (first, second) in zip((enroll, other), sessions, strict=True)
+                ]
+            )
+        )
+    return *systems, np.arange(2 * len(enroll)) < len(enroll), np.tile(enroll, 2), np.r_[enroll, other]
+
+
+@pytest.mark.parametrize("metric", ["eer", "min_dcf"])
+def test_paired_differences(metric):
+    a, b, *trials = simulated_pair(np.random.default_rng(0), 20, 6, 30, (0.6, 0.9))
+    figure = {"eer": eer, "min_dcf": min_dcf}[metric]
+    result = paired_difference(a, b, *trials, metric, 200, seed=3)
+    assert result.difference == figure(a, trials[0]) - figure(b, trials[0])
+    draws = literal_resamples(figure, a, *trials, 200, seed=3) - literal_resamples(figure, b, *trials, 200, seed=3)
+    spread = draws.std() * (20 / 19) ** 0.5
+    reach = student_t(19).ppf(0.975) * spread
+    assert result.low == pytest.approx(result.difference - reach, abs=1e-8)
+    assert result.high == pytest.approx(result.difference + reach, abs=1e-8)
+    assert result.p == pytest.approx(2 * student_t(19).sf(abs(result.difference) / spread), abs=1e-6)
+    assert (result.p < 0.05) == (result.low > 0 or result.high < 0)
+    swapped = paired_difference(b, a, *trials, metric, 200, seed=3)
+    assert swapped == pytest.approx((-result.difference, -result.high, -result.low, result.p))
+    # Systems that order the trials alike do not differ at all.
+    assert paired_difference(a, np.exp(a), *trials, metric, 50) == (0, 0, 0, 1)
+
+
+def test_wrong_comparisons_are_refused():
+    trials = [True, False], ["a", "a"], ["a", "b"]
+    with pytest.raises(ValueError, match="metric 'cllr' is not one of eer min_dcf"):
+        paired_difference([1, 2], [1, 2], *trials, "cllr")
+    with pytest.raises(ValueError, match="1 resamples have no spread"):
+        paired_difference([1, 2], [1, 2], *trials, resamples=1)
+    with pytest.raises(ValueError, match="do not go with labels"):
+        paired_difference([1, 2], [1, 2, 3], *trials)
+
+
+def differences(spreads, simulations, metric="eer"):
+    """Shares of simulated pairs of systems whose interval has the true difference, and whose p-value is below 5 %."""
+    figure = {"eer": eer, "min_dcf": min_dcf}[metric]
+    true = 0.0
+    if spreads[0] != spreads[1]:
+        large = [simulated_pair(np.random.default_rng([9, n]), 5_000, 8, 40, spreads)[:3] for n in range(4)]
+        true = np.mean([figure(a, is_target) - figure(b, is_target) for a, b, is_target in large])
+    covered = significant = 0
+    for seed in range(simulations):
+        trials = simulated_pair(np.random.default_rng(seed), 30, 8, 40, spreads)
+        result = paired_difference(*trials, metric, resamples=100, seed=seed)
+        covered += result.low <= true <= result.high
+        significant += result.p < 0.05
+    return covered / simulations, significant / simulations
+
+
+def test_intervals_of_differences_cover_the_true_one():
+    covered, significant = differences((0.8, 1.0), 60)
+    assert covered >= 0.89
+    assert significant > 0.5
+    covered, significant = differences((0.6, 0.6), 60)
+    assert covered >= 0.89
+    assert significant == pytest.approx(1 - covered)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["eer", "min_dcf"])
+@pytest.mark.parametrize("spreads", [(0.8, 1.0), (0.6, 0.6), (0.4, 0.5), (0.4, 0.4)])
+def test_intervals_of_differences_cover_the_true_one_in_300_simulations(spreads, metric):
+    covered, significant = differences(spreads, 300, metric)
+    assert 0.9 <= covered <= 0.99
+    if spreads[0] == spreads[1]:
+        assert 0.01 <= significant <= 0.09
+
+
+def test_a_million_trials_are_resampled_in_bounded_time():
+    rng = np.random.default_rng(0)
+    count = 1_000_000
+    enroll = rng.integers(0, 1_251, count)
+    test = np.where(np.arange(count) < count // 2, enroll, (enroll + rng.integers(1, 1_251, count)) % 1_251)
+    scores = rng.normal(size=count) + 4 * (enroll == test)
+    start = time.process_time()
+    first = resampled_eers(scores, enroll == test, enroll, test, 60)
+    # Draws after the first 50 visit only where the curves cross.
+    assert 0.02 < first.mean() < 0.025
+    assert time.process_time() - start < 20

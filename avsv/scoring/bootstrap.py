@@ -1,4 +1,4 @@
-"""Uncertainty of an equal error rate by resampling speakers.
+"""Uncertainty of error rates, and of their differences between systems, by resampling speakers.
 
 The trials of a list share speakers and utterances, so they are far from independent: drawing trials anew gives
 intervals that are much too narrow. Here the speakers are drawn, with replacement, and a speaker drawn k times counts
@@ -8,24 +8,41 @@ as k speakers with the same recordings:
 - a trial within one speaker appears once for each copy, k times. Between two copies of the speaker there is no trial:
   it would be a non-target trial that compares a person with themselves.
 
-The interval is that of Student's t on the probit scale. For normal scores the probit of the equal error rate is
-proportional to the distance of the two classes, so draws spread there more evenly than the rates do: percentiles of the
-rates themselves are too low when few speakers make the errors, which is what happens at low rates.
+**Intervals.** The variance v of the drawn rates says how many independent trials would be as informative as the list,
+n = p (1 - p) / v for the rate p. The interval is Wilson's for n trials, with Student's t of S - 1 degrees of freedom
+for S speakers: all rates q with |q - p| <= t sqrt(q (1 - q) / n). Unlike p plus or minus a multiple of the draws' own
+spread it stays honest where errors are few: a list without a single error has no spread at all, and one whose errors
+all come from two speakers has not seen the third. There, with fewer than ten independent errors (n p < 10), v says
+little, and n is taken, where that is less, from the same list made harder: all target scores are lowered by the
+smallest of a series of amounts at which there are ten.
 
-Source: Davezies, D'Haultfœuille and Guyonvarch 2021, "Empirical process results for exchangeable arrays",
-arXiv:1906.11293, which shows that intervals from these product weights are valid for data indexed by pairs.
+**Differences.** Two systems are compared on equal trials and equal draws, so that what is hard for both cancels out.
+The interval is the difference plus or minus t times the spread of the drawn differences.
+
+The products of weights count the noise of single trials between two speakers up to three times. The intervals are
+therefore a little too wide where that noise, not the speakers, makes most of the spread, never too narrow for it.
+
+Sources: Davezies, D'Haultfœuille and Guyonvarch 2021, "Empirical process results for exchangeable arrays",
+arXiv:1906.11293 (these weights are valid for data indexed by pairs); Owen 2007, "The pigeonhole bootstrap" (how much
+too wide); Wilson 1927, "Probable inference, the law of succession, and statistical inference"; Korn and Graubard 1998,
+"Confidence intervals for proportions with small expected number of positive counts estimated from survey data"
+(effective numbers of trials).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avsv.scoring.metrics import check_trials, eer
+from avsv.scoring.metrics import check_trials, eer, min_dcf
 from avsv.seeding import generator_for
 
 _DRAWS = 50  # at a time: sums for all of them come from one product of matrices
 _ROUNDING = 1e-9  # of running sums; where the curves cross at an operating point, that point must be found
+_FEW_ERRORS = 10  # independent errors below which the spread of the draws says little
+_DRAWS_OF_HARDER_LISTS = 200  # enough for a variance within a tenth
+_HARDEST = 0.25  # equal error rate at which harder lists end
 
 
 class Interval(NamedTuple):
@@ -33,6 +50,15 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+class Difference(NamedTuple):
+    """A figure of system A minus that of system B, its confidence interval, and the p-value of no difference."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
 
 
 def speaker_bootstrap(
@@ -46,38 +72,115 @@ def speaker_bootstrap(
 ) -> Interval:
     """Interval of the equal error rate from speakers drawn with replacement; see the module's text.
 
-    With S speakers and draws whose probits have the standard deviation s, the probit of the rate is given
-    t_{S-1} s sqrt(S / (S - 1)) to both sides. Rates below half an error of the smaller class count as half an error.
-
     Args:
         scores: (N,) scores, larger for a more likely target.
         is_target: (N,) booleans.
         enroll_speaker, test_speaker: (N,) speaker of each side of the trials, strings or integers.
         resamples: how often speakers are drawn, at least twice.
-        seed: equal seeds draw equal speakers, so that systems on the same trials can be compared draw by draw.
+        seed: equal seeds draw equal speakers.
         confidence: probability that the interval is meant to hold.
 
     Raises:
         ValueError: as :func:`avsv.scoring.metrics.eer`, or the speakers' lengths differ from the scores'.
 
-    Example (two speakers who are never confused: no errors, at most half of one in two):
-        >>> trials = [3, 4, 1, 2], [True, True, False, False], list("abab"), list("abba")
+    Example (three speakers who are never confused, which says little about others):
+        >>> trials = [3, 4, 3, 1, 2, 1], [True] * 3 + [False] * 3, list("abcabc"), list("abcbca")
         >>> [round(rate, 6) for rate in speaker_bootstrap(*trials, resamples=20)]
-        [0.0, 0.25]
+        [0.0, 0.860548]
     """
-    from scipy.special import ndtr, ndtri, stdtrit
+    from scipy.special import stdtrit
 
     if resamples < 2:
         raise ValueError(f"{resamples} resamples have no spread: take at least 2, better 1000")
-    rates = resampled_eers(scores, is_target, enroll_speaker, test_speaker, resamples, seed)
-    rate = eer(scores, is_target)
-    targets = np.count_nonzero(is_target)
-    least = 0.5 / min(targets, np.size(is_target) - targets)
+    trials = is_target, enroll_speaker, test_speaker
+    rate, size = eer(scores, is_target), len(np.union1d(enroll_speaker, test_speaker))
+
+    def independent_trials(scores: ArrayLike, rate: float, resamples: int) -> float:
+        variance = resampled_eers(scores, *trials, resamples, seed).var() * size / (size - 1)
+        return rate * (1 - rate) / variance if variance > 0 else np.inf
+
+    count = independent_trials(scores, rate, resamples)
+    if not _FEW_ERRORS <= rate * count < np.inf:
+        fallback = min(np.count_nonzero(is_target), np.size(is_target) - np.count_nonzero(is_target))
+        for harder, harder_rate in _harder_lists(scores, is_target, rate):
+            fallback = independent_trials(harder, harder_rate, min(resamples, _DRAWS_OF_HARDER_LISTS))
+            if fallback * harder_rate >= _FEW_ERRORS:
+                break
+        count = min(count, fallback)
+    reach = stdtrit(size - 1, (1 + confidence) / 2) ** 2 / count
+    centre = (rate + reach / 2) / (1 + reach)
+    half = np.sqrt(reach * (rate * (1 - rate) + reach / 4)) / (1 + reach)
+    # The limits are the rate itself at 0 and 1, but for rounding.
+    return Interval(min(float(centre - half), rate), max(float(centre + half), rate))
+
+
+def _harder_lists(scores: ArrayLike, is_target: ArrayLike, rate: float) -> Iterator[tuple[NDArray[np.float64], float]]:
+    """Scores with those of target trials lowered, and their equal error rates, each time about twice the one before."""
+    scores, is_target = check_trials(scores, is_target)
+    targets, nontargets = scores[is_target], scores[~is_target]
+    level = max(2 * rate, _FEW_ERRORS / min(len(targets), len(nontargets)))
+    while level <= _HARDEST:
+        shift = np.quantile(targets, level) - np.quantile(nontargets, 1 - level)
+        harder = scores - np.where(is_target, shift, 0)
+        yield harder, eer(harder, is_target)
+        level *= 2
+
+
+def paired_difference(
+    scores_a: ArrayLike,
+    scores_b: ArrayLike,
+    is_target: ArrayLike,
+    enroll_speaker: ArrayLike,
+    test_speaker: ArrayLike,
+    metric: Literal["eer", "min_dcf"] = "eer",
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Difference:
+    """How much a figure of system A exceeds that of system B on the same trials, with both from the same draws.
+
+    Args:
+        scores_a, scores_b: (N,) scores of both systems, trial by trial.
+        metric: the equal error rate, or the smallest detection cost at P_target 0.01 and unit costs.
+        other arguments: as :func:`speaker_bootstrap`.
+
+    Raises:
+        ValueError: as :func:`speaker_bootstrap`, or an unknown metric.
+
+    Example (B errs where A does not, but only on one of three speakers):
+        >>> labels, speakers = [True] * 3 + [False] * 3, (list("abcabc"), list("abcbca"))
+        >>> paired_difference([3, 3, 3, 1, 1, 1], [3, 3, 0, 1, 1, 1], labels, *speakers, resamples=100).p > 0.1
+        True
+    """
+    if metric not in _METRICS:
+        raise ValueError(f"metric '{metric}' is not one of {' '.join(_METRICS)}")
+    if resamples < 2:
+        raise ValueError(f"{resamples} resamples have no spread: take at least 2, better 1000")
+    figure, resampled = _METRICS[metric]
+    trials = is_target, enroll_speaker, test_speaker
+    values = [figure(scores, is_target) for scores in (scores_a, scores_b)]
+    draws = [resampled(scores, *trials, resamples, seed) for scores in (scores_a, scores_b)]
     size = len(np.union1d(enroll_speaker, test_speaker))
-    spread = ndtri(np.clip(rates, least, 1 - least)).std() * np.sqrt(size / (size - 1))
-    reach = stdtrit(size - 1, (1 + confidence) / 2) * spread
-    centre = ndtri(np.clip(rate, least, 1 - least))
-    return Interval(min(float(ndtr(centre - reach)), rate), max(float(ndtr(centre + reach)), rate))
+    return difference_of_draws(values[0] - values[1], draws[0] - draws[1], size, confidence)
+
+
+def difference_of_draws(
+    difference: float, draws: NDArray[np.float64], size: int, confidence: float = 0.95
+) -> Difference:
+    """The interval and the p-value of a difference, given the same difference in draws of speakers.
+
+    Args:
+        difference: of two systems' figures.
+        draws: (R,) of the figures that :func:`resampled_eers` or :func:`resampled_min_dcfs` gives for both.
+        size: number of speakers S.
+        confidence: probability that the interval is meant to hold.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    spread = float(np.std(draws)) * np.sqrt(size / (size - 1))
+    reach = float(stdtrit(size - 1, (1 + confidence) / 2) * spread)
+    p = 1.0 if difference == 0 else 0.0 if spread == 0 else 2 * float(stdtr(size - 1, -abs(difference) / spread))
+    return Difference(difference, difference - reach, difference + reach, p)
 
 
 def resampled_eers(
@@ -90,8 +193,39 @@ def resampled_eers(
 ) -> NDArray[np.float64]:
     """Equal error rates (resamples,) of trial lists over speakers drawn anew; arguments as :func:`speaker_bootstrap`.
 
+    Equal trials and seeds give equal draws, in any order of the trials and whatever the scores.
+    """
+    return _resampled(_weighted_eer, scores, is_target, enroll_speaker, test_speaker, resamples, seed)
+
+
+def resampled_min_dcfs(
+    scores: ArrayLike,
+    is_target: ArrayLike,
+    enroll_speaker: ArrayLike,
+    test_speaker: ArrayLike,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """As :func:`resampled_eers`, on the same draws: smallest detection costs at P_target 0.01 and unit costs."""
+    return _resampled(_weighted_min_dcf, scores, is_target, enroll_speaker, test_speaker, resamples, seed)
+
+
+_METRICS = {"eer": (eer, resampled_eers), "min_dcf": (min_dcf, resampled_min_dcfs)}
+
+
+def _resampled(
+    statistic: Callable,
+    scores: ArrayLike,
+    is_target: ArrayLike,
+    enroll_speaker: ArrayLike,
+    test_speaker: ArrayLike,
+    resamples: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Values (resamples,) of a statistic on trial lists over speakers drawn anew.
+
     A draw in which one class of trials does not occur is drawn again. The trials are sorted once. The first draws show
-    where about the curves cross; from then on only the trials there are visited, and those outside, on whose order
+    which part of them decides; from then on only the trials there are visited, and those outside, on whose order
     nothing depends, count by their sums per pair of speakers. Memory is a few numbers per trial.
     """
     scores, is_target = check_trials(scores, is_target)
@@ -107,25 +241,24 @@ def resampled_eers(
     trials = _Trials(enroll, test, is_target[order].astype(np.float64), ends)
 
     generator = generator_for(seed, "speakers")
-    rates: list[float] = []
-    first, last = 0, len(ends)
+    values: list[float] = []
     window, weight_of_all, weight_before = trials, _PairSums(trials, size), _PairSums(trials.part(0, 0), size)
-    while len(rates) < resamples:
+    while len(values) < resamples:
         drawn = np.ones((_DRAWS, size + 1))
         drawn[:, :size] = generator.multinomial(size, np.full(size, 1 / size), _DRAWS)
         of_all, before = weight_of_all(drawn), weight_before(drawn)
-        crossings = []
-        for row in np.flatnonzero((of_all > 0).all(axis=0))[: resamples - len(rates)]:
-            rate, crossing = _weighted_eer(window, drawn[row], of_all[:, row], before[:, row])
-            if rate is None:
-                rate, crossing = _weighted_eer(trials, drawn[row], of_all[:, row], np.zeros(2))
-            rates.append(rate)
-            crossings.append(crossing)
-        if crossings and window is trials:
-            low, high = min(crossings), max(crossings) + 1
-            first, last = max(0, 2 * low - high), min(len(ends), 2 * high - low)
+        places = []
+        for row in np.flatnonzero((of_all > 0).all(axis=0))[: resamples - len(values)]:
+            value, place = statistic(window, drawn[row], of_all[:, row], before[:, row])
+            if value is None:
+                value, place = statistic(trials, drawn[row], of_all[:, row], np.zeros(2))
+            values.append(value)
+            places.append(place)
+        if places and window is trials:
+            low, high = np.min(places, axis=0), np.max(places, axis=0) + 1
+            first, last = max(0, 2 * low[0] - high[0]), min(len(ends), 2 * high[1] - low[1])
             window, weight_before = trials.part(first, last), _PairSums(trials.part(0, first), size)
-    return np.array(rates)
+    return np.array(values)
 
 
 class _Trials(NamedTuple):
@@ -172,7 +305,9 @@ class _PairSums:
         return np.stack([np.einsum("rs,sr->r", drawn, sums @ drawn.T) for sums in self._sums])
 
 
-def _weighted_eer(trials: _Trials, drawn: NDArray, totals: NDArray, before: NDArray) -> tuple[float | None, int]:
+def _weighted_eer(
+    trials: _Trials, drawn: NDArray, totals: NDArray, before: NDArray
+) -> tuple[float | None, tuple[int, int]]:
     """Equal error rate of weighted trials, interpolated as :func:`avsv.scoring.metrics.eer` does.
 
     Args:
@@ -182,7 +317,8 @@ def _weighted_eer(trials: _Trials, drawn: NDArray, totals: NDArray, before: NDAr
         before: weight of those with lower scores than ``trials``.
 
     Returns:
-        The rate and at which of the scores P_miss reaches P_fa; no rate where it does so outside ``trials``.
+        The rate and the first and last of the scores that decide it; no rate where P_miss and P_fa meet outside
+        ``trials``.
     """
     weight = drawn[trials.enroll]
     weight *= drawn[trials.test]
@@ -198,9 +334,34 @@ def _weighted_eer(trials: _Trials, drawn: NDArray, totals: NDArray, before: NDAr
         excess = excess[trials.ends]
     after = int(np.searchsorted(excess, 1 - _ROUNDING))
     if start >= 1 - _ROUNDING or after == len(excess):
-        return None, 0
+        return None, (0, 0)
     begin, below = (0, start) if after == 0 else (trials.ends[after - 1] + 1, excess[after - 1])
     end = trials.ends[after] + 1
     missed_before = before[0] + weight[:begin] @ trials.target[:begin]
     missed_more = weight[begin:end] @ trials.target[begin:end]
-    return (missed_before + (1 - below) / (excess[after] - below) * missed_more) * of_target, after
+    rate = (missed_before + (1 - below) / (excess[after] - below) * missed_more) * of_target
+    return rate, (after, after)
+
+
+def _weighted_min_dcf(
+    trials: _Trials, drawn: NDArray, totals: NDArray, before: NDArray
+) -> tuple[float | None, tuple[int, int]]:
+    """Smallest detection cost P_miss + 99 P_fa of weighted trials; as :func:`_weighted_eer` otherwise."""
+    weight = drawn[trials.enroll]
+    weight *= drawn[trials.test]
+    of_target, of_nontarget = 1 / totals
+    missed = weight * trials.target
+    weight -= missed
+    for sums in (missed, weight):
+        np.cumsum(sums, out=sums)
+    if len(trials.ends) != len(missed):
+        missed, weight = missed[trials.ends], weight[trials.ends]
+    p_miss = np.r_[before[0], before[0] + missed] * of_target
+    fa_cost = 99 * (1 - np.r_[before[1], before[1] + weight] * of_nontarget)
+    least = float((p_miss + fa_cost).min())
+    # Lower thresholds only have more false accepts, higher ones more misses.
+    if fa_cost[0] < least - _ROUNDING or p_miss[-1] < least - _ROUNDING:
+        return None, (0, 0)
+    first = int(np.searchsorted(-fa_cost, -least - _ROUNDING)) - 1
+    last = int(np.searchsorted(p_miss, least + _ROUNDING))
+    return least, (max(0, first), min(last, len(p_miss) - 1))
