@@ -18,7 +18,7 @@ def clip(frames: int = 6, channels: int = 1, side: int = 48, seed: int = 0) -> n
 
 def only(monkeypatch, *names: str) -> None:
     """Every augmentation never, except for those named always."""
-    for name in ("FLIP", "PHOTOMETRIC", "GEOMETRIC", "BLUR", "NOISE", "CUTOUT"):
+    for name in ("FLIP", "PHOTOMETRIC", "GEOMETRIC", "BLUR", "NOISE", "CUTOUT", "GRAY"):
         monkeypatch.setattr(augment, name, float(name in names))
 
 
@@ -79,6 +79,29 @@ def test_light_is_a_rising_map_of_levels(monkeypatch):
     assert middle.min() < 100
     assert middle.max() > 156
     assert abs(np.median(middle) - 128) < 12
+
+
+def test_colour_is_taken_out_of_some_clips(monkeypatch):
+    only(monkeypatch, "GRAY")
+    frames = clip(2, channels=3)
+    result = augment_clip(frames, np.random.default_rng(0))
+    assert (result == result[:, :1]).all()
+    luma = 0.299 * frames[:, 0] + 0.587 * frames[:, 1] + 0.114 * frames[:, 2]
+    assert np.abs(result[:, 0] - luma).max() <= 0.5 + 1e-6
+    assert np.array_equal(augment_clip(clip(), np.random.default_rng(0)), clip())
+
+
+def test_tint_is_a_factor_of_each_channel(monkeypatch):
+    only(monkeypatch, "PHOTOMETRIC")
+    for name in ("BRIGHTNESS", "CONTRAST", "GAMMA"):
+        monkeypatch.setattr(augment, name, 0.0)
+    frames = np.full((2, 3, 8, 8), 200, np.uint8)
+    factors = np.array([augment_clip(frames, np.random.default_rng(seed))[0, :, 0, 0] for seed in range(200)]) / 200
+    assert np.exp(-0.15) - 0.003 < factors.min() < 0.88
+    assert 1.13 < factors.max() < np.exp(0.15) + 0.003
+    assert np.abs(np.corrcoef(factors.T) - np.eye(3)).max() < 0.25
+    gray = np.full((2, 1, 8, 8), 200, np.uint8)
+    assert np.array_equal(augment_clip(gray, np.random.default_rng(0)), gray)
 
 
 def test_geometry_is_small_and_repeats_the_edge(monkeypatch):

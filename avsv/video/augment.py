@@ -14,24 +14,28 @@ GEOMETRIC = 0.5
 BLUR = 0.2
 NOISE = 0.2
 CUTOUT = 0.3
+GRAY = 0.2  # of colour frames; likewise below
 
 # Strengths.
 BRIGHTNESS = 0.2  # added, as a share of the full range
 CONTRAST = 0.3  # factor 1 - x ... 1 + x about mid-gray
 GAMMA = 0.3  # exponent exp(-x) ... exp(x)
+TINT = 0.15  # factor exp(-x) ... exp(x) of each channel
 SHIFT = 0.06  # of the picture's side
 SCALE = 0.1  # factor exp(-x) ... exp(x)
 ROTATION = 10.0  # degrees
 BLUR_SIGMA = (0.4, 1.2)  # pixels at a picture of 64 pixels, in proportion at others
 NOISE_SIGMA = (2.0, 10.0)  # gray levels
 CUTOUT_SIDE = (0.15, 0.4)  # of the picture's side
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue in gray, ITU-R BT.601
 
 
 def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Augment a clip of face crops; every draw holds for the whole clip, so that motion stays what it was.
 
     Horizontal flip (p 0.5); gamma, contrast and brightness (p 0.8); shift, scale and rotation with the edge repeated
-    (p 0.5); Gaussian blur (p 0.2); one pattern of Gaussian noise (p 0.2); a rectangle of one gray level (p 0.3).
+    (p 0.5); Gaussian blur (p 0.2); one pattern of Gaussian noise (p 0.2); a rectangle of one gray level (p 0.3). Colour
+    frames become gray (p 0.2), or else each channel has a factor of its own (with the contrast).
 
     Args:
         frames: (T, C, H, W) uint8.
@@ -58,6 +62,8 @@ def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if flip:
         frames = frames[..., ::-1]
     frames = _lookup(rng)[frames] if photometric else frames.copy()
+    if frames.shape[1] == 3:
+        _change_colour(frames, rng, photometric)
     if geometric or blur:
         frames = _filter(frames, rng, geometric, blur)
     if noise:
@@ -75,6 +81,17 @@ def _lookup(rng: np.random.Generator) -> np.ndarray:
     brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
     levels = (np.linspace(0.0, 1.0, 256) ** gamma - 0.5) * contrast + 0.5 + brightness
     return np.rint(levels.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _change_colour(frames: np.ndarray, rng: np.random.Generator, tint: bool) -> None:
+    """Take the colour out, or tint the light, in place."""
+    gray, factors = rng.random() < GRAY, np.exp(rng.uniform(-TINT, TINT, size=3))
+    if gray:
+        frames[:] = np.rint(np.tensordot(frames, LUMA, axes=(1, 0))).astype(np.uint8)[:, None]
+    elif tint:
+        levels = np.rint(np.outer(factors, np.arange(256)).clip(0, 255)).astype(np.uint8)
+        for channel in range(3):
+            frames[:, channel] = levels[channel][frames[:, channel]]
 
 
 def _filter(frames: np.ndarray, rng: np.random.Generator, geometric: bool, blur: bool) -> np.ndarray:
