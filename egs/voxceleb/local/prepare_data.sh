@@ -9,10 +9,12 @@ meta_dir=
 vox1_video=auto
 dev_speakers=auto
 max_missing=0.05
-preset=paper                  # not used: the data are as large as they are
+# shellcheck disable=SC2034  # run.sh gives these to every local/prepare_data.sh; reading the folders needs none of them
+preset=paper
 seed=0                        # of the development identities and trials, and of the substitutes for MUSAN and RIRS_NOISES
-nj=4                          # not used: reading the folders takes less than a minute
-cmd=run.py                    # not used
+# shellcheck disable=SC2034
+nj=4
+cmd=run.py
 help_message="Make the lists that describe VoxCeleb.
 
 Usage: $0 [options] <data-dir>
