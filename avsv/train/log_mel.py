@@ -38,6 +38,6 @@ def fit_log_mel(system: AVSystem, clips: TrainingClips, seed: int, num_workers: 
     numbers = [number for number, batch in enumerate(whole.batches) if int(batch[0]) in chosen]
     moments = RunningMoments(clips.inputs.num_bins)
     for batch in load_batches(whole, numbers, num_workers, False):
-        moments.update(batch.audio[0])
+        moments.update(batch.audio)
     system.audio.mel_mean.copy_(moments.mean)
     system.audio.mel_std.copy_(moments.std)

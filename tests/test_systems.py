@@ -1,0 +1,401 @@
+"""The systems of the papers: what their losses are made of, and that each kind trains, resumes and embeds."""
+
+import csv
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from synthetic import AUDIO, FACES, FBANK, ROOT, VISUAL, config, make_data_dir, make_noise, make_trials, write_config
+
+from avsv.bin import configure
+from avsv.data.batch import Batch
+from avsv.data.clips import WholeUtterances
+from avsv.data.inputs import Inputs
+from avsv.data.lists import read_utterances
+from avsv.embed.extract import embed_batches
+from avsv.errors import DataError
+from avsv.losses.margin import AAMSoftmax
+from avsv.nnet.visual.iresnet import IResNet
+from avsv.system.config import load_config, parse_config
+from avsv.system.system import AVSystem, build_system
+from avsv.train.loop import Interrupted, Trainer
+from avsv.train.model import TrainedSystem
+from avsv.train.run import train_system
+
+WE_AUDIO, WE_VISUAL = AUDIO | {"pooling": "we_asp"}, VISUAL | {"pooling": "we_asp"}
+JAP = {"audio": WE_AUDIO, "visual": WE_VISUAL, "loss": {"orthogonality": 0.5}, "data": {"video_frames": 8}}
+SUPERVISIONS = {
+    "cycle": {"name": "cycle"},
+    "patch_nce": {"name": "patch_nce"},
+    "diffusion": {"name": "diffusion", "start_epoch": 1},
+}
+RAW = {"name": "rawnet3", "channels": 16, "aggregate_channels": 32, "embedding_dim": 16, "sinc_stride": 40}
+LOG_MEL = {
+    "name": "mobilenetv2", "feature_dim": 64, "stem_channels": 8, "block_channels": [8, 8, 8, 8, 16, 16],
+    "embedding_dim": 16,
+}  # fmt: skip
+COLOUR = {"name": "visual_resnet", "depth": 18, "channels": 8, "image_height": 32, "image_width": 32}
+KINDS = {
+    "jap_cycle": ("AV", JAP | {"supervision": SUPERVISIONS["cycle"]}),
+    "jap_nce": ("AV", JAP | {"supervision": SUPERVISIONS["patch_nce"]}),
+    "jap_diffusion": ("AV", JAP | {"supervision": SUPERVISIONS["diffusion"]}),
+    "mean": ("AV", {"audio": LOG_MEL, "visual": COLOUR, "fusion": {"name": "mean", "dim": 16}}),
+    "mlp": ("AV", {"fusion": {"name": "mlp", "dim": 16, "hidden_dim": 16}}),
+    "multi_view": ("AV", {"fusion": {"name": "multi_view", "dim": 16}}),
+    "gated": ("AV", {"fusion": {"name": "gated", "dim": 16}}),
+    "bilinear": ("AV", {"fusion": {"name": "compact_bilinear", "dim": 16, "sketch_dim": 64}}),
+    "reptar": (
+        "AV",
+        {
+            "audio": RAW,
+            "loss": {"classifier": {"name": "ge2e", "variant": "contrast"}, "age": 0.1},
+            "data": {"av_mixup": True, "utterances_per_speaker": 2},
+        },
+    ),
+    "speed": ("A", {"data": {"speed_perturb": True}}),
+    "waveform": ("A", {"audio": RAW}),
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """train, dev with trials, ages of some speakers."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("corpus")
+    make_data_dir(folder / "train", speakers=6, utterances=4)
+    make_data_dir(folder / "dev", speakers=4, utterances=3, seed=5)
+    make_trials(folder / "dev")
+    make_noise(folder)
+    (folder / "train" / "spk2age").write_text("".join(f"s{n} {'?' if n == 2 else 18 + 9 * n}\n" for n in range(6)))
+    return folder
+
+
+def sections(changes: dict) -> dict:
+    """Sections for :func:`synthetic.mapping`, where a whole network takes the place of the one there."""
+    return {name: dict(value) for name, value in changes.items()}
+
+
+def run(corpus: Path, exp: Path, modalities: str, changes: dict, init=None, weights_dir="none") -> TrainedSystem:
+    networks = {name: changes[name] for name in ("audio", "visual", "fusion") if name in changes}
+    path = write_config(exp.with_suffix(".yaml"), modalities, **sections(changes))
+    if networks:
+        mapping = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(mapping | networks))
+    train_system(
+        path,
+        corpus / "train",
+        corpus / "dev",
+        exp,
+        fbank_config=corpus / "train" / "fbank.yaml",
+        init=init,
+        weights_dir=weights_dir,
+    )
+    return TrainedSystem.load(exp / "final.pt")
+
+
+def history(exp: Path) -> list[dict[str, str]]:
+    with (exp / "train.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_system_trains_and_embeds(corpus, tmp_path, kind):
+    modalities, changes = KINDS[kind]
+    trained = run(corpus, tmp_path / kind, modalities, changes)
+    rows = history(tmp_path / kind)
+    assert len(rows) == 2 and all(np.isfinite(float(row["loss"])) and float(row["skipped"]) == 0 for row in rows)
+    system = trained.build()
+    # What training alone needs is not in a system that embeds.
+    assert system.supervision is None and system.age is None and not system.classifiers
+    inputs = Inputs.of(trained.config, trained.audio, trained.video)
+    table = read_utterances(corpus / "dev", inputs.audio_list, inputs.video is not None)
+    clips = WholeUtterances(table, np.full(len(table), -1), trained.config.embed, inputs)
+    embedded = list(embed_batches(system, (clips[n] for n in range(len(clips))), trained.config.modalities, "cpu"))
+    for mode in trained.config.modalities:
+        assert sum(len(batch[mode][0]) for batch in embedded) == len(table)
+
+
+@pytest.mark.parametrize("kind", ["jap_nce", "jap_diffusion", "reptar"])
+def test_interrupted_it_ends_with_the_same_weights(corpus, tmp_path, kind, monkeypatch):
+    """With a second optimizer, moving averages, N x M batches and AV-Mixup."""
+    modalities, changes = KINDS[kind]
+    whole = run(corpus, tmp_path / "whole", modalities, changes).weights
+    make_step, steps = Trainer._make_step, []
+
+    def stop_at_the_fourth(self, batch):
+        steps.append(1)
+        if len(steps) == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return make_step(self, batch)
+
+    monkeypatch.setattr(Trainer, "_make_step", stop_at_the_fourth)
+    with pytest.raises(Interrupted):
+        run(corpus, tmp_path / "parts", modalities, changes)
+    parts = run(corpus, tmp_path / "parts", modalities, changes).weights
+    assert parts.keys() == whole.keys() and all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+# --- losses ----------------------------------------------------------------------------------------------------------
+
+
+def system_and_batch(frames: int = 8, **changes) -> tuple[AVSystem, Batch]:
+    torch.manual_seed(0)
+    mapping = config("AV").to_mapping() | {"audio": WE_AUDIO, "visual": WE_VISUAL}
+    for name, value in changes.items():
+        replaced = name in ("audio", "visual", "fusion", "supervision")
+        mapping[name] = value if replaced else mapping[name] | value
+    system = build_system(parse_config(mapping, "test"), 3, clip_frames=frames)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    audio, video = torch.randn(6, 60, 20), torch.rand(6, frames, 1, 16, 16) - 0.5
+    masks = torch.ones(6, 60, dtype=torch.bool), torch.ones(6, frames, dtype=torch.bool)
+    return system, Batch(list("abcdef"), labels, audio, masks[0], video, masks[1], torch.tensor([20.0] * 6))
+
+
+def test_the_loss_is_the_sum_of_its_parts():
+    system, batch = system_and_batch(loss={"orthogonality": 0.5, "age": 0.25}, supervision=SUPERVISIONS["cycle"])
+    system.eval()
+    total, figures = system.loss(batch)
+    embedding = system.embed(batch, "AV")
+    series = [
+        network.forward_with_weights(values, mask)[1]
+        for network, values, mask in (
+            (system.audio, batch.audio, batch.audio_mask),
+            (system.visual, batch.video, batch.video_mask),
+        )
+    ]
+    # 60 audio frames on 8 bins: adaptive average pooling.
+    audio = torch.nn.functional.adaptive_avg_pool1d(series[0].unsqueeze(1), 8).squeeze(1)
+    expected = (
+        system.classifiers["main"](embedding, batch.label)[0]
+        + 0.5 * system.orthogonality(embedding, batch.label)
+        + 0.25 * system.age(embedding, batch.age)[0]
+        + system.supervision(audio, series[1])[0]
+    )
+    torch.testing.assert_close(total, expected)
+    assert {"accuracy", "orthogonality", "age_loss", "mapping", "cycle", "centred_cosine"} <= figures.keys()
+    assert all(not value.requires_grad for value in figures.values())
+
+
+def test_embeddings_do_not_know_the_supervision():
+    """SPEC E.3."""
+    with_block, batch = system_and_batch(supervision=SUPERVISIONS["cycle"])
+    without, _ = system_and_batch()
+    without.load_weights(with_block.state_dict(), partly=("supervision.",))
+    assert torch.equal(with_block.eval().embed(batch, "AV"), without.eval().embed(batch, "AV"))
+    embedding_only = build_system(with_block.config, None)
+    embedding_only.load_weights(with_block.state_dict())
+    assert torch.equal(embedding_only.eval().embed(batch, "AV"), without.embed(batch, "AV"))
+
+
+@pytest.mark.parametrize("name", SUPERVISIONS)
+def test_the_supervision_reaches_both_poolings(name):
+    system, batch = system_and_batch(supervision=SUPERVISIONS[name])
+    system.at_epoch(3.0)
+    weights = [system.audio.pool.score.weight, system.visual.pool.score.weight]
+    gradients = {}
+    for supervised in (True, False):
+        system.zero_grad()
+        system.loss(batch)[0].backward()
+        gradients[supervised] = [weight.grad.clone() for weight in weights]
+        system.supervision = None
+    assert all(not torch.allclose(a, b) for a, b in zip(gradients[True], gradients[False], strict=True))
+
+
+def test_only_whole_windows_of_both_modalities_are_supervised():
+    system, batch = system_and_batch(supervision=SUPERVISIONS["cycle"])
+    seen = []
+    system.supervision.register_forward_pre_hook(lambda _module, series: seen.append([len(x) for x in series]))
+    batch.audio_mask[0, 40:] = False
+    batch.video_mask[1] = False
+    system.loss(batch)
+    assert seen == [[4, 4]]
+    batch.audio_mask[:, 59] = False
+    loss, figures = system.loss(batch)
+    assert len(seen) == 1 and "mapping" not in figures and torch.isfinite(loss)
+
+
+def test_each_view_is_classified_with_half_the_weight():
+    system, batch = system_and_batch(fusion={"name": "multi_view", "dim": 16, "dropout": 0.0})
+    system.eval()
+    views = system.fusion.views(
+        system.audio(batch.audio, batch.audio_mask), system.visual(batch.video, batch.video_mask)
+    )
+    losses = [system.classifiers["main"](view, batch.label)[0] for view in views]
+    torch.testing.assert_close(system.loss(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
+    batch.video_mask[2:] = False
+    losses[1] = system.classifiers["main"](views[1][:2], batch.label[:2])[0]
+    torch.testing.assert_close(system.loss(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
+
+
+def test_without_a_known_age_there_is_no_age_loss():
+    system, batch = system_and_batch(loss={"age": 1.0})
+    system.eval()
+    batch.age = torch.full((6,), torch.nan)
+    total, figures = system.loss(batch)
+    assert "age_loss" not in figures
+    torch.testing.assert_close(total, system.classifiers["main"](system.embed(batch, "AV"), batch.label)[0])
+
+
+# --- where systems start ---------------------------------------------------------------------------------------------
+
+
+def still(epochs: int = 1) -> dict:
+    """A rate too small to move a weight leaves what was loaded."""
+    return {"optimizer": {"name": "sgd", "lr": 1e-30, "weight_decay": 0.0}, "epochs": epochs}
+
+
+def test_a_system_is_trained_on(corpus, tmp_path):
+    source = run(corpus, tmp_path / "source", "A", {})
+    changes = {"init_from": {"system": "source"}, "train": still(), "loss": {"audio_weight": 0.0}}
+    again = run(corpus, tmp_path / "again", "A", changes, init={"system": tmp_path / "source"})
+    for name, value in source.weights.items():
+        if "running" not in name and value.is_floating_point():
+            assert torch.equal(value, again.weights[name]), name
+
+
+def test_a_system_of_other_speakers_is_refused(corpus, tmp_path):
+    run(corpus, tmp_path / "source", "A", {"data": {"speed_perturb": True}})
+    with pytest.raises(DataError, match="trained on other speakers"):
+        run(corpus, tmp_path / "again", "A", {"init_from": {"system": "x"}}, init={"system": tmp_path / "source"})
+
+
+def test_published_weights_are_loaded_and_what_is_fresh_is_said(corpus, tmp_path, capfd):
+    options = {name: value for name, value in VISUAL.items() if name != "name"}
+    torch.manual_seed(5)
+    state = published_iresnet(IResNet(**options))
+    torch.save(state, tmp_path / "backbone.pth")
+    changes = {"pretrained": {"visual": str(tmp_path / "backbone.pth")}, "train": still()}
+    trained = run(corpus, tmp_path / "V", "V", changes)
+    assert torch.equal(trained.weights["visual.trunk.0.weight"], state["conv1.weight"])
+    assert "published weights" in capfd.readouterr().err
+    with pytest.raises(DataError, match=r"utils/download_weights.sh hubert_base none"):
+        run(corpus, tmp_path / "A", "A", {"pretrained": {"audio": "hubert_base"}})
+
+
+def published_iresnet(network: IResNet) -> dict[str, torch.Tensor]:
+    """Its weights under insightface's names, by their order, which is the same."""
+    names = []
+    for layer in range(1, 5):
+        for block in range(2):
+            at = f"layer{layer}.{block}"
+            norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+            names += [f"{at}.bn1.{n}" for n in norm] + [f"{at}.conv1.weight"] + [f"{at}.bn2.{n}" for n in norm]
+            names += [f"{at}.prelu.weight", f"{at}.conv2.weight"] + [f"{at}.bn3.{n}" for n in norm]
+            if block == 0:
+                names += [f"{at}.downsample.0.weight"] + [f"{at}.downsample.1.{n}" for n in norm]
+    norm = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    names = ["conv1.weight", *(f"bn1.{n}" for n in norm), "prelu.weight", *names, *(f"bn2.{n}" for n in norm)]
+    names += ["fc.weight", "fc.bias", *(f"features.{n}" for n in norm)]
+    values = [v for k, v in network.state_dict().items() if k.startswith(("trunk.", "head."))]
+    assert len(names) == len(values)
+    return dict(zip(names, values, strict=True))
+
+
+def test_log_mel_statistics_are_those_of_the_training_set(corpus, tmp_path):
+    """SPEC A.3: mean 0 and variance 1 of every bin over all training frames."""
+    trained = run(corpus, tmp_path / "A", "A", {"audio": LOG_MEL, "train": still()})
+    inputs = Inputs.of(trained.config, trained.audio, None)
+    table = read_utterances(corpus / "train", inputs.audio_list, video=False)
+    clips = WholeUtterances(table, np.zeros(len(table)), trained.config.embed, inputs)
+    frames = torch.cat([b.audio[b.audio_mask] for b in (clips[n] for n in range(len(clips)))])
+    normed = (frames - trained.weights["audio.mel_mean"]) / trained.weights["audio.mel_std"]
+    assert normed.mean(dim=0).abs().max() < 1e-4
+    assert (normed.var(dim=0, unbiased=False) - 1).abs().max() < 1e-3
+
+
+def test_colour_networks_are_told_of_gray_crops(corpus, tmp_path, capfd):
+    run(corpus, tmp_path / "V", "V", {"visual": COLOUR, "train": {"epochs": 1}})
+    assert "gray crops of 16 x 16; the network is shown colour crops of 32 x 32" in capfd.readouterr().err
+
+
+# --- optimizers ------------------------------------------------------------------------------------------------------
+
+
+def test_backbones_learn_at_their_own_rate(corpus, tmp_path):
+    changes = {"train": {"optimizer": {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "backbone_factor": 1e-30}}}
+    trained = run(corpus, tmp_path / "slow", "AV", changes)
+    torch.manual_seed(0)
+    start = run(corpus, tmp_path / "still", "AV", {"train": still(2)})
+    for name, value in start.weights.items():
+        if value.is_floating_point() and "running" not in name:
+            moved = not torch.allclose(value, trained.weights[name], rtol=0, atol=1e-20)
+            assert moved == name.startswith(("fusion.", "classifiers.")), name
+
+
+def test_the_plateau_schedule_goes_by_the_development_eer(corpus, tmp_path, monkeypatch):
+    from avsv.train.development import Development
+
+    rates = iter([0.3, 0.2, 0.2, 0.25, 0.1])
+    monkeypatch.setattr(Development, "eer", lambda *_: next(rates))
+    schedule = {"name": "plateau", "factor": 0.5}
+    train = {"epochs": 5, "schedule": schedule, "optimizer": {"name": "sgd", "lr": 0.1}}
+    run(corpus, tmp_path / "A", "A", {"train": train})
+    # Epochs 3 and 4 are no better than all before them.
+    assert [float(row["lr"]) for row in history(tmp_path / "A")] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.025])
+
+
+# --- configurations --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper"])
+def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
+    names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
+    configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path), *names])
+    assert len(capsys.readouterr().out.splitlines()) == len(names)
+
+
+def test_every_system_can_be_built(tmp_path, capsys):
+    names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
+    configure.main(["--conf", str(ROOT / "conf"), "--preset", "paper", "--out", str(tmp_path), *names])
+    capsys.readouterr()
+    for name in names:
+        settings = load_config(tmp_path / f"systems/{name}.yaml")
+        # Only sizes matter, but a supervision computes its constants when it is made.
+        with torch.device("meta" if settings.supervision is None else "cpu"):
+            system = build_system(settings, 10, clip_frames=50)
+        assert sum(parameter.numel() for parameter in system.parameters()) > 500_000, name
+
+
+def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):
+    conf = ROOT / "conf"
+    configure.main(["--conf", str(conf), "--preset", "tiny", "--out", str(tmp_path), "ecapa1024_lm"])
+    assert capsys.readouterr().out.splitlines() == ["ecapa1024 single", "ecapa1024_lm single system=ecapa1024"]
+    first, second = (load_config(tmp_path / f"systems/{name}.yaml") for name in ("ecapa1024", "ecapa1024_lm"))
+    assert first.audio == second.audio and first.loss.classifier.options["margin"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"supervision": {"name": "cycle"}}, "supervision: audio.pooling has no temporal weights: make it we_asp"),
+        (
+            JAP | {"supervision": {"name": "cycle"}, "data": {"av_mixup": True}},
+            "supervision: needs voice and face of the same moment: set data.av_mixup to false",
+        ),
+        ({"data": {"speed_perturb": True}}, "data.speed_perturb: at another speed voice and face are out of step"),
+        (
+            {"pretrained": {"audio": "x"}, "init_from": {"audio": "y"}},
+            "pretrained.audio: the network starts from another system: remove one of the two",
+        ),
+        ({"init_from": {"audio": "y", "system": "z"}}, "init_from.system: the whole system is loaded"),
+    ],
+)
+def test_contradictions_are_named(changes, message):
+    with pytest.raises(DataError) as error:
+        config("AV", **sections(changes))
+    assert message in str(error.value)
+
+
+def test_the_margin_of_a_loss_without_one_is_0():
+    system, _ = system_and_batch(loss={"classifier": {"name": "ge2e"}})
+    assert system.at_epoch(1.0) == 0.0
+    assert isinstance(system_and_batch()[0].classifiers["main"], AAMSoftmax)
+
+
+def test_what_the_data_are_is_told(corpus, tmp_path):
+    with pytest.raises(DataError, match="need 12 speakers, and there are 6"):
+        run(corpus, tmp_path / "A", "A", {"data": {"utterances_per_speaker": 2}, "train": {"batch_size": 24}})
+    assert FBANK.num_mel_bins == 20 and FACES.channels == 1
