@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from kill_and_resume import run_with_kills
 
+from avsv.system.config import load_config
+
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = (
     "corpus,preset,system,trials,mode,stage,n_target,n_nontarget,"
@@ -131,3 +133,47 @@ def test_help_names_every_option():
     assert result.returncode == 0
     for option in ("stage", "stop-stage", "systems", "preset", "nj", "ngpu", "num-workers", "seed", "data", "exp"):
         assert f"--{option} " in result.stdout
+
+
+def run_systems(tiny_run, exp: Path, systems: str) -> list[dict[str, str]]:
+    """Train and score systems on the corpus of ``tiny_run``; the rows of results on its evaluation trials."""
+    command = ["./run.sh", "--preset", "tiny", "--stage", "4", "--systems", systems]
+    done = subprocess.run(
+        [*command, "--data", str(tiny_run.data), "--exp", str(exp)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [row for row in read_results(exp / "tiny/results/results.csv") if row["trials"] == "eval"]
+
+
+def check_modes(rows: list[dict[str, str]], conf: Path) -> None:
+    """Every configured system is scored, plainly and normalised, in every mode that it supports."""
+    scored = {(row["system"], row["mode"], row["stage"]) for row in rows}
+    for path in conf.glob("*.yaml"):
+        modalities = load_config(path).modalities
+        modes = {"A": ["AxA"], "V": ["VxV"]}.get("".join(modalities), ["AVxAV", "AxA", "VxV", "AVxA", "AVxV", "AxV"])
+        assert {(path.stem, mode, stage) for mode in modes for stage in ("cos", "asnorm")} <= scored
+    assert all(0 <= float(row["eer_low"]) <= float(row["eer"]) <= float(row["eer_high"]) <= 100 for row in rows)
+
+
+def test_systems_of_the_papers(tiny_run, tmp_path):
+    """One of each paper, with all that they start from: generative supervision, GE2E, masking, trained on."""
+    rows = run_systems(tiny_run, tmp_path, "jap_nce reptar mean_fusion hubert_large_ft")
+    names = {path.stem for path in (tmp_path / "tiny/conf/systems").glob("*.yaml")}
+    assert names == {
+        "ecapa_we", "iresnet18_we", "jap_nce", "rawnet3", "inception_resnet_v1", "reptar", "mean_fusion",
+        "hubert_large", "hubert_large_ft",
+    }  # fmt: skip
+    check_modes(rows, tmp_path / "tiny/conf/systems")
+    assert "ens_jap_nce" in {row["system"] for row in rows}
+
+
+@pytest.mark.slow
+def test_every_system_of_the_papers(tiny_run, tmp_path):
+    start = time.monotonic()
+    conf = tmp_path / "tiny/conf/systems"
+    rows = run_systems(tiny_run, tmp_path, "all")
+    assert time.monotonic() - start < 30 * 60
+    assert len(list((tmp_path / "tiny/conf/systems").glob("*.yaml"))) == len(
+        list((ROOT / "conf/systems").glob("*.yaml"))
+    )
+    check_modes(rows, conf)

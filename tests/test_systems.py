@@ -1,5 +1,6 @@
 """The systems of the papers: what their losses are made of, and that each kind trains, resumes and embeds."""
 
+import ast
 import csv
 import signal
 from pathlib import Path
@@ -399,3 +400,16 @@ def test_what_the_data_are_is_told(corpus, tmp_path):
     with pytest.raises(DataError, match="need 12 speakers, and there are 6"):
         run(corpus, tmp_path / "A", "A", {"data": {"utterances_per_speaker": 2}, "train": {"batch_size": 24}})
     assert FBANK.num_mel_bins == 20 and FACES.channels == 1
+
+
+def test_every_public_network_and_loss_says_what_it_is():
+    """Each class has its shapes and an example; the examples run as doctests."""
+    lacking = []
+    for path in sorted((ROOT / "avsv/nnet").rglob("*.py")) + sorted((ROOT / "avsv/losses").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                text = ast.get_docstring(node) or ""
+                abstract = any(ast.unparse(base) == "ABC" for base in node.bases)
+                if not abstract and (">>>" not in text or "hape" not in text + ast.unparse(node)):
+                    lacking.append(f"{path.name}: {node.name}")
+    assert lacking == []
