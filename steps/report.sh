@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Make the results of a run: results.csv, RESULTS.md, DET and training curves; show the table.
+# Make the results of a run: results.csv, differences.csv, RESULTS.md, DET and training curves; show the table.
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 seed=0                        # of the run; the draws of speakers follow from it
-resamples=1000                # draws of speakers for the 95 % intervals
+resamples=1000                # draws of speakers for the 95 % intervals and differences
 corpus=                       # its name; empty: the word in the file "corpus" beside the first data directory
+published=conf/published.csv  # published figures to show beside ours; no such file: none are shown
 command=                      # what makes the results again, for RESULTS.md; empty: run.sh with preset, seed, systems
 help_message="Make the results of a run.
 
@@ -12,12 +13,13 @@ Usage: $0 [options] <exp-dir> <systems> <data-dir>...
  e.g.: $0 --seed 0 exp/mini 'ecapa iresnet18 ssa' data/eval
 
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, evaluates all
-scores of the lists <data-dir>/trials/*. Writes <exp-dir>/results/results.csv, RESULTS.md, det.png and training.png, and
-shows the table on standard output.
+scores of the lists <data-dir>/trials/*, and compares them with each other. Writes <exp-dir>/results/results.csv,
+differences.csv, RESULTS.md, det.png and training.png, and shows the table on standard output.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --seed <n>             of the run; the draws of speakers follow from it ($seed)
-  --resamples <n>        draws of speakers for the 95 % intervals ($resamples)
+  --resamples <n>        draws of speakers for the 95 % intervals and differences ($resamples)
+  --published <file>     published figures of the systems, shown beside ours where the file exists ($published)
   --corpus <name>        default: the word in the file 'corpus' beside the first data directory
   --command <text>       what makes the results again, shown in RESULTS.md; default: run.sh with preset, seed, systems
 "
@@ -45,6 +47,11 @@ fi
 
 [ -f "$exp/ensembles" ] || die "$exp: the ensembles are not made: run steps/score_ensemble.sh first"
 inputs=("$exp/ensembles")
+options=()
+if [ -f "$published" ]; then
+  inputs+=("$published")
+  options+=(--published "$published")
+fi
 for data; do need_file "$data/utt2spk" "$data"/trials/*; inputs+=("$data/utt2spk" "$data"/trials/*); done
 for system in "${systems[@]}"; do
   cosine=$exp/$system/scores/.cosine.done
@@ -79,8 +86,9 @@ fi
 
 $cmd "$exp/log/report.log" \
   python -m avsv.bin.results --corpus "$corpus" --preset "$preset" --seed "$seed" --git "$revision" \
-  --resamples "$resamples" --command "$command" --systems "${systems[*]}" "$exp" "$results" "$@"
+  --resamples "$resamples" --command "$command" "${options[@]+"${options[@]}"}" --systems "${systems[*]}" \
+  "$exp" "$results" "$@"
 
 mark_done "$marker" "$stamp"
 cat "$results/table.txt"
-log "$results: results.csv, RESULTS.md, det.png"
+log "$results: results.csv, differences.csv, RESULTS.md, det.png"

@@ -10,7 +10,7 @@ from sklearn.metrics import silhouette_samples
 
 from avsv.analysis.geometry import angles, between_angles, geometry, sample_identities, within_angles
 from avsv.analysis.plots import COLOURS, DetLine, angle_plot, det_plot, projection_plot, training_plot
-from avsv.analysis.results import Row, Run, to_console, to_csv, to_markdown
+from avsv.analysis.results import Row, to_csv
 from avsv.bin.analyse import project, voice_to_face
 from avsv.bin.results import read_history
 from avsv.errors import DataError
@@ -99,33 +99,10 @@ def row(system, stage, eer, mode="AVxAV", trials="eval", cllr=None):
     )
 
 
-RUN = Run("c", "mini", 7, "abc", 100, "./run.sh")
-
-
 def test_csv_of_results():
     lines = to_csv([row("a", "cos", 12.34567), row("a", "llr", 0.0, cllr=0.25)]).splitlines()
     assert lines[1] == "c,mini,a,eval,AVxAV,cos,10,90,12.3457,6.1728,24.6913,12.3457,0.5000,,7,abc,f00d"
     assert lines[2] == "c,mini,a,eval,AVxAV,llr,10,90,0.0000,0.0000,0.0000,0.0000,0.5000,0.2500,7,abc,f00d"
-
-
-def test_tables_put_stages_beside_each_other_and_mark_the_best():
-    rows = [
-        row("one", "cos", 9.0),
-        row("one", "asnorm", 8.0),
-        row("one", "llr", 8.0, cllr=0.4),
-        row("two", "asnorm", 4.0),
-        row("two", "asnorm", 3.0, trials="hard"),
-    ]
-    console = to_console(rows).splitlines()
-    assert console[0] == "Trials 'eval': 10 target, 90 non-target"
-    assert console[3].split() == ["one", "AVxAV", "9.00", "8.00", "4.00", "-", "16.00", "0.500", "0.400"]
-    assert console[4].split() == ["two", "AVxAV", "4.00", "2.00", "-", "8.00", "0.500"]
-    assert console[1].index("95 % interval") + len("95 % interval") == console[3].index("16.00") + 5
-    markdown = to_markdown(rows, RUN, [("A plot", "det.png")])
-    assert "| one | AVxAV | **9.00** | 8.00 | 4.00 - 16.00 | **0.500** | **0.400** |" in markdown
-    assert "| two | AVxAV |  | **4.00** | 2.00 - 8.00 | **0.500** |  |" in markdown
-    assert "## Trials `hard`" in markdown
-    assert "![A plot](det.png)" in markdown
 
 
 def colours_in(path):

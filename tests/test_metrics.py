@@ -259,7 +259,7 @@ def test_interval_is_wilsons_for_as_many_trials_as_the_draws_show():
     trials = simulated_trials(rng, 30, 8, 40, 1.2)
     rate = eer(*trials[:2])
     count = rate * (1 - rate) / (literal_resamples(eer, *trials, 130, seed=5).var() * 30 / 29)
-    assert rate * count > 10
+    assert rate * count > 8
     expected = wilson(rate, count, student_t(29).ppf(0.975))
     assert speaker_bootstrap(*trials, 130, seed=5) == pytest.approx(expected, abs=1e-9)
     # Maps that keep the order of the scores change nothing.

@@ -1,4 +1,4 @@
-"""The results table: one row per system, trial list, mode and score stage; as csv, Markdown and console text."""
+"""The results table: one row per system, trial list, mode and score stage."""
 
 import csv
 import hashlib
@@ -50,7 +50,7 @@ class Run(NamedTuple):
         corpus, preset: names.
         seed: of the run.
         git: revision of the code, ``none`` outside a repository.
-        resamples: draws of speakers for each interval.
+        resamples: draws of speakers for each interval and difference.
         command: what makes the table again.
     """
 
@@ -123,119 +123,11 @@ def _evaluate_file(path: Path, system: str, trials: TrialList, speakers: NDArray
         raise DataError(f"{path}: {error}") from error
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """The text of results.csv: rates and costs with four digits after the point, nothing for a missing figure."""
+def to_csv(rows: Sequence[NamedTuple], columns: Sequence[str] = Row._fields) -> str:
+    """The text of a table such as results.csv: numbers with four digits after the point, nothing for a missing one."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
+    writer.writerow(columns)
     for row in rows:
         writer.writerow("" if x is None else f"{x:.4f}" if isinstance(x, float) else x for x in row)
     return text.getvalue()
-
-
-class _Line(NamedTuple):
-    """One line of a table for people: a system in a mode, its stages side by side."""
-
-    system: str
-    mode: str
-    stages: dict[str, Row]
-
-    @property
-    def best(self) -> Row:
-        """The normalised scores where there are any."""
-        return self.stages.get("asnorm", next(iter(self.stages.values())))
-
-
-def _lines(rows: Sequence[Row]) -> dict[str, list[_Line]]:
-    """Rows by trial list, then by system and mode."""
-    tables: dict[str, dict[tuple[str, str], dict[str, Row]]] = {}
-    for row in rows:
-        tables.setdefault(row.trials, {}).setdefault((row.system, row.mode), {})[row.stage] = row
-    return {name: [_Line(*key, stages) for key, stages in lines.items()] for name, lines in tables.items()}
-
-
-HEADER = ("system", "mode", "EER % cosine", "EER % s-norm", "95 % interval", "minDCF", "Cllr")
-
-
-def _cells(line: _Line) -> list[str]:
-    raw, best, llr = line.stages.get("cos"), line.best, line.stages.get("llr")
-    return [
-        line.system,
-        line.mode,
-        f"{raw.eer:.2f}" if raw else "",
-        f"{best.eer:.2f}",
-        f"{best.eer_low:.2f} - {best.eer_high:.2f}",
-        f"{best.mindcf:.3f}",
-        f"{llr.cllr:.3f}" if llr else "",
-    ]
-
-
-def _best(lines: Sequence[_Line]) -> dict[int, set[int]]:
-    """For each column that is a figure of merit, which lines have its lowest value, as it is printed."""
-    cells = [_cells(line) for line in lines]
-    best = {}
-    for column in (2, 3, 5, 6):
-        values = {number: float(row[column]) for number, row in enumerate(cells) if row[column]}
-        lowest = min(values.values(), default=None)
-        best[column] = {number for number, value in values.items() if value == lowest}
-    return best
-
-
-def to_console(rows: Sequence[Row]) -> str:
-    """Aligned tables, one per trial list."""
-    parts = []
-    for name, lines in _lines(rows).items():
-        table = [list(HEADER), *(_cells(line) for line in lines)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        first = lines[0].best
-        parts.append(f"Trials '{name}': {first.n_target} target, {first.n_nontarget} non-target")
-        for number, cells in enumerate(table):
-            words = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-            parts.append("  " + "  ".join(words).rstrip())
-            if number == 0:
-                parts.append("  " + "  ".join("-" * width for width in widths))
-        parts.append("")
-    return "\n".join(parts)
-
-
-def to_markdown(rows: Sequence[Row], run: Run, figures: Sequence[tuple[str, str]]) -> str:
-    """The text of RESULTS.md.
-
-    Args:
-        rows: the results.
-        run: what they share.
-        figures: captions and file names of plots to show.
-    """
-    parts = [
-        f"# Results: {run.corpus}, preset {run.preset}",
-        "",
-        "Generated from `results.csv`; do not edit. Made by",
-        "",
-        f"    {run.command}",
-        "",
-        f"with seed {run.seed}, code revision {run.git}.",
-        "",
-        "- EER: equal error rate in percent, interpolated between operating points, of cosine scores and after score"
-        " normalisation.",
-        f"- 95 % interval: of the normalised scores' EER, from {run.resamples} draws of the evaluation's speakers.",
-        "- minDCF: smallest normalised detection cost of the normalised scores, P_target 0.01, both costs 1.",
-        "- Cllr: cost in bits of the log-likelihood ratios, which were calibrated on development trials.",
-        "- mode: the modalities of the enrolment side, x, those of the test side. The best of a column is bold.",
-        f"- All figures were measured on the data `{run.corpus}` and say nothing about other data.",
-    ]
-    for name, lines in _lines(rows).items():
-        first, best = lines[0].best, _best(lines)
-        parts += ["", f"## Trials `{name}`", ""]
-        parts += [
-            f"{first.n_target + first.n_nontarget} trials: {first.n_target} target, {first.n_nontarget} non-target;"
-            f" md5 of the list {first.list_md5}.",
-            "",
-            "| " + " | ".join(HEADER) + " |",
-            "|" + "|".join([":--"] * 2 + ["--:"] * (len(HEADER) - 2)) + "|",
-        ]
-        for number, line in enumerate(lines):
-            cells = [f"**{c}**" if number in best.get(i, ()) else c for i, c in enumerate(_cells(line))]
-            parts.append("| " + " | ".join(cells) + " |")
-    for caption, path in figures:
-        parts += ["", f"![{caption}]({path})"]
-    return "\n".join(parts) + "\n"

@@ -1,13 +1,17 @@
-"""The results of a run: results.csv, RESULTS.md, DET and training curves, and the table for a console."""
+"""The results of a run: results.csv, differences.csv, RESULTS.md, curves, and the table for a console."""
 
 import argparse
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from avsv.analysis.plots import DetLine, det_plot, training_plot
-from avsv.analysis.results import Run, evaluate, score_files, to_console, to_csv, to_markdown
+from avsv.analysis.differences import Comparison, compare, read_members
+from avsv.analysis.plots import COLOURS, DetLine, det_plot, training_plot
+from avsv.analysis.published import read_published
+from avsv.analysis.results import Run, evaluate, score_files, to_csv
+from avsv.analysis.tables import leading_systems, to_console, to_markdown
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
@@ -25,6 +29,7 @@ def main() -> None:
     parser.add_argument("--git", required=True, help="revision of the code")
     parser.add_argument("--command", required=True, help="what makes the results again")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of speakers for the intervals")
+    parser.add_argument("--published", type=Path, help="csv of published figures to show beside ours")
     parser.add_argument("--systems", required=True, help="systems and ensembles, separated by blanks")
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("results", type=Path, help="folder to write to")
@@ -36,29 +41,39 @@ def main() -> None:
     run = Run(args.corpus, args.preset, args.seed, args.git, args.resamples, args.command)
     systems = args.systems.split()
     sets = read_trial_sets(args.data)
+    published = read_published(args.published) if args.published else []
     rows = evaluate(args.exp, systems, sets, run)
+    ensembles = read_members(args.exp / "ensembles")
+    comparisons = compare(args.exp, systems, ensembles, sets, run)
     args.results.mkdir(parents=True, exist_ok=True)
-    det_plot(args.results / "det.png", det_lines(args.exp, systems, sets))
-    figures = [("DET curves of each system's widest mode", "det.png")]
-    histories = {
-        system: read_history(args.exp / system / "train.csv")
-        for system in systems
-        if (args.exp / system / "train.csv").is_file()
-    }
-    if histories:
-        training_plot(args.results / "training.png", histories)
-        figures.append(("Training: loss, accuracy, development EER", "training.png"))
-    write_text(args.results / "table.txt", to_console(rows))
-    write_text(args.results / "RESULTS.md", to_markdown(rows, run, figures))
+    det_plot(args.results / "det.png", det_lines(args.exp, leading_systems(rows, len(COLOURS)), sets))
+    which = f"the {len(COLOURS)} best systems'" if len(systems) > len(COLOURS) else "each system's"
+    figures = [(f"DET curves of {which} widest mode", "det.png")]
+    figures += training_plots(args.exp, systems, args.results)
+    write_text(args.results / "table.txt", to_console(rows, ensembles))
+    write_text(args.results / "RESULTS.md", to_markdown(rows, run, figures, ensembles, comparisons, published))
+    write_text(args.results / "differences.csv", to_csv(comparisons, Comparison._fields))
     write_text(args.results / "results.csv", to_csv(rows))
 
 
-def det_lines(exp: Path, systems: list[str], sets: list[TrialSet]) -> dict[str, list[DetLine]]:
-    """Per trial list, each system's normalised scores (raw ones where there are no others) in its widest mode."""
+def training_plots(exp: Path, systems: list[str], results: Path) -> list[tuple[str, str]]:
+    """Plot the training histories, as many systems in a picture as there are colours; captions and file names."""
+    trained = [system for system in systems if (exp / system / "train.csv").is_file()]
+    figures = []
+    for first in range(0, len(trained), len(COLOURS)):
+        shown = trained[first : first + len(COLOURS)]
+        name = f"training{first // len(COLOURS) + 1 if first else ''}.png"
+        training_plot(results / name, {system: read_history(exp / system / "train.csv") for system in shown})
+        figures.append(("Training: loss, accuracy, development EER", name))
+    return figures
+
+
+def det_lines(exp: Path, systems: Mapping[str, list[str]], sets: list[TrialSet]) -> dict[str, list[DetLine]]:
+    """Per trial list, its systems' normalised scores (raw ones where there are no others) in their widest mode."""
     panels = {}
     for trials in (trials for trial_set in sets for trials in trial_set.lists):
         lines = []
-        for system in systems:
+        for system in systems[trials.name]:
             files = score_files(exp / system / "scores" / trials.name)
             widest = {path.suffix: path for path in files if path.stem == files[0].stem}
             path = widest.get(".asnorm", files[0])

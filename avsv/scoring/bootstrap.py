@@ -12,9 +12,9 @@ as k speakers with the same recordings:
 n = p (1 - p) / v for the rate p. The interval is Wilson's for n trials, with Student's t of S - 1 degrees of freedom
 for S speakers: all rates q with |q - p| <= t sqrt(q (1 - q) / n). Unlike p plus or minus a multiple of the draws' own
 spread it stays honest where errors are few: a list without a single error has no spread at all, and one whose errors
-all come from two speakers has not seen the third. There, with fewer than ten independent errors (n p < 10), v says
+all come from two speakers has not seen the third. There, with fewer than eight independent errors (n p < 8), v says
 little, and n is taken, where that is less, from the same list made harder: all target scores are lowered by the
-smallest of a series of amounts at which there are ten.
+smallest of a series of amounts at which there are eight.
 
 **Differences.** Two systems are compared on equal trials and equal draws, so that what is hard for both cancels out.
 The interval is the difference plus or minus t times the spread of the drawn differences.
@@ -40,7 +40,7 @@ from avsv.seeding import generator_for
 
 _DRAWS = 50  # at a time: sums for all of them come from one product of matrices
 _ROUNDING = 1e-9  # of running sums; where the curves cross at an operating point, that point must be found
-_FEW_ERRORS = 10  # independent errors below which the spread of the draws says little
+_FEW_ERRORS = 8  # independent errors below which the spread of the draws says little
 _DRAWS_OF_HARDER_LISTS = 200  # enough for a variance within a tenth
 _HARDEST = 0.25  # equal error rate at which harder lists end
 

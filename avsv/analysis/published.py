@@ -1,0 +1,69 @@
+"""Published figures of the systems, to be shown beside ours."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from avsv.errors import DataError
+from avsv.scoring.modes import parse_mode
+
+
+class Published(NamedTuple):
+    """One published figure: a line of ``conf/published.csv``.
+
+    Attributes:
+        system: our name for the system, as in ``conf/systems`` or ``conf/ensembles.yaml``.
+        paper: authors, year, and venue or arXiv number.
+        table: where the figure stands, or who quotes it.
+        row: what the system is called there.
+        modality: ``A``, ``V`` or ``AV``.
+        corpus, trials: what it was measured on.
+        mode: evaluation mode.
+        metric: ``eer`` (percent) or ``mindcf`` (normalised, P_target 0.01, unit costs).
+        value: the figure as printed.
+        condition: data, pretraining and preparation that it holds for.
+    """
+
+    system: str
+    paper: str
+    table: str
+    row: str
+    modality: str
+    corpus: str
+    trials: str
+    mode: str
+    metric: str
+    value: str
+    condition: str
+
+
+METRICS = ("eer", "mindcf")
+
+
+def read_published(path: str | Path) -> list[Published]:
+    """Read ``conf/published.csv``.
+
+    Raises:
+        DataError: no such file, other columns, an unknown mode or metric, a value that is no number.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    if not lines or tuple(lines[0]) != Published._fields:
+        raise DataError(f"{path}:1: expected the columns {','.join(Published._fields)}")
+    figures = []
+    for number, fields in enumerate(lines[1:], 2):
+        if len(fields) != len(Published._fields):
+            raise DataError(f"{path}:{number}: {len(fields)} fields instead of {len(Published._fields)}")
+        figure = Published(*fields)
+        try:
+            parse_mode(figure.mode)
+            float(figure.value)
+        except (DataError, ValueError) as error:
+            raise DataError(f"{path}:{number}: {error}") from error
+        if figure.metric not in METRICS:
+            raise DataError(f"{path}:{number}: metric '{figure.metric}' is not one of {' '.join(METRICS)}")
+        figures.append(figure)
+    return figures
