@@ -8,6 +8,6 @@ eval_set="eval"
 vox1_video=auto                   # folder of VoxCeleb1's faces below its root: mp4, faces, unzippedFaces; none
 dev_speakers=auto                 # training identities held out: 2 %, at least 8 and at most 120
 max_missing=0.05                  # largest share of recordings, and of trials, that may be missing
-# shellcheck source=local/paths.sh
+# shellcheck source=egs/voxceleb/local/paths.sh
 . local/paths.sh
 LOCAL_OPTIONS=(vox1_root vox2_root musan_root rirs_root meta_dir vox1_video dev_speakers max_missing)
