@@ -35,7 +35,8 @@ Options:
   --ngpu <n>             GPUs for training and extraction ($ngpu)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
   --seed <n>             seed of everything random ($seed)
-  --weights <dir>        published weights, for the preset paper ($weights)
+  --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
+                         also looked for in a folder 'detectors' beside the corpora or one above ($weights)
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
@@ -126,8 +127,17 @@ if begin 2 "Fbank features"; then
 fi
 
 if begin 3 "face crops"; then
+  # The weights of a detector may lie with the published ones, or in a folder near the corpora.
+  places=("$weights")
+  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+    [[ $name != *_root ]] || [ -z "${!name}" ] || places+=("${!name}/../detectors" "${!name}/../../detectors")
+  done
+  found=$(python -m avsv.bin.find_detector "$conf/faces.yaml" "${places[@]}")
+  options=()
+  [ -z "$found" ] || mapfile -t options <<<"$found"
   for dir in "${sets[@]}"; do
-    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/faces.yaml" "$dir"
+    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/faces.yaml" \
+      "${options[@]+"${options[@]}"}" "$dir"
   done
   finish
 fi

@@ -331,6 +331,8 @@ class WholeUtterances(Clips):
         video = self.table.video_frames if self.video_format is not None else np.zeros_like(self.table.video_frames)
         if self.config.video_frames is not None:
             video = np.where(video > 0, self.config.video_frames, 0)
+        if self.config.mirror:
+            video = 2 * video
         has = 2 * (audio > 0) + (video > 0)
         # The last key of lexsort counts first: longest first within each group; ties stay in the order of keys.
         order = np.lexsort((np.arange(len(audio)), -video, -audio, -has))
@@ -375,4 +377,6 @@ class WholeUtterances(Clips):
         if self.video_format is not None and self.table.video_frames[index] > 0:
             rows = spread_rows(int(self.table.video_frames[index]), self.config.video_frames)
             clip.video = self._frames(index, rows)
+            if self.config.mirror:
+                clip.video = np.concatenate([clip.video, clip.video[..., ::-1]])
         return clip

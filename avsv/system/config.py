@@ -320,10 +320,12 @@ class EmbedConfig:
     Args:
         batch_size: utterances in one forward pass, sorted by length; results do not depend on it beyond rounding.
         video_frames: face frames of an utterance, evenly spread over it; null for all of them.
+        mirror: the visual network sees every one of them a second time, left and right exchanged.
     """
 
     batch_size: int = 16
     video_frames: int | None = None
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         _positive(batch_size=self.batch_size, video_frames=self.video_frames)
