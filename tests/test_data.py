@@ -212,6 +212,21 @@ def test_whole_utterances_hold_everything_once_and_alike(data):
         assert batch.video[row].flatten(1).numpy().astype(float).tolist() == rows.tolist()
 
 
+def test_mirrored_frames_follow_the_frames(data):
+    table = read_utterances(data)
+    plain, mirrored = (
+        WholeUtterances(
+            table, np.zeros(24), EmbedConfig(batch_size=2, video_frames=4, mirror=mirror), Inputs(None, FACES)
+        )[0]
+        for mirror in (False, True)
+    )
+    assert mirrored.keys == plain.keys and mirrored.video_mask.all()
+    assert mirrored.video.shape[1] == 2 * plain.video.shape[1] == 8
+    torch.testing.assert_close(mirrored.video[:, :4], plain.video, rtol=0, atol=0)
+    for column in range(plain.video.shape[-1]):
+        assert (mirrored.video[:, 4:, ..., column] == plain.video[..., -1 - column]).all()
+
+
 def test_whole_utterances_are_batched_by_modality_and_video_frames(clock_data, monkeypatch):
     # Padded to the longest, the three are 3 x 75 frames.
     monkeypatch.setattr(WholeUtterances, "MAX_VIDEO_FRAMES", 225)

@@ -29,10 +29,11 @@ def main() -> None:
             print(f"--detector-weights\n{folder}")
             return
     print("--detector\nnone\n--align\nfalse")
+    places = ", ".join(map(str, args.folders))
     print(
-        f"warning: no {' and '.join(files)} in {', '.join(map(str, args.folders))}: faces are neither found nor aligned,"
-        f" the central part of every picture is taken, and face verification will be worse; put weights of"
-        f" {config.detector} there (see docs/pretrained.md) and run again",
+        f"warning: no {' and '.join(files)} in {places}: the central part of every picture is"
+        f" taken, not an aligned face, and faces will be verified worse; put the weights of {config.detector} there"
+        " (docs/pretrained.md) and run again",
         file=sys.stderr,
     )
 
