@@ -1,8 +1,10 @@
 """The systems of the papers: what their losses are made of, and that each kind trains, resumes and embeds."""
 
 import ast
+import contextlib
 import csv
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from avsv.errors import DataError
 from avsv.losses.margin import AAMSoftmax
 from avsv.nnet.visual.iresnet import IResNet
 from avsv.system.config import load_config, parse_config
+from avsv.system.registry import find_class
 from avsv.system.system import AVSystem, build_system
 from avsv.train.loop import Interrupted, Trainer
 from avsv.train.model import TrainedSystem
@@ -354,10 +357,26 @@ def test_every_system_can_be_built(tmp_path, capsys):
     capsys.readouterr()
     for name in names:
         settings = load_config(tmp_path / f"systems/{name}.yaml")
-        # Only sizes matter, but a supervision computes its constants when it is made.
-        with torch.device("meta" if settings.supervision is None else "cpu"):
-            system = build_system(settings, 10, clip_frames=50)
+        if settings.supervision is not None:
+            # It computes its constants when it is made; of all else only sizes matter.
+            find_class("supervision", settings.supervision.name)(50, **settings.supervision.options)
+            settings = replace(settings, supervision=None)
+        with torch.device("meta"):
+            system = build_system(settings, 10)
         assert sum(parameter.numel() for parameter in system.parameters()) > 500_000, name
+
+
+def test_a_supervision_of_too_few_frames_is_refused_before_any_work(tmp_path):
+    arguments = ["--conf", str(ROOT / "conf"), "--preset", "small", "--out", str(tmp_path), "jap_cycle"]
+    with pytest.raises(DataError, match=r"jap_cycle.yaml with .*data.video_frames: a training clip shows 3, and the"):
+        configure.main([*arguments, "--set", "systems.jap_cycle.data.video_frames=3"])
+    changes = ["--set", "systems.jap_cycle.data={video_frames: null, window: 0.12}"]
+    with pytest.raises(DataError, match="a training clip shows 3"):
+        configure.main([*arguments, *changes])
+    for frames in (configure.SUPERVISED_FRAMES, configure.SUPERVISED_FRAMES - 1):
+        enough = frames == configure.SUPERVISED_FRAMES
+        with contextlib.nullcontext() if enough else pytest.raises(ValueError, match="at least 4"):
+            find_class("supervision", "cycle")(frames)
 
 
 def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):

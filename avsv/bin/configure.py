@@ -36,6 +36,8 @@ from avsv.video.config import FacesConfig
 SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")
 # Layers change what a system has; they never give it a network that it does not have.
 STRUCTURE = ("audio", "visual", "fusion", "supervision", "init_from")
+# Fewest frames of a clip that avsv.nnet.generative.supervision takes; asking it would import torch.
+SUPERVISED_FRAMES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +200,12 @@ class Configurator:
                 raise DataError(
                     f"{where}: audio.feature_dim: {wanted}, but fbank: num_mel_bins is {made}: make them equal"
                 )
+        frames = config.data.video_frames or round(config.data.window * self.faces.fps)
+        if config.supervision is not None and frames < SUPERVISED_FRAMES:
+            raise DataError(
+                f"{where}: data.video_frames: a training clip shows {frames}, and the supervision compares series of at"
+                f" least {SUPERVISED_FRAMES}: raise it, or data.window"
+            )
         return config
 
 
