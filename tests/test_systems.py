@@ -351,6 +351,28 @@ def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
     assert len(capsys.readouterr().out.splitlines()) == len(names)
 
 
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small"])
+def test_presets_change_no_system_in_kind(preset):
+    names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
+    systems = configure.Configurator(ROOT / "conf", preset).configs(names)
+    for name, system in systems.items():
+        train, warmup = system.train, system.train.margin_warmup
+        assert warmup is None or warmup.end < train.epochs, name
+        assert system.audio is None or not system.audio.options.get("freeze"), name
+        if system.init_from.system is not None:
+            source = systems[system.init_from.system]
+            assert train.epochs <= source.train.epochs / 2 and warmup is None, name
+            assert train.optimizer.lr <= source.train.optimizer.lr / 10, name
+        elif system.fusion is not None and system.init_from.audio is None:
+            # Trained from the beginning, as its networks would be by themselves.
+            assert train.optimizer.lr == systems["mobilenetv2"].train.optimizer.lr, name
+            assert train.epochs >= systems["mobilenetv2"].train.epochs, name
+    large, source = systems["ecapa1024_lm"], systems["ecapa1024"]
+    assert large.data.window > source.data.window
+    assert large.loss.classifier.options["margin"] > source.loss.classifier.options["margin"]
+    assert systems["ecapa512"].audio.options["channels"] < source.audio.options["channels"]
+
+
 def test_every_system_can_be_built(tmp_path, capsys):
     names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
     configure.main(["--conf", str(ROOT / "conf"), "--preset", "paper", "--out", str(tmp_path), *names])
