@@ -344,7 +344,7 @@ def test_the_plateau_schedule_goes_by_the_development_eer(corpus, tmp_path, monk
 # --- configurations --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper", "paper_aligned"])
 def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
     names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
     configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path), *names])
@@ -371,6 +371,17 @@ def test_presets_change_no_system_in_kind(preset):
     assert large.data.window > source.data.window
     assert large.loss.classifier.options["margin"] > source.loss.classifier.options["margin"]
     assert systems["ecapa512"].audio.options["channels"] < source.audio.options["channels"]
+
+
+def test_the_preset_paper_has_colour_for_networks_that_see_it():
+    names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
+    for preset in ("paper", "paper_aligned"):
+        configurator = configure.Configurator(ROOT / "conf", preset)
+        seen = [
+            system.visual.options["image_channels"] for system in configurator.configs(names).values() if system.visual
+        ]
+        assert max(seen) == 3 == configurator.faces.channels
+    assert configurator.faces.align
 
 
 def test_every_system_can_be_built(tmp_path, capsys):
