@@ -457,8 +457,7 @@ def test_batches_that_cannot_be_made_are_refused(batch_size, per_speaker, messag
 def test_ages_of_utterances_go_before_those_of_speakers(data, tmp_path):
     table = read_utterances(data)
     table.directory = tmp_path
-    with pytest.raises(DataError, match="neither utt2age nor spk2age"):
-        read_ages(table)
+    assert np.isnan(read_ages(table)).all() and len(read_ages(table)) == len(table)
     (tmp_path / "spk2age").write_text("s0 30\ns1 ?\ns2 61.5\n")
     (tmp_path / "utt2age").write_text("s0-u1 31\n")
     ages = dict(zip(table.keys, read_ages(table).tolist(), strict=True))

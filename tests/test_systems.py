@@ -234,6 +234,16 @@ def test_each_view_is_classified_with_half_the_weight():
     torch.testing.assert_close(system.loss(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
 
 
+def test_without_lists_of_ages_training_says_so(corpus, tmp_path, capfd):
+    (corpus / "train" / "spk2age").rename(tmp_path / "spk2age")
+    try:
+        run(corpus, tmp_path / "A", "A", {"loss": {"age": 0.1}, "train": {"epochs": 1}})
+    finally:
+        (tmp_path / "spk2age").rename(corpus / "train" / "spk2age")
+    assert "no age is known (utt2age, spk2age): trained without the age loss" in capfd.readouterr().err
+    assert "age_loss" not in history(tmp_path / "A")[0]
+
+
 def test_without_a_known_age_there_is_no_age_loss():
     system, batch = system_and_batch(loss={"age": 1.0})
     system.eval()
@@ -399,6 +409,21 @@ def test_every_system_can_be_built(tmp_path, capsys):
         assert sum(parameter.numel() for parameter in system.parameters()) > 500_000, name
 
 
+def test_missing_weights_are_all_named_before_any_work(tmp_path):
+    names = ["hubert_large_ft", "hubert_large", "reptar", "ecapa"]
+    arguments = ["--conf", str(ROOT / "conf"), "--out", str(tmp_path / "out"), "--weights-dir", str(tmp_path), *names]
+    with pytest.raises(DataError) as error:
+        configure.main(["--preset", "paper", *arguments])
+    assert str(error.value).splitlines() == [
+        f"pretrained weights of hubert_large: {tmp_path}/hubert_large.pth: not there yet: run"
+        f" 'utils/download_weights.sh hubert_large {tmp_path}' once",
+        f"pretrained weights of inception_resnet_v1: {tmp_path}/inception_resnet_v1_vggface2.pt: not there yet: run"
+        f" 'utils/download_weights.sh inception_resnet_v1_vggface2 {tmp_path}' once",
+    ]
+    assert not (tmp_path / "out").exists()
+    configure.main(["--preset", "tiny", *arguments])
+
+
 def test_a_supervision_of_too_few_frames_is_refused_before_any_work(tmp_path):
     arguments = ["--conf", str(ROOT / "conf"), "--preset", "small", "--out", str(tmp_path), "jap_cycle"]
     with pytest.raises(DataError, match=r"jap_cycle.yaml with .*data.video_frames: a training clip shows 3, and the"):
@@ -420,6 +445,12 @@ def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):
     assert first.audio == second.audio and first.loss.classifier.options["margin"] == 0.1
 
 
+def test_ge2e_excludes_speeds():
+    changes = {"data": {"utterances_per_speaker": 2, "speed_perturb": True}, "loss": {"classifier": {"name": "ge2e"}}}
+    with pytest.raises(DataError, match=r"data.speed_perturb: it splits a speaker's utterances"):
+        config("A", **changes)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -434,6 +465,11 @@ def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):
             "pretrained.audio: the network starts from another system: remove one of the two",
         ),
         ({"init_from": {"audio": "y", "system": "z"}}, "init_from.system: the whole system is loaded"),
+        ({"loss": {"classifier": {"name": "ge2e"}}}, "data.utterances_per_speaker: ge2e compares utterances of"),
+        (
+            {"loss": {"classifier": {"name": "ge2e"}}, "data": {"utterances_per_speaker": 1}},
+            "data.utterances_per_speaker: ge2e compares utterances of a speaker: set it to 2 or more",
+        ),
     ],
 )
 def test_contradictions_are_named(changes, message):
@@ -443,7 +479,7 @@ def test_contradictions_are_named(changes, message):
 
 
 def test_the_margin_of_a_loss_without_one_is_0():
-    system, _ = system_and_batch(loss={"classifier": {"name": "ge2e"}})
+    system, _ = system_and_batch(loss={"classifier": {"name": "ge2e"}}, data={"utterances_per_speaker": 2})
     assert system.at_epoch(1.0) == 0.0
     assert isinstance(system_and_batch()[0].classifiers["main"], AAMSoftmax)
 

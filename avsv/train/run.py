@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
@@ -103,6 +104,8 @@ def train_system(
             warn(
                 f"{train_dir}/faces.conf: {_size(video)}; the network is shown {_size(FaceFormat(*inputs.image_shape))}"
             )
+        if ages is not None and np.isnan(ages).all():
+            warn(f"{train_dir}: no age is known (utt2age, spk2age): trained without the age loss")
         development = Development(dev_dir, config, inputs, warn) if trial_lists(dev_dir) else None
         torch.manual_seed(seed_for(seed, "weights"))
         system = build_system(config, len(classes), len(clips.video_rows))
