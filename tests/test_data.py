@@ -439,7 +439,23 @@ def test_batches_of_n_speakers_and_m_utterances():
     halves = [list(SpeakerBatchSampler(labels, 32, 4, 3, 1, rank, 2)) for rank in range(2)]
     for batch, *shares in zip(sampler, *halves, strict=True):
         assert sorted(batch) == sorted(itertools.chain(*shares))
-        assert not {labels[i] for _, i in shares[0]} & {labels[i] for _, i in shares[1]}
+        assert not {labels[i] for _, i, _ in shares[0]} & {labels[i] for _, i, _ in shares[1]}
+
+
+def test_an_utterance_that_comes_twice_in_a_batch_is_drawn_twice(data):
+    table = read_utterances(data)
+    labels = table.labels(sorted(set(table.speakers)))
+    clips = TrainingClips(table, labels, PLAIN, Inputs(FBANK, FACES), 0)
+    fewest = int(np.bincount(labels).min())
+    sampler = SpeakerBatchSampler(labels, 2 * (fewest + 1), fewest + 1, epochs=40, seed=0)
+    batch = next(items for items in sampler if max(repeat for _, _, repeat in items) == 1)
+    twice = next(item for item in batch if item[2] == 1)
+    first = (*twice[:2], 0)
+    assert first in batch
+    one, other = clips[[first]], clips[[twice]]
+    assert one.keys == other.keys and not torch.equal(one.audio, other.audio)
+    # What comes once is what it was without the count.
+    assert torch.equal(one.audio, clips[[first[:2]]].audio) and torch.equal(one.video, clips[[first[:2]]].video)
 
 
 @pytest.mark.parametrize(
