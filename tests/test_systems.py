@@ -142,6 +142,36 @@ def test_interrupted_it_ends_with_the_same_weights(corpus, tmp_path, kind, monke
     assert parts.keys() == whole.keys() and all(torch.equal(parts[name], whole[name]) for name in whole)
 
 
+def test_a_loss_scale_takes_batches_without_supervised_clips(corpus, tmp_path, monkeypatch):
+    """No utterance fills the window; the discriminators have no gradient then."""
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda _device, enabled: scaler("cpu", init_scale=256.0))
+    modalities, changes = KINDS["jap_nce"]
+    changes = changes | {"data": {"video_frames": 8, "window": 5.0}, "train": {"epochs": 1}}
+    run(corpus, tmp_path / "AV", modalities, changes)
+    row = history(tmp_path / "AV")[0]
+    assert float(row["skipped"]) == 0 and np.isfinite(float(row["loss"])) and "auxiliary_grad_norm" not in row
+
+
+def test_a_bad_gradient_of_auxiliary_networks_is_skipped(corpus, tmp_path, monkeypatch, capfd):
+    def spoil(self, batch):
+        if self.step == 1:
+            handle = next(iter(self._auxiliary)).register_hook(lambda grad: grad * float("nan"))
+            try:
+                return make_step(self, batch)
+            finally:
+                handle.remove()
+        return make_step(self, batch)
+
+    make_step = Trainer._make_step
+    monkeypatch.setattr(Trainer, "_make_step", spoil)
+    modalities, changes = KINDS["jap_nce"]
+    trained = run(corpus, tmp_path / "AV", modalities, changes | {"train": {"epochs": 1}})
+    assert float(history(tmp_path / "AV")[0]["skipped"]) == 1
+    assert "of the supervision's networks nan at lr" in capfd.readouterr().err
+    assert all(torch.isfinite(value).all() for value in trained.weights.values())
+
+
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 
@@ -469,6 +499,10 @@ def test_ge2e_excludes_speeds():
         (
             {"loss": {"classifier": {"name": "ge2e"}}, "data": {"utterances_per_speaker": 1}},
             "data.utterances_per_speaker: ge2e compares utterances of a speaker: set it to 2 or more",
+        ),
+        (
+            {"loss": {"classifier": {"name": "ge2e"}}, "data": {"utterances_per_speaker": 50}},
+            "ge2e compares two speakers or more, with 50 utterances each (data.utterances_per_speaker): raise it",
         ),
     ],
 )

@@ -418,6 +418,11 @@ class SystemConfig:
                 raise ValueError(
                     "data.utterances_per_speaker: ge2e compares utterances of a speaker: set it to 2 or more"
                 )
+            if self.train.batch_size < 2 * self.data.utterances_per_speaker:
+                raise ValueError(
+                    f"train.batch_size: {self.train.batch_size}: ge2e compares two speakers or more, with"
+                    f" {self.data.utterances_per_speaker} utterances each (data.utterances_per_speaker): raise it"
+                )
             if self.data.speed_perturb:
                 raise ValueError(
                     "data.speed_perturb: it splits a speaker's utterances, which ge2e needs: set it to false"

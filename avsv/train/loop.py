@@ -81,6 +81,10 @@ class _Loss(nn.Module):
         return self.system.loss(batch)
 
 
+def _has_gradient(optimizer: torch.optim.Optimizer) -> bool:
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+
+
 class Trainer:
     """Trains one system to its end, from the last checkpoint where there is one.
 
@@ -137,13 +141,13 @@ class Trainer:
             )
         self.steps_per_epoch = self.sampler.batches_per_epoch
         # A supervision's own networks learn beside the system, by an optimizer of their own.
-        auxiliary = [] if system.auxiliary is None else list(system.auxiliary.parameters())
+        self._auxiliary = [] if system.auxiliary is None else list(system.auxiliary.parameters())
         self._auxiliary_optimizer = None
-        if auxiliary:
+        if self._auxiliary:
             self._auxiliary_optimizer = torch.optim.Adam(
-                auxiliary, lr=system.supervision.auxiliary_lr, betas=system.supervision.auxiliary_betas
+                self._auxiliary, lr=system.supervision.auxiliary_lr, betas=system.supervision.auxiliary_betas
             )
-        apart = set(map(id, auxiliary))
+        apart = set(map(id, self._auxiliary))
         self._parameters = [p for p in system.parameters() if p.requires_grad and id(p) not in apart]
         self.optimizer = make_optimizer(self.config, self._parameters, system.backbone_parameters())
         self._optimizers = [o for o in (self.optimizer, self._auxiliary_optimizer) if o is not None]
@@ -234,13 +238,17 @@ class Trainer:
         with self._autocast():
             loss, tensors = self.model(batch)
         self.scaler.scale(loss).backward()
-        for optimizer in self._optimizers:
+        # Where no clip of the batch is supervised, the auxiliary networks have no gradient.
+        optimizers = [optimizer for optimizer in self._optimizers if _has_gradient(optimizer)]
+        for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm or math.inf)
         figures = {name: float(value) for name, value in tensors.items()}
-        figures["grad_norm"] = float(norm)
+        figures["grad_norm"] = float(nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm or math.inf))
+        if self._auxiliary_optimizer in optimizers:
+            figures["auxiliary_grad_norm"] = float(nn.utils.clip_grad_norm_(self._auxiliary, math.inf))
 
-        bad = not (math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"]))
+        norms = [figures.get(name, 0.0) for name in ("loss", "grad_norm", "auxiliary_grad_norm")]
+        bad = not all(map(math.isfinite, norms))
         due = self.ranks.is_first and (time.monotonic() - self._saved) / 60 >= self.config.checkpoint_minutes
         bad, stop, save = self.ranks.any(bad, self._stop.received is not None, due)
         if bad:
@@ -249,7 +257,7 @@ class Trainer:
                 buffer.copy_(before)
             self._skip(figures, batch, lr)
         else:
-            for optimizer in self._optimizers:
+            for optimizer in optimizers:
                 self.scaler.step(optimizer)
             self._skipped_in_a_row = 0
             self._gather({**figures, "margin": margin, "lr": lr})
@@ -271,7 +279,10 @@ class Trainer:
         self._gathered["skipped"] = self._gathered.get("skipped", 0) + 1
         self._skipped_in_a_row += 1
         where = f"epoch {self.epoch + 1}, step {self.step + 1}"
-        told = f"loss {figures['loss']:g}, gradient norm {figures['grad_norm']:g} at lr {lr:g}"
+        told = f"loss {figures['loss']:g}, gradient norm {figures['grad_norm']:g}"
+        if "auxiliary_grad_norm" in figures:
+            told += f", of the supervision's networks {figures['auxiliary_grad_norm']:g}"
+        told += f" at lr {lr:g}"
         # fp16 finds its loss scale by failing.
         if not (self.scaler.is_enabled() and math.isfinite(figures["loss"])):
             log(f"{where}: {told}: step skipped ({batch.keys[0]} and {len(batch) - 1} more)")
