@@ -390,6 +390,11 @@ def test_rawnet3_reads_published_weights():
         RawNet3(channels=32, aggregate_channels=24, embedding_dim=5).convert_published(state)
     with pytest.raises(ValueError, match="none of the network's weights"):
         net.convert_published({"__L__.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"RawNet3: .* more: missing in the file"):
+        net.convert_published({"bn5.weight": bare["bn5.weight"]})
+    del bare["layer2.afms.alpha"]
+    with pytest.raises(ValueError, match=r"RawNet3: blocks\.1\.afms\.alpha: missing in the file"):
+        net.convert_published(bare)
 
 
 @pytest.mark.parametrize(("into", "out", "stride", "expansion"), [(8, 8, 1, 6), (8, 12, 2, 6), (8, 4, 1, 1)])
