@@ -3,7 +3,10 @@
 import ast
 import contextlib
 import csv
+import multiprocessing
+import os
 import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from avsv.nnet.visual.iresnet import IResNet
 from avsv.system.config import load_config, parse_config
 from avsv.system.registry import find_class
 from avsv.system.system import AVSystem, build_system
+from avsv.train.distributed import Ranks
 from avsv.train.loop import Interrupted, Trainer
 from avsv.train.model import TrainedSystem
 from avsv.train.run import train_system
@@ -211,6 +215,42 @@ def test_the_loss_is_the_sum_of_its_parts():
     torch.testing.assert_close(total, expected)
     assert {"accuracy", "orthogonality", "age_loss", "mapping", "cycle", "centred_cosine"} <= figures.keys()
     assert all(not value.requires_grad for value in figures.values())
+
+
+def share_of_gradient(rank: int, port: int, queue) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    with Ranks(use_gpu=False):
+        queue.put(gradient_of_rows(slice(2 * rank, 2 * rank + 2)).tolist())
+
+
+def gradient_of_rows(rows: slice) -> torch.Tensor:
+    """Of losses that compare embeddings of a batch, without batch statistics."""
+    loss = {"classifier": {"name": "ge2e"}, "orthogonality": 0.5}
+    system, batch = system_and_batch(loss=loss, data={"utterances_per_speaker": 2})
+    whole = {
+        name: getattr(batch, name)[rows] for name in ("keys", "label", "audio", "audio_mask", "video", "video_mask")
+    }
+    system.eval().loss(Batch(**whole))[0].backward()
+    return torch.cat([p.grad.flatten() for p in system.parameters() if p.grad is not None])
+
+
+def test_processes_compare_the_whole_batch():
+    """One speaker in each; the mean of their gradients is that of one process with both."""
+    fork = multiprocessing.get_context("fork")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    queue = fork.SimpleQueue()
+    processes = [fork.Process(target=share_of_gradient, args=(rank, port, queue)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    shares = [torch.tensor(queue.get()) for _ in processes]
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    expected = gradient_of_rows(slice(0, 4))
+    assert not torch.allclose(shares[0], shares[1], rtol=1e-3)
+    torch.testing.assert_close(sum(shares) / 2, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_embeddings_do_not_know_the_supervision():
