@@ -16,6 +16,7 @@ import torch
 import yaml
 from synthetic import AUDIO, FACES, FBANK, ROOT, VISUAL, config, make_data_dir, make_noise, make_trials, write_config
 
+import avsv.train.run as run_module
 from avsv.bin import configure
 from avsv.data.batch import Batch
 from avsv.data.clips import WholeUtterances
@@ -29,6 +30,7 @@ from avsv.system.config import load_config, parse_config
 from avsv.system.registry import find_class
 from avsv.system.system import AVSystem, build_system
 from avsv.train.distributed import Ranks
+from avsv.train.log_mel import fit_log_mel
 from avsv.train.loop import Interrupted, Trainer
 from avsv.train.model import TrainedSystem
 from avsv.train.run import train_system
@@ -388,6 +390,19 @@ def test_log_mel_statistics_are_those_of_the_training_set(corpus, tmp_path):
     normed = (frames - trained.weights["audio.mel_mean"]) / trained.weights["audio.mel_std"]
     assert normed.mean(dim=0).abs().max() < 1e-4
     assert (normed.var(dim=0, unbiased=False) - 1).abs().max() < 1e-3
+
+
+def test_log_mel_statistics_are_taken_once(corpus, tmp_path, monkeypatch):
+    """A training that goes on has them in its checkpoint; one that starts anew takes them anew."""
+    takes = []
+    monkeypatch.setattr(run_module, "fit_log_mel", lambda system, *rest: (takes.append(1), fit_log_mel(system, *rest)))
+    sections = {"audio": LOG_MEL, "train": {"epochs": 1}}
+    first = run(corpus, tmp_path / "A", "A", sections)
+    (tmp_path / "A" / "final.pt").unlink()
+    again = run(corpus, tmp_path / "A", "A", sections)
+    assert len(takes) == 1 and torch.equal(first.weights["audio.mel_std"], again.weights["audio.mel_std"])
+    anew = run(corpus, tmp_path / "A", "A", sections | {"train": {"epochs": 1, "batch_size": 6}})
+    assert len(takes) == 2 and torch.equal(first.weights["audio.mel_std"], anew.weights["audio.mel_std"])
 
 
 def test_colour_networks_are_told_of_gray_crops(corpus, tmp_path, capfd):

@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,7 @@ class Trainer:
         identity: what the training depends on, see :func:`avsv.train.provenance.identity`.
         num_workers: loader processes of each training process; 0 loads between the steps.
         progress: file for "DONE TOTAL" in steps.
+        prepare: done before the first step of a training that goes on from no checkpoint.
 
     Raises:
         DataError: the configuration cannot be followed here.
@@ -117,6 +118,7 @@ class Trainer:
         identity: dict[str, Any],
         num_workers: int = 0,
         progress: Path | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = system.config.train
         if self.config.precision == "fp16" and ranks.device.type == "cpu":
@@ -125,7 +127,7 @@ class Trainer:
             raise DataError("train.keep: best needs development trials: add DEV/trials/NAME or set keep: last")
         self.system, self.clips, self.development = system, clips, development
         self.folder, self.ranks, self.seed, self.identity = folder, ranks, seed, identity
-        self.num_workers, self.progress = num_workers, progress
+        self.num_workers, self.progress, self._prepare = num_workers, progress, prepare
         if self.config.schedule.name == "plateau" and development is None:
             raise DataError("train.schedule: plateau needs development trials: add DEV/trials/NAME or choose another")
         settings = (self.config.epochs, seed, ranks.rank, ranks.world)
@@ -177,7 +179,8 @@ class Trainer:
         torch.use_deterministic_algorithms(self.ranks.device.type == "cpu")
         # Costs time and only helps to find reads of memory that was never written.
         torch.utils.deterministic.fill_uninitialized_memory = False
-        self._resume()
+        if not self._resume():
+            self._prepare()
         if self.ranks.is_first and self.history:
             # The process that saved the checkpoint may have ended before it wrote this.
             write_history(self.folder / "train.csv", self.history)
@@ -380,14 +383,15 @@ class Trainer:
         }
         self.checkpoints.save(self.epoch, self.step, state)
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the last checkpoint; False where there is none of this training."""
         state = self.checkpoints.load()
         if state is None:
-            return
+            return False
         changed = difference(state["identity"], self.identity)
         if changed is not None:
             self._start_anew(changed)
-            return
+            return False
         self.system.load_weights(state["weights"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -397,6 +401,7 @@ class Trainer:
         self._gathered, self._skipped_in_a_row = state["gathered"], state["skipped_in_a_row"]
         if self.ranks.is_first and self.epoch < self.config.epochs:
             log(f"going on from epoch {self.epoch + 1}, step {self.step + 1}")
+        return True
 
     def _start_anew(self, changed: str) -> None:
         """Remove what a finished training left; refuse when the other training was not finished."""

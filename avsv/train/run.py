@@ -112,10 +112,18 @@ def train_system(
         files = _files(config, train_dir, Path(dev_dir), noise_dir, rir_dir, inputs, audio_list, noise, init)
         files += _load_pretrained(system, config, weights_dir, warn)
         _load_init(system, config, init, classes)
-        fit_log_mel(system, clips, seed, num_workers)
         described = identity(config, seed, files, audio)
         trainer = Trainer(
-            system.to(ranks.device), clips, development, folder, ranks, seed, described, num_workers, progress
+            system.to(ranks.device),
+            clips,
+            development,
+            folder,
+            ranks,
+            seed,
+            described,
+            num_workers,
+            progress,
+            prepare=lambda: fit_log_mel(system, clips, seed, num_workers),
         )
         if ranks.is_first:
             folder.mkdir(parents=True, exist_ok=True)
