@@ -172,9 +172,9 @@ def test_sampler_gives_each_rank_its_share_of_the_same_batches():
     for number, batch in enumerate(whole):
         assert sorted(batch) == sorted(item for share in shares for item in share[number])
     for epoch in range(2):
-        drawn = [index for batch in whole for number, index in batch if number == epoch]
+        drawn = [index for batch in whole for number, index, _ in batch if number == epoch]
         assert len(drawn) == len(set(drawn)) == 18
-    first, second = ([index for batch in whole[n : n + 3] for _, index in batch] for n in (0, 3))
+    first, second = ([index for batch in whole[n : n + 3] for _, index, _ in batch] for n in (0, 3))
     assert first != second
 
 
