@@ -76,9 +76,12 @@ hold_lock() {   # <directory> <file descriptor>
 hold_lock "$data" 8
 hold_lock "$work" 9
 
-# Everything about the settings is checked here, before any work.
+# Everything about the settings is checked here, before any work; published weights only where something is trained.
+checks=()
+if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 4 ]; then checks=(--weights-dir "$weights"); fi
 # shellcheck disable=SC2086  # a list of names
-python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" $systems >"$work/.systems.tmp"
+python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" ${checks[@]+"${checks[@]}"} $systems \
+  >"$work/.systems.tmp"
 mv "$work/.systems.tmp" "$work/systems"
 
 stage_started=

@@ -330,7 +330,6 @@ def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
     ("modalities", "sections", "message"),
     [
         ("A", {"audio": {"feature_dim": 40}}, "audio.feature_dim: 40, but the data have 20: change it or"),
-        ("A", {"loss": {"age": 0.1}}, "neither utt2age nor spk2age: write one, or set loss.age to 0"),
         ("A", {"train": {"schedule": {"name": "step"}}, "init_from": {"system": "x"}}, "init_from.system: the config"),
         ("A", {"train": {"precision": "fp16"}}, "train.precision: fp16 needs a GPU"),
         ("A", {"train": {"batch_size": 1}}, "train.batch_size: batches of 1 for 1 processes"),

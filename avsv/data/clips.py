@@ -213,22 +213,27 @@ class TrainingClips(Clips):
             short |= (table.video_frames > 0) & (table.video_frames < self.video_window)
         return int(short.sum())
 
-    def __getitem__(self, items: list[tuple[int, int]]) -> Batch | DataError:
-        """The batch of (epoch, utterance index) items, or the error that reading one of them met."""
+    def __getitem__(self, items: list[tuple[int, ...]]) -> Batch | DataError:
+        """The batch of (epoch, utterance index) or (epoch, utterance index, repeat) items, or the error of reading one.
+
+        The same utterance with another ``repeat`` is another draw of window and augmentation.
+        """
         return self._load(lambda: self._batch(items))
 
-    def _batch(self, items: list[tuple[int, int]]) -> Batch:
-        indices = [index for _, index in items]
+    def _batch(self, items: list[tuple[int, ...]]) -> Batch:
+        indices = [item[1] for item in items]
         batch = self._collate(indices, [self._clip(*item) for item in items], self.audio_length, len(self.video_rows))
         if self.ages is not None:
             batch.age = torch.from_numpy(self.ages[indices].astype(np.float32))
         if self.config.speed_perturb:
-            speeds = [SPEEDS.index(self._speed(epoch, self.table.keys[index])) for epoch, index in items]
+            speeds = [SPEEDS.index(self._speed(epoch, self.table.keys[index])) for epoch, index, *_ in items]
             batch.label += torch.tensor(speeds) * (int(self.labels.max()) + 1)
         return batch
 
-    def _clip(self, epoch: int, index: int) -> _Clip:
+    def _clip(self, epoch: int, index: int, repeat: int = 0) -> _Clip:
         key = self.table.keys[index]
+        if repeat:
+            key = f"{key} {repeat}"
         rng = generator_for(self.seed, "window", epoch, key)
         seen = index
         if self._partners is None:

@@ -75,14 +75,6 @@ class Ranks:
         distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
         return [bool(flag) for flag in tensor.tolist()]
 
-    def mean(self, values: list[float]) -> list[float]:
-        """The mean of each value over the processes."""
-        if self.world == 1:
-            return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(tensor)
-        return (tensor / self.world).tolist()
-
     def gather(self, item: Any) -> list[Any]:
         """Every process's item, in the order of ranks."""
         if self.world == 1:
