@@ -253,6 +253,31 @@ def test_gpus_are_counted_by_nvidia_smi(tmp_path):
     assert {(tmp_path / f"a.{n}.log").read_text().split("on ")[-1][0] for n in (1, 2)} == {"0", "1"}
 
 
+def test_only_what_failed_is_tried_again(tmp_path):
+    command = ["echo", "JOB", ">>", "ran", ";", "test", "JOB", "!=", "2", "-o", "$(grep", "-c", "2", "ran)", "=", "3"]
+    done = launch("--num-tries", 3, "JOB=1:3", "log/a.JOB.log", *command, cwd=tmp_path)
+    assert done.returncode == 0
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "2", "2", "3"]
+    assert done.stderr.splitlines() == [
+        "run.py: 1 / 3 failed, job 2 with status 1: try 2 of 3 (the log is kept as log/a.2.log.try1)",
+        "run.py: 1 / 3 failed, job 2 with status 1: try 3 of 3 (the log is kept as log/a.2.log.try2)",
+    ]
+    logs = sorted(path.name for path in (tmp_path / "log").iterdir())
+    assert logs == ["a.1.log", "a.2.log", "a.2.log.try1", "a.2.log.try2", "a.3.log"]
+    done = launch("--num-tries", 2, "b.log", "exit", "7", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [
+        "run.py: job failed, log is in b.log",
+        "run.py: job 1 ended with status 7",
+    ]
+
+
+def test_every_way_to_end_is_told(tmp_path):
+    done = launch("JOB=1:5", "a.JOB.log", "exit", "$((", "JOB", "/", "2", "))", cwd=tmp_path)
+    endings = [f"run.py: job {job} ended with status {status}" for job, status in ((2, 1), (4, 2))]
+    assert done.stderr.splitlines() == ["run.py: 4 / 5 failed, log is in a.*.log", *endings]
+
+
 # --------------------------------------------------------------------------------------------------------- killing
 
 DEEP = """
@@ -323,9 +348,10 @@ echo "Submitted batch job 77"
 """
 SQUEUE = """\
 #!/usr/bin/env bash
-for f in "$FAKE"/active.*; do [ ! -e "$f" ] || echo "${f##*.}"; done
+for f in "$FAKE"/active.*; do [ ! -e "$f" ] || echo "${f##*.}|RUNNING|None"; done
 """
-SACCT = '#!/usr/bin/env bash\necho "${SACCT_STATE:-CANCELLED by 0}"\n'
+SCONTROL = '#!/usr/bin/env bash\necho "slurm_load_jobs error: Invalid job id specified" >&2\nexit 1\n'
+SACCT = '#!/usr/bin/env bash\necho "${SACCT:-CANCELLED by 0|0:15}"\n'
 SCANCEL = '#!/usr/bin/env bash\necho "$1" >>"$FAKE/cancelled"\n'
 
 
@@ -334,7 +360,13 @@ def cluster(tmp_path):
     """A folder with path.sh, and an environment with a fake Slurm."""
     fake = tmp_path / "fake"
     fake.mkdir()
-    for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("sacct", SACCT), ("scancel", SCANCEL)):
+    for name, text in {
+        "sbatch": SBATCH,
+        "squeue": SQUEUE,
+        "scontrol": SCONTROL,
+        "sacct": SACCT,
+        "scancel": SCANCEL,
+    }.items():
         (fake / name).write_text(text)
         (fake / name).chmod(0o755)
     work = tmp_path / "wo rk"
@@ -409,10 +441,22 @@ def test_slurm_notices_lost_tasks(cluster):
     fake, work, env = cluster
     (fake / "lose").touch()
     begin = time.monotonic()
-    done = launch("a.log", "true", launcher=SLURM, cwd=work, env={**env, "SACCT_STATE": "OUT_OF_MEMORY"})
+    done = launch("a.log", "true", launcher=SLURM, cwd=work, env={**env, "SACCT": "OUT_OF_MEMORY|0:125"})
     assert time.monotonic() - begin < 30
     assert done.returncode == 1
     assert "job failed with state OUT_OF_MEMORY: use --mem (Slurm job 77), log is in a.log" in done.stderr
+
+
+def test_slurm_submits_only_what_failed_again(cluster):
+    fake, work, env = cluster
+    command = ["test", "JOB", "!=", "3", "-a", "JOB", "!=", "4"]
+    words = ["--num-tries", 2, "--max-jobs-run", 3, "JOB=1:6", "a.JOB.log"]
+    done = launch(*words, *command, launcher=SLURM, cwd=work, env=env)
+    assert done.returncode == 1
+    arrays = re.findall(r"--array (\S+)", (fake / "submitted").read_text())
+    assert arrays == ["1-6%3", "3-4%3"]
+    assert sorted(path.name for path in work.glob("a.*.try*")) == ["a.3.log.try1", "a.4.log.try1"]
+    assert not list((work / "q").glob("done.*"))
 
 
 def test_slurm_refusal(cluster):
@@ -487,9 +531,8 @@ def test_slurm_bad_configuration(cluster, text, options, message):
 
 
 def test_slurm_is_not_installed(tmp_path):
-    env = {**os.environ, "PATH": "/usr/bin:/bin"}
-    if shutil.which("sbatch", path=env["PATH"]):
-        pytest.skip("this machine has Slurm")
+    (tmp_path / "python3").symlink_to(sys.executable)
+    env = {**os.environ, "PATH": str(tmp_path)}
     done = launch("a.log", "true", launcher=SLURM, cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert "slurm.py: sbatch is not installed" in done.stderr
@@ -497,7 +540,7 @@ def test_slurm_is_not_installed(tmp_path):
 
 def test_doctests_of_the_launcher():
     code = textwrap.dedent("""
-        import doctest, launcher, progress, sys
-        sys.exit(sum(doctest.testmod(module).failed for module in (launcher, progress)))
+        import doctest, launcher, progress, slurm, sys
+        sys.exit(sum(doctest.testmod(module).failed for module in (launcher, progress, slurm)))
     """)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "utils", check=True)

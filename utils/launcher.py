@@ -22,6 +22,7 @@ ALMOST_RANGE = re.compile(r"\w+=[^/]*:[^/]*|[A-Z]\w*=[^/]*")
 TRAILER = re.compile(r"# (Accounting: |Ended \(code |Finished at .* with status )")
 END_OF_HEAD = "#"
 TAIL_LINES = 10
+MAX_ENDINGS = 5
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -161,12 +162,13 @@ def tail_of(log: str) -> list[str]:
     except OSError:
         return []
     if END_OF_HEAD in lines:
-        lines = lines[lines.index(END_OF_HEAD) + 1 :]
+        # The last head: a job that was requeued has written more than one.
+        lines = lines[len(lines) - lines[::-1].index(END_OF_HEAD) :]
     return [line for line in lines if not TRAILER.match(line)][-TAIL_LINES:]
 
 
 def report_failure(request: Request, failed: dict[int, str], with_status: bool = False) -> None:
-    """Say what failed in Kaldi's words, and show the end of the first failing log.
+    """Say what failed in Kaldi's words, a job for each way to end, and show the end of the first failing log.
 
     Args:
         request: what was run.
@@ -184,12 +186,45 @@ def report_failure(request: Request, failed: dict[int, str], with_status: bool =
     else:
         print(f"{PROGRAM}: {len(failed)} / {total} failed, log is in {request.log_of('*')}", file=sys.stderr)
     if total > 1 or not with_status:
-        print(f"{PROGRAM}: job {number} ended with {failed[number]}", file=sys.stderr)
+        first_of: dict[str, int] = {}
+        for index in sorted(failed):
+            first_of.setdefault(re.sub(r" \(Slurm job .*", "", failed[index]), index)
+        for index in list(first_of.values())[:MAX_ENDINGS]:
+            print(f"{PROGRAM}: job {index} ended with {failed[index]}", file=sys.stderr)
     tail = tail_of(log)
     if tail:
         print(f"{PROGRAM}: the last lines of {log}:", file=sys.stderr)
         for line in tail:
             print(f"  {line}", file=sys.stderr)
+
+
+def run_tries(request: Request, attempt: Callable[[list[int]], dict[int, str]]) -> dict[int, str]:
+    """Run all jobs, and those that fail again, up to ``--num-tries`` times in all.
+
+    Args:
+        request: what to run.
+        attempt: runs the jobs of these numbers and returns how those that failed ended, by number.
+
+    Returns:
+        How the jobs that failed in every try ended the last time, by number.
+    """
+    tries = request.number_of("num_tries", 1, 1)
+    failed = attempt(list(request.numbers))
+    for done in range(1, tries):
+        if not failed:
+            break
+        number = min(failed)
+        print(
+            f"{PROGRAM}: {len(failed)} / {len(request.numbers)} failed, job {number} with {failed[number]}:"
+            f" try {done + 1} of {tries} (the log is kept as {request.log_of(number)}.try{done})",
+            file=sys.stderr,
+        )
+        for number in failed:
+            log = request.log_of(number)
+            with contextlib.suppress(FileNotFoundError):  # it was lost before it began
+                Path(log).replace(f"{log}.try{done}")
+        failed = attempt(sorted(failed))
+    return failed
 
 
 def describe_status(status: int) -> str:

@@ -28,6 +28,7 @@ from launcher import (
     parse_command_line,
     quote_command,
     report_failure,
+    run_tries,
 )
 
 USAGE = r"""Usage: run.py [options] [JOB=1:n] log-file command-line arguments...
@@ -38,6 +39,7 @@ Options:
   --max-jobs-run <n>   jobs at a time (default: number of CPUs / number of threads; with --gpu as many as GPUs allow)
   --num-threads <n>    threads of each job: sets OMP_NUM_THREADS and the like (1)
   --gpu <n>            GPUs of each job: sets CUDA_VISIBLE_DEVICES, where the machine has GPUs (0)
+  --num-tries <n>      run jobs that failed again, up to n times in all, when the others have ended (1)
 Options of other launchers (--mem 4G, --time 1:00:00, --config f, -l x) are accepted and mean nothing here.
 Exit status: 0 all jobs succeeded, 1 any failed."""
 
@@ -138,11 +140,11 @@ class Runner:
         self.free_gpus = gpus * -(-self.limit * self.gpus_each // len(gpus)) if gpus else []
         self.pid = os.getpid()
 
-    def run(self) -> dict[int, str]:
-        """Run all jobs; returns how those that failed ended, by number."""
+    def run(self, numbers: list[int]) -> dict[int, str]:
+        """Run the jobs of these numbers; returns how those that failed ended, by number."""
         failed: dict[int, str] = {}
         running: dict[int, Job] = {}
-        waiting = list(reversed(self.request.numbers))
+        waiting = numbers[::-1]
         while waiting or running:
             while waiting and len(running) < self.limit:
                 job = self.start(waiting.pop())
@@ -228,7 +230,7 @@ def main() -> int:
         # A script that is killed takes its launcher along, and so the jobs.
         if not parent_is_terminal_shell():
             set_parent_death_signal(signal.SIGTERM)
-        failed = runner.run()
+        failed = run_tries(request, runner.run)
     except BaseException as reason:
         kill_marked(runner.mark, SECONDS_TO_END)
         if not isinstance(reason, Interrupted):
