@@ -186,16 +186,21 @@ def report_failure(request: Request, failed: dict[int, str], with_status: bool =
     else:
         print(f"{PROGRAM}: {len(failed)} / {total} failed, log is in {request.log_of('*')}", file=sys.stderr)
     if total > 1 or not with_status:
-        first_of: dict[str, int] = {}
-        for index in sorted(failed):
-            first_of.setdefault(re.sub(r" \(Slurm job .*", "", failed[index]), index)
-        for index in list(first_of.values())[:MAX_ENDINGS]:
-            print(f"{PROGRAM}: job {index} ended with {failed[index]}", file=sys.stderr)
+        _tell_endings(failed)
     tail = tail_of(log)
     if tail:
         print(f"{PROGRAM}: the last lines of {log}:", file=sys.stderr)
         for line in tail:
             print(f"  {line}", file=sys.stderr)
+
+
+def _tell_endings(failed: dict[int, str]) -> None:
+    """One line for each way in which jobs ended."""
+    first_of: dict[str, int] = {}
+    for number in sorted(failed):
+        first_of.setdefault(re.sub(r" \(Slurm job .*", "", failed[number]), number)
+    for number in list(first_of.values())[:MAX_ENDINGS]:
+        print(f"{PROGRAM}: job {number} ended with {failed[number]}", file=sys.stderr)
 
 
 def run_tries(request: Request, attempt: Callable[[list[int]], dict[int, str]]) -> dict[int, str]:
@@ -213,12 +218,12 @@ def run_tries(request: Request, attempt: Callable[[list[int]], dict[int, str]]) 
     for done in range(1, tries):
         if not failed:
             break
-        number = min(failed)
         print(
-            f"{PROGRAM}: {len(failed)} / {len(request.numbers)} failed, job {number} with {failed[number]}:"
-            f" try {done + 1} of {tries} (the log is kept as {request.log_of(number)}.try{done})",
+            f"{PROGRAM}: {len(failed)} / {len(request.numbers)} failed: try {done + 1} of {tries}"
+            f" (old logs: {request.log_of('*')}.try{done})",
             file=sys.stderr,
         )
+        _tell_endings(failed)
         for number in failed:
             log = request.log_of(number)
             with contextlib.suppress(FileNotFoundError):  # it was lost before it began
