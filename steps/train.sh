@@ -87,7 +87,7 @@ if [ "$ngpu" -gt 0 ]; then
 fi
 [ "$nodes" -eq 1 ] || resources+=(--nodes "$nodes")
 processes=$((ngpu > 1 ? ngpu : 1))
-[ $((nodes * processes)) -eq 1 ] || launch=(utils/torchrun.sh "$nodes" "$processes")
+[ $((nodes * processes)) -eq 1 ] || launch=(utils/run_ranks.sh "$nodes" "$processes")
 
 start_progress "training $exp" "$exp/log/train.progress"
 $cmd ${resources[@]+"${resources[@]}"} "$exp/log/train.log" \

@@ -259,14 +259,18 @@ def test_only_what_failed_is_tried_again(tmp_path):
     assert done.returncode == 0
     assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "2", "2", "3"]
     assert done.stderr.splitlines() == [
-        "run.py: 1 / 3 failed, job 2 with status 1: try 2 of 3 (the log is kept as log/a.2.log.try1)",
-        "run.py: 1 / 3 failed, job 2 with status 1: try 3 of 3 (the log is kept as log/a.2.log.try2)",
+        "run.py: 1 / 3 failed: try 2 of 3 (old logs: log/a.*.log.try1)",
+        "run.py: job 2 ended with status 1",
+        "run.py: 1 / 3 failed: try 3 of 3 (old logs: log/a.*.log.try2)",
+        "run.py: job 2 ended with status 1",
     ]
     logs = sorted(path.name for path in (tmp_path / "log").iterdir())
     assert logs == ["a.1.log", "a.2.log", "a.2.log.try1", "a.2.log.try2", "a.3.log"]
     done = launch("--num-tries", 2, "b.log", "exit", "7", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[1:] == [
+    assert done.stderr.splitlines() == [
+        "run.py: 1 / 1 failed: try 2 of 2 (old logs: b.log.try1)",
+        "run.py: job 1 ended with status 7",
         "run.py: job failed, log is in b.log",
         "run.py: job 1 ended with status 7",
     ]

@@ -35,9 +35,7 @@ class Backbone(nn.Module, ABC):
         """Embeddings (B, D) of inputs as in :meth:`frames`; padding does not change them."""
         return self.embed(self.pool(*self.frames(inputs, mask)))
 
-    def forward_with_weights(
-        self, inputs: Tensor, mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def forward_with_weights(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Embeddings (B, D), the pooling's temporal weights (B, T') and their mask, where the pooling has such."""
         frames, mask = self.frames(inputs, mask)
         pooled, weights = self.pool.pool_with_weights(frames, mask)

@@ -6,7 +6,7 @@ help_message="Run a Python program in several processes that train together, by 
 Usage: $0 <nodes> <processes-per-node> <program> [arguments...]
  e.g.: $0 1 4 -m avsv.bin.train --gpu CONFIG data/train data/dev exp/mini/ecapa
 
-More than one node needs a Slurm job with as many: utils/slurm.py --nodes 2 makes one. Processes that die end the others.
+More than one node needs a Slurm job with as many: utils/slurm.py --nodes 2 makes one. A process that dies ends the others.
 "
 
 set -euo pipefail
@@ -21,7 +21,7 @@ nodes=$1 processes=$2
 shift 2
 
 if [ "$nodes" -eq 1 ]; then
-  exec python -m torch.distributed.run --standalone --nproc-per-node "$processes" "$@"
+  exec python -m avsv.bin.run_ranks --standalone --nproc-per-node "$processes" "$@"
 fi
 given=${SLURM_JOB_NUM_NODES:-}
 [ -n "$given" ] || die "$nodes nodes need a Slurm job: set cuda_cmd to slurm.py in cmd.sh"
@@ -35,5 +35,5 @@ port=$(python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.g
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 # shellcheck disable=SC2016  # each node's own number
 exec srun --export=ALL --nodes "$nodes" --ntasks "$nodes" --ntasks-per-node 1 --kill-on-bad-exit=1 \
-  bash -c 'exec python -m torch.distributed.run --node-rank "$SLURM_PROCID" "$@"' torchrun \
+  bash -c 'exec python -m avsv.bin.run_ranks --node-rank "$SLURM_PROCID" "$@"' run_ranks \
   --nnodes "$nodes" --nproc-per-node "$processes" --master-addr "$address" --master-port "$port" "$@"
