@@ -29,11 +29,11 @@ def launch(*words, launcher=RUN, cwd, env=None, timeout=60):
     )
 
 
-def kaldi_run_pl():
+def kaldis_own(name):
     root = os.environ.get("KALDI_ROOT")
     if not root:
-        pytest.skip("KALDI_ROOT is not set: Kaldi's own run.pl is not compared")
-    path = Path(root) / "egs/wsj/s5/utils/parallel/run.pl"
+        pytest.skip(f"KALDI_ROOT is not set: Kaldi's own {name} is not tried")
+    path = Path(root) / "egs/wsj/s5/utils/parallel" / name
     if not path.is_file() or not shutil.which("perl"):
         pytest.skip(f"{path} is not there, or perl is not installed")
     return path
@@ -42,7 +42,7 @@ def kaldi_run_pl():
 @pytest.fixture(params=["run.py", "run.pl"])
 def any_run(request):
     """Our local launcher, and Kaldi's where there is one: the same tests hold for both."""
-    return RUN if request.param == "run.py" else kaldi_run_pl()
+    return RUN if request.param == "run.py" else kaldis_own("run.pl")
 
 
 def alive(text):
@@ -141,6 +141,34 @@ def test_jobs_as_the_steps_write_them(any_run, tmp_path):
     second = launch(*words, *command, launcher=any_run, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert sorted((data / "ran").read_text().split()) == ["1", "2", "2"]
+
+
+QSUB = """\
+#!/usr/bin/env bash
+range=1:1
+script="${!#}"
+while [ $# -gt 1 ]; do [ "$1" != -t ] || range=$2; shift; done
+for n in $(seq "${range%:*}" "${range#*:}"); do SGE_TASK_ID=$n bash "$script" </dev/null >/dev/null 2>&1 & done
+echo 'Your job-array 7.1-2:1 ("x.sh") has been submitted'
+"""
+
+
+def test_jobs_as_the_steps_write_them_on_kaldis_queue(tmp_path):
+    """Kaldi's queue.pl around once.sh, with a fake Grid Engine: options of the steps, an array job, a failing one."""
+    queue = kaldis_own("queue.pl")
+    (tmp_path / "qsub").write_text(QSUB)
+    (tmp_path / "qstat").write_text("#!/bin/sh\n")
+    for name in ("qsub", "qstat"):
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "path.sh").touch()
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = ["--gpu", "1", "--mem", "2G", "JOB=1:2", "log/x.JOB.log", ROOT / "utils/once.sh", ".x.JOB.done", "stamp.2"]
+    command = ["bash", "-c", "echo JOB >>ran; test JOB = 1 -o -e mended"]
+    assert launch(*words, *command, launcher=queue, cwd=tmp_path, env=env).returncode == 1
+    (tmp_path / "mended").touch()
+    done = launch(*words, *command, launcher=queue, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "2"]
 
 
 # ------------------------------------------------------------------------------------------------------ ours alone

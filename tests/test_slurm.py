@@ -89,23 +89,32 @@ class Launch:
 # ------------------------------------------------------------------------------------------------------------- tasks
 
 
+def assert_stage_runs(cluster: Cluster, folder: Path, launcher: str) -> None:
+    """Make features in two jobs and compare them with those that were made here."""
+    source = make_data_dir(folder / "source", 2, 2)
+    data = folder / "data"
+    data.mkdir()
+    shutil.copy(source / "wav.scp", data)
+    step = ["steps/make_fbank.sh", "--nj", "2", "--cmd", launcher, "--config", source / "fbank.yaml", data]
+    launched = Launch(cluster, folder, *step)
+    assert launched.end() == 0, launched.said()
+    assert "# SLURM_ARRAY_TASK_ID=2\n" in (data / "log" / "make_fbank.2.log").read_text()
+    expected, made = read_list(source / "feats.scp"), read_list(data / "feats.scp")
+    assert expected.keys() == made.keys() and len(made) == 4
+    for key, where in made.items():
+        np.testing.assert_array_equal(read_rows(where), read_rows(expected[key]))
+
+
 def test_a_parallel_stage_of_the_recipe(cluster, tmp_path):
-    """The same features through Slurm as through run.py, in a folder with a blank in its path."""
-    made = {}
-    for name, launcher in (("here", "run.py"), ("slurm", "slurm.py --mem 3G")):
-        data = tmp_path / "some data" / name
-        data.mkdir(parents=True)
-        source = make_data_dir(tmp_path / f"made {name}", 2, 2)
-        shutil.copy(source / "wav.scp", data)
-        step = ["steps/make_fbank.sh", "--nj", "2", "--cmd", launcher, "--config", source / "fbank.yaml", data]
-        launched = Launch(cluster, tmp_path, *step)
-        assert launched.end() == 0, launched.said()
-        made[name] = read_list(data / "feats.scp")
-        log = (data / "log" / "make_fbank.2.log").read_text()
-        assert ("# SLURM_ARRAY_TASK_ID=2\n" in log) == (name == "slurm")
-    assert made["here"].keys() == made["slurm"].keys() and len(made["here"]) == 4
-    for key, where in made["here"].items():
-        np.testing.assert_array_equal(read_rows(where), read_rows(made["slurm"][key]))
+    (tmp_path / "a folder").mkdir()
+    assert_stage_runs(cluster, tmp_path / "a folder", "slurm.py --mem 3G")
+
+
+def test_a_parallel_stage_with_kaldis_own_slurm_pl(cluster, tmp_path):
+    root = os.environ.get("KALDI_ROOT")
+    if not root:
+        pytest.skip("KALDI_ROOT is not set: Kaldi's own slurm.pl is not tried")
+    assert_stage_runs(cluster, tmp_path, f"{root}/egs/wsj/s5/utils/parallel/slurm.pl --mem 3G")
 
 
 def test_lost_tasks_are_noticed_told_and_tried_again(cluster, work):
