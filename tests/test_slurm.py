@@ -1,5 +1,6 @@
 """Slurm itself, on this machine: stages of the recipe, and what its users see when jobs are killed, wait or move."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -263,6 +264,17 @@ def process_of(cluster: Cluster, rank: int) -> int:
     raise AssertionError(f"no process of rank {rank}")
 
 
+def launcher_of(launched: Launch) -> int:
+    """The process of slurm.py below a step: the first of two, the other being its guardian."""
+    pids = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if os.getsid(int(folder.name)) == launched.process.pid and words[1:2] and words[1].endswith(b"slurm.py"):
+                pids.append(int(folder.name))
+    return min(pids)
+
+
 def test_preempted_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path):
     """A job of a partition with priority takes the nodes: checkpoint, exit, and on when the nodes are free again."""
     exp = tmp_path / "exp"
@@ -306,9 +318,9 @@ def test_a_requeued_training_on_two_nodes_goes_on_exactly(cluster, corpus, undis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["job", "launcher", "step", "rank 0", "torchrun"])
+@pytest.mark.parametrize("victim", ["job", "launcher", "script", "script and launcher", "rank 0", "torchrun"])
 def test_killed_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path, victim):
-    """Kill -9 of the Slurm job, slurm.py, the whole of steps/train.sh, the first rank, and the torchrun of a node."""
+    """Kill -9 of the Slurm job, of slurm.py, of what started it, of the first rank and of the torchrun of a node."""
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp, "--nodes", "2")
     launched.until(is_under_way(exp))
@@ -316,13 +328,10 @@ def test_killed_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path,
     if victim == "job":
         cluster.run("scancel", "--signal=KILL", "--full", job)
     elif victim == "launcher":
-        (guarded, *_guardian) = sorted(
-            int(folder.name)
-            for folder in Path("/proc").glob("[0-9]*")
-            if os.getpgid(int(folder.name)) == launched.process.pid and b"slurm.py" in (folder / "cmdline").read_bytes()
-        )
-        os.kill(guarded, signal.SIGKILL)
-    elif victim == "step":
+        os.kill(launcher_of(launched), signal.SIGKILL)
+    elif victim == "script":
+        launched.process.kill()
+    elif victim == "script and launcher":
         os.killpg(launched.process.pid, signal.SIGKILL)
     else:
         pid = process_of(cluster, 0)

@@ -554,6 +554,36 @@ def test_killed_ranks_end_with_the_same_bytes(corpus, tmp_path):
     assert same_but_for_checkpoint_minutes(exp, whole)
 
 
+def test_ranks_end_with_the_process_that_started_them(corpus, tmp_path):
+    """Kill -9 of torchrun: its processes save a checkpoint and end, instead of training on beside their successors."""
+    queue = FORK.SimpleQueue()
+
+    def start() -> None:
+        long = {"epochs": 10_000, "checkpoint_minutes": 1e-9}
+        queue.put([process.pid for process in start_ranks(2, lambda _rank: corpus.run(tmp_path / "A", train=long))])
+        signal.pause()
+
+    def living() -> list[Path]:
+        stats = [Path(f"/proc/{pid}/stat") for pid in pids]
+        return [stat for stat in stats if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"]
+
+    starter = FORK.Process(target=start)
+    starter.start()
+    pids = queue.get()
+    until = time.monotonic() + 60
+    while not checkpoints(tmp_path / "A") and time.monotonic() < until:
+        time.sleep(0.005)
+    starter.kill()
+    starter.join()
+    until = time.monotonic() + 30
+    while living() and time.monotonic() < until:
+        time.sleep(0.01)
+    left = living()
+    for stat in left:
+        os.kill(int(stat.parent.name), signal.SIGKILL)
+    assert checkpoints(tmp_path / "A") and not left
+
+
 def test_another_number_of_ranks_goes_on(corpus, tmp_path):
     """Two processes train the first epoch and one the second: the same weights as one alone, to rounding."""
 

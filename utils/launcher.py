@@ -6,6 +6,7 @@ other) is replaced by the job's number wherever it occurs in the log's name and 
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ TRAILER = re.compile(r"# (Accounting: |Ended \(code |Finished at .* with status 
 END_OF_HEAD = "#"
 TAIL_LINES = 10
 MAX_ENDINGS = 5
+PR_SET_PDEATHSIG = 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -242,6 +244,28 @@ def describe_status(status: int) -> str:
         cause = ": out of memory?" if status == 128 + signal.SIGKILL else ""
         return f"status {status} (killed by signal {status - 128}{cause})"
     return f"status {status}"
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Have the kernel send this process signal ``number`` when its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def _parent_is_terminal_shell() -> bool:
+    """Whether the parent leads a session on a terminal: jobs put in the background there outlive a logout."""
+    parent = os.getppid()
+    try:
+        fields = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    session, terminal = int(fields[3]), int(fields[4])
+    return session == parent and terminal != 0
+
+
+def end_with_script() -> None:
+    """Get SIGTERM when the script that runs this launcher ends: killed, it takes the launcher and so the jobs along."""
+    if not _parent_is_terminal_shell():
+        set_parent_death_signal(signal.SIGTERM)
 
 
 class Guardian:

@@ -25,6 +25,7 @@ from launcher import (
     Request,
     describe_status,
     die,
+    end_with_script,
     parse_command_line,
     quote_command,
     report_failure,
@@ -434,6 +435,7 @@ def main() -> int:
         return job.wait(numbers)
 
     try:
+        end_with_script()
         failed = run_tries(request, attempt)
     except BaseException as reason:
         job.cancel()
