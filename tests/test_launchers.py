@@ -570,6 +570,20 @@ def test_slurm_is_not_installed(tmp_path):
     assert "slurm.py: sbatch is not installed" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "2 nodes need a Slurm job: set cuda_cmd to slurm.py in cmd.sh"),
+        ({"SLURM_JOB_NUM_NODES": "1"}, "has 1 nodes"),
+    ],
+)
+def test_nodes_need_a_slurm_job(tmp_path, given, message):
+    words = ["--nodes", 2, "a.log", ROOT / "utils" / "run_ranks.sh", 2, 1, "-m", "avsv.bin.train"]
+    done = launch(*words, cwd=tmp_path, env={**os.environ, **given})
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
 def test_doctests_of_the_launcher():
     code = textwrap.dedent("""
         import doctest, launcher, progress, slurm, sys

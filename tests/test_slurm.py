@@ -180,6 +180,34 @@ def test_drained_nodes_are_told(cluster, work):
     assert "\nat last\n" in (work / "a.log").read_text()
 
 
+def test_resources_reach_the_job(cluster, work):
+    command = [
+        "echo",
+        "has",
+        "$CUDA_VISIBLE_DEVICES",
+        "$SLURM_CPUS_PER_TASK",
+        "$OMP_NUM_THREADS",
+        "$SLURM_MEM_PER_NODE",
+    ]
+    words = ["--gpu", "2", "--num-threads", "3", "--mem", "200M", "--time", "5:00", "a.log", *command]
+    assert Launch(cluster, work, "slurm.py", *words).end() == 0
+    assert "\nhas 0,1 3 3 200\n" in (work / "a.log").read_text()
+
+
+@pytest.mark.slow
+def test_work_goes_on_after_the_time_limit(cluster, work):
+    """Slurm's shortest limit is a minute. SIGTERM comes first; --num-tries submits the job again."""
+    (work / "task.sh").write_text("""
+[ ! -e saved ] || { echo "going on"; exit 0; }
+trap 'touch saved; exit 143' TERM
+sleep 600 & wait
+""")
+    launched = Launch(cluster, work, "slurm.py", "--time", "1", "--num-tries", "2", "a.log", "bash", "task.sh")
+    assert launched.end() == 0, launched.said()
+    assert "slurm.py: job 1 ended with state TIMEOUT: use more jobs, or --time (Slurm job " in launched.said()
+    assert "\ngoing on\n" in (work / "a.log").read_text()
+
+
 def test_no_job_outlives_the_launcher(cluster, work):
     launched = Launch(cluster, work, "slurm.py", "JOB=1:3", "a.JOB.log", "sleep", "600")
     job = launched.job()
