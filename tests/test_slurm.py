@@ -316,8 +316,8 @@ def test_preempted_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_pa
     assert_same(exp, undisturbed(1))
 
 
-def test_a_killed_rank_ends_the_training_on_all_nodes(cluster, corpus, undisturbed, tmp_path):
-    """Two nodes: kill -9 of a rank is an error with its cause, soon; the same command goes on to the same weights."""
+def test_a_killed_rank_ends_the_training_on_all_nodes(cluster, corpus, tmp_path):
+    """Two nodes: kill -9 of a rank is an error with its cause, soon."""
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp, "--nodes", "2")
     launched.until(is_under_way(exp))
@@ -328,10 +328,6 @@ def test_a_killed_rank_ends_the_training_on_all_nodes(cluster, corpus, undisturb
     assert "slurm.py: job failed with status 137 (killed by signal 9: out of memory?), log is in " in launched.said()
     assert "run_ranks: rank 1 was killed by SIGKILL (out of memory?) on " in log_of(exp)
     assert not (exp / "final.pt").exists()
-    again = train(cluster, corpus, exp, "--nodes", "2")
-    assert again.end() == 0, again.said()
-    assert "going on from epoch " in log_of(exp)
-    assert_same(exp, undisturbed(2))
 
 
 @pytest.mark.slow
@@ -346,9 +342,9 @@ def test_a_requeued_training_on_two_nodes_goes_on_exactly(cluster, corpus, undis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["job", "launcher", "script", "script and launcher", "rank 0", "torchrun"])
+@pytest.mark.parametrize("victim", ["job", "launcher", "script", "script and launcher", "rank 0", "rank 1", "torchrun"])
 def test_killed_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path, victim):
-    """Kill -9 of the Slurm job, of slurm.py, of what started it, of the first rank and of the torchrun of a node."""
+    """Kill -9 of the Slurm job, of slurm.py, of what started it, of either rank and of the torchrun of a node."""
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp, "--nodes", "2")
     launched.until(is_under_way(exp))
@@ -362,7 +358,7 @@ def test_killed_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path,
     elif victim == "script and launcher":
         os.killpg(launched.process.pid, signal.SIGKILL)
     else:
-        pid = process_of(cluster, 0)
+        pid = process_of(cluster, 1 if victim == "rank 1" else 0)
         if victim == "torchrun":
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(pid, signal.SIGKILL)

@@ -34,6 +34,6 @@ port=$(python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.g
 # srun would take over neither the number of CPUs nor, after sbatch --export=PATH, the environment.
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 # shellcheck disable=SC2016  # each node's own number
-exec srun --export=ALL --nodes "$nodes" --ntasks "$nodes" --ntasks-per-node 1 --kill-on-bad-exit=1 \
+exec srun --export=ALL --nodes "$nodes" --ntasks "$nodes" --ntasks-per-node 1 --cpu-bind=none --kill-on-bad-exit=1 \
   bash -c 'exec python -m avsv.bin.run_ranks --node-rank "$SLURM_PROCID" "$@"' run_ranks \
   --nnodes "$nodes" --nproc-per-node "$processes" --master-addr "$address" --master-port "$port" "$@"
