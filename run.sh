@@ -6,6 +6,7 @@ stage=0                # first stage to run
 stop_stage=11          # last stage to run
 nj=$(nproc)            # parallel jobs of the data, feature and extraction steps
 ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
+nodes=1                # nodes of a Slurm cluster that train together, each with --ngpu GPUs
 num_workers=2          # loader processes of a training job
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
@@ -33,6 +34,7 @@ Options:
   --preset <name>        sizes and schedules, conf/presets/NAME.yaml ($preset)
   --nj <n>               parallel jobs; changes no result ($nj)
   --ngpu <n>             GPUs for training and extraction ($ngpu)
+  --nodes <n>            nodes of a Slurm cluster that train together, each with --ngpu GPUs ($nodes)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
   --seed <n>             seed of everything random ($seed)
   --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
@@ -51,10 +53,11 @@ if [ $# -ne 0 ]; then
   printf '%s' "$help_message" >&2
   exit 2
 fi
-for _name in stage stop_stage nj ngpu num_workers seed; do
+for _name in stage stop_stage nj ngpu nodes num_workers seed; do
   [[ ${!_name} =~ ^[0-9]+$ ]] || die "--${_name//_/-} takes a whole number, not '${!_name}'"
 done
 [ "$nj" -ge 1 ] || die "--nj must be at least 1"
+[ "$nodes" -ge 1 ] || die "--nodes must be at least 1"
 
 "$ROOT/tools/setup.sh"
 . ./path.sh
@@ -104,7 +107,7 @@ train_system() {   # <name>
     for (i = 3; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 3 ? " " : ""), a[1], dir, a[2] } }' "$work/systems")
   [ ! -f "$data/musan/wav.scp" ] || augment+=(--noise-dir "$data/musan")
   [ ! -f "$data/rirs/wav.scp" ] || augment+=(--rir-dir "$data/rirs")
-  steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --num-workers "$num_workers" --seed "$seed" \
+  steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers" --seed "$seed" \
     ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" --init "$init" --weights-dir "$weights" \
     "$conf/systems/$1.yaml" "$data/$train_set" "$data/$dev_set" "$work/$1"
 }
