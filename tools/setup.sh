@@ -4,12 +4,16 @@
 
 set -euo pipefail
 
-if [ $# -gt 0 ]; then
+for_tests=false
+if [ "$*" = --tests ]; then
+  for_tests=true
+elif [ $# -gt 0 ]; then
   cat <<EOF
 Install what the recipes need: sox, ffmpeg and espeak-ng through apt-get (where this user may), and the Python
 packages of requirements.lock into .venv. Does nothing when nothing is missing.
 
-Usage: $0
+Usage: $0 [--tests]
+ --tests: also what only tests use, where this user may; tests that lack it are skipped
 EOF
   case $1 in -h | --help) exit 0 ;; *) exit 2 ;; esac
 fi
@@ -29,6 +33,10 @@ missing_packages() {
   command -v python3 >/dev/null || echo python3
   # Debian ships ensurepip apart from python3; without it no environment can be made.
   [ -f "$complete" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+}
+
+missing_test_packages() {
+  command -v chromium >/dev/null || echo chromium
 }
 
 install_packages() {
@@ -65,7 +73,9 @@ install_environment() {
 }
 
 packages=$(missing_packages | tr '\n' ' ')
-if [ -z "${packages// /}" ] && [ -f "$complete" ] && [ "$(cat "$complete")" = "$(md5sum <"$lock")" ]; then
+test_packages=
+"$for_tests" && test_packages=$(missing_test_packages | tr '\n' ' ')
+if [ -z "${packages// /}${test_packages// /}" ] && [ -f "$complete" ] && [ "$(cat "$complete")" = "$(md5sum <"$lock")" ]; then
   exit 0
 fi
 
@@ -76,6 +86,8 @@ exec 9>"$root/.setup.lock"
 flock 9
 # shellcheck disable=SC2046,SC2086  # a list of package names
 [ -z "${packages// /}" ] || install_packages $packages
+# shellcheck disable=SC2086
+[ -z "${test_packages// /}" ] || (install_packages $test_packages) || say "tests that need ${test_packages% } are skipped"
 if [ ! -f "$complete" ] || [ "$(cat "$complete")" != "$(md5sum <"$lock")" ]; then
   install_environment
 fi
