@@ -407,6 +407,7 @@ def _published_table(content: Content, colours: Mapping[str, int]) -> Table | No
                 Cell(
                     Markup('{} <sup><a href="#note{}">{}</a></sup>').format(source, *[notes.index(note) + 1] * 2),
                     source,
+                    "words",
                 ),
             ]
         )
