@@ -160,7 +160,7 @@ class Reader(HTMLParser):
             self._rows = []
         elif tag == "tr":
             self._rows.append([])
-        if tag not in ("meta", "link", "img"):
+        if tag not in ("meta", "link", "img", "wbr"):
             self._open.append((f"{tag}.{named['class']}" if named.get("class") else tag, []))
 
     def handle_data(self, data):

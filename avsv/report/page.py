@@ -151,7 +151,7 @@ def render(content: Content) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["signed"] = _signed
+    environment.filters |= {"signed": _signed, "breakable": breakable}
     colours = _colours(content)
     lists = [_list_section(content, view, colours) for view in content.views]
     return environment.get_template("page.html").render(
@@ -191,7 +191,14 @@ def _colours(content: Content) -> dict[str, int]:
 def _name(system: str, colours: Mapping[str, int]) -> Cell:
     """A system's name with its colour."""
     kind = f"s{colours[system]}" if system in colours else "undrawn"
-    return Cell(Markup('<span class="chip {}" aria-hidden="true"></span>{}').format(kind, system), system, "name")
+    return Cell(
+        Markup('<span class="chip {}" aria-hidden="true"></span>{}').format(kind, breakable(system)), system, "name"
+    )
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in a next line after any of its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def _number(value: float | None, digits: int, best: float | None = None) -> Cell:
