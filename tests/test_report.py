@@ -399,7 +399,7 @@ def test_the_same_bytes_elsewhere(made, tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    """A run with scores and results only, of one modality, and a list without recordings."""
+    """A run with scores and results only, of one modality, and lists with few recordings."""
     folder = make_run(tmp_path)
     exp, data = folder / "exp/made", folder / "data/eval"
     for name in ("spk2gender", "utt2session", "utt2dur", "faces.conf"):
@@ -413,8 +413,12 @@ def test_what_is_missing_is_said(tmp_path):
     for name in ("ensembles", "results/differences.csv", "voice/train.csv", "voice/analysis/geometry.csv"):
         (exp / name).unlink()
     shutil.rmtree(exp / "voice/embeddings")
-    results = (exp / "results/results.csv").read_text().splitlines()
-    (exp / "results/results.csv").write_text("\n".join([results[0], *(r for r in results if ",voice," in r)]) + "\n")
+    shutil.copy(data / "trials/eval", data / "trials/hard")
+    shutil.copytree(exp / "voice/scores/eval", exp / "voice/scores/hard")
+    head, *results = (exp / "results/results.csv").read_text().splitlines()
+    results = [row for row in results if ",voice," in row]
+    results += [row.replace(",eval,", ",hard,") for row in results]
+    (exp / "results/results.csv").write_text("\n".join([head, *results]) + "\n")
     page = report(folder)
     read = Reader(page)
     assert "No picture" in page
@@ -424,6 +428,9 @@ def test_what_is_missing_is_said(tmp_path):
     assert "no voice" in reasons
     assert "the voice cannot be played" in reasons
     assert not [tag for tag, _ in read.elements if tag == "img"]
+    assert {"Trials eval, judged by voice", "Trials hard, judged by voice"} <= set(read.texts["h3"])
+    assert page.count("<article>") == 2 * 2 * 4
+    assert page.count('aria-label="DET curves') == 2
     assert "uses voice and face" not in read.texts["p.text"][3]
     for section in ("differences", "published", "embeddings", "sweeps", "more", "training"):
         assert f'id="{section}"' not in page

@@ -35,6 +35,7 @@ from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import TrialList, read_embeddings
 
 HARDEST = 8  # trials of either kind of error, on all lists together
+LEAST = 4  # of them on each list
 MIN_PROJECTED = 8  # utterances: fewer have no neighbourhoods
 
 
@@ -59,7 +60,7 @@ def main() -> None:
     sets = [(trial_set, Path(data)) for trial_set, data in zip(read_trial_sets(args.data), args.data, strict=True)]
     total = sum(len(trial_set.lists) for trial_set, _ in sets)
     views = [
-        view_list(args.exp, rows, systems, drawn, trials, ClipReader(data), max(2, HARDEST // total))
+        view_list(args.exp, rows, systems, drawn, trials, ClipReader(data), max(LEAST, HARDEST // total))
         for trial_set, data in sets
         for trials in trial_set.lists
     ]
@@ -100,7 +101,9 @@ def view_list(
 
     def of(group: str) -> ScoreSet | None:
         system = best.get(group)
-        return read_score_set(exp, system.name, system.mode, trials) if system else None
+        if system and system not in scores:
+            scores[system] = read_score_set(exp, system.name, system.mode, trials)
+        return scores[system] if system else None
 
     judge = of("fused") or of("all")
     if judge is None or not curves:
