@@ -283,7 +283,7 @@ def _results_table(content: Content, trials: str, rows: Sequence[Row], colours: 
             _name(s.name, colours),
             Cell(s.mode, MODES.index(s.mode)),
             _number(row.eer, 2, lowest_eer),
-            Cell(f"{row.eer_low:.2f} – {row.eer_high:.2f}", row.eer_low),
+            Cell(f"{row.eer_low:.2f}\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}{row.eer_high:.2f}", row.eer_low),
             Cell(
                 interval_bar(
                     row.eer_low, row.eer, row.eer_high, most, f"s{colours[s.name]}" if s.name in colours else "undrawn"
