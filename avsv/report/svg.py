@@ -157,6 +157,7 @@ class Curve(NamedTuple):
 
     @property
     def label(self) -> str:
+        """System and mode."""
         return f"{self.scores.system} {self.scores.mode}"
 
     def scored(self) -> tuple[NDArray, NDArray]:
