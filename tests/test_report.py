@@ -443,6 +443,9 @@ def test_sweeps_against_the_best_single_modality(made, read):
     assert sweep.levels == ["clean", "10", "0"]
     assert [sweep.best_single(level) for level in range(3)] == [15.5, 15.5, 16.5]
     assert sweep.fusion_wins(("av", "AVxAV")) == [True, True, False]
+    told = exhibit._replace(columns=[*exhibit.columns, "difference_high"])
+    told = told._replace(rows=[[*row, {"clean": "-1.5", "10": "0.5"}.get(row[4], "")] for row in exhibit.rows])
+    assert sweeps_of(told)[0].fusion_wins(("av", "AVxAV")) == [True, False, False]
     header, *rows = read.table("EER % and its 95 % interval by level")
     assert header == ["System", "Mode", "clean", "10", "0"]
     assert rows[2] == ["av", "AVxAV", "9.50 7.0 – 12.0", "14.50 12.0 – 17.0", "22.50 20.0 – 25.0"]

@@ -10,7 +10,11 @@ from avsv.errors import DataError
 from avsv.scoring.modes import MODES
 
 SWEEP_COLUMNS = ("system", "trials", "mode", "level", "eer", "low", "high")
-"""A table with these columns, rates in percent, is a sweep: error rates over the levels of something."""
+"""A table with these columns, rates in percent, is a sweep: error rates over the levels of something.
+
+It may also have ``sweep``, ``seed`` and, for fused systems, ``difference_high``: the upper end of the interval of the
+difference from the best single modality.
+"""
 MAX_PICTURES = 3_000_000  # bytes of all pictures together: the page is to stay below 8 MB
 MAX_ROWS = 200  # of a table in the page
 _SHOWN_ELSEWHERE = ("results.csv", "differences.csv", "geometry.csv")
@@ -52,6 +56,8 @@ class Sweep(NamedTuple):
         trials: the list.
         levels: in the order of the file.
         lines: per system and mode its rate at each level, None where it has none.
+        helps: per fused system and mode whether its difference from the best single modality at each level lies
+            below 0 with its whole interval; empty where the table has no differences.
         command: what made it.
         seed: of it, empty where the table does not say.
     """
@@ -60,6 +66,7 @@ class Sweep(NamedTuple):
     trials: str
     levels: list[str]
     lines: dict[tuple[str, str], list[Rate | None]]
+    helps: dict[tuple[str, str], list[bool]]
     command: str | None
     seed: str
 
@@ -82,7 +89,9 @@ class Sweep(NamedTuple):
         return min((rates[level].eer for rates in self.single() if rates[level] is not None), default=None)
 
     def fusion_wins(self, key: tuple[str, str]) -> list[bool]:
-        """For each level whether a line is below the best single modality there."""
+        """For each level whether a line is below the best single modality there, for sure where the table can tell."""
+        if key in self.helps:
+            return self.helps[key]
         return [
             rate is not None and (best := self.best_single(level)) is not None and rate.eer < best
             for level, rate in enumerate(self.lines[key])
@@ -168,15 +177,18 @@ def sweeps_of(exhibit: Exhibit) -> list[Sweep]:
     for (name, trials), records in groups.items():
         levels = list(dict.fromkeys(record["level"] for record in records))
         lines: dict[tuple[str, str], list[Rate | None]] = {}
+        helps: dict[tuple[str, str], list[bool]] = {}
         for record in records:
+            key, place = (record["system"], record["mode"]), levels.index(record["level"])
             try:
                 rate = Rate(*(float(record[column]) for column in Rate._fields))
+                if record.get("difference_high"):
+                    helps.setdefault(key, [False] * len(levels))[place] = float(record["difference_high"]) < 0
             except ValueError as error:
                 raise DataError(f"{exhibit.name}.csv: {name}, level {record['level']}: {error}") from error
-            line = lines.setdefault((record["system"], record["mode"]), [None] * len(levels))
-            line[levels.index(record["level"])] = rate
+            lines.setdefault(key, [None] * len(levels))[place] = rate
         order = sorted(lines, key=lambda key: MODES.index(key[1]) if key[1] in MODES else len(MODES))
         lines = {key: lines[key] for system in dict.fromkeys(s for s, _ in lines) for key in order if key[0] == system}
         seeds = " and ".join(dict.fromkeys(record.get("seed", "") for record in records))
-        found.append(Sweep(name, trials, levels, lines, exhibit.command, seeds))
+        found.append(Sweep(name, trials, levels, lines, helps, exhibit.command, seeds))
     return found

@@ -519,6 +519,7 @@ def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -
         cells.append([_name(key[0], colours), Cell(key[1], key[1]), *shown])
     columns = [Column("System", False), Column("Mode", False), *(Column(level) for level in sweep.levels)]
     caption = "EER % and its 95 % interval by level; bold where voice and face together are below the best of one alone"
+    caption += " with the whole interval of the difference" if sweep.helps else ""
     return SweepSection(title, sweep, picture, Table(caption, columns, cells), _finding(sweep, wins))
 
 
@@ -529,7 +530,7 @@ def _finding(sweep: Sweep, wins: Mapping[tuple[str, str], Sequence[bool]]) -> st
     won = [any(by_level) for by_level in zip(*wins.values(), strict=True)]
     lost = [level for level, better in zip(sweep.levels, won, strict=True) if not better]
     who = next(iter(wins))[0] if len(wins) == 1 else "The best fusion"
-    text = f"{who} is below the best single modality at"
+    text = f"{who} is {'surely ' if sweep.helps else ''}below the best single modality at"
     if not lost or not any(won):
         return f"{text} {'none' if lost else 'all'} of the {len(won)} levels."
     return f"{text} {sum(won)} of {len(won)} levels, not at {', '.join(lost)}."
