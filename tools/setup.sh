@@ -14,7 +14,8 @@ packages of requirements.lock into .venv. Does nothing when nothing is missing.
 
 Usage: $0 [--tests]
 
-With --tests, root also gets Slurm and munge, which some tests start for themselves; without them these are skipped.
+With --tests, root also gets Slurm, munge and Chromium, which some tests start for themselves; without them these are
+skipped.
 EOF
   case $1 in -h | --help) exit 0 ;; *) exit 2 ;; esac
 fi
@@ -49,11 +50,12 @@ install_packages() {
     { tail -n 10 "$log" >&2; die "apt-get failed (log above). By hand: ${apt[*]} install -y $*"; }
 }
 
-# Only root can start Slurm's daemons, so nobody else needs them.
+# Only root can start Slurm's daemons; what nobody else may install is not asked of them either.
 missing_for_tests() {
   [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 0
   [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/slurmd ] && [ -x /usr/bin/sbatch ] || echo slurm-wlm
   [ -x /usr/sbin/munged ] || echo munge
+  command -v chromium >/dev/null || echo chromium
 }
 
 # Whoever is offline shall neither wait for long nor fail: the tests say that they are skipped.

@@ -74,9 +74,12 @@ def voice_to_face(keys: Mapping[str, list[str]], vectors: Mapping[str, np.ndarra
 def project(vectors: np.ndarray, seed: int) -> np.ndarray:
     """t-SNE of embeddings (N, D) of length 1 to (N, 2), from a start in the plane of the principal components."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(15.0, (len(vectors) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    # The order in which threads add up changes the picture, and so few points are no work for them.
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
 
 
 def to_csv(measures: Mapping[str, Geometry], audio_video: np.ndarray | None) -> str:
