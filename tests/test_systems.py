@@ -439,7 +439,7 @@ def test_the_plateau_schedule_goes_by_the_development_eer(corpus, tmp_path, monk
 # --- configurations --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper", "paper_aligned"])
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper", "paper_colour", "paper_aligned"])
 def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
     names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
     configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path), *names])
@@ -468,15 +468,18 @@ def test_presets_change_no_system_in_kind(preset):
     assert systems["ecapa512"].audio.options["channels"] < source.audio.options["channels"]
 
 
-def test_the_preset_paper_has_colour_for_networks_that_see_it():
-    names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
-    for preset in ("paper", "paper_aligned"):
-        configurator = configure.Configurator(ROOT / "conf", preset)
-        seen = [
-            system.visual.options["image_channels"] for system in configurator.configs(names).values() if system.visual
-        ]
-        assert max(seen) == 3 == configurator.faces.channels
-    assert configurator.faces.align
+def test_networks_that_see_colour_are_not_given_gray_in_silence(tmp_path, capsys):
+    def warnings(preset: str) -> list[str]:
+        names = ["iresnet18", "reptar", "avcleanse_visual"]
+        configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path / preset), *names])
+        return capsys.readouterr().err.splitlines()
+
+    assert warnings("paper") == [
+        "warning: inception_resnet_v1, avcleanse_visual, reptar: made for colour, and the preset paper stores gray"
+        " crops (faces.channels: 1)"
+    ]
+    assert warnings("paper_colour") == warnings("paper_aligned") == []
+    assert configure.Configurator(ROOT / "conf", "paper_aligned").faces.align
 
 
 def test_every_system_can_be_built(tmp_path, capsys):

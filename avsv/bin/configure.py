@@ -19,6 +19,7 @@ Sections of a preset, later ones over earlier ones:
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,10 @@ def write_changed(path: Path, text: str) -> None:
         write_text(path, text)
 
 
+def _image_channels(config: SystemConfig) -> int | None:
+    return config.visual.options["image_channels"] if config.visual is not None else None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's text."""
     parser = argparse.ArgumentParser(
@@ -284,6 +289,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     configs = configurator.configs(options.systems)
     if options.weights_dir is not None:
         check_weights(configs, options.weights_dir)
+    sees_colour = [name for name, config in configs.items() if _image_channels(config) == 3]
+    if sees_colour and configurator.faces.channels == 1:
+        print(
+            f"warning: {', '.join(sees_colour)}: made for colour, and the preset {options.preset} stores gray crops"
+            " (faces.channels: 1)",
+            file=sys.stderr,
+        )
     for name, config in (("fbank", configurator.fbank), ("faces", configurator.faces)):
         write_changed(options.out / f"{name}.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
     for name, config in configs.items():
