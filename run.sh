@@ -7,6 +7,7 @@ stop_stage=11          # last stage to run
 nj=$(nproc)            # parallel jobs of the data, feature and extraction steps
 ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
 num_workers=2          # loader processes of a training job
+faces=arks             # or online: face crops are decoded from the video whenever they are read, and not stored
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
 weights=data/weights   # published weights that utils/download_weights.sh fetched
@@ -34,6 +35,7 @@ Options:
   --nj <n>               parallel jobs; changes no result ($nj)
   --ngpu <n>             GPUs for training and extraction ($ngpu)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
+  --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
   --seed <n>             seed of everything random ($seed)
   --weights <dir>        published weights, for the preset paper ($weights)
   --data <dir>           data directories ($data)
@@ -54,6 +56,7 @@ for _name in stage stop_stage nj ngpu num_workers seed; do
   [[ ${!_name} =~ ^[0-9]+$ ]] || die "--${_name//_/-} takes a whole number, not '${!_name}'"
 done
 [ "$nj" -ge 1 ] || die "--nj must be at least 1"
+[[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 
 "$ROOT/tools/setup.sh"
 . ./path.sh
@@ -127,7 +130,7 @@ fi
 
 if begin 3 "face crops"; then
   for dir in "${sets[@]}"; do
-    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/faces.yaml" "$dir"
+    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --faces "$faces" --config "$conf/faces.yaml" "$dir"
   done
   finish
 fi
