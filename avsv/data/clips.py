@@ -181,7 +181,7 @@ class TrainingClips(Clips):
         seed: int,
         noise: NoiseReverb | None = None,
         ages: np.ndarray | None = None,
-        sessions: Sequence[str] | None = None,
+        sessions: np.ndarray | Sequence[str] | None = None,
     ) -> None:
         super().__init__(table, labels, inputs)
         self.config, self.seed, self.noise, self.ages = config, seed, noise, ages
