@@ -262,14 +262,19 @@ def write_vectors(prefix: str | Path, keys: Sequence[str], matrix: np.ndarray) -
         DataError: a key that occurs twice, values that are not finite.
         ValueError: not as many keys as rows.
     """
+    with ArkWriter(prefix, "float") as writer:
+        append_vectors(writer, keys, matrix)
+
+
+def append_vectors(writer: ArkWriter, keys: Sequence[str], matrix: np.ndarray) -> None:
+    """Write one float vector per key to an ark; see :func:`write_vectors`."""
     matrix = np.ascontiguousarray(matrix, dtype="<f4")
     finite = np.isfinite(matrix).all(axis=1)
     if len(keys) == len(matrix) and not finite.all():
-        raise DataError(f"{prefix}.ark: '{keys[int(np.argmin(finite))]}' has values that are not finite numbers")
+        raise DataError(f"{writer.path}: '{keys[int(np.argmin(finite))]}' has values that are not finite numbers")
     header = _VECTOR_HEADER.pack(b"\0B", b"FV ", b"\4", matrix.shape[1])
-    with ArkWriter(prefix, "float") as writer:
-        for key, vector in zip(keys, matrix, strict=True):
-            writer.write_bytes(key, header + vector.tobytes())
+    for key, vector in zip(keys, matrix, strict=True):
+        writer.write_bytes(key, header + vector.tobytes())
 
 
 def read_vectors(scp: str | Path) -> tuple[list[str], np.ndarray]:
