@@ -8,6 +8,7 @@ nj=$(nproc)            # parallel jobs of the data, feature and extraction steps
 ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
 nodes=1                # nodes of a Slurm cluster that train together, each with --ngpu GPUs
 num_workers=2          # loader processes of a training job
+faces=arks             # or online: face crops are decoded from the video whenever they are read, and not stored
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
 weights=data/weights   # published weights that utils/download_weights.sh fetched
@@ -36,6 +37,7 @@ Options:
   --ngpu <n>             GPUs for training and extraction ($ngpu)
   --nodes <n>            nodes of a Slurm cluster that train together, each with --ngpu GPUs ($nodes)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
+  --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
   --seed <n>             seed of everything random ($seed)
   --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
                          also looked for in a folder 'detectors' beside the corpora or one above ($weights)
@@ -58,6 +60,7 @@ for _name in stage stop_stage nj ngpu nodes num_workers seed; do
 done
 [ "$nj" -ge 1 ] || die "--nj must be at least 1"
 [ "$nodes" -ge 1 ] || die "--nodes must be at least 1"
+[[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 
 "$ROOT/tools/setup.sh"
 . ./path.sh
@@ -142,7 +145,7 @@ if begin 3 "face crops"; then
   options=()
   [ -z "$found" ] || mapfile -t options <<<"$found"
   for dir in "${sets[@]}"; do
-    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/faces.yaml" \
+    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --faces "$faces" --config "$conf/faces.yaml" \
       "${options[@]+"${options[@]}"}" "$dir"
   done
   finish

@@ -1,4 +1,4 @@
-"""Time filterbanks from files to arks beside bare torchaudio on the same audio in memory, and windowed reads.
+"""Time filterbanks from files to arks beside bare torchaudio on the same audio in memory.
 
 All on one thread. The figures of one line come from rounds in turn, the fastest of each, so that what else runs on the
 machine weighs on all alike.
@@ -18,10 +18,9 @@ from torchaudio.compliance import kaldi
 
 from avsv.audio.config import FbankConfig
 from avsv.audio.fbank import Fbank
-from avsv.audio.wav import float_to_int16, int16_to_float, read_window, wav_bytes
+from avsv.audio.wav import float_to_int16, int16_to_float, wav_bytes
 from avsv.bin.make_fbank import make_fbank
-from avsv.io.ark import ArkWriter, read_rows
-from avsv.io.lists import read_list
+from avsv.io.ark import ArkWriter
 
 RATE = 16000
 
@@ -31,12 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=100, help="recordings of 4 to 12 s")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--reads", type=int, default=3000, help="windows per kind")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         compute(Path(folder), args.utterances, args.rounds)
-        read(Path(folder), args.reads)
 
 
 def compute(folder: Path, utterances: int, rounds: int) -> None:
@@ -81,39 +78,6 @@ def fastest(functions: list[Callable[[], None]], rounds: int) -> list[float]:
             function()
             taken.append(time.perf_counter() - start)
     return [min(taken) for taken in times]
-
-
-def read(folder: Path, reads: int) -> None:
-    """Print how many random windows a second are read, and how many bytes beside the windows' own."""
-    rng = np.random.default_rng(0)
-    with ArkWriter(folder / "faces", "pixels") as writer:
-        for number in range(50):
-            writer.write(f"u{number}", rng.integers(0, 256, (100, 128 * 128), dtype=np.uint8))
-    for name, scp, rows, size in (
-        ("200 x 80 Fbank rows", "fbank", 200, 160),
-        ("50 faces of 128 x 128", "faces", 50, 128 * 128),
-    ):
-        report(name, list(read_list(folder / f"{scp}.scp").values()), rows, rows * size, reads, read_rows)
-    wavs = list(read_list(folder / "audio.scp").values())
-    report("2 s of samples", wavs, 2 * RATE, 4 * RATE, reads, read_window)
-
-
-def report(
-    name: str, locations: list[str], size: int, needed: int, reads: int, reader: Callable[[str, int, int], np.ndarray]
-) -> None:
-    """Time random windows of ``size`` rows or samples, ``needed`` bytes each."""
-    rng = np.random.default_rng(0)
-    windows = [(locations[rng.integers(len(locations))], int(rng.integers(40))) for _ in range(reads)]
-    before, start = bytes_read(), time.perf_counter()
-    for location, first in windows:
-        reader(location, first, first + size)
-    spent = time.perf_counter() - start
-    print(f"{name:24s} {reads / spent:6.0f} windows/s, {(bytes_read() - before) / reads / needed:.3f} of their bytes")
-
-
-def bytes_read() -> int:
-    """Bytes that this process has asked the kernel for."""
-    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 if __name__ == "__main__":

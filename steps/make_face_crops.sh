@@ -4,6 +4,7 @@
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
 config=conf/faces.yaml
+faces=arks
 detector=                     # these five win over the configuration file where they are not empty
 detector_weights=
 align=
@@ -18,9 +19,13 @@ Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
 Writes <data-dir>/faces.scp (one row of pixels a frame), utt2num_faces and faces.conf (their form). Clips that give no
 crops are listed with the reason in <log-dir>/make_face_crops.failed. The log directory is <data-dir>/log, the arks go
 to <data-dir>/arks by default. To try failed clips again, remove <data-dir>/.faces.done.
+
+With --faces online no pixels are stored, only where the faces are: training and extraction decode the clips whenever
+they read from them. The results are the same; the video files must stay as they are.
 Options:
   --nj <n>                      parallel jobs ($nj)
   --cmd <launcher>              how to run them ($cmd)
+  --faces <arks|online>         store the crops, or decode the clips when they are read ($faces)
   --config <file>               size, frame rate, detection, ... ($config)
   --detector <name>             none: the video already is a face track; yunet, blazeface, blazeface_back, sfd,
                                 retinaface, scrfd, dlib, folder (as in the configuration file)
@@ -49,6 +54,11 @@ LC_ALL=C sort -c -u -k 1,1 "$data/video.scp" ||
   die "$data/video.scp is not sorted, or has a key twice: run utils/fix_data_dir.sh $data"
 
 options=()
+case $faces in
+  arks) kind=ark other=online ;;
+  online) kind=online other=ark options+=(--online) ;;
+  *) usage_error "--faces is arks or online, not '$faces'" ;;
+esac
 [ -z "$detector" ] || options+=(--detector "$detector")
 [ -z "$detector_weights" ] || options+=(--detector-weights "$detector_weights")
 [ -z "$align" ] || options+=(--align "$align")
@@ -78,30 +88,32 @@ awk -v all="$wanted" -v jobs="$nj" -v stem="$logdir/make_face_crops" \
   '{ print > (stem "." (int((NR - 1) * jobs / all) + 1) ".scp") }' "$data/video.scp"
 
 # Data directories may share an ark directory.
-faces=$arkdir/faces_$(basename "$data").JOB
+crops=$arkdir/faces_$(basename "$data").JOB
 
 start_progress "faces of $data" "$logdir/make_face_crops.*.progress"
 $cmd "JOB=1:$nj" "$logdir/make_face_crops.JOB.log" \
   utils/once.sh "$logdir/.make_face_crops.JOB.done" "$stamp.$nj" \
   python -m avsv.bin.make_face_crops "${options[@]}" --progress "$logdir/make_face_crops.JOB.progress" \
-  "$logdir/make_face_crops.JOB.scp" "$faces"
+  "$logdir/make_face_crops.JOB.scp" "$crops"
 stop_progress
 
 # What failed may be mended under the same name, so a run that ends here must not count its jobs as done.
-write_atomically "$logdir/make_face_crops.failed" cat_jobs "$faces.failed" "$nj"
+write_atomically "$logdir/make_face_crops.failed" cat_jobs "$crops.failed" "$nj"
 rm -f "$logdir"/.make_face_crops.*.done
 made=$((wanted - $(wc -l <"$logdir/make_face_crops.failed")))
 report_lost "$wanted" "$made" "$max_lost" "$logdir/make_face_crops.failed" "$logdir/make_face_crops.failed"
 
 # Lists appear whole or not at all: a reader never meets half of one.
-write_atomically "$data/faces.scp" cat_jobs "$faces.scp" "$nj"
-write_atomically "$data/utt2num_faces" cat_jobs "$faces.num_faces" "$nj"
+write_atomically "$data/faces.scp" cat_jobs "$crops.scp" "$nj"
+write_atomically "$data/utt2num_faces" cat_jobs "$crops.num_faces" "$nj"
 write_atomically "$data/faces.conf" cat "$logdir/make_face_crops.conf"
 
 mark_done "$data/.faces.done" "$stamp"
-# Arks of an earlier run with more jobs are in no list any more.
-for ((n = nj + 1; ; n++)); do
-  [ -f "${faces/%JOB/$n}.ark" ] || break
-  rm -f "${faces/%JOB/$n}".*
+# Arks of an earlier run with more jobs, or of the other kind, are in no list any more.
+for ((n = 1; ; n++)); do
+  job=${crops/%JOB/$n}
+  [ -f "$job.$kind" ] || [ -f "$job.$other" ] || break
+  rm -f "$job.$other"
+  ((n <= nj)) || rm -f "$job".*
 done
 log "$data: face crops for $made of $wanted clips"

@@ -17,7 +17,7 @@ from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.embed.extract import embed_batches
-from avsv.embed.parts import merge_parts, write_part
+from avsv.embed.parts import PartWriter, merge_parts
 from avsv.errors import DataError
 from avsv.io.ark import read_vectors
 from avsv.system.system import AVSystem
@@ -127,10 +127,20 @@ def test_modes_are_those_of_the_system(system):
 
 
 def test_missing_parts_and_modalities_are_said(tmp_path):
-    write_part(tmp_path, 1, {"eval.A": (["b", "a"], np.array([[2.0, 2.5], [1.0, 1.5]]))})
-    with pytest.raises(DataError, match=r"part.2.npz: no such file: run this job again"):
+    def write(job: int, keys: list[str], vectors: list[list[float]]) -> None:
+        with PartWriter(tmp_path, job) as part:
+            for key, vector in zip(keys, vectors, strict=True):
+                part.write("eval.A", [key], np.array([vector]))
+
+    write(1, ["b", "a"], [[2.0, 2.5], [1.0, 1.5]])
+    with pytest.raises(DataError, match=r"part.2: no such file: run this job again"):
         merge_parts(tmp_path, 2, "eval.A", tmp_path / "eval.A")
-    write_part(tmp_path, 2, {"eval.A": (["aa"], np.array([[3.0, 3.5]]))})
+    with pytest.raises(KeyboardInterrupt), PartWriter(tmp_path, 2) as part:
+        part.write("eval.A", ["c"], np.array([[9.0, 9.5]]))
+        raise KeyboardInterrupt
+    with pytest.raises(DataError, match=r"part.2: no such file"):
+        merge_parts(tmp_path, 2, "eval.A", tmp_path / "eval.A")
+    write(2, ["aa"], [[3.0, 3.5]])
     assert merge_parts(tmp_path, 2, "eval.A", tmp_path / "eval.A") == ["a", "aa", "b"]
     assert read_vectors(tmp_path / "eval.A.scp")[1].tolist() == [[1.0, 1.5], [3.0, 3.5], [2.0, 2.5]]
     with pytest.raises(DataError, match=r"no utterance has the modalities that eval.AV needs"):

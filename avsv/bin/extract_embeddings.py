@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from avsv.bin.command import run_command
-from avsv.embed.parts import merge_parts, write_part
+from avsv.embed.parts import PartWriter, merge_parts
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
@@ -91,20 +91,16 @@ def extract(
 
     total = sum(len(range(job - 1, len(dataset), jobs)) for dataset in datasets)
     done, shown = 0, float("-inf")
-    result: dict[str, tuple[list[str], list[np.ndarray]]] = {}
-    for directory, dataset in zip(directories, datasets, strict=True):
-        for embedded in embed_batches(
-            system, load_batches(dataset, range(job - 1, len(dataset), jobs), num_workers, use_gpu), modes, device
-        ):
-            for mode, (keys, vectors) in embedded.items():
-                all_keys, all_vectors = result.setdefault(f"{directory.name}.{mode}", ([], []))
-                all_keys.extend(keys)
-                all_vectors.append(vectors)
-            done += 1
-            if progress is not None and (time.monotonic() - shown > 1 or done == total):
-                shown = time.monotonic()
-                write_text(progress, f"{done} {total}\n")
-    write_part(parts, job, {name: (keys, np.concatenate(vectors)) for name, (keys, vectors) in result.items()})
+    with PartWriter(parts, job) as part:
+        for directory, dataset in zip(directories, datasets, strict=True):
+            batches = load_batches(dataset, range(job - 1, len(dataset), jobs), num_workers, use_gpu)
+            for embedded in embed_batches(system, batches, modes, device):
+                for mode, (keys, vectors) in embedded.items():
+                    part.write(f"{directory.name}.{mode}", keys, vectors)
+                done += 1
+                if progress is not None and (time.monotonic() - shown > 1 or done == total):
+                    shown = time.monotonic()
+                    write_text(progress, f"{done} {total}\n")
     print(f"{done} batches of {len(directories)} data directories embedded in {', '.join(modes)}")
 
 

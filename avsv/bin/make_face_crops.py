@@ -11,6 +11,7 @@ from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCropper
+from avsv.video.online import write_online
 
 
 def make_face_crops(
@@ -21,7 +22,7 @@ def make_face_crops(
     Args:
         clips: location of every clip, as in ``video.scp``.
         config: how to make the crops.
-        faces: receives (T, channels * height * width) pixels.
+        faces: receives (T, channels * height * width) pixels, or what :func:`avsv.video.online.read_faces` reads.
         progress: file that is kept at "DONE TOTAL".
 
     Returns:
@@ -39,12 +40,19 @@ def make_face_crops(
             write_text(progress, f"{done} {len(clips)}\n")
             shown = time.monotonic()
         try:
-            rows = cropper(location)
+            if faces.kind == "online":
+                count, matrices = cropper.locate(location)
+            else:
+                rows = cropper(location)
         except (DataError, OSError) as error:
             failed[key] = " ".join(str(error).split())
             continue
-        faces.write(key, rows)
-        num_faces[key] = len(rows)
+        if faces.kind == "online":
+            write_online(faces, key, location, config, matrices)
+            num_faces[key] = count
+        else:
+            faces.write(key, rows)
+            num_faces[key] = len(rows)
     if progress:
         write_text(progress, f"{len(clips)} {len(clips)}\n")
     return num_faces, failed
@@ -71,10 +79,11 @@ def main() -> None:
     parser.add_argument("--align", metavar="true|false")
     parser.add_argument("--select", metavar="largest|central")
     parser.add_argument("--min-face-share", metavar="SHARE")
+    parser.add_argument("--online", action="store_true", help="find the crops, and leave cutting them out to who reads")
     parser.add_argument("--show-format", action="store_true", help="check the options, print faces.conf and do no more")
     parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
     parser.add_argument("video_scp", nargs="?", help="list of clips")
-    parser.add_argument("prefix", nargs="?", help="writes PREFIX.ark, PREFIX.scp, PREFIX.num_faces and PREFIX.failed")
+    parser.add_argument("prefix", nargs="?", help="writes PREFIX.ark (.online), .scp, .num_faces and .failed")
     args = parser.parse_args()
     config = read_config(args)
     if args.show_format:
@@ -91,7 +100,7 @@ def main() -> None:
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
     clips = read_list(args.video_scp)
-    with ArkWriter(args.prefix, "pixels") as faces:
+    with ArkWriter(args.prefix, "online" if args.online else "pixels") as faces:
         num_faces, failed = make_face_crops(clips, config, faces, args.progress)
     write_text(f"{args.prefix}.num_faces", "".join(f"{key} {count}\n" for key, count in num_faces.items()))
     write_text(f"{args.prefix}.failed", "".join(f"{key} {reason}\n" for key, reason in failed.items()))

@@ -20,7 +20,7 @@ from avsv.data.lists import UtteranceTable
 from avsv.data.mixup import Partners
 from avsv.data.threads import one_thread
 from avsv.errors import DataError
-from avsv.io.ark import read_rows
+from avsv.io.ark import is_online, read_rows
 from avsv.seeding import generator_for, seed_for
 from avsv.system.config import DataConfig, EmbedConfig
 from avsv.video.augment import augment_clip
@@ -54,6 +54,16 @@ def spread_rows(count: int, wanted: int | None) -> np.ndarray:
     return ((2 * np.arange(wanted) + 1) * count) // (2 * wanted)
 
 
+def _read_faces(location: str, rows: np.ndarray) -> np.ndarray:
+    """Some rows of a clip's face crops, in increasing order."""
+    if is_online(location):
+        from avsv.video.online import read_faces
+
+        return read_faces(location, rows)
+    first, last = int(rows[0]), int(rows[-1])
+    return read_rows(location, first, last + 1)[rows - first]
+
+
 class Clips(Dataset):
     """What both kinds of clips share: reading rows, and putting clips together.
 
@@ -68,9 +78,11 @@ class Clips(Dataset):
         self.audio_format, self.video_format = inputs.audio, inputs.video
         self._log_mel = LogMel(inputs.audio.sample_rate, inputs.num_bins) if inputs.takes == "log_mel" else None
 
-    def _rows(self, index: int, location: str, start: int, stop: int, columns: int, made_by: str) -> np.ndarray:
+    def _rows(
+        self, index: int, location: str, columns: int, made_by: str, read: Callable[..., np.ndarray], *which: object
+    ) -> np.ndarray:
         try:
-            rows = read_rows(location, start, stop)
+            rows = read(location, *which)
         except DataError as error:
             raise DataError(f"{self.table.keys[index]}: {error}") from None
         if rows.shape[1] != columns:
@@ -81,9 +93,8 @@ class Clips(Dataset):
         return rows
 
     def _features(self, index: int, start: int, stop: int) -> Tensor:
-        columns = self.audio_format.num_mel_bins
-        rows = self._rows(index, self.table.audio[index], start, stop, columns, "steps/make_fbank.sh")
-        return torch.from_numpy(rows)
+        location, columns = self.table.audio[index], self.audio_format.num_mel_bins
+        return torch.from_numpy(self._rows(index, location, columns, "steps/make_fbank.sh", read_rows, start, stop))
 
     def _samples(self, index: int, first: int, last: int) -> np.ndarray:
         try:
@@ -97,10 +108,9 @@ class Clips(Dataset):
         return waveform if self._log_mel is None else self._log_mel(waveform)
 
     def _frames(self, index: int, rows: np.ndarray) -> np.ndarray:
-        first, last = int(rows[0]), int(rows[-1])
-        form = self.video_format
-        pixels = self._rows(index, self.table.video[index], first, last + 1, form.row, "steps/make_face_crops.sh")
-        return self.inputs.show(pixels[rows - first].reshape(-1, form.channels, form.height, form.width))
+        location, form = self.table.video[index], self.video_format
+        pixels = self._rows(index, location, form.row, "steps/make_face_crops.sh", _read_faces, rows)
+        return self.inputs.show(pixels.reshape(-1, form.channels, form.height, form.width))
 
     def _collate(self, indices: list[int], clips: list[_Clip], audio_length: int, video_length: int) -> Batch:
         """Pad to the given lengths."""
@@ -171,7 +181,7 @@ class TrainingClips(Clips):
         seed: int,
         noise: NoiseReverb | None = None,
         ages: np.ndarray | None = None,
-        sessions: Sequence[str] | None = None,
+        sessions: np.ndarray | Sequence[str] | None = None,
     ) -> None:
         super().__init__(table, labels, inputs)
         self.config, self.seed, self.noise, self.ages = config, seed, noise, ages

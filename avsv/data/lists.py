@@ -1,5 +1,6 @@
 """A data directory's lists held in a few flat arrays, so that loader workers share one copy of them."""
 
+from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from avsv.errors import DataError
-from avsv.io.lists import read_list
+from avsv.io.lists import read_entries, read_list, repeated
 
 
 class PackedStrings(Sequence[str]):
@@ -26,9 +27,12 @@ class PackedStrings(Sequence[str]):
     """
 
     def __init__(self, strings: Iterable[str]) -> None:
-        encoded = [string.encode() for string in strings]
-        self._ends = np.cumsum([0] + [len(item) for item in encoded], dtype=np.int64)
-        self._bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        packed, ends = bytearray(), array("q", [0])
+        for string in strings:
+            packed += string.encode()
+            ends.append(len(packed))
+        self._ends = np.frombuffer(ends, dtype=np.int64)
+        self._bytes = np.frombuffer(packed, dtype=np.uint8)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -89,23 +93,26 @@ def read_utterances(
     """
     directory = Path(directory)
     speakers = read_list(directory / "utt2spk", fields=2)
-    nothing: tuple[dict[str, str], dict[str, str]] = ({}, {})
-    sounds, sound_frames = _located(directory, audio, "utt2num_frames", "make_fbank", speakers) if audio else nothing
+    keys = sorted(speakers)
+    packed_speakers = PackedStrings(speakers.pop(key) for key in keys)
+    rows = {key: row for row, key in enumerate(keys)}
+    nothing = PackedStrings([""] * len(keys)), np.zeros(len(keys), dtype=np.int32)
+    sounds, sound_frames = _located(directory, audio, "utt2num_frames", "make_fbank", rows) if audio else nothing
     faces, face_frames = (
-        _located(directory, "faces.scp", "utt2num_faces", "make_face_crops", speakers) if video else nothing
+        _located(directory, "faces.scp", "utt2num_faces", "make_face_crops", rows) if video else nothing
     )
-    keys = sorted(key for key in speakers if (key in sounds or key in faces) and (only is None or key in only))
-    if not keys:
+    there = (sound_frames > 0) | (face_frames > 0)
+    if only is not None:
+        there &= np.array([key in only for key in keys])
+    if not there.any():
         raise DataError(f"{directory}: no utterance has what is needed: make its features and face crops")
-    return UtteranceTable(
-        directory,
-        PackedStrings(keys),
-        PackedStrings(speakers[key] for key in keys),
-        PackedStrings(sounds.get(key, "") for key in keys),
-        np.array([sound_frames.get(key, 0) for key in keys], dtype=np.int32),
-        PackedStrings(faces.get(key, "") for key in keys),
-        np.array([face_frames.get(key, 0) for key in keys], dtype=np.int32),
-    )
+    columns = [PackedStrings(keys), packed_speakers, sounds, faces]
+    if not there.all():
+        chosen = np.flatnonzero(there)
+        columns = [PackedStrings(column[row] for row in chosen) for column in columns]
+        sound_frames, face_frames = sound_frames[chosen], face_frames[chosen]
+    names, of, sounds, faces = columns
+    return UtteranceTable(directory, names, of, sounds, sound_frames, faces, face_frames)
 
 
 def read_ages(table: UtteranceTable) -> np.ndarray:
@@ -142,8 +149,10 @@ def _age(path: Path, key: str, text: str) -> float:
     return age
 
 
-def read_sessions(table: UtteranceTable) -> list[str] | None:
-    """The source recording of each utterance of a table, by utt2session; None where there is no such list.
+def read_sessions(table: UtteranceTable) -> np.ndarray | None:
+    """(N,) int32: the source recording of each utterance of a table, by utt2session, as a number.
+
+    Returns None where there is no such list.
 
     Raises:
         DataError: the list lacks an utterance.
@@ -152,30 +161,47 @@ def read_sessions(table: UtteranceTable) -> list[str] | None:
     if not path.is_file():
         return None
     sessions = read_list(path, fields=2)
-    for key in table.keys:
+    numbers: dict[str, int] = {}
+    found = np.empty(len(table), dtype=np.int32)
+    for row, key in enumerate(table.keys):
         if key not in sessions:
             raise DataError(f"{path}: no line for {key}: add it or run utils/fix_data_dir.sh {table.directory}")
-    return [sessions[key] for key in table.keys]
+        found[row] = numbers.setdefault(sessions[key], len(numbers))
+    return found
 
 
 def _located(
-    directory: Path, name: str, counts: str, step: str, speakers: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, int]]:
-    """Locations and frame counts of one modality, checked against each other."""
+    directory: Path, name: str, counts: str, step: str, rows: Mapping[str, int]
+) -> tuple[PackedStrings, np.ndarray]:
+    """Locations and frame counts of one modality for every row, checked against each other."""
     for needed in (name, counts):
         if not (directory / needed).is_file():
             raise DataError(f"{directory / needed}: no such file: run steps/{step}.sh {directory}")
-    locations = read_list(directory / name)
-    frames = {}
-    for key, text in read_list(directory / counts, fields=2).items():
+    locations, unknown = [""] * len(rows), None
+    for number, key, location in read_entries(directory / name):
+        if key not in rows:
+            unknown = unknown or key
+        elif locations[rows[key]]:
+            raise repeated(directory / name, number, key)
+        else:
+            locations[rows[key]] = location
+    if unknown is not None:
+        raise DataError(f"{directory / name}: {unknown} is not in utt2spk: run utils/fix_data_dir.sh {directory}")
+    packed = PackedStrings(locations)
+    there = np.array([bool(location) for location in locations])
+    frames = np.zeros(len(rows), dtype=np.int32)
+    for number, key, text in read_entries(directory / counts, fields=2):
         if not text.isdecimal() or int(text) == 0:
             raise DataError(
                 f"{directory / counts}: {key}: '{text}' is no number of frames: remake it with steps/{step}.sh"
             )
-        frames[key] = int(text)
-    for key in locations:
-        if key not in frames:
-            raise DataError(f"{directory / counts}: no line for {key} of {name}: remake it with steps/{step}.sh")
-        if key not in speakers:
-            raise DataError(f"{directory / name}: {key} is not in utt2spk: run utils/fix_data_dir.sh {directory}")
-    return locations, {key: frames[key] for key in locations}
+        row = rows.get(key)
+        if row is not None and there[row]:
+            if frames[row]:
+                raise repeated(directory / counts, number, key)
+            frames[row] = int(text)
+    lacking = np.flatnonzero(there & (frames == 0))
+    if len(lacking):
+        key = next(key for key, row in rows.items() if row == lacking[0])
+        raise DataError(f"{directory / counts}: no line for {key} of {name}: remake it with steps/{step}.sh")
+    return packed, frames

@@ -25,12 +25,12 @@ class Partners:
         [1, 0, 2]
     """
 
-    def __init__(self, table: UtteranceTable, sessions: Sequence[str] | None = None) -> None:
+    def __init__(self, table: UtteranceTable, sessions: np.ndarray | Sequence[str] | None = None) -> None:
         speaker = np.unique(list(table.speakers), return_inverse=True)[1]
         self._speaker = speaker.astype(np.int32)
         self._session = np.arange(len(table), dtype=np.int32)
         if sessions is not None:
-            self._session = np.unique(list(sessions), return_inverse=True)[1].astype(np.int32)
+            self._session = np.unique(sessions, return_inverse=True)[1].astype(np.int32)
         seen = np.flatnonzero(table.video_frames > 0)
         self._order = seen[np.argsort(speaker[seen], kind="stable")]
         self._first = np.searchsorted(speaker[self._order], np.arange(speaker.max() + 2))

@@ -1,31 +1,62 @@
 """Embeddings made by several jobs put together; imports no torch."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from avsv.errors import DataError
-from avsv.io.ark import write_vectors
-from avsv.io.atomic import atomic_path
+from avsv.io.ark import ArkWriter, append_vectors
+from avsv.io.atomic import write_text
 
-Embeddings = Mapping[str, tuple[Sequence[str], np.ndarray]]
+_BLOCK = 16384  # vectors in memory when parts are put together
 
 
 def part_path(folder: str | Path, job: int) -> Path:
-    """Where a job (from 1) puts its share."""
-    return Path(folder) / f"part.{job}.npz"
+    """The list of what a job (from 1) has made; it appears when the job's share is whole."""
+    return Path(folder) / f"part.{job}"
 
 
-def write_part(folder: str | Path, job: int, embeddings: Embeddings) -> None:
-    """Write one job's share: for each name, such as eval.AV, its keys and (N, D) vectors."""
-    arrays = {}
-    for name, (keys, vectors) in embeddings.items():
-        # Bytes, because an array of no strings has no width to read back.
-        arrays[f"{name}/keys"] = np.frombuffer("\n".join(keys).encode(), dtype=np.uint8)
-        arrays[f"{name}/vectors"] = np.asarray(vectors, dtype=np.float32)
-    with atomic_path(part_path(folder, job)) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+class PartWriter:
+    """Writes one job's share of the embeddings as they come: ``part.JOB.NAME.keys`` and ``.vectors`` for each name.
+
+    Args:
+        folder: where the parts are.
+        job: counted from 1.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with PartWriter(folder, 1) as part:
+        ...         part.write("eval.A", ["b", "a"], np.array([[2, 2], [1, 1]]))
+        ...     merge_parts(folder, 1, "eval.A", folder + "/eval.A")
+        ['a', 'b']
+    """
+
+    def __init__(self, folder: str | Path, job: int) -> None:
+        self._path = part_path(folder, job)
+        self._files: dict[str, tuple[BinaryIO, BinaryIO]] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "PartWriter":
+        self._path.unlink(missing_ok=True)
+        return self
+
+    def write(self, name: str, keys: Sequence[str], vectors: np.ndarray) -> None:
+        """Append (N, D) vectors and their keys to a name such as eval.AV."""
+        if name not in self._files:
+            paths = (Path(f"{self._path}.{name}.{kind}") for kind in ("keys", "vectors"))
+            self._files[name] = tuple(self._stack.enter_context(path.open("wb")) for path in paths)
+        listed, values = self._files[name]
+        listed.write("".join(f"{key}\n" for key in keys).encode())
+        values.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._stack.close()
+        if error is None:
+            write_text(self._path, "".join(f"{name}\n" for name in self._files))
 
 
 def merge_parts(folder: str | Path, jobs: int, name: str, prefix: str | Path) -> list[str]:
@@ -43,26 +74,26 @@ def merge_parts(folder: str | Path, jobs: int, name: str, prefix: str | Path) ->
     Raises:
         DataError: a part is missing, or no part has an embedding of this name.
     """
-    keys: list[list[str]] = []
+    keys: list[str] = []
+    parts: list[np.ndarray] = []
     for job in range(1, jobs + 1):
         path = part_path(folder, job)
         if not path.is_file():
             raise DataError(f"{path}: no such file: run this job again")
-        with np.load(path) as part:
-            text = part[f"{name}/keys"].tobytes().decode() if f"{name}/keys" in part else ""
-            keys.append(text.split("\n") if text else [])
-    ordered = sorted(key for share in keys for key in share)
-    if not ordered:
+        if name in path.read_text(encoding="utf-8").split("\n"):
+            share = Path(f"{path}.{name}.keys").read_text(encoding="utf-8").split("\n")[:-1]
+            keys += share
+            parts.append(np.memmap(f"{path}.{name}.vectors", dtype="<f4", mode="r").reshape(len(share), -1))
+    if not keys:
         raise DataError(f"{prefix}: no utterance has the modalities that {name} needs")
-    row = {key: number for number, key in enumerate(ordered)}
-    matrix: np.ndarray | None = None
-    for job, share in enumerate(keys, 1):
-        if not share:
-            continue
-        with np.load(part_path(folder, job)) as part:
-            vectors = part[f"{name}/vectors"]
-        if matrix is None:
-            matrix = np.empty((len(ordered), vectors.shape[1]), dtype=np.float32)
-        matrix[[row[key] for key in share]] = vectors
-    write_vectors(prefix, ordered, matrix)
-    return ordered
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__))
+    starts = np.cumsum([0] + [len(part) for part in parts])
+    with ArkWriter(prefix, "float") as writer:
+        for first in range(0, len(order), _BLOCK):
+            rows = order[first : first + _BLOCK]
+            block = np.empty((len(rows), parts[0].shape[1]), dtype=np.float32)
+            for start, end, part in zip(starts, starts[1:], parts, strict=False):
+                here = (rows >= start) & (rows < end)
+                block[here] = part[rows[here] - start]
+            append_vectors(writer, [keys[row] for row in rows], block)
+    return [keys[row] for row in order]

@@ -5,7 +5,7 @@ import mmap
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from avsv.io.atomic import temporary_path, write_text
 from avsv.io.files import file_size, read_at, read_into
 from avsv.io.lists import read_list
 
-Kind = Literal["float", "fbank", "pixels"]
+Kind = Literal["float", "fbank", "pixels", "online"]
+
+_ONLINE_SUFFIX = ".online"
 
 # What a matrix's header needs at most: "\0B", "CM2 ", two floats, two integers.
 _HEADER_BYTES = 24
@@ -26,7 +28,8 @@ class ArkWriter:
 
     Kinds: "float" is exact; "fbank" stores two bytes a value (Kaldi's compression method 3: the matrix's range in 65535
     steps); "pixels" stores unsigned bytes, exactly (method 6: 0 to 255). All are row-major, so that a window of rows is
-    one stretch of bytes, and readable by Kaldi and kaldiio.
+    one stretch of bytes, and readable by Kaldi and kaldiio. "online" takes only records that are bytes already, into
+    ``PREFIX.online``.
 
     Args:
         prefix: path without suffix; its folder must exist. The index holds it as given.
@@ -47,10 +50,10 @@ class ArkWriter:
     """
 
     def __init__(self, prefix: str | Path, kind: Kind) -> None:
-        if kind not in ("float", "fbank", "pixels"):
+        if kind not in get_args(Kind):
             raise ValueError(f"unknown kind of ark: {kind}")
         self.kind = kind
-        self.path = Path(f"{prefix}.ark")
+        self.path = Path(f"{prefix}{_ONLINE_SUFFIX if kind == 'online' else '.ark'}")
         self._scp = f"{prefix}.scp"
         self._locations: dict[str, str] = {}
         self._temporary = temporary_path(self.path)
@@ -156,6 +159,16 @@ def split_location(location: str) -> tuple[str, int]:
     return (path, int(offset)) if colon and offset.isascii() and offset.isdigit() else (location, 0)
 
 
+def is_online(location: str) -> bool:
+    """Whether a value of ``faces.scp`` names a clip to be decoded, see :mod:`avsv.video.online`, and not a matrix.
+
+    Example:
+        >>> is_online("data/arks/faces_train.3.online:17"), is_online("data/arks/faces_train.3.ark:17")
+        (True, False)
+    """
+    return split_location(location)[0].endswith(_ONLINE_SUFFIX)
+
+
 def _read_header(location: str) -> tuple[str, _Header]:
     path, offset = split_location(location)
     head = read_at(path, offset, _HEADER_BYTES)
@@ -249,14 +262,19 @@ def write_vectors(prefix: str | Path, keys: Sequence[str], matrix: np.ndarray) -
         DataError: a key that occurs twice, values that are not finite.
         ValueError: not as many keys as rows.
     """
+    with ArkWriter(prefix, "float") as writer:
+        append_vectors(writer, keys, matrix)
+
+
+def append_vectors(writer: ArkWriter, keys: Sequence[str], matrix: np.ndarray) -> None:
+    """Write one float vector per key to an ark; see :func:`write_vectors`."""
     matrix = np.ascontiguousarray(matrix, dtype="<f4")
     finite = np.isfinite(matrix).all(axis=1)
     if len(keys) == len(matrix) and not finite.all():
-        raise DataError(f"{prefix}.ark: '{keys[int(np.argmin(finite))]}' has values that are not finite numbers")
+        raise DataError(f"{writer.path}: '{keys[int(np.argmin(finite))]}' has values that are not finite numbers")
     header = _VECTOR_HEADER.pack(b"\0B", b"FV ", b"\4", matrix.shape[1])
-    with ArkWriter(prefix, "float") as writer:
-        for key, vector in zip(keys, matrix, strict=True):
-            writer.write_bytes(key, header + vector.tobytes())
+    for key, vector in zip(keys, matrix, strict=True):
+        writer.write_bytes(key, header + vector.tobytes())
 
 
 def read_vectors(scp: str | Path) -> tuple[list[str], np.ndarray]:

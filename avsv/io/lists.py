@@ -1,8 +1,8 @@
 """Text lists, trials and scores: strict reading that names file and line, atomic writing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
@@ -10,18 +10,32 @@ from avsv.errors import DataError
 from avsv.io.atomic import write_text
 
 
-def _lines(path: str | Path) -> list[str]:
-    """The lines of a text file that must exist and must not be empty."""
+def _open(path: str | Path) -> TextIO:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).open(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, not a list") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file (UTF-8)") from None
+
+
+def _no_text(path: str | Path) -> DataError:
+    return DataError(f"{path}: not a text file (UTF-8)")
+
+
+def _empty(path: str | Path) -> DataError:
+    return DataError(f"{path}: the list is empty")
+
+
+def _lines(path: str | Path) -> list[str]:
+    """The lines of a text file that must exist and must not be empty."""
+    with _open(path) as file:
+        try:
+            text = file.read()
+        except UnicodeDecodeError:
+            raise _no_text(path) from None
     if not text.strip():
-        raise DataError(f"{path}: the list is empty")
+        raise _empty(path)
     # Only newlines end a line: str.splitlines would also cut at characters that a file name may hold.
     return text.removesuffix("\n").split("\n")
 
@@ -60,18 +74,40 @@ def read_list(path: str | Path, fields: int | None = None) -> dict[str, str]:
         {'a1': 'sox a1.sph -t wav - |', 'a2': 'a2.wav'}
     """
     result: dict[str, str] = {}
-    lines = _lines(path)
-    for number, line in enumerate(lines, 1):
-        parts = line.split(None, 1)
-        count = len(line.split()) if fields is not None else len(parts)
-        if count != (fields or 2):
-            expected = f"expected {fields}" if fields is not None else "expected a key and a value"
-            raise DataError(f"{path}:{number}: {count} field{'s' if count != 1 else ''}, {expected}")
-        key = parts[0]
+    for number, key, value in read_entries(path, fields):
         if key in result:
-            raise DataError(f"{path}:{number}: '{key}' occurs twice")
-        result[key] = parts[1].rstrip() if len(parts) > 1 else ""
+            raise repeated(path, number, key)
+        result[key] = value
     return result
+
+
+def read_entries(path: str | Path, fields: int | None = None) -> Iterator[tuple[int, str, str]]:
+    """Stream a Kaldi list: the number, key and value of every line, see :func:`read_list`.
+
+    Raises:
+        DataError: as :func:`read_list`, but for keys that occur twice.
+    """
+    number = 0
+    with _open(path) as file:
+        try:
+            for number, line in enumerate(file, 1):
+                parts = line.split(None, 1)
+                count = len(line.split()) if fields is not None else len(parts)
+                if count != (fields or 2):
+                    if count == 0 and number == 1 and not any(map(str.strip, file)):
+                        raise _empty(path)
+                    expected = f"expected {fields}" if fields is not None else "expected a key and a value"
+                    raise DataError(f"{path}:{number}: {count} field{'s' if count != 1 else ''}, {expected}")
+                yield number, parts[0], parts[1].rstrip() if len(parts) > 1 else ""
+        except UnicodeDecodeError:
+            raise _no_text(path) from None
+    if number == 0:
+        raise _empty(path)
+
+
+def repeated(path: str | Path, number: int, key: str) -> DataError:
+    """The error of a key that an earlier line has."""
+    return DataError(f"{path}:{number}: '{key}' occurs twice")
 
 
 def write_list(path: str | Path, mapping: Mapping[str, object]) -> None:

@@ -1,5 +1,7 @@
 """From a clip of ``video.scp`` to the rows of its face crops."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from avsv.errors import DataError
@@ -7,6 +9,55 @@ from avsv.video.config import FacesConfig
 from avsv.video.decode import PictureConverter, VideoSource, centre_crop, upright_size, whole_picture
 from avsv.video.detect import Face, open_detector
 from avsv.video.track import align_transform, box_transform, follow_face, interpolate, warp
+
+
+class FaceCutter:
+    """Cuts face crops whose places are known out of clips.
+
+    Args:
+        config: see :class:`avsv.video.config.FacesConfig`.
+    """
+
+    def __init__(self, config: FacesConfig) -> None:
+        self.config = config
+        whole = config.detector != "none"
+        self._convert = PictureConverter(
+            config.channels, whole_picture() if whole else centre_crop(config.width, config.height)
+        )
+
+    def __call__(
+        self, source: VideoSource, matrices: Sequence[np.ndarray] | None, wanted: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Some crops of a clip, or all.
+
+        Args:
+            source: the clip.
+            matrices: for every frame of the clip the transform from source to crop; None: the centre of the picture.
+            wanted: (T,) frames to cut, in increasing order; None means all. Decoding stops after the last of them.
+
+        Returns:
+            (T, channels * height * width) uint8, less where the clip ends before; with three channels all red comes
+            first, then green, then blue.
+
+        Raises:
+            DataError: the clip cannot be decoded.
+        """
+        first, last = (0, None) if wanted is None else (int(wanted[0]), int(wanted[-1]) + 1)
+        rows: list[np.ndarray] = []
+        at = first
+        for frame, count in source.frames(self.config.fps, first, last):
+            numbers = np.arange(at, at + count)
+            if wanted is not None:
+                numbers = wanted[np.searchsorted(wanted, at) : np.searchsorted(wanted, at + count)]
+            at += count
+            if len(numbers) == 0:
+                continue
+            picture = self._convert(frame.picture)
+            if matrices is None:
+                rows.extend([_row(picture)] * len(numbers))
+            else:
+                rows.extend(_row(warp(picture, matrices[n], self.config.width, self.config.height)) for n in numbers)
+        return np.stack(rows) if rows else np.empty((0, self.config.row), dtype=np.uint8)
 
 
 class FaceCropper:
@@ -33,13 +84,11 @@ class FaceCropper:
 
     def __init__(self, config: FacesConfig) -> None:
         self.config = config
+        self._cut = FaceCutter(config)
         self._detect = None
-        if config.detector == "none":
-            self._convert = PictureConverter(config.channels, centre_crop(config.width, config.height))
-            return
-        self._detect = open_detector(config)
-        self._convert = PictureConverter(config.channels, whole_picture())
-        self._convert_small = PictureConverter(3, whole_picture(config.detect_side))
+        if config.detector != "none":
+            self._detect = open_detector(config)
+            self._convert_small = PictureConverter(3, whole_picture(config.detect_side))
 
     def __call__(self, location: str) -> np.ndarray:
         """The crops of one clip.
@@ -48,22 +97,25 @@ class FaceCropper:
             location: as in ``video.scp``, see :class:`avsv.video.decode.VideoSource`.
 
         Returns:
-            (T, channels * height * width) uint8; with three channels all red comes first, then green, then blue.
+            See :meth:`FaceCutter.__call__`.
 
         Raises:
             DataError: the clip cannot be decoded, or has too few faces.
         """
         source = VideoSource(location, self.config.source_fps)
-        matrices = None if self._detect is None else self._find_face(source)
-        rows: list[np.ndarray] = []
-        for frame, count in source.frames(self.config.fps):
-            picture = self._convert(frame.picture)
-            if matrices is None:
-                rows.extend([_row(picture)] * count)
-                continue
-            for matrix in matrices[len(rows) : len(rows) + count]:
-                rows.append(_row(warp(picture, matrix, self.config.width, self.config.height)))
-        return np.stack(rows)
+        return self._cut(source, None if self._detect is None else self._find_face(source))
+
+    def locate(self, location: str) -> tuple[int, list[np.ndarray] | None]:
+        """How many crops a clip has, and the places of them that :class:`FaceCutter` needs.
+
+        Raises:
+            DataError: as for a call.
+        """
+        source = VideoSource(location, self.config.source_fps)
+        if self._detect is None:
+            return sum(count for _, count in source.frames(self.config.fps)), None
+        matrices = self._find_face(source)
+        return len(matrices), matrices
 
     def _find_face(self, source: VideoSource) -> list[np.ndarray]:
         """The transform from source to crop for every frame.

@@ -66,25 +66,43 @@ class VideoSource:
         elif path.stat().st_size == 0:
             raise DataError(f"{location}: the file is empty (0 bytes): copy or download it again")
 
-    def frames(self, fps: float | Fraction) -> Iterator[tuple[SourceFrame, int]]:
+    def frames(
+        self, fps: float | Fraction, first: int = 0, last: int | None = None
+    ) -> Iterator[tuple[SourceFrame, int]]:
         """Decode the clip at a constant frame rate.
 
         Frames are chosen by their timestamps, see :func:`avsv.video.timing.resample`; at a constant source rate that
         is :func:`avsv.video.timing.select_frames`.
 
+        Args:
+            fps: of the output.
+            first: output frame to begin with. Images before it are not decoded; of a video file all frames are, since
+                each is coded as a difference to others.
+            last: output frame to stop before; None means to the end.
+
         Yields:
             A frame and how many output frames in a row it stands for.
 
         Raises:
-            DataError: not a video, no video stream, no frames, a clip cut short, an image that cannot be read.
+            DataError: not a video, no video stream, no frames, a clip cut short (where it is read to the end), an image
+                that cannot be read.
         """
-        timed = self._decode_images() if self._images else self._decode_stream()
-        yield from resample(timed, as_rate(fps))
+        timed = self._time_images() if self._images else self._decode_stream()
+        made = 0
+        for frame, count in resample(timed, as_rate(fps)):
+            start, made = max(made, first), made + count
+            count = (made if last is None else min(made, last)) - start
+            if count > 0:
+                yield (
+                    (frame if isinstance(frame, SourceFrame) else SourceFrame(_decode_image(frame), str(frame))),
+                    count,
+                )
+            if last is not None and made >= last:
+                return
 
-    def _decode_images(self) -> Iterator[tuple[Fraction, Fraction, SourceFrame]]:
+    def _time_images(self) -> Iterator[tuple[Fraction, Fraction, Path]]:
         for index, path in enumerate(self._images):
-            picture = _decode_image(path)
-            yield index / self._rate, (index + 1) / self._rate, SourceFrame(picture, str(path))
+            yield index / self._rate, (index + 1) / self._rate, path
 
     def _decode_stream(self) -> Iterator[tuple[Fraction, Fraction, SourceFrame]]:
         # The protocol is given because a name such as "12:30.mp4" would be taken for one.

@@ -1,0 +1,1 @@
+../../voxceleb/local/substitutes.py
