@@ -9,6 +9,7 @@ ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
 num_workers=2          # loader processes of a training job
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
+sweeps=                # corruption sweeps to measure in stage 10, as in 'noise blur', or 'all' of conf/sweeps.yaml
 weights=data/weights   # published weights that utils/download_weights.sh fetched
 exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
 
@@ -35,6 +36,7 @@ Options:
   --ngpu <n>             GPUs for training and extraction ($ngpu)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
   --seed <n>             seed of everything random ($seed)
+  --sweeps <kinds>       corruption sweeps of conf/sweeps.yaml, as in 'noise blur', or 'all'; none by default
   --weights <dir>        published weights, for the preset paper ($weights)
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
@@ -54,6 +56,9 @@ for _name in stage stop_stage nj ngpu num_workers seed; do
   [[ ${!_name} =~ ^[0-9]+$ ]] || die "--${_name//_/-} takes a whole number, not '${!_name}'"
 done
 [ "$nj" -ge 1 ] || die "--nj must be at least 1"
+for _name in $sweeps; do
+  [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
+done
 
 "$ROOT/tools/setup.sh"
 . ./path.sh
@@ -171,6 +176,13 @@ fi
 
 if begin 10 "analyses"; then
   steps/analyse.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
+  if [ -n "$sweeps" ]; then
+    options=()
+    [ ! -f "$data/musan/wav.scp" ] || options+=(--noise-dir "$data/musan")
+    [ "$sweeps" = all ] || options+=(--kinds "$sweeps")
+    steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" ${options[@]+"${options[@]}"} \
+      "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
+  fi
   finish
 fi
 

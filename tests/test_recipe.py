@@ -118,6 +118,7 @@ def test_another_corpus_as_documented(tiny_run, tmp_path):
         (["--stage", "x"], "--stage takes a whole number, not 'x'"),
         (["--nj", "0"], "--nj must be at least 1"),
         (["--preset", "huge"], "huge"),
+        (["--sweeps", "blur noize"], "--sweeps: conf/sweeps.yaml has no sweep 'noize'"),
         (["--systems", "ecapaa"], "ecapaa"),
     ],
 )
@@ -131,7 +132,7 @@ def test_wrong_options(arguments, message, tmp_path):
 def test_help_names_every_option():
     result = run_sh("--help")
     assert result.returncode == 0
-    for option in ("stage", "stop-stage", "systems", "preset", "nj", "ngpu", "num-workers", "seed", "data", "exp"):
+    for option in "stage stop-stage systems sweeps preset nj ngpu num-workers seed data exp".split():
         assert f"--{option} " in result.stdout
 
 

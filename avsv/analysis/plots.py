@@ -31,7 +31,7 @@ class DetLine(NamedTuple):
 
 
 @contextmanager
-def _figure(path: str | Path, columns: int, width: float, height: float) -> Iterator[tuple]:
+def new_figure(path: str | Path, columns: int, width: float, height: float) -> Iterator[tuple]:
     """A figure with panels beside each other, saved whole or not at all."""
     style = {"axes.grid": True, "grid.color": "#dddddd", "axes.spines.top": False, "axes.spines.right": False}
     with rc_context({**style, "font.size": 10, "axes.axisbelow": True}):
@@ -50,7 +50,7 @@ def det_plot(path: str | Path, panels: Mapping[str, Sequence[DetLine]]) -> None:
         path: PNG file to write.
         panels: per trial list the curves.
     """
-    with _figure(path, len(panels), 6.2 * len(panels), 5.8) as (_, axes):
+    with new_figure(path, len(panels), 6.2 * len(panels), 5.8) as (_, axes):
         for axis, (name, lines) in zip(axes, panels.items(), strict=True):
             lowest, highest = _draw_det(axis, lines)
             ticks = [tick for tick in DET_TICKS if lowest <= tick / 100 <= highest]
@@ -92,7 +92,7 @@ def training_plot(path: str | Path, histories: Mapping[str, Mapping[str, NDArray
         histories: per system the columns ``epoch``, ``loss``, ``accuracy`` and ``dev_eer`` (shares), NaN where missing.
     """
     panels = (("loss", 1, "training loss"), ("accuracy", 100, "training accuracy (%)"), ("dev_eer", 100, "dev EER (%)"))
-    with _figure(path, len(panels), 12, 3.6) as (_, axes):
+    with new_figure(path, len(panels), 12, 3.6) as (_, axes):
         for axis, (column, factor, title) in zip(axes, panels, strict=True):
             for number, (system, history) in enumerate(histories.items()):
                 colour = COLOURS[number % len(COLOURS)]
@@ -123,7 +123,7 @@ def angle_plot(path: str | Path, system: str, modalities: Mapping[str, Geometry]
     ]
     if audio_video is not None:
         groups.append(("voice to face\nof a clip", audio_video, COLOURS[2]))
-    with _figure(path, 1, 1.6 + 1.15 * len(groups), 4.2) as (_, (axis,)):
+    with new_figure(path, 1, 1.6 + 1.15 * len(groups), 4.2) as (_, (axis,)):
         boxes = axis.boxplot(
             [values for _, values, _ in groups],
             tick_labels=[label for label, _, _ in groups],
@@ -153,7 +153,7 @@ def projection_plot(
         identities: (N,) names per modality.
     """
     names = sorted({name for values in identities.values() for name in values.tolist()})
-    with _figure(path, len(projections), 4.3 * len(projections) + 1.4, 4.3) as (figure, axes):
+    with new_figure(path, len(projections), 4.3 * len(projections) + 1.4, 4.3) as (figure, axes):
         for axis, (modality, points) in zip(axes, projections.items(), strict=True):
             for number, name in enumerate(names):
                 mine = points[identities[modality] == name]
