@@ -132,7 +132,8 @@ def test_wrong_options(arguments, message, tmp_path):
 def test_help_names_every_option():
     result = run_sh("--help")
     assert result.returncode == 0
-    for option in "stage stop-stage systems sweeps preset nj ngpu num-workers seed data exp".split():
+    options = ("stage", "stop-stage", "systems", "preset", "nj", "ngpu", "num-workers", "seed", "sweeps", "data", "exp")
+    for option in options:
         assert f"--{option} " in result.stdout
 
 
