@@ -22,6 +22,7 @@ from avsv.analysis.sweeps import (
     sweep_tables,
 )
 from avsv.bin import sweep
+from avsv.bin.analyse import analyse_networks
 from avsv.bin.extract_embeddings import extract, merge
 from avsv.corruption.kinds import Corruption
 from avsv.corruption.sound import Noises
@@ -30,6 +31,7 @@ from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.errors import DataError
+from avsv.io.lists import read_list
 from avsv.scoring.bootstrap import difference_of_draws, speaker_bootstrap
 from avsv.scoring.metrics import eer
 from avsv.system.system import AVSystem
@@ -49,7 +51,8 @@ def world(tmp_path_factory) -> Path:
     make_noise(folder / "data")
     (folder / "sweeps.yaml").write_text(SWEEPS)
     for name, letters in SYSTEMS.items():
-        settings, home = config(letters), folder / "exp" / name
+        pooling = {"audio": {"pooling": "we_asp"}, "visual": {"pooling": "we_asp"}} if letters == "AV" else {}
+        settings, home = config(letters, **pooling), folder / "exp" / name
         torch.manual_seed(len(letters))
         network, out = AVSystem(settings, 5), home / "embeddings"
         out.mkdir(parents=True)
@@ -232,6 +235,25 @@ def test_what_was_measured_is_kept(world, swept, tmp_path):
 def test_wrong_requests(world, tmp_path, options, message):
     with pytest.raises(DataError, match=message):
         run(world, tmp_path, 1, **options)
+
+
+def test_networks_are_analysed(world, tmp_path, capsys):
+    """Cost of every trained system; attention where both networks have temporal weights."""
+    utt2spk = read_list(world / "data" / "eval" / "utt2spk")
+    for name in ("voice", "both"):
+        folder = tmp_path / name
+        (folder / "analysis").mkdir(parents=True)
+        shutil.copy(world / "exp" / name / "final.pt", folder)
+        analyse_networks(folder, world / "data" / "eval", utt2spk, seed=0)
+    assert [line["part"] for line in read(tmp_path / "voice/analysis/cost.csv")] == ["audio", "all"]
+    assert not (tmp_path / "voice/analysis/attention.csv").exists()
+    rows = read(tmp_path / "both/analysis/attention.csv")
+    assert {row["utterance"]: row["speaker"] for row in rows} == utt2spk
+    assert all(-1 <= float(row["correlation"]) <= 1 for row in rows)
+    assert len({row["correlation"] for row in rows}) > 8
+    assert imread(tmp_path / "both/analysis/attention.png").shape[1] > 1000
+    mean = np.mean([float(row["correlation"]) for row in rows])
+    assert f"over {len(rows)} clips of 0.8 s correlate by {mean:.2f} " in capsys.readouterr().out
 
 
 def row(system, mode, level, rate, n_target=10):

@@ -26,7 +26,7 @@ class Cost(NamedTuple):
         part: audio, visual, fusion or all.
         parameters: numbers that are trained, without classifiers.
         multiply_adds: of matrix products and convolutions.
-        seconds: on this machine, with one thread.
+        seconds: of processor time on this machine, with one thread.
     """
 
     part: str
@@ -104,9 +104,9 @@ def _cost(name: str, module: nn.Module, arguments: tuple) -> Cost:
         module(*arguments)
     durations = []
     for _ in range(_RUNS):
-        started = time.perf_counter()
+        started = time.process_time()
         module(*arguments)
-        durations.append(time.perf_counter() - started)
+        durations.append(time.process_time() - started)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     # It counts a multiplication and an addition as two.
     return Cost(name, parameters, counter.get_total_flops() // 2, float(np.median(durations)))
