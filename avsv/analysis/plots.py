@@ -214,7 +214,7 @@ def attention_plot(path: str | Path, title: str, seconds: float, maps: Mapping[s
         time = (np.arange(series.shape[1]) + 0.5) * seconds / series.shape[1]
         for values, name, colour in zip(series, ("voice", "face"), COLOURS, strict=False):
             axes[-1].plot(time, values, ".-", color=colour, label=name)
-        axes[-1].set(xlim=(0, seconds), ylim=(0, 2))
+        axes[-1].set(xlim=(0, seconds), ylim=(0, 2.4))
         axes[-1].set_xlabel("seconds")
         axes[-1].set_title(title, fontsize=10)
-        axes[-1].legend(loc="upper right", fontsize=8)
+        axes[-1].legend(loc="upper center", ncols=2, fontsize=8)
