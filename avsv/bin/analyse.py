@@ -104,12 +104,11 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
 
     fps = system.inputs.video.fps
     grid = round(ATTENTION_SECONDS * fps)
+    audio = system.inputs.audio
     table = read_utterances(directory, "audio.scp", True)
-    long = [
-        key
-        for key, frames, faces in zip(table.keys, table.audio_frames, table.video_frames, strict=True)
-        if faces >= grid and frames >= system.inputs.audio.num_frames(round(ATTENTION_SECONDS * 16000))
-    ]
+    long_enough = table.audio_frames >= audio.num_frames(round(ATTENTION_SECONDS * audio.sample_rate))
+    long_enough &= table.video_frames >= grid
+    long = [table.keys[row] for row in np.flatnonzero(long_enough)]
     if not long:
         print(
             f"{system.name}: no clip of {directory} has {ATTENTION_SECONDS} s of voice and face: no attention to show"
@@ -141,8 +140,8 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
     title = f"weights of {first.keys[0]}\ncorrelation {found[0]:.2f}"
     attention_plot(output / "attention.png", title, ATTENTION_SECONDS, maps, series[0])
     known = np.isfinite(found)
-    if len({utt2spk[key] for key, there in zip(keys, known, strict=True) if there}) > 1:
-        speakers = [utt2spk[key] for key, there in zip(keys, known, strict=True) if there]
+    speakers = [utt2spk[key] for key, there in zip(keys, known, strict=True) if there]
+    if len(set(speakers)) > 1:
         mean, low, high = mean_interval(found[known], speakers)
         print(
             f"{system.name}: weights of voice and face over {known.sum()} clips of {ATTENTION_SECONDS} s correlate by"
