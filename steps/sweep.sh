@@ -104,7 +104,12 @@ fi
 mkdir -p "$parts" "$exp/log"
 rm -f "$marker" "$exp"/log/sweep.*.progress
 remove_stale "$out" "$parts" "$exp/log"
-options+=(--config "$config" --kinds "$kinds" --systems "$names" --stamps "${stamps[*]}" --cohort "$cohort"
+revision=none
+if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
+  revision=$commit
+  [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
+fi
+options+=(--git "$revision" --config "$config" --kinds "$kinds" --systems "$names" --stamps "${stamps[*]}" --cohort "$cohort"
   --corrupted "$corrupted" --seed "$seed" --resamples "$resamples" --top-n "$top_n" --parts "$parts")
 resources=()
 if [ "$ngpu" -gt 0 ]; then
@@ -119,12 +124,7 @@ $cmd ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$exp/log/sweep.JOB.log" \
   "$exp" "$out" "$@"
 stop_progress
 
-revision=none
-if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
-  revision=$commit
-  [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
-fi
-python -m avsv.bin.sweep --merge "${options[@]}" --corpus "$corpus" --preset "${exp##*/}" --git "$revision" \
+python -m avsv.bin.sweep --merge "${options[@]}" --corpus "$corpus" --preset "${exp##*/}" \
   "$exp" "$out" "$@" | while read -r line; do log "$line"; done
 
 mark_done "$marker" "$stamp"

@@ -118,7 +118,7 @@ def measure(args: argparse.Namespace, shares: list[Share], noises: Noises | None
         corruption = Corruption(*condition, args.seed, noises) if condition else None
         rates = bench.measure(corruption, [share.system for share in group])
         for share in group:
-            write_text(share.path, json.dumps([rate._asdict() for rate in rates[share.system]]))
+            write_text(share.path, json.dumps([{**rate._asdict(), "git": args.git} for rate in rates[share.system]]))
         done += len(group)
         if args.progress is not None:
             write_text(args.progress, f"{done} {len(mine)}\n")
@@ -139,7 +139,7 @@ def merge(args: argparse.Namespace, shares: list[Share], sweeps: Sweeps, reasons
             for level, condition in columns:
                 for line in found[name, condition]:
                     figures = {field: value for field, value in line.items() if field not in ("draws", "n_speakers")}
-                    shared = {"corrupted": args.corrupted, "seed": args.seed, "git": args.git}
+                    shared = {"corrupted": args.corrupted, "seed": args.seed}
                     row = SweepRow(args.corpus, args.preset, name, sweep=kind, level=level, **figures, **shared)
                     drawn.append(Drawn(row, np.array(line["draws"]), line["n_speakers"]))
         rows = sort_rows(beside_best_single(drawn), [level for level, _ in columns], systems)
@@ -167,7 +167,7 @@ def merge(args: argparse.Namespace, shares: list[Share], sweeps: Sweeps, reasons
 def introduction(args: argparse.Namespace) -> str:
     """What the reader must know of all tables."""
     side = "the test side is corrupted, enrolment is clean" if args.corrupted == "test" else "both sides are corrupted"
-    return f"""Corpus `{args.corpus}`, preset `{args.preset}`, seed {args.seed}, code {args.git}; {side}.
+    return f"""Corpus `{args.corpus}`, preset `{args.preset}`, seed {args.seed}; {side}.
 
 - Equal error rates in percent after adaptive s-norm against the clean cohort, with 95 % intervals from drawn speakers.
 - Voice and face are the systems of one modality with the lowest rate without corruption.
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--merge", action="store_true", help="put the shares together")
     parser.add_argument("--corpus", default="")
     parser.add_argument("--preset", default="")
-    parser.add_argument("--git", default="none")
+    parser.add_argument("--git", default="none", help="revision of the code that measures")
     parser.add_argument("--gpu", action="store_true", help="compute on a GPU")
     parser.add_argument("--num-workers", type=int, default=0, help="loader processes (0)")
     parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
