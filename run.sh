@@ -6,6 +6,7 @@ stage=0                # first stage to run
 stop_stage=11          # last stage to run
 nj=$(nproc)            # parallel jobs of the data, feature and extraction steps
 ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
+nodes=1                # nodes of a Slurm cluster that train together, each with --ngpu GPUs
 num_workers=2          # loader processes of a training job
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
@@ -34,10 +35,12 @@ Options:
   --preset <name>        sizes and schedules, conf/presets/NAME.yaml ($preset)
   --nj <n>               parallel jobs; changes no result ($nj)
   --ngpu <n>             GPUs for training and extraction ($ngpu)
+  --nodes <n>            nodes of a Slurm cluster that train together, each with --ngpu GPUs ($nodes)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
   --seed <n>             seed of everything random ($seed)
   --sweeps <kinds>       corruption sweeps of conf/sweeps.yaml, as in 'noise blur', or 'all'; none by default
-  --weights <dir>        published weights, for the preset paper ($weights)
+  --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
+                         also looked for in a folder 'detectors' beside the corpora or one above ($weights)
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
@@ -52,10 +55,11 @@ if [ $# -ne 0 ]; then
   printf '%s' "$help_message" >&2
   exit 2
 fi
-for _name in stage stop_stage nj ngpu num_workers seed; do
+for _name in stage stop_stage nj ngpu nodes num_workers seed; do
   [[ ${!_name} =~ ^[0-9]+$ ]] || die "--${_name//_/-} takes a whole number, not '${!_name}'"
 done
 [ "$nj" -ge 1 ] || die "--nj must be at least 1"
+[ "$nodes" -ge 1 ] || die "--nodes must be at least 1"
 for _name in $sweeps; do
   [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
 done
@@ -80,9 +84,12 @@ hold_lock() {   # <directory> <file descriptor>
 hold_lock "$data" 8
 hold_lock "$work" 9
 
-# Everything about the settings is checked here, before any work.
+# Everything about the settings is checked here, before any work; published weights only where something is trained.
+checks=()
+if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 4 ]; then checks=(--weights-dir "$weights"); fi
 # shellcheck disable=SC2086  # a list of names
-python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" $systems >"$work/.systems.tmp"
+python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" ${checks[@]+"${checks[@]}"} $systems \
+  >"$work/.systems.tmp"
 mv "$work/.systems.tmp" "$work/systems"
 
 stage_started=
@@ -105,7 +112,7 @@ train_system() {   # <name>
     for (i = 3; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 3 ? " " : ""), a[1], dir, a[2] } }' "$work/systems")
   [ ! -f "$data/musan/wav.scp" ] || augment+=(--noise-dir "$data/musan")
   [ ! -f "$data/rirs/wav.scp" ] || augment+=(--rir-dir "$data/rirs")
-  steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --num-workers "$num_workers" --seed "$seed" \
+  steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers" --seed "$seed" \
     ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" --init "$init" --weights-dir "$weights" \
     "$conf/systems/$1.yaml" "$data/$train_set" "$data/$dev_set" "$work/$1"
 }
@@ -131,8 +138,17 @@ if begin 2 "Fbank features"; then
 fi
 
 if begin 3 "face crops"; then
+  # The weights of a detector may lie with the published ones, or in a folder near the corpora.
+  places=("$weights")
+  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+    [[ $name != *_root ]] || [ -z "${!name}" ] || places+=("${!name}/../detectors" "${!name}/../../detectors")
+  done
+  found=$(python -m avsv.bin.find_detector "$conf/faces.yaml" "${places[@]}")
+  options=()
+  [ -z "$found" ] || mapfile -t options <<<"$found"
   for dir in "${sets[@]}"; do
-    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/faces.yaml" "$dir"
+    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/faces.yaml" \
+      "${options[@]+"${options[@]}"}" "$dir"
   done
   finish
 fi

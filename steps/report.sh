@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Make the results of a run: results.csv, differences.csv, RESULTS.md, DET and training curves; show the table.
+# Make the results of a run: results.csv, differences.csv, RESULTS.md, curves and report.html; show the table.
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 seed=0                        # of the run; the draws of speakers follow from it
 resamples=1000                # draws of speakers for the 95 % intervals and differences
 corpus=                       # its name; empty: the word in the file "corpus" beside the first data directory
 published=conf/published.csv  # published figures to show beside ours; no such file: none are shown
-command=                      # what makes the results again, for RESULTS.md; empty: run.sh with preset, seed, systems
+command=                      # what makes the results again, shown with them; empty: run.sh with preset, seed, systems
 help_message="Make the results of a run.
 
 Usage: $0 [options] <exp-dir> <systems> <data-dir>...
@@ -14,14 +14,16 @@ Usage: $0 [options] <exp-dir> <systems> <data-dir>...
 
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, evaluates all
 scores of the lists <data-dir>/trials/*, and compares them with each other. Writes <exp-dir>/results/results.csv,
-differences.csv, RESULTS.md, det.png and training.png, and shows the table on standard output.
+differences.csv, RESULTS.md, det.png and training.png, and report.html: one page to look at and to listen to, with the
+hardest trials and what lies in <exp-dir>/sweeps, <exp-dir>/analysis and <exp-dir>/SYSTEM/analysis. Shows the table on
+standard output.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --seed <n>             of the run; the draws of speakers follow from it ($seed)
   --resamples <n>        draws of speakers for the 95 % intervals and differences ($resamples)
   --published <file>     published figures of the systems, shown beside ours where the file exists ($published)
   --corpus <name>        default: the word in the file 'corpus' beside the first data directory
-  --command <text>       what makes the results again, shown in RESULTS.md; default: run.sh with preset, seed, systems
+  --command <text>       what makes the results again, shown with them; default: run.sh with preset, seed, systems
 "
 
 set -euo pipefail
@@ -69,26 +71,48 @@ done
 
 marker=$results/.done
 stamp=$(stamp "$corpus $seed $resamples $command $names" "${inputs[@]}")
-if is_done "$marker" "$stamp"; then
-  cat "$results/table.txt"
-  log "$results: results are up to date"
-  exit 0
-fi
 mkdir -p "$results" "$exp/log"
-rm -f "$marker"
 remove_stale "$results"
-
-revision=none
-if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
-  revision=$commit
-  [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
+if is_done "$marker" "$stamp"; then
+  log "$results: results are up to date"
+else
+  rm -f "$marker"
+  revision=none
+  if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
+    revision=$commit
+    [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
+  fi
+  $cmd "$exp/log/results.log" \
+    python -m avsv.bin.results --corpus "$corpus" --preset "$preset" --seed "$seed" --git "$revision" \
+    --resamples "$resamples" --command "$command" "${options[@]+"${options[@]}"}" --systems "${systems[*]}" \
+    "$exp" "$results" "$@"
+  mark_done "$marker" "$stamp"
+  log "$results: results.csv, differences.csv, RESULTS.md, det.png"
 fi
 
-$cmd "$exp/log/report.log" \
-  python -m avsv.bin.results --corpus "$corpus" --preset "$preset" --seed "$seed" --git "$revision" \
-  --resamples "$resamples" --command "$command" "${options[@]+"${options[@]}"}" --systems "${systems[*]}" \
-  "$exp" "$results" "$@"
-
-mark_done "$marker" "$stamp"
+# The report shows more than the results depend on: clips, embeddings and whatever other steps found.
+for data; do
+  for name in spk2gender utt2session utt2dur faces.scp faces.conf audio.scp wav.scp; do
+    [ ! -f "$data/$name" ] || inputs+=("$data/$name")
+  done
+done
+for system in "${systems[@]}"; do
+  embedded=$exp/$system/embeddings/.${1##*/}.done
+  [ ! -f "$embedded" ] || inputs+=("$embedded")
+done
+for file in "$results"/*.{csv,png} "$exp"/{sweeps,analysis,*/analysis}/{*.csv,*.png,command.txt}; do
+  [ ! -f "$file" ] || inputs+=("$file")
+done
+marker=$results/.report.done
+stamp=$(stamp "$seed $command $names" "${inputs[@]}")
+if is_done "$marker" "$stamp"; then
+  log "$results: the report is up to date"
+else
+  rm -f "$marker"
+  $cmd "$exp/log/report.log" \
+    python -m avsv.bin.report --seed "$seed" --command "$command" "${options[@]+"${options[@]}"}" --systems "$names" \
+    "$exp" "$results" "$@"
+  mark_done "$marker" "$stamp"
+  log "$results: report.html"
+fi
 cat "$results/table.txt"
-log "$results: results.csv, differences.csv, RESULTS.md, det.png"

@@ -3,7 +3,8 @@
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 8G", or Kaldi's own run.pl, slurm.pl, queue.pl
 seed=0
-ngpu=0                        # 0 trains on the CPU; more than 1 in as many processes, by torchrun
+ngpu=0                        # of each node; 0 trains on the CPU
+nodes=1                       # of a Slurm cluster, that train together
 num_workers=2                 # loader processes of each training process; changes no result
 noise_dir=                    # data directories, used by systems with data.noise_reverb: true
 rir_dir=
@@ -24,7 +25,8 @@ one is trained anew when its settings or data have changed.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --seed <n>             seed of the first weights and every random draw ($seed)
-  --ngpu <n>             GPUs; 0 trains on the CPU ($ngpu)
+  --ngpu <n>             GPUs of each node, with a process each; 0 trains on the CPU, with a process a node ($ngpu)
+  --nodes <n>            nodes; more than one need slurm.py as launcher ($nodes)
   --num-workers <n>      loader processes of each training process ($num_workers)
   --noise-dir <dir>      noises: a data directory with wav.scp and utt2type ($noise_dir)
   --rir-dir <dir>        room responses: a data directory with wav.scp ($rir_dir)
@@ -45,9 +47,10 @@ if [ $# -ne 4 ]; then
   exit 2
 fi
 config=$1 train=${2%/} dev=${3%/} exp=${4%/}
-for option in seed ngpu num_workers; do
+for option in seed ngpu nodes num_workers; do
   [[ ${!option} =~ ^[0-9]+$ ]] || usage_error "--${option//_/-} takes a whole number, not '${!option}'"
 done
+[ "$nodes" -ge 1 ] || usage_error "--nodes must be at least 1"
 need_file "$config" "$fbank_config" "$train/utt2spk" "$dev/utt2spk"
 
 # The training itself knows which of these it depends on; here more than enough go into the stamp.
@@ -82,7 +85,9 @@ if [ "$ngpu" -gt 0 ]; then
   options+=(--gpu)
   resources=(--gpu "$ngpu")
 fi
-[ "$ngpu" -le 1 ] || launch=(python -m torch.distributed.run --standalone --nproc-per-node "$ngpu")
+[ "$nodes" -eq 1 ] || resources+=(--nodes "$nodes")
+processes=$((ngpu > 1 ? ngpu : 1))
+[ $((nodes * processes)) -eq 1 ] || launch=(utils/run_ranks.sh "$nodes" "$processes")
 
 start_progress "training $exp" "$exp/log/train.progress"
 $cmd ${resources[@]+"${resources[@]}"} "$exp/log/train.log" \

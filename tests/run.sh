@@ -23,7 +23,7 @@ case ${1:-} in
     ;;
 esac
 
-tools/setup.sh
+tools/setup.sh --tests
 . ./path.sh
 export OMP_NUM_THREADS=1    # many small tensors: threads only get in each other's way
 

@@ -172,9 +172,9 @@ def test_sampler_gives_each_rank_its_share_of_the_same_batches():
     for number, batch in enumerate(whole):
         assert sorted(batch) == sorted(item for share in shares for item in share[number])
     for epoch in range(2):
-        drawn = [index for batch in whole for number, index in batch if number == epoch]
+        drawn = [index for batch in whole for number, index, _ in batch if number == epoch]
         assert len(drawn) == len(set(drawn)) == 18
-    first, second = ([index for batch in whole[n : n + 3] for _, index in batch] for n in (0, 3))
+    first, second = ([index for batch in whole[n : n + 3] for _, index, _ in batch] for n in (0, 3))
     assert first != second
 
 
@@ -210,6 +210,21 @@ def test_whole_utterances_hold_everything_once_and_alike(data):
         count = len(faces[key])
         rows = faces[key][[int((j + 0.5) * count / 4) for j in range(4)]]
         assert batch.video[row].flatten(1).numpy().astype(float).tolist() == rows.tolist()
+
+
+def test_mirrored_frames_follow_the_frames(data):
+    table = read_utterances(data)
+    plain, mirrored = (
+        WholeUtterances(
+            table, np.zeros(24), EmbedConfig(batch_size=2, video_frames=4, mirror=mirror), Inputs(None, FACES)
+        )[0]
+        for mirror in (False, True)
+    )
+    assert mirrored.keys == plain.keys and mirrored.video_mask.all()
+    assert mirrored.video.shape[1] == 2 * plain.video.shape[1] == 8
+    torch.testing.assert_close(mirrored.video[:, :4], plain.video, rtol=0, atol=0)
+    for column in range(plain.video.shape[-1]):
+        assert (mirrored.video[:, 4:, ..., column] == plain.video[..., -1 - column]).all()
 
 
 def test_whole_utterances_are_batched_by_modality_and_video_frames(clock_data, monkeypatch):
@@ -439,7 +454,23 @@ def test_batches_of_n_speakers_and_m_utterances():
     halves = [list(SpeakerBatchSampler(labels, 32, 4, 3, 1, rank, 2)) for rank in range(2)]
     for batch, *shares in zip(sampler, *halves, strict=True):
         assert sorted(batch) == sorted(itertools.chain(*shares))
-        assert not {labels[i] for _, i in shares[0]} & {labels[i] for _, i in shares[1]}
+        assert not {labels[i] for _, i, _ in shares[0]} & {labels[i] for _, i, _ in shares[1]}
+
+
+def test_an_utterance_that_comes_twice_in_a_batch_is_drawn_twice(data):
+    table = read_utterances(data)
+    labels = table.labels(sorted(set(table.speakers)))
+    clips = TrainingClips(table, labels, PLAIN, Inputs(FBANK, FACES), 0)
+    fewest = int(np.bincount(labels).min())
+    sampler = SpeakerBatchSampler(labels, 2 * (fewest + 1), fewest + 1, epochs=40, seed=0)
+    batch = next(items for items in sampler if max(repeat for _, _, repeat in items) == 1)
+    twice = next(item for item in batch if item[2] == 1)
+    first = (*twice[:2], 0)
+    assert first in batch
+    one, other = clips[[first]], clips[[twice]]
+    assert one.keys == other.keys and not torch.equal(one.audio, other.audio)
+    # What comes once is what it was without the count.
+    assert torch.equal(one.audio, clips[[first[:2]]].audio) and torch.equal(one.video, clips[[first[:2]]].video)
 
 
 @pytest.mark.parametrize(
@@ -457,8 +488,7 @@ def test_batches_that_cannot_be_made_are_refused(batch_size, per_speaker, messag
 def test_ages_of_utterances_go_before_those_of_speakers(data, tmp_path):
     table = read_utterances(data)
     table.directory = tmp_path
-    with pytest.raises(DataError, match="neither utt2age nor spk2age"):
-        read_ages(table)
+    assert np.isnan(read_ages(table)).all() and len(read_ages(table)) == len(table)
     (tmp_path / "spk2age").write_text("s0 30\ns1 ?\ns2 61.5\n")
     (tmp_path / "utt2age").write_text("s0-u1 31\n")
     ages = dict(zip(table.keys, read_ages(table).tolist(), strict=True))

@@ -29,11 +29,11 @@ def launch(*words, launcher=RUN, cwd, env=None, timeout=60):
     )
 
 
-def kaldi_run_pl():
+def kaldis_own(name):
     root = os.environ.get("KALDI_ROOT")
     if not root:
-        pytest.skip("KALDI_ROOT is not set: Kaldi's own run.pl is not compared")
-    path = Path(root) / "egs/wsj/s5/utils/parallel/run.pl"
+        pytest.skip(f"KALDI_ROOT is not set: Kaldi's own {name} is not tried")
+    path = Path(root) / "egs/wsj/s5/utils/parallel" / name
     if not path.is_file() or not shutil.which("perl"):
         pytest.skip(f"{path} is not there, or perl is not installed")
     return path
@@ -42,7 +42,7 @@ def kaldi_run_pl():
 @pytest.fixture(params=["run.py", "run.pl"])
 def any_run(request):
     """Our local launcher, and Kaldi's where there is one: the same tests hold for both."""
-    return RUN if request.param == "run.py" else kaldi_run_pl()
+    return RUN if request.param == "run.py" else kaldis_own("run.pl")
 
 
 def alive(text):
@@ -141,6 +141,34 @@ def test_jobs_as_the_steps_write_them(any_run, tmp_path):
     second = launch(*words, *command, launcher=any_run, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert sorted((data / "ran").read_text().split()) == ["1", "2", "2"]
+
+
+QSUB = """\
+#!/usr/bin/env bash
+range=1:1
+script="${!#}"
+while [ $# -gt 1 ]; do [ "$1" != -t ] || range=$2; shift; done
+for n in $(seq "${range%:*}" "${range#*:}"); do SGE_TASK_ID=$n bash "$script" </dev/null >/dev/null 2>&1 & done
+echo 'Your job-array 7.1-2:1 ("x.sh") has been submitted'
+"""
+
+
+def test_jobs_as_the_steps_write_them_on_kaldis_queue(tmp_path):
+    """Kaldi's queue.pl around once.sh, with a fake Grid Engine: options of the steps, an array job, a failing one."""
+    queue = kaldis_own("queue.pl")
+    (tmp_path / "qsub").write_text(QSUB)
+    (tmp_path / "qstat").write_text("#!/bin/sh\n")
+    for name in ("qsub", "qstat"):
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "path.sh").touch()
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = ["--gpu", "1", "--mem", "2G", "JOB=1:2", "log/x.JOB.log", ROOT / "utils/once.sh", ".x.JOB.done", "stamp.2"]
+    command = ["bash", "-c", "echo JOB >>ran; test JOB = 1 -o -e mended"]
+    assert launch(*words, *command, launcher=queue, cwd=tmp_path, env=env).returncode == 1
+    (tmp_path / "mended").touch()
+    done = launch(*words, *command, launcher=queue, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "2"]
 
 
 # ------------------------------------------------------------------------------------------------------ ours alone
@@ -253,6 +281,35 @@ def test_gpus_are_counted_by_nvidia_smi(tmp_path):
     assert {(tmp_path / f"a.{n}.log").read_text().split("on ")[-1][0] for n in (1, 2)} == {"0", "1"}
 
 
+def test_only_what_failed_is_tried_again(tmp_path):
+    command = ["echo", "JOB", ">>", "ran", ";", "test", "JOB", "!=", "2", "-o", "$(grep", "-c", "2", "ran)", "=", "3"]
+    done = launch("--num-tries", 3, "JOB=1:3", "log/a.JOB.log", *command, cwd=tmp_path)
+    assert done.returncode == 0
+    assert sorted((tmp_path / "ran").read_text().split()) == ["1", "2", "2", "2", "3"]
+    assert done.stderr.splitlines() == [
+        "run.py: 1 / 3 failed: try 2 of 3 (old logs: log/a.*.log.try1)",
+        "run.py: job 2 ended with status 1",
+        "run.py: 1 / 3 failed: try 3 of 3 (old logs: log/a.*.log.try2)",
+        "run.py: job 2 ended with status 1",
+    ]
+    logs = sorted(path.name for path in (tmp_path / "log").iterdir())
+    assert logs == ["a.1.log", "a.2.log", "a.2.log.try1", "a.2.log.try2", "a.3.log"]
+    done = launch("--num-tries", 2, "b.log", "exit", "7", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "run.py: 1 / 1 failed: try 2 of 2 (old logs: b.log.try1)",
+        "run.py: job 1 ended with status 7",
+        "run.py: job failed, log is in b.log",
+        "run.py: job 1 ended with status 7",
+    ]
+
+
+def test_every_way_to_end_is_told(tmp_path):
+    done = launch("JOB=1:5", "a.JOB.log", "exit", "$((", "JOB", "/", "2", "))", cwd=tmp_path)
+    endings = [f"run.py: job {job} ended with status {status}" for job, status in ((2, 1), (4, 2))]
+    assert done.stderr.splitlines() == ["run.py: 4 / 5 failed, log is in a.*.log", *endings]
+
+
 # --------------------------------------------------------------------------------------------------------- killing
 
 DEEP = """
@@ -323,9 +380,10 @@ echo "Submitted batch job 77"
 """
 SQUEUE = """\
 #!/usr/bin/env bash
-for f in "$FAKE"/active.*; do [ ! -e "$f" ] || echo "${f##*.}"; done
+for f in "$FAKE"/active.*; do [ ! -e "$f" ] || echo "${f##*.}|RUNNING|None"; done
 """
-SACCT = '#!/usr/bin/env bash\necho "${SACCT_STATE:-CANCELLED by 0}"\n'
+SCONTROL = '#!/usr/bin/env bash\necho "slurm_load_jobs error: Invalid job id specified" >&2\nexit 1\n'
+SACCT = '#!/usr/bin/env bash\necho "${SACCT:-CANCELLED by 0|0:15}"\n'
 SCANCEL = '#!/usr/bin/env bash\necho "$1" >>"$FAKE/cancelled"\n'
 
 
@@ -334,7 +392,13 @@ def cluster(tmp_path):
     """A folder with path.sh, and an environment with a fake Slurm."""
     fake = tmp_path / "fake"
     fake.mkdir()
-    for name, text in (("sbatch", SBATCH), ("squeue", SQUEUE), ("sacct", SACCT), ("scancel", SCANCEL)):
+    for name, text in {
+        "sbatch": SBATCH,
+        "squeue": SQUEUE,
+        "scontrol": SCONTROL,
+        "sacct": SACCT,
+        "scancel": SCANCEL,
+    }.items():
         (fake / name).write_text(text)
         (fake / name).chmod(0o755)
     work = tmp_path / "wo rk"
@@ -358,7 +422,7 @@ def test_slurm_array(cluster):
     assert re.search(r"# Finished at .* with status 0\n# Ended \(code 0\)", text)
     assert "threads=3\n" in text
     submitted = (fake / "submitted").read_text()
-    assert submitted.startswith("--export=PATH --ntasks=1 --mem 2G --cpus-per-task 3 --open-mode=append ")
+    assert submitted.startswith("--export=PATH --requeue --ntasks=1 --mem 2G --cpus-per-task 3 --open-mode=append ")
     assert "--array 2-4%2" in submitted
     assert f"{work}/exp/q/a .sh" in submitted, "log/q is q"
     assert not list((work / "exp/q").glob("done.*"))
@@ -409,10 +473,22 @@ def test_slurm_notices_lost_tasks(cluster):
     fake, work, env = cluster
     (fake / "lose").touch()
     begin = time.monotonic()
-    done = launch("a.log", "true", launcher=SLURM, cwd=work, env={**env, "SACCT_STATE": "OUT_OF_MEMORY"})
+    done = launch("a.log", "true", launcher=SLURM, cwd=work, env={**env, "SACCT": "OUT_OF_MEMORY|0:125"})
     assert time.monotonic() - begin < 30
     assert done.returncode == 1
     assert "job failed with state OUT_OF_MEMORY: use --mem (Slurm job 77), log is in a.log" in done.stderr
+
+
+def test_slurm_submits_only_what_failed_again(cluster):
+    fake, work, env = cluster
+    command = ["test", "JOB", "!=", "3", "-a", "JOB", "!=", "4"]
+    words = ["--num-tries", 2, "--max-jobs-run", 3, "JOB=1:6", "a.JOB.log"]
+    done = launch(*words, *command, launcher=SLURM, cwd=work, env=env)
+    assert done.returncode == 1
+    arrays = re.findall(r"--array (\S+)", (fake / "submitted").read_text())
+    assert arrays == ["1-6%3", "3-4%3"]
+    assert sorted(path.name for path in work.glob("a.*.try*")) == ["a.3.log.try1", "a.4.log.try1"]
+    assert not list((work / "q").glob("done.*"))
 
 
 def test_slurm_refusal(cluster):
@@ -487,17 +563,30 @@ def test_slurm_bad_configuration(cluster, text, options, message):
 
 
 def test_slurm_is_not_installed(tmp_path):
-    env = {**os.environ, "PATH": "/usr/bin:/bin"}
-    if shutil.which("sbatch", path=env["PATH"]):
-        pytest.skip("this machine has Slurm")
+    (tmp_path / "python3").symlink_to(sys.executable)
+    env = {**os.environ, "PATH": str(tmp_path)}
     done = launch("a.log", "true", launcher=SLURM, cwd=tmp_path, env=env)
     assert done.returncode == 1
     assert "slurm.py: sbatch is not installed" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "2 nodes need a Slurm job: set cuda_cmd to slurm.py in cmd.sh"),
+        ({"SLURM_JOB_NUM_NODES": "1"}, "has 1 nodes"),
+    ],
+)
+def test_nodes_need_a_slurm_job(tmp_path, given, message):
+    words = ["--nodes", 2, "a.log", ROOT / "utils" / "run_ranks.sh", 2, 1, "-m", "avsv.bin.train"]
+    done = launch(*words, cwd=tmp_path, env={**os.environ, **given})
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
 def test_doctests_of_the_launcher():
     code = textwrap.dedent("""
-        import doctest, launcher, progress, sys
-        sys.exit(sum(doctest.testmod(module).failed for module in (launcher, progress)))
+        import doctest, launcher, progress, slurm, sys
+        sys.exit(sum(doctest.testmod(module).failed for module in (launcher, progress, slurm)))
     """)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "utils", check=True)

@@ -390,6 +390,11 @@ def test_rawnet3_reads_published_weights():
         RawNet3(channels=32, aggregate_channels=24, embedding_dim=5).convert_published(state)
     with pytest.raises(ValueError, match="none of the network's weights"):
         net.convert_published({"__L__.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"RawNet3: .* more: missing in the file"):
+        net.convert_published({"bn5.weight": bare["bn5.weight"]})
+    del bare["layer2.afms.alpha"]
+    with pytest.raises(ValueError, match=r"RawNet3: blocks\.1\.afms\.alpha: missing in the file"):
+        net.convert_published(bare)
 
 
 @pytest.mark.parametrize(("into", "out", "stride", "expansion"), [(8, 8, 1, 6), (8, 12, 2, 6), (8, 4, 1, 1)])
@@ -478,3 +483,20 @@ def test_mobilenet_normalises_the_training_set():
 def test_networks_say_what_they_take():
     assert (ResNet.takes, SimAMResNet.takes) == ("fbank", "fbank")
     assert (RawNet3.takes, MobileNetV2Audio.takes) == ("waveform", "log_mel")
+
+
+def test_mobilenet_embeds_any_length_as_it_does_a_training_clip():
+    """In evaluation: the mean over the last map's columns times those of a training clip, ceil(61 / 4) = 16."""
+    net = _tiny_mobilenet().eval()
+    inputs, mask = torch.randn(2, 480, 32), torch.arange(480) < torch.tensor([[480], [100]])
+    frames, columns = net.frames(inputs, mask)
+    sums = net.pool(frames, columns)
+    assert torch.equal(net(inputs, mask), sums)
+    net.clip_frames.fill_(61)
+    expected = torch.stack([sums[0] * 16 / 120, sums[1] * 16 / 25])
+    torch.testing.assert_close(net(inputs, mask), expected)
+    torch.testing.assert_close(net(inputs[:1]), expected[:1])
+    clip = inputs[:, :61]
+    torch.testing.assert_close(net(clip), net.pool(*net.frames(clip)))
+    net.train()
+    assert torch.equal(net(inputs, mask), net.pool(*net.frames(inputs, mask)))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from avsv.nnet.audio.ecapa_tdnn import ECAPATDNN
-from avsv.nnet.generative.align import to_common_grid, to_frame_times
+from avsv.nnet.generative.align import to_common_grid
 from avsv.nnet.generative.cycle import CycleSupervision, cosine_distance
 from avsv.nnet.generative.diffusion import (
     DiffusionSupervision,
@@ -72,55 +72,24 @@ def _fbank_times(count):
 def test_constant_series_stay_constant(length, frames):
     series = torch.full((2, length), 1.3)
     mask = torch.arange(length) < torch.tensor([[length], [(length + 1) // 2]])
-    times = (torch.arange(frames) + 0.5) * 2.0 / frames
     for valid in (None, mask):
         torch.testing.assert_close(to_common_grid(series, valid, frames), torch.full((2, frames), 1.3))
-        aligned = to_frame_times(series, valid, times, 2.0, 2.0 / length, 1.0 / length)
-        torch.testing.assert_close(aligned, torch.full((2, frames), 1.3))
 
 
-def test_slow_cosine_on_both_grids():
+def test_slow_cosine_on_the_common_grid():
     """A cosine of 1 Hz, seen by 198 Fbank frames and by 50 video frames of the same two seconds."""
     audio = torch.cos(2 * math.pi * _fbank_times(198)).unsqueeze(0)
     video = torch.cos(2 * math.pi * _grid(50).double())
-    binned, pooled = to_frame_times(audio, None, _grid(50), 2.0), to_common_grid(audio, None, 50)
-    assert binned.shape == pooled.shape == (1, 50) and binned.dtype == torch.float64
-    assert _pearson(binned[0], video) == pytest.approx(0.99988, abs=6e-6)
+    pooled = to_common_grid(audio, None, 50)
+    assert pooled.shape == (1, 50) and pooled.dtype == torch.float64
     assert _pearson(pooled[0], video) == pytest.approx(0.99938, abs=6e-6)
-
-
-def test_every_video_frame_gets_at_least_three_audio_frames():
-    weights = to_frame_times(torch.eye(198), None, _grid(50), 2.0).T
-    counts = (weights > 0).sum(dim=1)
-    assert counts.min() == 3 and counts.max() == 4 and counts.sum() == 198
-    torch.testing.assert_close(weights.sum(dim=1), torch.ones(50))
-
-
-@pytest.mark.parametrize("times", [_grid(50), _grid(12, 6), torch.tensor([0.07, 0.4, 0.5, 1.1, 1.9])])
-def test_binned_means_equal_a_loop(times):
-    """Also for six frames a second and for frames that are not evenly spread."""
-    audio, duration = torch.randn(2, 198, dtype=torch.float64), 2.0
-    edges = [0.0, *((times[1:] + times[:-1]) / 2).tolist(), duration]
-    expected = []
-    for start, end in itertools.pairwise(edges):
-        inside = [i for i, t in enumerate(_fbank_times(198).tolist()) if start <= t < end]
-        expected.append(audio[:, inside].mean(dim=1))
-    torch.testing.assert_close(to_frame_times(audio, None, times, duration), torch.stack(expected, dim=1))
-
-
-def test_every_row_may_have_its_own_times():
-    audio, times = torch.randn(2, 100), torch.stack([_grid(25), _grid(25) * 0.9])
-    rows = [to_frame_times(audio[i : i + 1], None, times[i], 1.0) for i in range(2)]
-    torch.testing.assert_close(to_frame_times(audio, None, times, 1.0), torch.cat(rows))
 
 
 def test_slow_series_are_interpolated():
     """A ResNet gives one frame every 80 ms, a video frame stands for 40 ms."""
     slow = torch.randn(1, 25, dtype=torch.float64)
     expected = np.interp((np.arange(50) + 0.5) / 25, 0.04 + 0.08 * np.arange(25), slow[0])
-    times = (torch.arange(50, dtype=torch.float64) + 0.5) / 25
-    actual = to_frame_times(slow, None, times, 2.0, 0.08, 0.04)[0]
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(to_common_grid(slow, None, 50)[0], expected, rtol=0, atol=1e-12)
     upsampled = functional.interpolate(slow.unsqueeze(1), 50, mode="linear", align_corners=False)[:, 0]
     torch.testing.assert_close(to_common_grid(slow, None, 50), upsampled)
 
@@ -141,15 +110,12 @@ def test_alignment_ignores_padding():
     torch.testing.assert_close(together, torch.cat(alone))
     together.sum().backward()
     assert (padded.grad[mask] > 0).all() and (padded.grad[~mask] == 0).all()
-    alone = [to_frame_times(series[i : i + 1, :n], None, _grid(15), 0.6) for i, n in enumerate(lengths)]
-    torch.testing.assert_close(to_frame_times(padded, mask, _grid(15), 0.6), torch.cat(alone))
 
 
 def test_alignment_under_autocast_is_exact():
     series = torch.rand(2, 198)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        binned, pooled = to_frame_times(series, None, _grid(50), 2.0), to_common_grid(series, None, 50)
-    torch.testing.assert_close(binned, to_frame_times(series, None, _grid(50), 2.0), rtol=0, atol=0)
+        pooled = to_common_grid(series, None, 50)
     torch.testing.assert_close(pooled, to_common_grid(series, None, 50), rtol=0, atol=0)
 
 
@@ -158,8 +124,6 @@ def test_alignment_names_wrong_shapes():
         to_common_grid(torch.zeros(2, 1, 9), None, 4)
     with pytest.raises(ValueError, match=r"mask of shape \(2, 8\)"):
         to_common_grid(torch.zeros(2, 9), torch.ones(2, 8, dtype=torch.bool), 4)
-    with pytest.raises(ValueError, match=r"times of shape \(3, 4\)"):
-        to_frame_times(torch.zeros(2, 9), None, torch.zeros(3, 4), 1.0)
 
 
 # ---- what all of them share

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, NO_BROWSER, Page
 from kill_and_resume import run_with_kills
 
 from avsv.system.config import load_config
@@ -47,6 +48,20 @@ def test_results_table(tiny_run):
         assert (tiny_run.results.parent / name).stat().st_size > 500
 
 
+def test_report_opens(tiny_run, tmp_path):
+    report = tiny_run.results.parent / "report.html"
+    assert report.stat().st_size < 8_000_000
+    if CHROMIUM is None:
+        pytest.skip(NO_BROWSER)
+    with Page(tmp_path / "profile") as browser:
+        browser.open(report)
+        browser.wait("[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)")
+        assert browser.run("document.querySelectorAll('audio').length") == 32
+        assert browser.run("[...document.images].every(i => i.naturalWidth === 288)")
+        assert browser.run("document.images.length") == 32
+        assert browser.complaints == []
+
+
 def test_second_run_has_nothing_to_do(tiny_run):
     before = {path: path.stat().st_mtime_ns for path in tiny_run.work.rglob("*") if path.is_file()}
     start = time.monotonic()
@@ -67,6 +82,7 @@ def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
     assert run_with_kills(command, moments, tmp_path / "run.log", rng) >= 3
     killed = tmp_path / "exp" / "tiny" / "results" / "results.csv"
     assert killed.read_text() == tiny_run.results.read_text()
+    assert killed.with_name("report.html").read_text() == tiny_run.results.with_name("report.html").read_text()
 
 
 def test_another_corpus_as_documented(tiny_run, tmp_path):

@@ -307,6 +307,8 @@ def test_published_figures_stand_beside_ours():
     assert notes == {int(line[2].split("[")[1].rstrip("]")) for line in table[1:]}
     vox = to_markdown(rows, RUN._replace(corpus="voxceleb"), [], published=published)
     assert "different data" not in vox
+    part = to_markdown(rows, RUN._replace(corpus="voxceleb (part)"), [], published=published)
+    assert "measured on different data**: " in part and "`voxceleb (part)` here" in part
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,9 @@ def test_results_for_people(world):
     assert {rate.startswith("**") for rate in rates.values() if float(rate.strip("*")) > lowest} == {False}
     for name in ("results/det.png", "results/training.png", "ssa/analysis/angles.png", "ssa/analysis/projection.png"):
         assert (world / "exp" / name).read_bytes().startswith(b"\x89PNG")
+    report = (world / "exp/results/report.html").read_text()
+    assert f"steps/report.sh --seed 3 exp/exp &#39;{' '.join(SYSTEMS)}&#39; data/eval" in report
+    assert report.count("<article>") == 16
 
 
 def test_nothing_is_done_twice(world):
@@ -240,8 +243,8 @@ def test_nothing_is_done_twice(world):
     said = run_all(world)
     seconds = time.monotonic() - start
     assert {path: path.stat().st_mtime_ns for path in world.rglob("*")} == before
-    assert said.count("up to date") == 10
-    assert seconds < 10 * 0.3
+    assert said.count("up to date") == 11
+    assert seconds < 11 * 0.3
     assert "Trials 'eval'" in said
 
 
@@ -258,7 +261,7 @@ def test_changed_options_and_inputs_redo(scene):
     said = run_all(scene)  # back to the first variant
     assert scores.read_text() == before
     # The other systems' scores, ecapa's cosine scores, the analyses, and the results, which have not been made anew.
-    assert said.count("up to date") == 7
+    assert said.count("up to date") == 8
     assert results_of(scene) == results
     step("score_cosine", "--modes", "VxV AxV", exp / "ssa", data / "dev", data / "eval")
     assert {path.name for path in (exp / "ssa/scores/eval").glob("*.cos")} == {"VxV.cos", "AxV.cos"}

@@ -1,8 +1,13 @@
 """The systems of the papers: what their losses are made of, and that each kind trains, resumes and embeds."""
 
 import ast
+import contextlib
 import csv
+import multiprocessing
+import os
 import signal
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,7 @@ import torch
 import yaml
 from synthetic import AUDIO, FACES, FBANK, ROOT, VISUAL, config, make_data_dir, make_noise, make_trials, write_config
 
+import avsv.train.run as run_module
 from avsv.bin import configure
 from avsv.data.batch import Batch
 from avsv.data.clips import WholeUtterances
@@ -21,7 +27,10 @@ from avsv.errors import DataError
 from avsv.losses.margin import AAMSoftmax
 from avsv.nnet.visual.iresnet import IResNet
 from avsv.system.config import load_config, parse_config
+from avsv.system.registry import find_class
 from avsv.system.system import AVSystem, build_system
+from avsv.train.distributed import Ranks
+from avsv.train.log_mel import fit_log_mel
 from avsv.train.loop import Interrupted, Trainer
 from avsv.train.model import TrainedSystem
 from avsv.train.run import train_system
@@ -139,6 +148,36 @@ def test_interrupted_it_ends_with_the_same_weights(corpus, tmp_path, kind, monke
     assert parts.keys() == whole.keys() and all(torch.equal(parts[name], whole[name]) for name in whole)
 
 
+def test_a_loss_scale_takes_batches_without_supervised_clips(corpus, tmp_path, monkeypatch):
+    """No utterance fills the window; the discriminators have no gradient then."""
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda _device, enabled: scaler("cpu", init_scale=256.0))
+    modalities, changes = KINDS["jap_nce"]
+    changes = changes | {"data": {"video_frames": 8, "window": 5.0}, "train": {"epochs": 1}}
+    run(corpus, tmp_path / "AV", modalities, changes)
+    row = history(tmp_path / "AV")[0]
+    assert float(row["skipped"]) == 0 and np.isfinite(float(row["loss"])) and "auxiliary_grad_norm" not in row
+
+
+def test_a_bad_gradient_of_auxiliary_networks_is_skipped(corpus, tmp_path, monkeypatch, capfd):
+    def spoil(self, batch):
+        if self.step == 1:
+            handle = next(iter(self._auxiliary)).register_hook(lambda grad: grad * float("nan"))
+            try:
+                return make_step(self, batch)
+            finally:
+                handle.remove()
+        return make_step(self, batch)
+
+    make_step = Trainer._make_step
+    monkeypatch.setattr(Trainer, "_make_step", spoil)
+    modalities, changes = KINDS["jap_nce"]
+    trained = run(corpus, tmp_path / "AV", modalities, changes | {"train": {"epochs": 1}})
+    assert float(history(tmp_path / "AV")[0]["skipped"]) == 1
+    assert "of the supervision's networks nan at lr" in capfd.readouterr().err
+    assert all(torch.isfinite(value).all() for value in trained.weights.values())
+
+
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +217,42 @@ def test_the_loss_is_the_sum_of_its_parts():
     torch.testing.assert_close(total, expected)
     assert {"accuracy", "orthogonality", "age_loss", "mapping", "cycle", "centred_cosine"} <= figures.keys()
     assert all(not value.requires_grad for value in figures.values())
+
+
+def share_of_gradient(rank: int, port: int, queue) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    with Ranks(use_gpu=False):
+        queue.put(gradient_of_rows(slice(2 * rank, 2 * rank + 2)).tolist())
+
+
+def gradient_of_rows(rows: slice) -> torch.Tensor:
+    """Of losses that compare embeddings of a batch, without batch statistics."""
+    loss = {"classifier": {"name": "ge2e"}, "orthogonality": 0.5}
+    system, batch = system_and_batch(loss=loss, data={"utterances_per_speaker": 2})
+    whole = {
+        name: getattr(batch, name)[rows] for name in ("keys", "label", "audio", "audio_mask", "video", "video_mask")
+    }
+    system.eval().loss(Batch(**whole))[0].backward()
+    return torch.cat([p.grad.flatten() for p in system.parameters() if p.grad is not None])
+
+
+def test_processes_compare_the_whole_batch():
+    """One speaker in each; the mean of their gradients is that of one process with both."""
+    fork = multiprocessing.get_context("fork")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    queue = fork.SimpleQueue()
+    processes = [fork.Process(target=share_of_gradient, args=(rank, port, queue)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    shares = [torch.tensor(queue.get()) for _ in processes]
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    expected = gradient_of_rows(slice(0, 4))
+    assert not torch.allclose(shares[0], shares[1], rtol=1e-3)
+    torch.testing.assert_close(sum(shares) / 2, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_embeddings_do_not_know_the_supervision():
@@ -229,6 +304,16 @@ def test_each_view_is_classified_with_half_the_weight():
     batch.video_mask[2:] = False
     losses[1] = system.classifiers["main"](views[1][:2], batch.label[:2])[0]
     torch.testing.assert_close(system.loss(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
+
+
+def test_without_lists_of_ages_training_says_so(corpus, tmp_path, capfd):
+    (corpus / "train" / "spk2age").rename(tmp_path / "spk2age")
+    try:
+        run(corpus, tmp_path / "A", "A", {"loss": {"age": 0.1}, "train": {"epochs": 1}})
+    finally:
+        (tmp_path / "spk2age").rename(corpus / "train" / "spk2age")
+    assert "no age is known (utt2age, spk2age): trained without the age loss" in capfd.readouterr().err
+    assert "age_loss" not in history(tmp_path / "A")[0]
 
 
 def test_without_a_known_age_there_is_no_age_loss():
@@ -307,6 +392,19 @@ def test_log_mel_statistics_are_those_of_the_training_set(corpus, tmp_path):
     assert (normed.var(dim=0, unbiased=False) - 1).abs().max() < 1e-3
 
 
+def test_log_mel_statistics_are_taken_once(corpus, tmp_path, monkeypatch):
+    """A training that goes on has them in its checkpoint; one that starts anew takes them anew."""
+    takes = []
+    monkeypatch.setattr(run_module, "fit_log_mel", lambda system, *rest: (takes.append(1), fit_log_mel(system, *rest)))
+    sections = {"audio": LOG_MEL, "train": {"epochs": 1}}
+    first = run(corpus, tmp_path / "A", "A", sections)
+    (tmp_path / "A" / "final.pt").unlink()
+    again = run(corpus, tmp_path / "A", "A", sections)
+    assert len(takes) == 1 and torch.equal(first.weights["audio.mel_std"], again.weights["audio.mel_std"])
+    anew = run(corpus, tmp_path / "A", "A", sections | {"train": {"epochs": 1, "batch_size": 6}})
+    assert len(takes) == 2 and torch.equal(first.weights["audio.mel_std"], anew.weights["audio.mel_std"])
+
+
 def test_colour_networks_are_told_of_gray_crops(corpus, tmp_path, capfd):
     run(corpus, tmp_path / "V", "V", {"visual": COLOUR, "train": {"epochs": 1}})
     assert "gray crops of 16 x 16; the network is shown colour crops of 32 x 32" in capfd.readouterr().err
@@ -341,11 +439,47 @@ def test_the_plateau_schedule_goes_by_the_development_eer(corpus, tmp_path, monk
 # --- configurations --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper", "paper_colour", "paper_aligned"])
 def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
     names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
     configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path), *names])
     assert len(capsys.readouterr().out.splitlines()) == len(names)
+
+
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small"])
+def test_presets_change_no_system_in_kind(preset):
+    names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
+    systems = configure.Configurator(ROOT / "conf", preset).configs(names)
+    for name, system in systems.items():
+        train, warmup = system.train, system.train.margin_warmup
+        assert warmup is None or warmup.end < train.epochs, name
+        assert system.audio is None or not system.audio.options.get("freeze"), name
+        if system.init_from.system is not None:
+            source = systems[system.init_from.system]
+            assert train.epochs <= source.train.epochs / 2 and warmup is None, name
+            assert train.optimizer.lr <= source.train.optimizer.lr / 10, name
+        elif system.fusion is not None and system.init_from.audio is None:
+            # Trained from the beginning, as its networks would be by themselves.
+            assert train.optimizer.lr == systems["mobilenetv2"].train.optimizer.lr, name
+            assert train.epochs >= systems["mobilenetv2"].train.epochs, name
+    large, source = systems["ecapa1024_lm"], systems["ecapa1024"]
+    assert large.data.window > source.data.window
+    assert large.loss.classifier.options["margin"] > source.loss.classifier.options["margin"]
+    assert systems["ecapa512"].audio.options["channels"] < source.audio.options["channels"]
+
+
+def test_networks_that_see_colour_are_not_given_gray_in_silence(tmp_path, capsys):
+    def warnings(preset: str) -> list[str]:
+        names = ["iresnet18", "reptar", "avcleanse_visual"]
+        configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path / preset), *names])
+        return capsys.readouterr().err.splitlines()
+
+    assert warnings("paper") == [
+        "warning: inception_resnet_v1, avcleanse_visual, reptar: made for colour, and the preset paper stores gray"
+        " crops (faces.channels: 1)"
+    ]
+    assert warnings("paper_colour") == warnings("paper_aligned") == []
+    assert configure.Configurator(ROOT / "conf", "paper_aligned").faces.align
 
 
 def test_every_system_can_be_built(tmp_path, capsys):
@@ -354,10 +488,41 @@ def test_every_system_can_be_built(tmp_path, capsys):
     capsys.readouterr()
     for name in names:
         settings = load_config(tmp_path / f"systems/{name}.yaml")
-        # Only sizes matter, but a supervision computes its constants when it is made.
-        with torch.device("meta" if settings.supervision is None else "cpu"):
-            system = build_system(settings, 10, clip_frames=50)
+        if settings.supervision is not None:
+            # It computes its constants when it is made; of all else only sizes matter.
+            find_class("supervision", settings.supervision.name)(50, **settings.supervision.options)
+            settings = replace(settings, supervision=None)
+        with torch.device("meta"):
+            system = build_system(settings, 10)
         assert sum(parameter.numel() for parameter in system.parameters()) > 500_000, name
+
+
+def test_missing_weights_are_all_named_before_any_work(tmp_path):
+    names = ["hubert_large_ft", "hubert_large", "reptar", "ecapa"]
+    arguments = ["--conf", str(ROOT / "conf"), "--out", str(tmp_path / "out"), "--weights-dir", str(tmp_path), *names]
+    with pytest.raises(DataError) as error:
+        configure.main(["--preset", "paper", *arguments])
+    assert str(error.value).splitlines() == [
+        f"pretrained weights of hubert_large: {tmp_path}/hubert_large.pth: not there yet: run"
+        f" 'utils/download_weights.sh hubert_large {tmp_path}' once",
+        f"pretrained weights of inception_resnet_v1: {tmp_path}/inception_resnet_v1_vggface2.pt: not there yet: run"
+        f" 'utils/download_weights.sh inception_resnet_v1_vggface2 {tmp_path}' once",
+    ]
+    assert not (tmp_path / "out").exists()
+    configure.main(["--preset", "tiny", *arguments])
+
+
+def test_a_supervision_of_too_few_frames_is_refused_before_any_work(tmp_path):
+    arguments = ["--conf", str(ROOT / "conf"), "--preset", "small", "--out", str(tmp_path), "jap_cycle"]
+    with pytest.raises(DataError, match=r"jap_cycle.yaml with .*data.video_frames: a training clip shows 3, and the"):
+        configure.main([*arguments, "--set", "systems.jap_cycle.data.video_frames=3"])
+    changes = ["--set", "systems.jap_cycle.data={video_frames: null, window: 0.12}"]
+    with pytest.raises(DataError, match="a training clip shows 3"):
+        configure.main([*arguments, *changes])
+    for frames in (configure.SUPERVISED_FRAMES, configure.SUPERVISED_FRAMES - 1):
+        enough = frames == configure.SUPERVISED_FRAMES
+        with contextlib.nullcontext() if enough else pytest.raises(ValueError, match="at least 4"):
+            find_class("supervision", "cycle")(frames)
 
 
 def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):
@@ -366,6 +531,12 @@ def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == ["ecapa1024 single", "ecapa1024_lm single system=ecapa1024"]
     first, second = (load_config(tmp_path / f"systems/{name}.yaml") for name in ("ecapa1024", "ecapa1024_lm"))
     assert first.audio == second.audio and first.loss.classifier.options["margin"] == 0.1
+
+
+def test_ge2e_excludes_speeds():
+    changes = {"data": {"utterances_per_speaker": 2, "speed_perturb": True}, "loss": {"classifier": {"name": "ge2e"}}}
+    with pytest.raises(DataError, match=r"data.speed_perturb: it splits a speaker's utterances"):
+        config("A", **changes)
 
 
 @pytest.mark.parametrize(
@@ -382,6 +553,15 @@ def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):
             "pretrained.audio: the network starts from another system: remove one of the two",
         ),
         ({"init_from": {"audio": "y", "system": "z"}}, "init_from.system: the whole system is loaded"),
+        ({"loss": {"classifier": {"name": "ge2e"}}}, "data.utterances_per_speaker: ge2e compares utterances of"),
+        (
+            {"loss": {"classifier": {"name": "ge2e"}}, "data": {"utterances_per_speaker": 1}},
+            "data.utterances_per_speaker: ge2e compares utterances of a speaker: set it to 2 or more",
+        ),
+        (
+            {"loss": {"classifier": {"name": "ge2e"}}, "data": {"utterances_per_speaker": 50}},
+            "ge2e compares two speakers or more, with 50 utterances each (data.utterances_per_speaker): raise it",
+        ),
     ],
 )
 def test_contradictions_are_named(changes, message):
@@ -391,7 +571,7 @@ def test_contradictions_are_named(changes, message):
 
 
 def test_the_margin_of_a_loss_without_one_is_0():
-    system, _ = system_and_batch(loss={"classifier": {"name": "ge2e"}})
+    system, _ = system_and_batch(loss={"classifier": {"name": "ge2e"}}, data={"utterances_per_speaker": 2})
     assert system.at_epoch(1.0) == 0.0
     assert isinstance(system_and_batch()[0].classifiers["main"], AAMSoftmax)
 

@@ -2,17 +2,16 @@
 
 import csv
 import math
-import multiprocessing
 import os
 import random
 import signal
-import socket
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ranks import FORK, join_ranks, start_ranks
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials, write_config
 from torch import nn
 
@@ -31,8 +30,6 @@ from avsv.train.model import TrainedSystem
 from avsv.train.provenance import identity
 from avsv.train.run import train_system
 from avsv.train.schedule import learning_rate, make_optimizer
-
-FORK = multiprocessing.get_context("fork")
 
 
 class Corpus:
@@ -330,7 +327,6 @@ def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
     ("modalities", "sections", "message"),
     [
         ("A", {"audio": {"feature_dim": 40}}, "audio.feature_dim: 40, but the data have 20: change it or"),
-        ("A", {"loss": {"age": 0.1}}, "neither utt2age nor spk2age: write one, or set loss.age to 0"),
         ("A", {"train": {"schedule": {"name": "step"}}, "init_from": {"system": "x"}}, "init_from.system: the config"),
         ("A", {"train": {"precision": "fp16"}}, "train.precision: fp16 needs a GPU"),
         ("A", {"train": {"batch_size": 1}}, "train.batch_size: batches of 1 for 1 processes"),
@@ -502,10 +498,7 @@ def test_gradients_are_clipped(corpus, tmp_path):
     assert math.sqrt(sum(float(item.square().sum()) for item in way)) == pytest.approx(0.1, rel=1e-3)
 
 
-def run_rank(corpus: Corpus, folder: Path, rank: int, port: int, queue, dies: bool = False) -> None:
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
+def run_rank(corpus: Corpus, folder: Path, rank: int, queue, dies: bool = False) -> None:
     with Ranks(use_gpu=False) as ranks:
         _, trainer = toy_training(corpus, folder, ranks, epochs=2)
         if dies and rank == 1:
@@ -515,18 +508,8 @@ def run_rank(corpus: Corpus, folder: Path, rank: int, port: int, queue, dies: bo
 
 
 def two_ranks(corpus: Corpus, folder: Path, dies: bool = False) -> tuple[list, list[int]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     queue = FORK.SimpleQueue()
-    processes = [FORK.Process(target=run_rank, args=(corpus, folder, rank, port, queue, dies)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(90)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
+    codes = join_ranks(start_ranks(2, lambda rank: run_rank(corpus, folder, rank, queue, dies)))
     results = []
     while not queue.empty():
         results.append(queue.get())
@@ -549,6 +532,105 @@ def test_a_process_that_dies_does_not_leave_the_other_waiting(corpus, tmp_path):
     assert results == [] and codes[1] == 3
     # Neither None, which is still waiting, nor success.
     assert codes[0] not in (None, 0)
+
+
+def test_killed_ranks_end_with_the_same_bytes(corpus, tmp_path):
+    """Kill -9 of either rank: the other ends too, and the two go on to the bytes of an undisturbed run."""
+    whole, exp = tmp_path / "whole" / "AV", tmp_path / "killed" / "AV"
+    assert join_ranks(start_ranks(2, lambda _rank: corpus.run(whole, "AV", data=AUGMENTED))) == [0, 0]
+    job = {"train": {"checkpoint_minutes": 1e-9}, "data": AUGMENTED}
+    for victim in (0, 1):
+        seen = checkpoints(exp)
+        processes = start_ranks(2, lambda _rank: corpus.run(exp, "AV", **job))
+        until = time.monotonic() + 60
+        while not checkpoints(exp) - seen and time.monotonic() < until:
+            time.sleep(0.005)
+        processes[victim].kill()
+        codes = join_ranks(processes, 60)
+        assert codes[victim] == -signal.SIGKILL and codes[1 - victim] not in (None, 0)
+    assert not (exp / "final.pt").exists()
+    assert join_ranks(start_ranks(2, lambda _rank: corpus.run(exp, "AV", **job))) == [0, 0]
+    assert same_but_for_checkpoint_minutes(exp, whole)
+
+
+def test_ranks_end_with_the_process_that_started_them(corpus, tmp_path):
+    """Kill -9 of torchrun: its processes save a checkpoint and end, instead of training on beside their successors."""
+    queue = FORK.SimpleQueue()
+
+    def start() -> None:
+        long = {"epochs": 10_000, "checkpoint_minutes": 1e-9}
+        queue.put([process.pid for process in start_ranks(2, lambda _rank: corpus.run(tmp_path / "A", train=long))])
+        signal.pause()
+
+    def living() -> list[Path]:
+        stats = [Path(f"/proc/{pid}/stat") for pid in pids]
+        return [stat for stat in stats if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"]
+
+    starter = FORK.Process(target=start)
+    starter.start()
+    pids = queue.get()
+    until = time.monotonic() + 60
+    while not checkpoints(tmp_path / "A") and time.monotonic() < until:
+        time.sleep(0.005)
+    starter.kill()
+    starter.join()
+    until = time.monotonic() + 30
+    while living() and time.monotonic() < until:
+        time.sleep(0.01)
+    left = living()
+    for stat in left:
+        os.kill(int(stat.parent.name), signal.SIGKILL)
+    assert checkpoints(tmp_path / "A") and not left
+
+
+def test_another_number_of_ranks_goes_on(corpus, tmp_path):
+    """Two processes train the first epoch and one the second: the same weights as one alone, to rounding."""
+
+    def first_epoch(_rank: int) -> None:
+        with Ranks(use_gpu=False) as ranks:
+            _, trainer = toy_training(corpus, tmp_path / "both", ranks, epochs=2)
+            end_epoch = trainer._end_epoch
+
+            def stop(*figures):
+                end_epoch(*figures)
+                ranks.gather(None)
+                os._exit(0)
+
+            trainer._end_epoch = stop
+            trainer.run()
+
+    assert join_ranks(start_ranks(2, first_epoch)) == [0, 0]
+    with Ranks(use_gpu=False) as ranks:
+        _, alone = toy_training(corpus, tmp_path / "alone", ranks, epochs=2)
+        expected = alone.run()["linear.weight"]
+        _, other = toy_training(corpus, tmp_path / "both", ranks, epochs=2)
+        weight = other.run()["linear.weight"]
+    assert other.history[0]["samples_per_second"] != alone.history[0]["samples_per_second"]
+    torch.testing.assert_close(weight, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_ranks_draw_and_see_different_things(corpus, tmp_path):
+    """Of one batch the ranks have different clips, and dropout draws otherwise in each."""
+    queue = FORK.SimpleQueue()
+
+    def look(rank: int) -> None:
+        with Ranks(use_gpu=False) as ranks:
+            _, trainer = toy_training(corpus, tmp_path, ranks, epochs=1)
+            make_step = trainer._make_step
+
+            def look_first(batch):
+                result = make_step(batch)
+                queue.put((rank, batch.keys, torch.rand(1).item()))
+                return result
+
+            trainer._make_step = look_first
+            trainer.run()
+
+    assert join_ranks(start_ranks(2, look)) == [0, 0]
+    seen = [queue.get() for _ in range(6)]
+    keys = [key for _, keys, _ in seen for key in keys]
+    assert len(keys) == len(set(keys)) == 24
+    assert len({draw for _, _, draw in seen}) == 6
 
 
 def test_the_loop_reseeds_every_step(corpus, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Detectors on real clips with real weights, and what is said where weights are missing or damaged."""
 
+import subprocess
+import sys
 import urllib.error
 from pathlib import Path
 
@@ -254,3 +256,30 @@ def test_detectors_whose_package_is_missing(detector, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DataError, match=f"detector {detector}: .*{package}"):
         open_detector(FacesConfig(detector=detector))
+
+
+def test_find_detector(tmp_path):
+    """A preset that aligns faces finds the weights in the first folder that has all of them, or says what it does."""
+    faces = tmp_path / "faces.yaml"
+    folders = [tmp_path / "no folder", tmp_path / "has one", tmp_path / "has both"]
+    for folder, names in zip(folders[1:], (["blazeface.pth"], ["blazeface.pth", "anchors.npy"]), strict=True):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+
+    def find(text: str, *places: Path) -> tuple[list[str], str]:
+        faces.write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-m", "avsv.bin.find_detector", faces, *places], capture_output=True, text=True, check=True
+        )
+        return done.stdout.splitlines(), done.stderr
+
+    assert find("detector: blazeface\nalign: true\n", *folders) == (["--detector-weights", str(folders[2])], "")
+    options, warning = find("detector: blazeface\nalign: true\n", *folders[:2])
+    assert options == ["--detector", "none", "--align", "false"]
+    assert warning.startswith(f"warning: no blazeface.pth and anchors.npy in {folders[0]}, {folders[1]}: ")
+    # Landmarks of a detector that has none are those of another network.
+    (folders[2] / "s3fd-619a316812.pth").touch()
+    assert find("detector: sfd\n", folders[2])[0] == ["--detector-weights", str(folders[2])]
+    assert find("detector: sfd\nalign: true\n", folders[2])[0] == ["--detector", "none", "--align", "false"]
+    assert find("detector: none\n", folders[2]) == find("detector: dlib\n", folders[2]) == ([], "")

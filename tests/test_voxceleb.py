@@ -336,6 +336,13 @@ def write(path, text):
     return path
 
 
+def test_only_the_whole_corpus_goes_by_its_name(voxceleb):
+    assert voxceleb.corpus_name(["O", "O_cleaned", "E", "H"], 5994) == "voxceleb"
+    assert voxceleb.corpus_name(["O"], 5874) == "voxceleb (part)"
+    # A list that is not the published one keeps its file's name.
+    assert voxceleb.corpus_name(["O", "veri_test2"], 5994) == "voxceleb (part)"
+
+
 def test_forms_of_trial_lists(voxceleb, tmp_path):
     path = write(
         tmp_path / "list",

@@ -4,12 +4,18 @@
 
 set -euo pipefail
 
-if [ $# -gt 0 ]; then
+tests=false
+if [ "$*" = --tests ]; then
+  tests=true
+elif [ $# -gt 0 ]; then
   cat <<EOF
 Install what the recipes need: sox, ffmpeg and espeak-ng through apt-get (where this user may), and the Python
 packages of requirements.lock into .venv. Does nothing when nothing is missing.
 
-Usage: $0
+Usage: $0 [--tests]
+
+With --tests, root also gets Slurm, munge and Chromium, which some tests start for themselves; without them these are
+skipped.
 EOF
   case $1 in -h | --help) exit 0 ;; *) exit 2 ;; esac
 fi
@@ -44,6 +50,23 @@ install_packages() {
     { tail -n 10 "$log" >&2; die "apt-get failed (log above). By hand: ${apt[*]} install -y $*"; }
 }
 
+# Only root can start Slurm's daemons; what nobody else may install is not asked of them either.
+missing_for_tests() {
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 0
+  [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/slurmd ] && [ -x /usr/bin/sbatch ] || echo slurm-wlm
+  [ -x /usr/sbin/munged ] || echo munge
+  command -v chromium >/dev/null || echo chromium
+}
+
+# Whoever is offline shall neither wait for long nor fail: the tests say that they are skipped.
+install_for_tests() {
+  say "installing system packages for the tests: $*"
+  export DEBIAN_FRONTEND=noninteractive
+  local apt=(timeout 150 apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15)
+  { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "$@"; } >"$log" 2>&1 ||
+    say "apt-get failed: the tests that need $* will be skipped"
+}
+
 install_environment() {
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     die "python3 is $(python3 -V 2>&1 | cut -d' ' -f2); 3.10 or newer is needed"
@@ -65,7 +88,10 @@ install_environment() {
 }
 
 packages=$(missing_packages | tr '\n' ' ')
-if [ -z "${packages// /}" ] && [ -f "$complete" ] && [ "$(cat "$complete")" = "$(md5sum <"$lock")" ]; then
+test_packages=
+"$tests" && test_packages=$(missing_for_tests | tr '\n' ' ')
+if [ -z "${packages// /}${test_packages// /}" ] && [ -f "$complete" ] &&
+  [ "$(cat "$complete")" = "$(md5sum <"$lock")" ]; then
   exit 0
 fi
 
@@ -76,6 +102,8 @@ exec 9>"$root/.setup.lock"
 flock 9
 # shellcheck disable=SC2046,SC2086  # a list of package names
 [ -z "${packages// /}" ] || install_packages $packages
+# shellcheck disable=SC2086  # the same
+[ -z "${test_packages// /}" ] || install_for_tests $test_packages
 if [ ! -f "$complete" ] || [ "$(cat "$complete")" != "$(md5sum <"$lock")" ]; then
   install_environment
 fi

@@ -6,6 +6,7 @@ other) is replaced by the job's number wherever it occurs in the log's name and 
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -22,6 +23,8 @@ ALMOST_RANGE = re.compile(r"\w+=[^/]*:[^/]*|[A-Z]\w*=[^/]*")
 TRAILER = re.compile(r"# (Accounting: |Ended \(code |Finished at .* with status )")
 END_OF_HEAD = "#"
 TAIL_LINES = 10
+MAX_ENDINGS = 5
+PR_SET_PDEATHSIG = 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -161,12 +164,13 @@ def tail_of(log: str) -> list[str]:
     except OSError:
         return []
     if END_OF_HEAD in lines:
-        lines = lines[lines.index(END_OF_HEAD) + 1 :]
+        # The last head: a job that was requeued has written more than one.
+        lines = lines[len(lines) - lines[::-1].index(END_OF_HEAD) :]
     return [line for line in lines if not TRAILER.match(line)][-TAIL_LINES:]
 
 
 def report_failure(request: Request, failed: dict[int, str], with_status: bool = False) -> None:
-    """Say what failed in Kaldi's words, and show the end of the first failing log.
+    """Say what failed in Kaldi's words, a job for each way to end, and show the end of the first failing log.
 
     Args:
         request: what was run.
@@ -184,12 +188,50 @@ def report_failure(request: Request, failed: dict[int, str], with_status: bool =
     else:
         print(f"{PROGRAM}: {len(failed)} / {total} failed, log is in {request.log_of('*')}", file=sys.stderr)
     if total > 1 or not with_status:
-        print(f"{PROGRAM}: job {number} ended with {failed[number]}", file=sys.stderr)
+        _tell_endings(failed)
     tail = tail_of(log)
     if tail:
         print(f"{PROGRAM}: the last lines of {log}:", file=sys.stderr)
         for line in tail:
             print(f"  {line}", file=sys.stderr)
+
+
+def _tell_endings(failed: dict[int, str]) -> None:
+    """One line for each way in which jobs ended."""
+    first_of: dict[str, int] = {}
+    for number in sorted(failed):
+        first_of.setdefault(re.sub(r" \(Slurm job .*", "", failed[number]), number)
+    for number in list(first_of.values())[:MAX_ENDINGS]:
+        print(f"{PROGRAM}: job {number} ended with {failed[number]}", file=sys.stderr)
+
+
+def run_tries(request: Request, attempt: Callable[[list[int]], dict[int, str]]) -> dict[int, str]:
+    """Run all jobs, and those that fail again, up to ``--num-tries`` times in all.
+
+    Args:
+        request: what to run.
+        attempt: runs the jobs of these numbers and returns how those that failed ended, by number.
+
+    Returns:
+        How the jobs that failed in every try ended the last time, by number.
+    """
+    tries = request.number_of("num_tries", 1, 1)
+    failed = attempt(list(request.numbers))
+    for done in range(1, tries):
+        if not failed:
+            break
+        print(
+            f"{PROGRAM}: {len(failed)} / {len(request.numbers)} failed: try {done + 1} of {tries}"
+            f" (old logs: {request.log_of('*')}.try{done})",
+            file=sys.stderr,
+        )
+        _tell_endings(failed)
+        for number in failed:
+            log = request.log_of(number)
+            with contextlib.suppress(FileNotFoundError):  # it was lost before it began
+                Path(log).replace(f"{log}.try{done}")
+        failed = attempt(sorted(failed))
+    return failed
 
 
 def describe_status(status: int) -> str:
@@ -202,6 +244,28 @@ def describe_status(status: int) -> str:
         cause = ": out of memory?" if status == 128 + signal.SIGKILL else ""
         return f"status {status} (killed by signal {status - 128}{cause})"
     return f"status {status}"
+
+
+def set_parent_death_signal(number: int) -> None:
+    """Have the kernel send this process signal ``number`` when its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def _parent_is_terminal_shell() -> bool:
+    """Whether the parent leads a session on a terminal: jobs put in the background there outlive a logout."""
+    parent = os.getppid()
+    try:
+        fields = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    session, terminal = int(fields[3]), int(fields[4])
+    return session == parent and terminal != 0
+
+
+def end_with_script() -> None:
+    """Get SIGTERM when the script that runs this launcher ends: killed, it takes the launcher and so the jobs along."""
+    if not _parent_is_terminal_shell():
+        set_parent_death_signal(signal.SIGTERM)
 
 
 class Guardian:

@@ -6,7 +6,6 @@ readers of both run.pl's and slurm.pl's logs understand. No job outlives the lau
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -25,9 +24,12 @@ from launcher import (
     Request,
     describe_status,
     die,
+    end_with_script,
     parse_command_line,
     quote_command,
     report_failure,
+    run_tries,
+    set_parent_death_signal,
 )
 
 USAGE = r"""Usage: run.py [options] [JOB=1:n] log-file command-line arguments...
@@ -38,11 +40,11 @@ Options:
   --max-jobs-run <n>   jobs at a time (default: number of CPUs / number of threads; with --gpu as many as GPUs allow)
   --num-threads <n>    threads of each job: sets OMP_NUM_THREADS and the like (1)
   --gpu <n>            GPUs of each job: sets CUDA_VISIBLE_DEVICES, where the machine has GPUs (0)
+  --num-tries <n>      run jobs that failed again, up to n times in all, when the others have ended (1)
 Options of other launchers (--mem 4G, --time 1:00:00, --config f, -l x) are accepted and mean nothing here.
 Exit status: 0 all jobs succeeded, 1 any failed."""
 
 MARK = "AVSV_RUN_ID"
-PR_SET_PDEATHSIG = 1
 SECONDS_TO_END = 5.0
 
 
@@ -59,22 +61,6 @@ class Job:
     log: str
     start: float
     gpus: list[str]
-
-
-def set_parent_death_signal(number: int) -> None:
-    """Have the kernel send this process signal ``number`` when its parent ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-
-
-def parent_is_terminal_shell() -> bool:
-    """Whether the parent leads a session on a terminal: jobs put in the background there outlive a logout."""
-    parent = os.getppid()
-    try:
-        fields = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    session, terminal = int(fields[3]), int(fields[4])
-    return session == parent and terminal != 0
 
 
 def find_gpus() -> list[str]:
@@ -138,11 +124,11 @@ class Runner:
         self.free_gpus = gpus * -(-self.limit * self.gpus_each // len(gpus)) if gpus else []
         self.pid = os.getpid()
 
-    def run(self) -> dict[int, str]:
-        """Run all jobs; returns how those that failed ended, by number."""
+    def run(self, numbers: list[int]) -> dict[int, str]:
+        """Run the jobs of these numbers; returns how those that failed ended, by number."""
         failed: dict[int, str] = {}
         running: dict[int, Job] = {}
-        waiting = list(reversed(self.request.numbers))
+        waiting = numbers[::-1]
         while waiting or running:
             while waiting and len(running) < self.limit:
                 job = self.start(waiting.pop())
@@ -225,10 +211,8 @@ def main() -> int:
             signal.signal(number, interrupt)
     guardian = Guardian(lambda _text: kill_marked(runner.mark, grace=0))
     try:
-        # A script that is killed takes its launcher along, and so the jobs.
-        if not parent_is_terminal_shell():
-            set_parent_death_signal(signal.SIGTERM)
-        failed = runner.run()
+        end_with_script()
+        failed = run_tries(request, runner.run)
     except BaseException as reason:
         kill_marked(runner.mark, SECONDS_TO_END)
         if not isinstance(reason, Interrupted):

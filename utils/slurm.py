@@ -3,7 +3,7 @@
 
 See ``USAGE`` for the command line. The job's script and the scheduler's own messages go to ``q/`` beside the logs.
 Every task leaves its exit status in a file there; a task that is gone without one, because it was cancelled, ran out of
-time or memory, or lost its node, is noticed by asking the scheduler.
+time or memory, or lost its node, is noticed by asking the scheduler. A job that Slurm requeues is waited for.
 """
 
 import contextlib
@@ -25,9 +25,11 @@ from launcher import (
     Request,
     describe_status,
     die,
+    end_with_script,
     parse_command_line,
     quote_command,
     report_failure,
+    run_tries,
 )
 
 USAGE = r"""Usage: slurm.py [options] [JOB=1:n] log-file command-line arguments...
@@ -39,16 +41,44 @@ Options:
   --config <file>      what the other options mean to sbatch (conf/slurm.conf)
   --max-jobs-run <n>   tasks of an array job at a time
   --num-threads <n>    threads of each job: also sets OMP_NUM_THREADS and the like (1)
-  --mem <size>, --gpu <n>, --time <limit> and all others that the configuration file describes
+  --num-tries <n>      submit tasks that failed again, up to n times in all, when the others have ended (1)
+  --mem <size>, --gpu <n>, --nodes <n>, --time <limit> and all others that the configuration file describes
 Options with one dash are handed on to sbatch.
 Exit status: 0 all jobs succeeded, 1 any failed, 2 stopped by a signal, after which the jobs are cancelled."""
 
 DEFAULT_CONFIG = "conf/slurm.conf"
 NOT_FOR_SLURM = ("-V", "-sync", "-pe")
-POLL_SECONDS = 1.0
-ASK_SECONDS = 6.0
-# A task that the scheduler no longer knows may have written its status on another node not long ago.
+POLL_SECONDS = 0.5
+# Seconds between questions to the scheduler: a tenth of the time since the submission, within these.
+ASK_SECONDS = (2.0, 10.0)
+# A task that ended by itself may have written its status on another node not long ago.
 GRACE_SECONDS = 10.0
+# A queue this slow is worth a word, and so is a scheduler that does not answer. What somebody has to mend is told soon.
+QUIET_SECONDS = 30.0
+SOON_SECONDS = 4.0
+# States in which no status is going to come, and those in which one may be on its way or the task be requeued.
+FINAL = ("CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE", "BOOT_FAIL")
+UNCLEAR = ("COMPLETED", "FAILED", "NODE_FAIL", "PREEMPTED", "REVOKED")
+ADVICE = {
+    "OUT_OF_MEMORY": ": use --mem",
+    "TIMEOUT": ": use more jobs, or --time",
+    "CANCELLED": ": by you or an administrator",
+    "NODE_FAIL": ": its node is lost",
+}
+# What Slurm's reasons for not starting a job mean, and after how long they are told; the first that matches.
+REASONS = (
+    (r"JobArrayTaskLimit|None$|^$", "", QUIET_SECONDS),
+    (r"[Hh]eld", "it is held: 'scontrol release JOBID' lets it go, see 'scontrol show job JOBID'", SOON_SECONDS),
+    (
+        r"ReqNodeNotAvail|DOWN|DRAINED|PartitionDown|PartitionInactive",
+        "the nodes for it are down, drained or reserved, see 'sinfo -R'",
+        SOON_SECONDS,
+    ),
+    (r"Resources|Priority", "the cluster is busy", QUIET_SECONDS),
+    (r"BeginTime|Cleaning", "it was requeued and starts soon", QUIET_SECONDS),
+    (r"QOS|Assoc|Limit|Max|Min", "a limit of the partition or your account stands in the way", SOON_SECONDS),
+    (r"", "see 'scontrol show job JOBID'", QUIET_SECONDS),
+)
 TASK = "SLURM_ARRAY_TASK_ID"
 
 
@@ -120,6 +150,38 @@ def read_config(name: str | None) -> Config:
         die(f"cannot read the config file {path}: {error.strerror}")
 
 
+def explain(reason: str, job: str, seconds: float) -> str:
+    """What Slurm's reason for not starting a job means to its user; empty where it needs no word.
+
+    Args:
+        reason: in Slurm's words.
+        job: id of the job.
+        seconds: for how long it has been waiting.
+
+    >>> explain("Priority", "77", seconds=60)
+    "the cluster is busy (Slurm's reason: Priority)"
+    """
+    meaning, least = next((words, least) for pattern, words, least in REASONS if re.search(pattern, reason))
+    if not meaning or seconds < least:
+        return ""
+    return f"{meaning.replace('JOBID', job)} (Slurm's reason: {reason})"
+
+
+def as_ranges(numbers: list[int]) -> str:
+    """Ascending numbers in the words of sbatch.
+
+    >>> as_ranges([1, 2, 3, 7, 9, 10])
+    '1-3,7-7,9-10'
+    """
+    pairs: list[list[int]] = []
+    for number in numbers:
+        if pairs and pairs[-1][1] == number - 1:
+            pairs[-1][1] = number
+        else:
+            pairs.append([number, number])
+    return ",".join(f"{first}-{last}" for first, last in pairs)
+
+
 class ArrayJob:
     """A request on the cluster: its files, its submission, and what became of its tasks."""
 
@@ -128,7 +190,8 @@ class ArrayJob:
         self.threads = request.number_of("num_threads", 1, 1)
         options = dict(request.options)
         config = read_config(options.pop("config", None))
-        options.pop("max_jobs_run", None)
+        for name in ("max_jobs_run", "num_tries"):
+            options.pop(name, None)
         self.submit_command = [*shlex.split(config.command), *config.arguments(options), *self._scheduler_words()]
 
         log = Path(request.log)
@@ -139,8 +202,14 @@ class ArrayJob:
         self.folder = folder.absolute()
         self.scheduler_log = self.folder / name
         self.script = self.folder / (re.sub(r"\.[a-zA-Z]{1,5}$", "", name) + ".sh")
-        self.status_stem = f"done.{os.getpid()}"
         self.id = ""
+        self._tries = 0
+        self._told: set[str] = set()
+
+    @property
+    def _status_stem(self) -> str:
+        # Of this try: a task of an earlier one may still be ending somewhere.
+        return f"done.{os.getpid()}.{self._tries}"
 
     def _scheduler_words(self) -> list[str]:
         words: list[str] = []
@@ -164,20 +233,25 @@ class ArrayJob:
         command = quote_command(self.request.words, self.request.job, task)
         shown = self._quote(quote_command(self.request.words, None, ""))
         number = f'"${TASK}"' if self.request.job else "1"
-        status_file = f"{shlex.quote(str(self.folder / self.status_stem))}.{number}"
+        status_file = f"{shlex.quote(str(self.folder / self._status_stem))}.{number}"
         exports = " ".join(f"{name}={self.threads}" for name in THREAD_VARIABLES)
         self.script.write_text(f"""#!/usr/bin/env bash
 cd {shlex.quote(str(Path.cwd()))} || exit 1
 log={log}
+# SIGTERM is how Slurm ends or requeues a job: the command may still save its work, and the scheduler knows the cause.
+told=
+trap 'told=yes' TERM
+[ "${{SLURM_RESTART_COUNT:-0}}" -gt 0 ] || : >"$log"
 {{
   echo "# Running on $(hostname)"
   echo "# Started at $(date)"
   set | grep '^SLURM' | sed 's/^/# /'
   printf '%s\\n' {shown} | sed 's/^/# /'
   echo '{END_OF_HEAD}'
-}} >"$log"
+}} >>"$log"
 begin=$(date +%s)
 (
+trap 'exit 143' TERM
 . ./path.sh || exit 1
 export {exports}
 {command}
@@ -189,16 +263,19 @@ end=$(date +%s)
   echo "# Finished at $(date) with status $status"
   echo "# Ended (code $status) at $(date), elapsed time $((end - begin)) seconds"
 }} >>"$log"
+[ "$status" -eq 0 ] || [ -z "$told" ] || exit "$status"
 echo "$status" >{status_file}.tmp && mv {status_file}.tmp {status_file}
 exit $((status != 0))
 """)
 
-    def submit(self) -> None:
-        """Hand the job to the scheduler; ends the program where that fails."""
+    def submit(self, numbers: list[int]) -> None:
+        """Hand the tasks of these numbers to the scheduler; ends the program where that fails."""
+        self.id = ""
+        self._tries += 1
         Path(self.request.log).parent.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.remove_status_files()
-        for number in self.request.numbers:
+        for number in numbers:
             Path(self.request.log_of(number)).unlink(missing_ok=True)  # an old one would be taken for this job's
         self.write_script()
         words = [
@@ -212,7 +289,7 @@ exit $((status != 0))
         if self.request.job:
             limit = self.request.max_jobs_run()
             at_most = f"%{limit}" if limit else ""
-            words += ["--array", f"{self.request.first}-{self.request.last}{at_most}"]
+            words += ["--array", f"{as_ranges(numbers)}{at_most}"]
         words.append(str(self.script))
         try:
             done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -227,66 +304,103 @@ exit $((status != 0))
 
     def remove_status_files(self) -> None:
         """Remove what the tasks of this launcher have left."""
-        for path in self.folder.glob(f"{self.status_stem}.*"):
+        for path in self.folder.glob(f"done.{os.getpid()}.*"):
             path.unlink(missing_ok=True)
 
-    def wait(self) -> dict[int, str]:
-        """Wait until all tasks have ended; returns how those that failed ended, by number."""
+    def wait(self, numbers: list[int]) -> dict[int, str]:
+        """Wait until the tasks have ended; returns how those that failed ended, by number."""
         ended: dict[int, str] = {}
-        missing_since: dict[int, float] = {}
-        asked = time.monotonic()
+        unclear_since: dict[int, float] = {}
+        begin = asked = time.monotonic()
         while True:
             for number, status in self._read_status_files():
                 ended[number] = "" if status == 0 else describe_status(status)
-            left = [number for number in self.request.numbers if number not in ended]
+            left = [number for number in numbers if number not in ended]
             if not left:
                 return {number: text for number, text in ended.items() if text}
             now = time.monotonic()
-            if now - asked >= ASK_SECONDS:
+            if now - asked >= min(max(ASK_SECONDS[0], (now - begin) / 10), ASK_SECONDS[1]):
                 asked = now
-                known = self._ask_scheduler()
-                for number in left if known is not None else []:
-                    if number in known:
-                        missing_since.pop(number, None)
-                    elif now - missing_since.setdefault(number, now) >= GRACE_SECONDS:
-                        ended[number] = self._why_gone(number)
+                states = self._ask_scheduler()
+                came = dict(self._read_status_files())
+                left = [number for number in left if number not in came] if states is not None else []
+                for number in left:
+                    state = states.get(number, ("", ""))[0]
+                    if state in FINAL:
+                        ended[number] = self._why_gone(number, state)
+                    elif state and state not in UNCLEAR:
+                        unclear_since.pop(number, None)
+                    elif now - unclear_since.setdefault(number, now) >= GRACE_SECONDS:
+                        ended[number] = self._why_gone(number, state)
+                self._tell_about(states, left, now - begin)
             time.sleep(POLL_SECONDS)
 
     def _read_status_files(self) -> list[tuple[int, int]]:
         found = []
         # Listing the folder also makes a network file system look at it again.
         for name in os.listdir(self.folder):  # noqa: PTH208
-            match = re.fullmatch(rf"{re.escape(self.status_stem)}\.(\d+)", name)
+            match = re.fullmatch(rf"{re.escape(self._status_stem)}\.(\d+)", name)
             if match:
                 with contextlib.suppress(ValueError, OSError):  # not quite there yet
                     found.append((int(match[1]), int((self.folder / name).read_text())))
         return found
 
-    def _ask_scheduler(self) -> set[int] | None:
-        """Numbers of the tasks that wait or run; None where the scheduler does not answer now."""
-        done = subprocess.run(
-            ["squeue", "-h", "-r", "-j", self.id, "-o", "%K"], capture_output=True, text=True, check=False
-        )
+    def _ask_scheduler(self) -> dict[int, tuple[str, str]] | None:
+        """State of the tasks that Slurm still knows, and why they wait; None where it does not answer now."""
+        words = ["squeue", "-h", "-r", "-t", "all", "-j", self.id, "-o", "%K|%T|%r"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            return set() if "Invalid job id" in done.stderr else None
-        return {int(word) if word.isdecimal() else 1 for word in done.stdout.split()}
+            return {} if "Invalid job id" in done.stderr else None
+        rows = [line.split("|", 2) for line in done.stdout.splitlines() if line.count("|") >= 2]
+        return {int(task) if task.isdecimal() else 1: (state, reason) for task, state, reason in rows}
 
-    def _why_gone(self, number: int) -> str:
+    def _tell_about(self, states: dict[int, tuple[str, str]] | None, left: list[int], seconds: float) -> None:
+        """Say, once each, what keeps the job from running."""
+        if states is None:
+            if seconds >= QUIET_SECONDS:
+                self._tell("Slurm does not answer (squeue fails); still trying")
+            return
+        here = [states[number] for number in left if number in states]
+        waiting = [reason for state, reason in here if state == "PENDING"]
+        # Where some run, the others wait for them.
+        if waiting and len(waiting) == len(here):
+            meaning = explain(waiting[0], self.id, seconds)
+            if meaning:
+                self._tell(f"waiting in the queue: {meaning}")
+
+    def _tell(self, text: str) -> None:
+        text = f"Slurm job {self.id}: {text}"
+        if text not in self._told:
+            self._told.add(text)
+            print(f"slurm.py: {text}", file=sys.stderr)
+
+    def _why_gone(self, number: int, state: str) -> str:
         """What the scheduler says of a task that is gone without a status."""
         task = f"{self.id}_{number}" if self.request.job else self.id
+        code = ""
         for words, pattern in (
-            (["sacct", "-n", "-P", "-X", "-j", task, "-o", "State"], r"^([A-Z_]+)"),
-            (["scontrol", "show", "job", task], r"JobState=([A-Z_]+)"),
+            (["scontrol", "show", "job", task], r"JobState=(?P<state>[A-Z_]+)(?:.|\n)*? ExitCode=(?P<code>\d+:\d+)"),
+            (
+                ["sacct", "-n", "-P", "-X", "-j", task, "-o", "State,ExitCode"],
+                r"(?P<state>[A-Z_]+).*\|(?P<code>\d+:\d+)",
+            ),
         ):
             try:
                 done = subprocess.run(words, capture_output=True, text=True, check=False)
             except FileNotFoundError:
                 continue
-            match = re.search(pattern, done.stdout, re.MULTILINE)
-            if match:
-                advice = {"OUT_OF_MEMORY": ": use --mem", "TIMEOUT": ": use more jobs, or --time"}.get(match[1], "")
-                return f"state {match[1]}{advice} (Slurm job {task})"
-        return f"no status: the scheduler no longer knows Slurm job {task}"
+            if match := re.search(pattern, done.stdout):
+                state, code = match["state"], match["code"]
+                break
+        if not state:
+            return f"no status: the scheduler no longer knows Slurm job {task}"
+        status, _, killer = code.partition(":")
+        how = ADVICE.get(state, "")
+        if not how and killer not in ("", "0"):
+            how = f": killed by signal {killer}" + (", out of memory?" if killer == str(int(signal.SIGKILL)) else "")
+        elif not how and status not in ("", "0"):
+            how = f" with status {status}"
+        return f"state {state}{how} (Slurm job {task})"
 
     def cancel(self) -> None:
         """Cancel the job, if it was submitted."""
@@ -314,10 +428,15 @@ def main() -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
     guardian = Guardian(cancel)
-    try:
-        job.submit()
+
+    def attempt(numbers: list[int]) -> dict[int, str]:
+        job.submit(numbers)
         guardian.tell(job.id)
-        failed = job.wait()
+        return job.wait(numbers)
+
+    try:
+        end_with_script()
+        failed = run_tries(request, attempt)
     except BaseException as reason:
         job.cancel()
         if not isinstance(reason, Interrupted):

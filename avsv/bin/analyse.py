@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from avsv.analysis.geometry import Geometry, angles, geometry, sample_identities
 from avsv.analysis.plots import angle_plot, attention_plot, projection_plot
@@ -66,7 +67,7 @@ def analyse(folder: Path, name: str, utt2spk: dict[str, str], seed: int) -> None
     output.mkdir(exist_ok=True)
     angle_plot(output / "angles.png", folder.name, measures, audio_video)
     rows = {m: sample_identities(identities[m], MAX_PROJECTED, MAX_IDENTITIES, seed) for m in vectors}
-    projections = {m: umap(vectors[m][rows[m]], NEIGHBOURS, seed=seed) for m in vectors}
+    projections = {m: project(vectors[m][rows[m]], seed) for m in vectors}
     shown = {m: identities[m][rows[m]] for m in vectors}
     projection_plot(output / "projection.png", folder.name, projections, shown)
     write_text(output / "geometry.csv", to_csv(measures, audio_video, projections, shown))
@@ -117,7 +118,8 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
     step = -(-len(long) // ATTENTION_CLIPS)
     table = read_utterances(directory, "audio.scp", True, only=set(long[::step]))
     corruption = Corruption("length", ATTENTION_SECONDS, seed)
-    clips = CorruptedUtterances(table, replace(system.embed, video_frames=None), system.inputs, corruption)
+    embed = replace(system.embed, video_frames=None, mirror=False)
+    clips = CorruptedUtterances(table, embed, system.inputs, corruption)
     keys, series, first = [], [], None
     for number in range(len(clips)):
         batch = clips[number]
@@ -157,6 +159,13 @@ def voice_to_face(keys: Mapping[str, list[str]], vectors: Mapping[str, np.ndarra
         return np.empty(0)
     voice, face = np.array(pairs).T
     return angles(vectors["A"][voice], vectors["V"][face])
+
+
+def project(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """UMAP of embeddings (N, D) of length 1 to (N, 2)."""
+    # The order in which threads add up changes the picture, and so few points are no work for them.
+    with threadpool_limits(1):
+        return umap(vectors, NEIGHBOURS, seed=seed)
 
 
 def to_csv(

@@ -13,11 +13,13 @@ Sections of a preset, later ones over earlier ones:
   networks          NAME: options, over every network and loss of this name
   systems           NAME: over this system
 
+`--weights-dir DIR` looks for the published weights that the systems start from as well.
 `--set KEY=VALUE` is laid over all that: KEY is dotted, and starts with one of these sections or means `all.KEY`.
 """
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.system.config import SystemConfig, parse_config
+from avsv.system.pretrained import resolve_weights
 from avsv.system.registry import CLASSES, takes
 from avsv.system.strict import check_keys, nearest, overlay, read_dataclass, read_yaml
 from avsv.video.config import FacesConfig
@@ -36,6 +39,8 @@ from avsv.video.config import FacesConfig
 SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")
 # Layers change what a system has; they never give it a network that it does not have.
 STRUCTURE = ("audio", "visual", "fusion", "supervision", "init_from")
+# Fewest frames of a clip that avsv.nnet.generative.supervision takes; asking it would import torch.
+SUPERVISED_FRAMES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +203,12 @@ class Configurator:
                 raise DataError(
                     f"{where}: audio.feature_dim: {wanted}, but fbank: num_mel_bins is {made}: make them equal"
                 )
+        frames = config.data.video_frames or round(config.data.window * self.faces.fps)
+        if config.supervision is not None and frames < SUPERVISED_FRAMES:
+            raise DataError(
+                f"{where}: data.video_frames: a training clip shows {frames}, and the supervision compares series of at"
+                f" least {SUPERVISED_FRAMES}: raise it, or data.window"
+            )
         return config
 
 
@@ -233,11 +244,32 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
+def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:
+    """Look for the published weights of all systems.
+
+    Raises:
+        DataError: some are not there; all of them are named.
+    """
+    missing: dict[str, list[str]] = {}
+    for system, config in configs.items():
+        for name in filter(None, (config.pretrained.audio, config.pretrained.visual)):
+            try:
+                resolve_weights(name, folder)
+            except DataError as error:
+                missing.setdefault(str(error), []).append(system)
+    if missing:
+        raise DataError("\n".join(f"pretrained weights of {', '.join(of)}: {what}" for what, of in missing.items()))
+
+
 def write_changed(path: Path, text: str) -> None:
     """Write a file only when its text would change, so that its time says when it did."""
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
+
+
+def _image_channels(config: SystemConfig) -> int | None:
+    return config.visual.options["image_channels"] if config.visual is not None else None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -249,11 +281,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", required=True, help="name of a file in CONF/presets")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="see above")
+    parser.add_argument("--weights-dir", type=Path, metavar="DIR", help="look there for published weights")
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="name of a file in CONF/systems")
     options = parser.parse_args(arguments)
 
     configurator = Configurator(options.conf, options.preset, options.settings)
     configs = configurator.configs(options.systems)
+    if options.weights_dir is not None:
+        check_weights(configs, options.weights_dir)
+    sees_colour = [name for name, config in configs.items() if _image_channels(config) == 3]
+    if sees_colour and configurator.faces.channels == 1:
+        print(
+            f"warning: {', '.join(sees_colour)}: made for colour, and the preset {options.preset} stores gray crops"
+            " (faces.channels: 1)",
+            file=sys.stderr,
+        )
     for name, config in (("fbank", configurator.fbank), ("faces", configurator.faces)):
         write_changed(options.out / f"{name}.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
     for name, config in configs.items():

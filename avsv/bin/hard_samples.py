@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from avsv.analysis.hard import error_shares, find_outliers, hardest
 from avsv.analysis.plots import hard_plot
@@ -100,7 +101,9 @@ def project(vectors: NDArray, seed: int) -> NDArray:
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    # The order in which threads add up changes the picture, and so few points are no work for them.
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
 
 
 if __name__ == "__main__":

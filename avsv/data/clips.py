@@ -213,22 +213,27 @@ class TrainingClips(Clips):
             short |= (table.video_frames > 0) & (table.video_frames < self.video_window)
         return int(short.sum())
 
-    def __getitem__(self, items: list[tuple[int, int]]) -> Batch | DataError:
-        """The batch of (epoch, utterance index) items, or the error that reading one of them met."""
+    def __getitem__(self, items: list[tuple[int, ...]]) -> Batch | DataError:
+        """The batch of (epoch, utterance index) or (epoch, utterance index, repeat) items, or the error of reading one.
+
+        The same utterance with another ``repeat`` is another draw of window and augmentation.
+        """
         return self._load(lambda: self._batch(items))
 
-    def _batch(self, items: list[tuple[int, int]]) -> Batch:
-        indices = [index for _, index in items]
+    def _batch(self, items: list[tuple[int, ...]]) -> Batch:
+        indices = [item[1] for item in items]
         batch = self._collate(indices, [self._clip(*item) for item in items], self.audio_length, len(self.video_rows))
         if self.ages is not None:
             batch.age = torch.from_numpy(self.ages[indices].astype(np.float32))
         if self.config.speed_perturb:
-            speeds = [SPEEDS.index(self._speed(epoch, self.table.keys[index])) for epoch, index in items]
+            speeds = [SPEEDS.index(self._speed(epoch, self.table.keys[index])) for epoch, index, *_ in items]
             batch.label += torch.tensor(speeds) * (int(self.labels.max()) + 1)
         return batch
 
-    def _clip(self, epoch: int, index: int) -> _Clip:
+    def _clip(self, epoch: int, index: int, repeat: int = 0) -> _Clip:
         key = self.table.keys[index]
+        if repeat:
+            key = f"{key} {repeat}"
         rng = generator_for(self.seed, "window", epoch, key)
         seen = index
         if self._partners is None:
@@ -331,6 +336,8 @@ class WholeUtterances(Clips):
         video = self.table.video_frames if self.video_format is not None else np.zeros_like(self.table.video_frames)
         if self.config.video_frames is not None:
             video = np.where(video > 0, self.config.video_frames, 0)
+        if self.config.mirror:
+            video = 2 * video
         has = 2 * (audio > 0) + (video > 0)
         # The last key of lexsort counts first: longest first within each group; ties stay in the order of keys.
         order = np.lexsort((np.arange(len(audio)), -video, -audio, -has))
@@ -375,4 +382,6 @@ class WholeUtterances(Clips):
         if self.video_format is not None and self.table.video_frames[index] > 0:
             rows = spread_rows(int(self.table.video_frames[index]), self.config.video_frames)
             clip.video = self._frames(index, rows)
+            if self.config.mirror:
+                clip.video = np.concatenate([clip.video, clip.video[..., ::-1]])
         return clip

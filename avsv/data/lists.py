@@ -111,18 +111,17 @@ def read_utterances(
 def read_ages(table: UtteranceTable) -> np.ndarray:
     """(N,) float32: the age in years of each utterance of a table, NaN where it is not known.
 
-    An utterance's own age in utt2age goes before its speaker's in spk2age; '?' and a missing line mean not known.
+    An utterance's own age in utt2age goes before its speaker's in spk2age; '?', a missing line and a missing list mean
+    not known.
 
     Raises:
-        DataError: the directory has neither list, or an age is no number from 0 to 150.
+        DataError: an age is no number from 0 to 150.
     """
     ages: dict[str, dict[str, float]] = {}
     for name in ("utt2age", "spk2age"):
         path = table.directory / name
         if path.is_file():
             ages[name] = {key: _age(path, key, text) for key, text in read_list(path, fields=2).items() if text != "?"}
-    if not ages:
-        raise DataError(f"{table.directory}: neither utt2age nor spk2age: write one, or set loss.age to 0")
     of_utterance, of_speaker = ages.get("utt2age", {}), ages.get("spk2age", {})
     return np.array(
         [

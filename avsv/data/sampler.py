@@ -1,6 +1,7 @@
 """Which utterances make which batch: a function of seed and epoch alone."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,12 +43,17 @@ class Sampler(ABC):
         """Let iteration begin at a batch of an epoch, both counted from 0."""
         self._position = (epoch, batch)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """This rank's share of each batch, as (epoch, index of the utterance)."""
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        """This rank's share of each batch, as (epoch, index of the utterance, how often it came before in it)."""
         first_epoch, first_batch = self._position
         for epoch in range(first_epoch, self.epochs):
             for batch in self.batches(epoch)[first_batch if epoch == first_epoch else 0 :]:
-                yield [(epoch, int(index)) for index in self.share(batch)]
+                before: Counter[int] = Counter()
+                items = []
+                for index in self.share(batch).tolist():
+                    items.append((epoch, index, before[index]))
+                    before[index] += 1
+                yield items
 
     def __len__(self) -> int:
         """Batches from the start position to the end of the training."""
@@ -79,7 +85,7 @@ class BatchSampler(Sampler):
         >>> sampler.batches_per_epoch, [len(batch) for batch in sampler]
         (2, [3, 3, 3, 3])
         >>> sampler.start(epoch=1, batch=1)
-        >>> [[epoch for epoch, _ in batch] for batch in sampler]
+        >>> [[epoch for epoch, _, _ in batch] for batch in sampler]
         [[1, 1, 1]]
     """
 

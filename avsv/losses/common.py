@@ -1,7 +1,7 @@
 """What all losses on embeddings share."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 
 def at_least_float32(embeddings: Tensor) -> Tensor:
@@ -12,6 +12,37 @@ def at_least_float32(embeddings: Tensor) -> Tensor:
         (torch.float32, torch.float64)
     """
     return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+
+
+def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The embeddings and labels of the whole batch, where several processes each have a share of the same size.
+
+    For losses that compare the embeddings of a batch with each other. Every process then computes the same loss; the
+    gradient of its own share is multiplied by their number, so that the mean of the processes' gradients, which
+    DistributedDataParallel takes, is that of one process with the whole batch.
+
+    Example (one process has the whole batch):
+        >>> gather_batch(torch.ones(2, 1), torch.tensor([0, 1]))[1]
+        tensor([0, 1])
+    """
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return embeddings, labels
+    shares = [torch.empty_like(labels) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(shares, labels.contiguous())
+    return _Gather.apply(at_least_float32(embeddings)), torch.cat(shares)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, embeddings: Tensor) -> Tensor:
+        shares = [torch.empty_like(embeddings) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(shares, embeddings.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        world = distributed.get_world_size()
+        return gradient.chunk(world)[distributed.get_rank()] * world
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> Tensor:

@@ -45,6 +45,9 @@ class GE2E(nn.Module):
         ('1.36e-04', tensor(1.))
     """
 
+    # It compares the embeddings of a batch with each other.
+    whole_batch = True
+
     def __init__(
         self,
         embedding_dim: int,

@@ -320,10 +320,12 @@ class EmbedConfig:
     Args:
         batch_size: utterances in one forward pass, sorted by length; results do not depend on it beyond rounding.
         video_frames: face frames of an utterance, evenly spread over it; null for all of them.
+        mirror: the visual network sees every one of them a second time, left and right exchanged.
     """
 
     batch_size: int = 16
     video_frames: int | None = None
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         _positive(batch_size=self.batch_size, video_frames=self.video_frames)
@@ -413,6 +415,20 @@ class SystemConfig:
                     )
         if self.data.speed_perturb and self.visual is not None:
             raise ValueError("data.speed_perturb: at another speed voice and face are out of step: audio systems only")
+        if self.loss.classifier.name == "ge2e":
+            if (self.data.utterances_per_speaker or 1) < 2:
+                raise ValueError(
+                    "data.utterances_per_speaker: ge2e compares utterances of a speaker: set it to 2 or more"
+                )
+            if self.train.batch_size < 2 * self.data.utterances_per_speaker:
+                raise ValueError(
+                    f"train.batch_size: {self.train.batch_size}: ge2e compares two speakers or more, with"
+                    f" {self.data.utterances_per_speaker} utterances each (data.utterances_per_speaker): raise it"
+                )
+            if self.data.speed_perturb:
+                raise ValueError(
+                    "data.speed_perturb: it splits a speaker's utterances, which ge2e needs: set it to false"
+                )
         if self.supervision is not None:
             if self.data.av_mixup:
                 raise ValueError("supervision: needs voice and face of the same moment: set data.av_mixup to false")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from avsv.data.batch import Batch
 from avsv.errors import DataError
 from avsv.losses.age import AgeClassifier
+from avsv.losses.common import gather_batch
 from avsv.losses.margin import warm_margin
 from avsv.losses.orthogonality import OrthogonalityLoss
 from avsv.nnet.backbone import Backbone
@@ -192,7 +193,7 @@ class AVSystem(nn.Module):
             total = total + weight * loss
             figures["accuracy" if name == "main" else f"{name}_accuracy"] = accuracy
         if self.orthogonality is not None:
-            figures["orthogonality"] = self.orthogonality(embeddings["main"], batch.label)
+            figures["orthogonality"] = self.orthogonality(*gather_batch(embeddings["main"], batch.label))
             total = total + self.config.loss.orthogonality * figures["orthogonality"]
         if self.age is not None:
             loss, accuracy = self.age(embeddings["main"], batch.age)
@@ -211,7 +212,8 @@ class AVSystem(nn.Module):
         """Loss and accuracy of the system's embedding; a fusion of views has each view classified, with half weight."""
         classifier = self.classifiers["main"]
         if not hasattr(self.fusion, "views"):
-            return classifier(embeddings["main"], batch.label)
+            main = embeddings["main"], batch.label
+            return classifier(*(gather_batch(*main) if hasattr(classifier, "whole_batch") else main))
         total, accuracies = 0.0, []
         views = self.fusion.views(embeddings["audio"], embeddings["visual"])
         for view, mask in zip(views, (batch.audio_mask, batch.video_mask), strict=True):

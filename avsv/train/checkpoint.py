@@ -52,7 +52,7 @@ class CheckpointFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_atomically(self.folder / f"epoch-{epoch:04d}-step-{step:08d}.pt", dict(state))
         for path in self.paths()[: -self.keep]:
-            path.unlink()
+            path.unlink(missing_ok=True)  # a cancelled job that is still ending may have been quicker
 
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint that can be read, its tensors on the CPU; None when there is none."""

@@ -1,7 +1,9 @@
 """One process or several: what the training loop needs of torch.distributed, the same for both."""
 
+import ctypes
 import datetime
 import os
+import signal
 import time
 from typing import Any
 
@@ -14,6 +16,7 @@ from avsv.errors import DataError
 PATIENCE = datetime.timedelta(minutes=10)
 # Seconds between the last exchange and the end of the process group.
 SETTLING = 0.2
+PR_SET_PDEATHSIG = 1
 
 
 class Ranks:
@@ -48,6 +51,8 @@ class Ranks:
             self.device = torch.device("cuda", local_rank)
             torch.cuda.set_device(self.device)
         if self.world > 1:
+            # torchrun that is killed ends nobody: without it the processes would train on, beside those that follow.
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             distributed.init_process_group("nccl" if use_gpu else "gloo", timeout=PATIENCE)
 
     def __enter__(self) -> "Ranks":
@@ -74,14 +79,6 @@ class Ranks:
         tensor = torch.tensor(flags, dtype=torch.int32, device=self.device)
         distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
         return [bool(flag) for flag in tensor.tolist()]
-
-    def mean(self, values: list[float]) -> list[float]:
-        """The mean of each value over the processes."""
-        if self.world == 1:
-            return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        distributed.all_reduce(tensor)
-        return (tensor / self.world).tolist()
 
     def gather(self, item: Any) -> list[Any]:
         """Every process's item, in the order of ranks."""

@@ -18,12 +18,15 @@ MAX_UTTERANCES = 20_000
 def fit_log_mel(system: AVSystem, clips: TrainingClips, seed: int, num_workers: int) -> None:
     """Give an audio network that takes log-mel energies their mean and deviation over all training frames, per bin.
 
+    It is also told the length of a training clip.
+
     Of a training set of more than 20,000 utterances so many are drawn.
 
     Source: Claborne et al. 2023, appendix B-C2.
 
     Args:
-        system: its audio network has buffers ``mel_mean`` and ``mel_std``; one that takes something else is left alone.
+        system: its audio network has buffers ``mel_mean``, ``mel_std`` and ``clip_frames``; one that takes something
+            else is left alone.
         clips: the training clips.
         seed: of the draw.
         num_workers: loader processes.
@@ -41,3 +44,4 @@ def fit_log_mel(system: AVSystem, clips: TrainingClips, seed: int, num_workers: 
         moments.update(batch.audio)
     system.audio.mel_mean.copy_(moments.mean)
     system.audio.mel_std.copy_(moments.std)
+    system.audio.clip_frames.fill_(clips.audio_length)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,10 @@ class _Loss(nn.Module):
         return self.system.loss(batch)
 
 
+def _has_gradient(optimizer: torch.optim.Optimizer) -> bool:
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+
+
 class Trainer:
     """Trains one system to its end, from the last checkpoint where there is one.
 
@@ -97,6 +101,7 @@ class Trainer:
         identity: what the training depends on, see :func:`avsv.train.provenance.identity`.
         num_workers: loader processes of each training process; 0 loads between the steps.
         progress: file for "DONE TOTAL" in steps.
+        prepare: done before the first step of a training that goes on from no checkpoint.
 
     Raises:
         DataError: the configuration cannot be followed here.
@@ -113,6 +118,7 @@ class Trainer:
         identity: dict[str, Any],
         num_workers: int = 0,
         progress: Path | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = system.config.train
         if self.config.precision == "fp16" and ranks.device.type == "cpu":
@@ -121,7 +127,7 @@ class Trainer:
             raise DataError("train.keep: best needs development trials: add DEV/trials/NAME or set keep: last")
         self.system, self.clips, self.development = system, clips, development
         self.folder, self.ranks, self.seed, self.identity = folder, ranks, seed, identity
-        self.num_workers, self.progress = num_workers, progress
+        self.num_workers, self.progress, self._prepare = num_workers, progress, prepare
         if self.config.schedule.name == "plateau" and development is None:
             raise DataError("train.schedule: plateau needs development trials: add DEV/trials/NAME or choose another")
         settings = (self.config.epochs, seed, ranks.rank, ranks.world)
@@ -137,13 +143,13 @@ class Trainer:
             )
         self.steps_per_epoch = self.sampler.batches_per_epoch
         # A supervision's own networks learn beside the system, by an optimizer of their own.
-        auxiliary = [] if system.auxiliary is None else list(system.auxiliary.parameters())
+        self._auxiliary = [] if system.auxiliary is None else list(system.auxiliary.parameters())
         self._auxiliary_optimizer = None
-        if auxiliary:
+        if self._auxiliary:
             self._auxiliary_optimizer = torch.optim.Adam(
-                auxiliary, lr=system.supervision.auxiliary_lr, betas=system.supervision.auxiliary_betas
+                self._auxiliary, lr=system.supervision.auxiliary_lr, betas=system.supervision.auxiliary_betas
             )
-        apart = set(map(id, auxiliary))
+        apart = set(map(id, self._auxiliary))
         self._parameters = [p for p in system.parameters() if p.requires_grad and id(p) not in apart]
         self.optimizer = make_optimizer(self.config, self._parameters, system.backbone_parameters())
         self._optimizers = [o for o in (self.optimizer, self._auxiliary_optimizer) if o is not None]
@@ -173,7 +179,8 @@ class Trainer:
         torch.use_deterministic_algorithms(self.ranks.device.type == "cpu")
         # Costs time and only helps to find reads of memory that was never written.
         torch.utils.deterministic.fill_uninitialized_memory = False
-        self._resume()
+        if not self._resume():
+            self._prepare()
         if self.ranks.is_first and self.history:
             # The process that saved the checkpoint may have ended before it wrote this.
             write_history(self.folder / "train.csv", self.history)
@@ -234,13 +241,17 @@ class Trainer:
         with self._autocast():
             loss, tensors = self.model(batch)
         self.scaler.scale(loss).backward()
-        for optimizer in self._optimizers:
+        # Where no clip of the batch is supervised, the auxiliary networks have no gradient.
+        optimizers = [optimizer for optimizer in self._optimizers if _has_gradient(optimizer)]
+        for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm or math.inf)
         figures = {name: float(value) for name, value in tensors.items()}
-        figures["grad_norm"] = float(norm)
+        figures["grad_norm"] = float(nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm or math.inf))
+        if self._auxiliary_optimizer in optimizers:
+            figures["auxiliary_grad_norm"] = float(nn.utils.clip_grad_norm_(self._auxiliary, math.inf))
 
-        bad = not (math.isfinite(figures["loss"]) and math.isfinite(figures["grad_norm"]))
+        norms = [figures.get(name, 0.0) for name in ("loss", "grad_norm", "auxiliary_grad_norm")]
+        bad = not all(map(math.isfinite, norms))
         due = self.ranks.is_first and (time.monotonic() - self._saved) / 60 >= self.config.checkpoint_minutes
         bad, stop, save = self.ranks.any(bad, self._stop.received is not None, due)
         if bad:
@@ -249,7 +260,7 @@ class Trainer:
                 buffer.copy_(before)
             self._skip(figures, batch, lr)
         else:
-            for optimizer in self._optimizers:
+            for optimizer in optimizers:
                 self.scaler.step(optimizer)
             self._skipped_in_a_row = 0
             self._gather({**figures, "margin": margin, "lr": lr})
@@ -271,7 +282,10 @@ class Trainer:
         self._gathered["skipped"] = self._gathered.get("skipped", 0) + 1
         self._skipped_in_a_row += 1
         where = f"epoch {self.epoch + 1}, step {self.step + 1}"
-        told = f"loss {figures['loss']:g}, gradient norm {figures['grad_norm']:g} at lr {lr:g}"
+        told = f"loss {figures['loss']:g}, gradient norm {figures['grad_norm']:g}"
+        if "auxiliary_grad_norm" in figures:
+            told += f", of the supervision's networks {figures['auxiliary_grad_norm']:g}"
+        told += f" at lr {lr:g}"
         # fp16 finds its loss scale by failing.
         if not (self.scaler.is_enabled() and math.isfinite(figures["loss"])):
             log(f"{where}: {told}: step skipped ({batch.keys[0]} and {len(batch) - 1} more)")
@@ -369,14 +383,15 @@ class Trainer:
         }
         self.checkpoints.save(self.epoch, self.step, state)
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the last checkpoint; False where there is none of this training."""
         state = self.checkpoints.load()
         if state is None:
-            return
+            return False
         changed = difference(state["identity"], self.identity)
         if changed is not None:
             self._start_anew(changed)
-            return
+            return False
         self.system.load_weights(state["weights"])
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -386,6 +401,7 @@ class Trainer:
         self._gathered, self._skipped_in_a_row = state["gathered"], state["skipped_in_a_row"]
         if self.ranks.is_first and self.epoch < self.config.epochs:
             log(f"going on from epoch {self.epoch + 1}, step {self.step + 1}")
+        return True
 
     def _start_anew(self, changed: str) -> None:
         """Remove what a finished training left; refuse when the other training was not finished."""

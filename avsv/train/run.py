@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
@@ -103,16 +104,26 @@ def train_system(
             warn(
                 f"{train_dir}/faces.conf: {_size(video)}; the network is shown {_size(FaceFormat(*inputs.image_shape))}"
             )
+        if ages is not None and np.isnan(ages).all():
+            warn(f"{train_dir}: no age is known (utt2age, spk2age): trained without the age loss")
         development = Development(dev_dir, config, inputs, warn) if trial_lists(dev_dir) else None
         torch.manual_seed(seed_for(seed, "weights"))
         system = build_system(config, len(classes), len(clips.video_rows))
         files = _files(config, train_dir, Path(dev_dir), noise_dir, rir_dir, inputs, audio_list, noise, init)
         files += _load_pretrained(system, config, weights_dir, warn)
         _load_init(system, config, init, classes)
-        fit_log_mel(system, clips, seed, num_workers)
         described = identity(config, seed, files, audio)
         trainer = Trainer(
-            system.to(ranks.device), clips, development, folder, ranks, seed, described, num_workers, progress
+            system.to(ranks.device),
+            clips,
+            development,
+            folder,
+            ranks,
+            seed,
+            described,
+            num_workers,
+            progress,
+            prepare=lambda: fit_log_mel(system, clips, seed, num_workers),
         )
         if ranks.is_first:
             folder.mkdir(parents=True, exist_ok=True)

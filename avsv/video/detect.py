@@ -66,6 +66,20 @@ def open_detector(config: FacesConfig) -> Detect:
     return detect
 
 
+def weight_files(config: FacesConfig) -> list[str]:
+    """Names of the files that the configuration's detector, and with ``align`` what finds landmarks, are made of.
+
+    Example:
+        >>> weight_files(FacesConfig(detector="sfd", align=True))
+        ['s3fd-619a316812.pth', '2DFAN4-11f355bf06.pth.tar']
+    """
+    if config.detector == "none":
+        return []
+    files = list(_WEIGHTS[config.detector].values())
+    finds_landmarks = config.detector == "yunet" or config.detector.startswith("blazeface")
+    return files if finds_landmarks or not config.align else [*files, _LANDMARK_WEIGHTS]
+
+
 def _find_weights(config: FacesConfig) -> dict[str, str]:
     if not config.detector_weights:
         return {}

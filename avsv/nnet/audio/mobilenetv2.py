@@ -1,5 +1,6 @@
 """MobileNetV2 over log-mel energies, pooled by an attention without softmax."""
 
+import math
 from typing import ClassVar, Literal
 
 import torch
@@ -204,6 +205,10 @@ class MobileNetV2Audio(Backbone):
     The buffers ``mel_mean`` and ``mel_std`` hold the mean and standard deviation of every bin over the training set
     (see :class:`RunningMoments`); they start at 0 and 1.
 
+    The attention's sum grows with the length of the utterance, and the network has only seen the length of a training
+    clip, which the buffer ``clip_frames`` holds. In evaluation the sum is scaled to that length, so that a long voice
+    weighs no more than a short one in a fusion; the paper does not say how it embeds other lengths. 0 leaves the sum.
+
     Args:
         feature_dim: mel bins F.
         stem_channels: channels before the blocks.
@@ -236,6 +241,7 @@ class MobileNetV2Audio(Backbone):
 
     mel_mean: Tensor
     mel_std: Tensor
+    clip_frames: Tensor
 
     def __init__(
         self,
@@ -259,6 +265,8 @@ class MobileNetV2Audio(Backbone):
         self.embedding_dim = embedding_dim
         self.register_buffer("mel_mean", torch.zeros(feature_dim))
         self.register_buffer("mel_std", torch.ones(feature_dim))
+        self.register_buffer("clip_frames", torch.zeros(()))
+        self.stride = math.prod(strides)
         self.stem = ConvNormReLU6(1, stem_channels, stem_kernel)
         self.blocks = nn.ModuleList()
         before = stem_channels
@@ -273,6 +281,15 @@ class MobileNetV2Audio(Backbone):
         self.to(memory_format=torch.channels_last)
         self.pool = MatrixAttentionPooling(embedding_dim)
         self.embed = nn.Identity()
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embeddings (B, D) of inputs as in :meth:`frames`; in evaluation scaled to the length of a training clip."""
+        frames, mask = self.frames(inputs, mask)
+        embeddings = self.embed(self.pool(frames, mask))
+        if self.training or self.clip_frames == 0:
+            return embeddings
+        length = torch.full((1,), frames.shape[2], device=frames.device) if mask is None else mask.sum(dim=1)
+        return embeddings * ((self.clip_frames / self.stride).ceil() / length).unsqueeze(1)
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """Log-mel energies (B, T, F) less the training set's mean, over its standard deviation, bin by bin."""

@@ -348,6 +348,10 @@ class RawNet3(Backbone):
             found[name] = value
         if not found:
             raise ValueError("RawNet3: the file has none of the network's weights")
+        missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise ValueError(f"RawNet3: {', '.join(missing[:3])}{more}: missing in the file")
         return found
 
 

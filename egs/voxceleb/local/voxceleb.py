@@ -34,6 +34,8 @@ TRIAL_LISTS = {
     "list_test_hard.txt": ("H", "21c341b6b2168eea2634df0fb4b8fff1"),
     "list_test_hard2.txt": ("H_cleaned", "857790e09d579a68eb2e339a090343c8"),
 }
+# VoxCeleb2 has 5,994 identities to train on and to hold out; some may be left out, or not be had any more.
+WHOLE_IDENTITIES = 5900
 META_FILES = ("vox1_meta.csv", "vox2_meta.csv", "spk2age", "utt2age")
 FACE_SCALE = "1.6"  # the folder between name and video in unzippedFaces
 # Of each development identity, and non-target trials for each of them.
@@ -586,8 +588,23 @@ def prepare(options: argparse.Namespace) -> None:
     ignored = audio1.ignored + audio2.ignored + video2.ignored
     if ignored:
         report.add(f"{ignored} files or folders are none of VoxCeleb's and were not looked at")
-    write_text(out / "corpus", "voxceleb\n")
+    write_text(out / "corpus", f"{corpus_name(trials, len(usable))}\n")
     write_text(out / "prepare.txt", "".join(f"{line}\n" for line in report.lines))
+
+
+def corpus_name(trials: Iterable[str], identities: int) -> str:
+    """What results are said to be of: results on other lists, or after training on less, compare with no published one.
+
+    Args:
+        trials: names of the trial lists, as :func:`find_trial_lists` gives them.
+        identities: of training, the held-out ones included.
+
+    Example:
+        >>> corpus_name(["O", "E_cleaned"], 5994), corpus_name(["O"], 100), corpus_name(["veri_test2"], 5994)
+        ('voxceleb', 'voxceleb (part)', 'voxceleb (part)')
+    """
+    published = {name for name, _ in TRIAL_LISTS.values()}
+    return "voxceleb" if set(trials) <= published and identities >= WHOLE_IDENTITIES else "voxceleb (part)"
 
 
 def left_out_of_training(

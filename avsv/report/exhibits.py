@@ -1,0 +1,194 @@
+"""Tables and pictures that other steps left in a run's folder: corruption sweeps, and whatever else there is."""
+
+import base64
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from avsv.errors import DataError
+from avsv.scoring.modes import MODES
+
+SWEEP_COLUMNS = ("system", "trials", "mode", "level", "eer", "low", "high")
+"""A table with these columns, rates in percent, is a sweep: error rates over the levels of something.
+
+It may also have ``sweep``, ``seed`` and, for fused systems, ``difference_high``: the upper end of the interval of the
+difference from the best single modality.
+"""
+MAX_PICTURES = 3_000_000  # bytes of all pictures together: the page is to stay below 8 MB
+MAX_ROWS = 200  # of a table in the page
+_SHOWN_ELSEWHERE = ("results.csv", "differences.csv", "geometry.csv")
+_DRAWN_ELSEWHERE = ("det", "training", "angles", "projection")
+
+
+class Exhibit(NamedTuple):
+    """A CSV table, a PNG picture, or both under one name.
+
+    Attributes:
+        name: folder and file without its ending, as in ``sweeps/noise``.
+        columns, rows: of the table; empty where there is only a picture.
+        picture: data URI, None where there is only a table or no space left for it.
+        left_out: why a picture is missing, in words; empty where none is.
+        command: what made it, from the file ``command.txt`` beside it; None where that is not there.
+    """
+
+    name: str
+    columns: list[str]
+    rows: list[list[str]]
+    picture: str | None
+    left_out: str
+    command: str | None
+
+
+class Rate(NamedTuple):
+    """An equal error rate and its interval, in percent."""
+
+    eer: float
+    low: float
+    high: float
+
+
+class Sweep(NamedTuple):
+    """Error rates on one trial list over the levels of a corruption.
+
+    Attributes:
+        name: of the sweep.
+        trials: the list.
+        levels: in the order of the file.
+        lines: per system and mode its rate at each level, None where it has none.
+        helps: per fused system and mode whether its difference from the best single modality at each level lies
+            below 0 with its whole interval; empty where the table has no differences.
+        command: what made it.
+        seed: of it, empty where the table does not say.
+    """
+
+    name: str
+    trials: str
+    levels: list[str]
+    lines: dict[tuple[str, str], list[Rate | None]]
+    helps: dict[tuple[str, str], list[bool]]
+    command: str | None
+    seed: str
+
+    def single(self) -> list[list[Rate | None]]:
+        """The best voice and the best face at the first level.
+
+        Systems of one modality count; where there are none, other systems' AxA and VxV.
+        """
+        wide = {system for system, mode in self.lines if mode not in ("AxA", "VxV")}
+        best = []
+        for mode in ("AxA", "VxV"):
+            found = {key: rates for key, rates in self.lines.items() if key[1] == mode and rates[0] is not None}
+            alone = [rates for key, rates in found.items() if key[0] not in wide] or list(found.values())
+            if alone:
+                best.append(min(alone, key=lambda rates: rates[0].eer))
+        return best
+
+    def best_single(self, level: int) -> float | None:
+        """The lower rate of voice and face at a level, None where there is neither."""
+        return min((rates[level].eer for rates in self.single() if rates[level] is not None), default=None)
+
+    def fusion_wins(self, key: tuple[str, str]) -> list[bool]:
+        """For each level whether a line is below the best single modality there, for sure where the table can tell."""
+        if key in self.helps:
+            return self.helps[key]
+        return [
+            rate is not None and (best := self.best_single(level)) is not None and rate.eer < best
+            for level, rate in enumerate(self.lines[key])
+        ]
+
+
+def read_exhibits(exp: Path, systems: Sequence[str]) -> list[Exhibit]:
+    """Everything in ``results``, ``sweeps`` and ``analysis`` of a run and in ``analysis`` of its systems.
+
+    What the page shows otherwise is left out.
+
+    Args:
+        exp: folder of the systems.
+        systems: their names.
+
+    Raises:
+        DataError: a table that is none.
+    """
+    folders = [exp / "results", exp / "sweeps", exp / "analysis", *(exp / system / "analysis" for system in systems)]
+    space, exhibits = MAX_PICTURES, []
+    for folder in folders:
+        command = folder / "command.txt"
+        words = command.read_text(encoding="utf-8").strip() if command.is_file() else None
+        for stem, files in _by_stem(folder):
+            table = _read_table(files[".csv"]) if ".csv" in files else ([], [])
+            picture, left_out = None, ""
+            if ".png" in files and not is_sweep(table[0]):
+                content = files[".png"].read_bytes()
+                if len(content) <= space:
+                    space -= len(content)
+                    picture = "data:image/png;base64," + base64.b64encode(content).decode()
+                else:
+                    left_out = f"{stem}.png is not shown: the page would grow too large. It is in the run's folder."
+            name = (folder / stem).relative_to(exp).as_posix()
+            exhibits.append(Exhibit(name, *table, picture, left_out, words))
+    return exhibits
+
+
+def _by_stem(folder: Path) -> Iterator[tuple[str, dict[str, Path]]]:
+    """The tables and pictures of a folder by name."""
+    files = [*folder.glob("*.csv"), *folder.glob("*.png")]
+    files = [file for file in files if file.name not in _SHOWN_ELSEWHERE and not file.name.startswith(".")]
+    files = [file for file in files if file.suffix != ".png" or file.stem.rstrip("0123456789") not in _DRAWN_ELSEWHERE]
+    for stem in sorted({file.stem for file in files}):
+        yield stem, {file.suffix: file for file in files if file.stem == stem}
+
+
+def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV table: {error}") from error
+    if not lines:
+        raise DataError(f"{path}: the table is empty: make it again or remove it")
+    for number, row in enumerate(lines, 1):
+        if len(row) != len(lines[0]):
+            raise DataError(f"{path}:{number}: {len(row)} fields, the header has {len(lines[0])}")
+    return lines[0], lines[1:]
+
+
+def is_sweep(columns: Sequence[str]) -> bool:
+    """Whether a table is a sweep.
+
+    Example:
+        >>> is_sweep(["system", "trials", "mode", "level", "eer", "low", "high", "seed"]), is_sweep(["system", "eer"])
+        (True, False)
+    """
+    return set(SWEEP_COLUMNS) <= set(columns)
+
+
+def sweeps_of(exhibit: Exhibit) -> list[Sweep]:
+    """The sweeps of a table, by the column ``sweep`` where there is one and by trial list.
+
+    Raises:
+        DataError: a rate that is no number.
+    """
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in exhibit.rows:
+        record = dict(zip(exhibit.columns, row, strict=True))
+        groups.setdefault((record.get("sweep", exhibit.name.rpartition("/")[2]), record["trials"]), []).append(record)
+    found = []
+    for (name, trials), records in groups.items():
+        levels = list(dict.fromkeys(record["level"] for record in records))
+        lines: dict[tuple[str, str], list[Rate | None]] = {}
+        helps: dict[tuple[str, str], list[bool]] = {}
+        for record in records:
+            key, place = (record["system"], record["mode"]), levels.index(record["level"])
+            try:
+                rate = Rate(*(float(record[column]) for column in Rate._fields))
+                if record.get("difference_high"):
+                    helps.setdefault(key, [False] * len(levels))[place] = float(record["difference_high"]) < 0
+            except ValueError as error:
+                raise DataError(f"{exhibit.name}.csv: {name}, level {record['level']}: {error}") from error
+            lines.setdefault(key, [None] * len(levels))[place] = rate
+        order = sorted(lines, key=lambda key: MODES.index(key[1]) if key[1] in MODES else len(MODES))
+        lines = {key: lines[key] for system in dict.fromkeys(s for s, _ in lines) for key in order if key[0] == system}
+        seeds = " and ".join(dict.fromkeys(record.get("seed", "") for record in records))
+        found.append(Sweep(name, trials, levels, lines, helps, exhibit.command, seeds))
+    return found

@@ -1,0 +1,561 @@
+"""The page itself: tables, figures and trials put into ``page.html``."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from avsv.analysis.differences import Comparison
+from avsv.analysis.plots import MODALITY_NAMES
+from avsv.analysis.published import Published
+from avsv.analysis.results import Row
+from avsv.analysis.tables import KINDS
+from avsv.report.exhibits import MAX_ROWS, Exhibit, Sweep
+from avsv.report.gather import FUSED, ScoreSet, Spread, System, best_row, leaders
+from avsv.report.hardest import HardTrial
+from avsv.report.svg import (
+    COLOURS,
+    DASHES,
+    AngleRow,
+    Curve,
+    angle_picture,
+    common_ends,
+    det_picture,
+    histogram_picture,
+    interval_bar,
+    margin_bar,
+    projection_picture,
+    sweep_picture,
+    training_picture,
+)
+from avsv.scoring.modes import MODES
+
+_ALL_PAIRS = 40  # more pairs of systems than these are not all shown
+
+
+class Origin(NamedTuple):
+    """What made a run's figures, as commands to be given in the recipe's folder.
+
+    The folders are named ``exp/PRESET`` and ``data/NAME``, as they are by default, wherever they were: the same run in
+    other folders has the same page.
+
+    Attributes:
+        command: of the whole run.
+        preset: name of the folder of the systems.
+        data: names of the data directories.
+        systems: trained systems.
+        seed: of the run.
+    """
+
+    command: str
+    preset: str
+    data: Sequence[str]
+    systems: Sequence[str]
+    seed: int
+
+    def report(self) -> str:
+        """The command of the tables and of what is drawn from scores."""
+        return self._step("steps/report.sh", self.data)
+
+    def analysis(self) -> str:
+        """The command of what is drawn from embeddings."""
+        return self._step("steps/analyse.sh", self.data[:1])
+
+    def training(self) -> str:
+        """The command of the training histories."""
+        return f"{self.command} --stage 4 --stop-stage 5"
+
+    def _step(self, script: str, data: Sequence[str]) -> str:
+        folders = [f"data/{name}" for name in data]
+        return shlex.join([script, "--seed", str(self.seed), f"exp/{self.preset}", " ".join(self.systems), *folders])
+
+
+class TrialListView(NamedTuple):
+    """What is shown of a trial list.
+
+    Attributes:
+        name: of the list.
+        curves: scores of the drawn systems.
+        judge: the system whose hardest trials are shown.
+        hardest: false rejections and false acceptances, or what comes nearest to them.
+    """
+
+    name: str
+    curves: list[Curve]
+    judge: ScoreSet
+    hardest: tuple[list[HardTrial], list[HardTrial]]
+
+
+class Projection(NamedTuple):
+    """Embeddings of a system and a modality in the plane: (N, 2) and (N,) names."""
+
+    system: str
+    modality: str
+    points: NDArray
+    identities: NDArray
+
+
+class Content(NamedTuple):
+    """Everything that the page shows."""
+
+    rows: Sequence[Row]
+    origin: Origin
+    systems: Sequence[System]
+    drawn: Sequence[System]
+    views: Sequence[TrialListView]
+    comparisons: Sequence[Comparison]
+    published: Sequence[Published]
+    geometry: Mapping[str, Sequence[Spread]]
+    projections: Sequence[Projection]
+    histories: Mapping[str, Mapping[str, NDArray]]
+    sweeps: Sequence[Sweep]
+    exhibits: Sequence[Exhibit]
+
+
+class Cell(NamedTuple):
+    """A cell of a table: what is shown, and the number to sort by where it is not the text."""
+
+    shown: str | Markup
+    order: float | str | None = None
+    kind: str = ""
+
+
+class Column(NamedTuple):
+    """A column's header; numbers stand to the right."""
+
+    name: str
+    numeric: bool = True
+    explained: str = ""
+
+
+class Table(NamedTuple):
+    """A table that the page can sort."""
+
+    caption: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+
+
+def render(content: Content) -> str:
+    """The text of the page."""
+    import jinja2
+
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"signed": _signed, "breakable": breakable}
+    colours = _colours(content)
+    lists = [_list_section(content, view, colours) for view in content.views]
+    return environment.get_template("page.html").render(
+        style=Markup((folder / "page.css").read_text(encoding="utf-8")),
+        script=Markup((folder / "page.js").read_text(encoding="utf-8")),
+        first=content.rows[0],
+        origin=content.origin,
+        tiles=_tiles(content),
+        lists=lists,
+        dashes=DASHES,
+        colours=colours,
+        comparisons=_comparison_tables(content, colours),
+        published=_published_table(content, colours),
+        notes=_notes(content),
+        published_corpora=" and ".join(dict.fromkeys(figure.corpus for figure in content.published)),
+        same_corpus=content.rows[0].corpus.lower().startswith("voxceleb"),
+        geometry=_geometry(content, colours),
+        projections=[
+            (p, projection_picture(p.points, p.identities, f"Embeddings of {p.system}, {MODALITY_NAMES[p.modality]}"))
+            for p in content.projections
+        ],
+        modality_names=MODALITY_NAMES,
+        training=_training(content, colours),
+        trained=list(content.histories),
+        omitted=len(content.systems) - len(content.drawn),
+        swept={system for sweep in content.sweeps for system, _ in sweep.lines},
+        sweeps=[_sweep_section(content, sweep, colours) for sweep in content.sweeps],
+        exhibits=[(exhibit, _exhibit_table(exhibit)) for exhibit in content.exhibits],
+        margin_bar=margin_bar,
+    )
+
+
+def _colours(content: Content) -> dict[str, int]:
+    return {system.name: number for number, system in enumerate(content.drawn[:COLOURS])}
+
+
+def _name(system: str, colours: Mapping[str, int]) -> Cell:
+    """A system's name with its colour."""
+    kind = f"s{colours[system]}" if system in colours else "undrawn"
+    return Cell(
+        Markup('<span class="chip {}" aria-hidden="true"></span>{}').format(kind, breakable(system)), system, "name"
+    )
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in a next line after any of its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
+def _number(value: float | None, digits: int, best: float | None = None) -> Cell:
+    if value is None:
+        return Cell("", None)
+    text = f"{value:.{digits}f}".replace("-", "−")
+    return Cell(text, value, "best" if best is not None and text == f"{best:.{digits}f}".replace("-", "−") else "")
+
+
+def _with_interval(rate: float, low: float, high: float) -> Markup:
+    return Markup("{} <small>{} – {}</small>").format(f"{rate:.2f}", f"{low:.1f}", f"{high:.1f}")
+
+
+def _signed(value: float, digits: int = 2) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _tiles(content: Content) -> list[tuple[str, System, Row]]:
+    """The best system of every kind on the first list."""
+    trials = content.rows[0].trials
+    best = leaders(content.rows, content.systems, trials)
+    tiles = [(kind, best[kind]) for kind in KINDS if kind in best]
+    return [(kind, s, row) for kind, s in tiles if (row := best_row(content.rows, trials, s.name, s.mode))]
+
+
+class ListSection(NamedTuple):
+    """One trial list on the page."""
+
+    name: str
+    count: str
+    md5: str
+    table: Table
+    modes: Table | None
+    det: Markup
+    histograms: list[tuple[Curve, Markup]]
+    judge: ScoreSet
+    fused: bool
+    hardest: list[tuple[str, str, list[HardTrial]]]
+    reach: float
+
+
+def _list_section(content: Content, view: TrialListView, colours: Mapping[str, int]) -> ListSection:
+    rows = [row for row in content.rows if row.trials == view.name]
+    most = max(rows, key=lambda row: row.n_target + row.n_nontarget)
+    ends = common_ends(view.curves)
+    histograms = [
+        (curve, histogram_picture(curve, ends, f"Scores of {curve.label}: target and non-target trials"))
+        for curve in view.curves
+    ]
+    rejected, accepted = view.hardest
+    margins = [abs(o.margin) for trial in (*rejected, *accepted) for o in trial.opinions if o.scored]
+    groups = [
+        ("False rejections", "Two clips of one person that the system takes for two persons.", rejected),
+        ("False acceptances", "Clips of two persons that the system takes for one.", accepted),
+    ]
+    return ListSection(
+        view.name,
+        f"{most.n_target:,} target and {most.n_nontarget:,} non-target trials",
+        most.list_md5,
+        _results_table(content, view.name, rows, colours),
+        _modes_table(content, view.name, rows, colours),
+        det_picture(view.curves, f"DET curves on the trials {view.name}; the figures are in the table of results"),
+        histograms,
+        view.judge,
+        any(system.name == view.judge.system and system.kind in FUSED for system in content.systems),
+        groups,
+        max(margins, default=1.0),
+    )
+
+
+def _results_table(content: Content, trials: str, rows: Sequence[Row], colours: Mapping[str, int]) -> Table:
+    lines = [(s, best_row(rows, trials, s.name, s.mode)) for s in content.systems]
+    lines = [(s, row) for s, row in lines if row is not None]
+    raw = {r.system: r.eer for s, _ in lines for r in rows if (r.system, r.mode, r.stage) == (s.name, s.mode, "cos")}
+    llr = {r.system: r.cllr for s, _ in lines for r in rows if (r.system, r.mode, r.stage) == (s.name, s.mode, "llr")}
+    most = max(row.eer_high for _, row in lines)
+    lowest_eer, lowest_cost = min(row.eer for _, row in lines), min(row.mindcf for _, row in lines)
+    lowest_raw = min(raw.values(), default=None)
+    lowest_llr = min((value for value in llr.values() if value is not None), default=None)
+    cells = [
+        [
+            _name(s.name, colours),
+            Cell(s.mode, MODES.index(s.mode)),
+            _number(row.eer, 2, lowest_eer),
+            Cell(f"{row.eer_low:.2f}\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}{row.eer_high:.2f}", row.eer_low),
+            Cell(
+                interval_bar(
+                    row.eer_low, row.eer, row.eer_high, most, f"s{colours[s.name]}" if s.name in colours else "undrawn"
+                ),
+                row.eer,
+                "wide",
+            ),
+            _number(raw.get(s.name), 2, lowest_raw),
+            _number(row.mindcf, 3, lowest_cost),
+            _number(llr.get(s.name), 3, lowest_llr),
+            Cell(s.kind, KINDS.index(s.kind)),
+        ]
+        for s, row in lines
+    ]
+    columns = [
+        Column("System", False),
+        Column("Mode", False, "Modalities of the enrolment side x those of the test side"),
+        Column("EER % s-norm", True, "Equal error rate after score normalisation"),
+        Column("95 % interval", True, "Of the equal error rate after score normalisation"),
+        Column(f"0 to {most:.0f} %", False, "The interval drawn to scale"),
+        Column("EER % cosine", True, "Equal error rate of the raw scores"),
+        Column("minDCF", True, "Smallest normalised detection cost at P_target 0.01"),
+        Column("Cllr", True, "Cost in bits of the calibrated log-likelihood ratios"),
+        Column("Kind", False),
+    ]
+    return Table(f"Systems in their widest mode on the trials {trials}", columns, cells)
+
+
+def _modes_table(content: Content, trials: str, rows: Sequence[Row], colours: Mapping[str, int]) -> Table | None:
+    """All modes of the systems that have several; None where none has."""
+    lines = []
+    for system in content.systems:
+        found = {mode: row for mode in MODES if (row := best_row(rows, trials, system.name, mode))}
+        if len(found) > 1:
+            lines.append((system, found))
+    columns = [mode for mode in MODES if any(mode in found for _, found in lines)]
+    lowest = {mode: min(found[mode].eer for _, found in lines if mode in found) for mode in columns}
+    cells = []
+    for system, found in lines:
+        figures = []
+        for mode in columns:
+            row = found.get(mode)
+            if row is None:
+                figures.append(Cell("", None))
+                continue
+            best = "best" if len(lines) > 1 and f"{row.eer:.2f}" == f"{lowest[mode]:.2f}" else ""
+            figures.append(Cell(_with_interval(row.eer, row.eer_low, row.eer_high), row.eer, best))
+        cells.append([_name(system.name, colours), *figures])
+    if not cells:
+        return None
+    caption = f"EER % of normalised scores and its 95 % interval in all modes, on the trials {trials}"
+    return Table(caption, [Column("System", False), *(Column(mode) for mode in columns)], cells)
+
+
+def _comparison_tables(content: Content, colours: Mapping[str, int]) -> list[tuple[Table, str]]:
+    tables = []
+    for trials in dict.fromkeys(row.trials for row in content.comparisons):
+        rows = [row for row in content.comparisons if row.trials == trials]
+        note = ""
+        if len(rows) > _ALL_PAIRS:
+            best = leaders(content.rows, content.systems, trials)["all"].name
+            shown = [row for row in rows if best in (row.system_a, row.system_b)]
+            note = f"Shown are the {len(shown)} pairs with {best}; all {len(rows)} are in differences.csv."
+            rows = shown
+        cells = [
+            [
+                _name(row.system_a, colours),
+                _name(row.system_b, colours),
+                Cell(row.mode, row.mode),
+                _number(row.eer_a, 2),
+                _number(row.eer_b, 2),
+                Cell(_signed(row.difference), row.difference, "best" if row.p < 0.05 else ""),
+                Cell(f"{_signed(row.low)} to {_signed(row.high)}", row.low),
+                Cell("< 0.0001" if row.p < 0.0001 else f"{row.p:.4f}", row.p),
+            ]
+            for row in rows
+        ]
+        columns = [
+            Column("System a", False),
+            Column("System b", False),
+            Column("Mode", False),
+            Column("EER % a"),
+            Column("EER % b"),
+            Column("a − b"),
+            Column("95 % interval"),
+            Column("p", True, "Two-sided; holds for one pair alone"),
+        ]
+        tables.append((Table(f"Differences in EER of normalised scores on the trials {trials}", columns, cells), note))
+    return tables
+
+
+def _shown_published(content: Content) -> list[Published]:
+    names = {system.name for system in content.systems}
+    return [figure for figure in content.published if figure.system in names]
+
+
+def _note(figure: Published) -> str:
+    return f"{figure.table}; {figure.condition}"
+
+
+def _notes(content: Content) -> list[str]:
+    """Conditions of the published figures, each once."""
+    return list(dict.fromkeys(_note(figure) for figure in _shown_published(content)))
+
+
+def _published_table(content: Content, colours: Mapping[str, int]) -> Table | None:
+    """Published figures beside ours; None where no system of the run has any."""
+    shown, notes = _shown_published(content), _notes(content)
+    if not shown:
+        return None
+    names = list(dict.fromkeys(row.trials for row in content.rows))
+    theirs = sorted(dict.fromkeys(figure.trials for figure in shown), key=lambda name: "OEH".find(name[-1]))
+    groups: dict[tuple[str, ...], dict[tuple[str, str], str]] = {}
+    for figure in shown:
+        key = figure.system, figure.mode, f"{figure.paper}: {figure.row}", _note(figure)
+        groups.setdefault(key, {})[figure.trials, figure.metric] = figure.value
+    order = {system.name: number for number, system in enumerate(content.systems)}
+    cells = []
+    for key in sorted(groups, key=lambda key: (order[key[0]], MODES.index(key[1]))):
+        system, mode, source, note = key
+        ours = [best_row(content.rows, name, system, mode) for name in names]
+        cells.append(
+            [
+                _name(system, colours),
+                Cell(mode, MODES.index(mode)),
+                *(_pair(f"{row.eer:.2f}", f"{row.mindcf:.3f}") if row else Cell("", None) for row in ours),
+                *(_pair(groups[key].get((name, "eer")), groups[key].get((name, "mindcf"))) for name in theirs),
+                Cell(
+                    Markup('{} <sup><a href="#note{}">{}</a></sup>').format(source, *[notes.index(note) + 1] * 2),
+                    source,
+                    "words",
+                ),
+            ]
+        )
+    columns = [
+        Column("System", False),
+        Column("Mode", False),
+        *(Column(f"Ours, {name}") for name in names),
+        *(Column(name) for name in theirs),
+        Column("Published as", False),
+    ]
+    return Table("EER % and, smaller, minDCF of this run and as published", columns, cells)
+
+
+def _pair(rate: str | None, cost: str | None) -> Cell:
+    shown = Markup("{} <small>{}</small>").format(rate or "–", cost) if cost else rate or ""
+    return Cell(shown, float(rate) if rate else None)
+
+
+def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Table] | None:
+    rows = [
+        AngleRow(system.name, colours[system.name], spread)
+        for system in content.drawn
+        for spread in content.geometry.get(system.name, ())
+        if spread.measure != "silhouette"
+    ]
+    if not rows:
+        return None
+    cells = []
+    for system in content.systems:
+        spreads = {(s.modality, s.measure): s for s in content.geometry.get(system.name, ())}
+        for modality in dict.fromkeys(modality for modality, _ in spreads if modality in MODALITY_NAMES):
+            within, between, silhouette = (spreads.get((modality, m)) for m in ("within", "between", "silhouette"))
+            across = spreads.get(("A-V", "same clip")) if modality == "AV" else None
+            cells.append(
+                [
+                    _name(system.name, colours),
+                    Cell(MODALITY_NAMES[modality], modality),
+                    _number(within.median if within else None, 1),
+                    _number(between.median if between else None, 1),
+                    _number(silhouette.mean if silhouette else None, 3),
+                    _number(across.median if across else None, 1),
+                ]
+            )
+    columns = [
+        Column("System", False),
+        Column("Embedding", False),
+        Column("Within °", True, "Median angle between utterances of one identity"),
+        Column("Between °", True, "Median angle between centroids of two identities"),
+        Column("Silhouette", True, "Mean over utterances, from −1 to 1; higher is better separated"),
+        Column("Voice to face °", True, "Median angle between voice and face embedding of a clip"),
+    ]
+    table = Table("Medians of angles and mean silhouettes of all systems", columns, cells)
+    return angle_picture(rows, "Angles of embeddings; the figures are in the table that follows"), table
+
+
+def _training(content: Content, colours: Mapping[str, int]) -> list[tuple[str, Markup]]:
+    histories = {name: content.histories[name] for name in colours if name in content.histories}
+    if not histories:
+        return []
+    panels = (
+        ("loss", 1, "Training loss"),
+        ("accuracy", 100, "Training accuracy (%)"),
+        ("dev_eer", 100, "Development EER (%)"),
+    )
+    return [
+        (title, training_picture(histories, colours, column, factor, "", f"{title} by epoch"))
+        for column, factor, title in panels
+        if any((h[column] == h[column]).any() for h in histories.values())
+    ]
+
+
+class SweepSection(NamedTuple):
+    """One sweep on one list."""
+
+    title: str
+    sweep: Sweep
+    picture: Markup | None
+    table: Table
+    finding: str
+
+
+def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -> SweepSection:
+    title = sweep.name.replace("_", " ").capitalize()
+    if len({other.trials for other in content.sweeps}) > 1:
+        title += f", trials {sweep.trials}"
+    lines = []
+    for system in content.drawn:
+        mode = next((mode for mode in MODES if (system.name, mode) in sweep.lines), None)
+        if mode:
+            lines.append((f"{system.name} {mode}", colours[system.name], sweep.lines[system.name, mode]))
+    picture = sweep_picture(lines, sweep.levels, f"Equal error rates by level of {title}") if lines else None
+    wins = {key: sweep.fusion_wins(key) for key in sweep.lines if key[1] == "AVxAV"}
+    cells = []
+    for key, rates in sweep.lines.items():
+        shown = []
+        for level, rate in enumerate(rates):
+            if rate is None:
+                shown.append(Cell("", None))
+            else:
+                kind = "best" if key in wins and wins[key][level] else ""
+                shown.append(Cell(_with_interval(rate.eer, rate.low, rate.high), rate.eer, kind))
+        cells.append([_name(key[0], colours), Cell(key[1], key[1]), *shown])
+    columns = [Column("System", False), Column("Mode", False), *(Column(level) for level in sweep.levels)]
+    caption = "EER % and its 95 % interval by level; bold where voice and face together are below the best of one alone"
+    caption += " with the whole interval of the difference" if sweep.helps else ""
+    return SweepSection(title, sweep, picture, Table(caption, columns, cells), _finding(sweep, wins))
+
+
+def _finding(sweep: Sweep, wins: Mapping[tuple[str, str], Sequence[bool]]) -> str:
+    """Where fusion is better than the best single modality, in a sentence; empty where that cannot be told."""
+    if not wins or not sweep.single():
+        return ""
+    won = [any(by_level) for by_level in zip(*wins.values(), strict=True)]
+    lost = [level for level, better in zip(sweep.levels, won, strict=True) if not better]
+    who = next(iter(wins))[0] if len(wins) == 1 else "The best fusion"
+    text = f"{who} is {'surely ' if sweep.helps else ''}below the best single modality at"
+    if not lost or not any(won):
+        return f"{text} {'none' if lost else 'all'} of the {len(won)} levels."
+    return f"{text} {sum(won)} of {len(won)} levels, not at {', '.join(lost)}."
+
+
+def _exhibit_table(exhibit: Exhibit) -> Table | None:
+    """A table of unknown columns: those that hold numbers only are numeric; None where there is no table."""
+    if not exhibit.columns:
+        return None
+    numeric = [all(_is_number(row[c]) for row in exhibit.rows if row[c]) for c in range(len(exhibit.columns))]
+    cells = [
+        [
+            Cell(text.replace("-", "−") if numeric[c] else text, text or None, "" if numeric[c] else "words")
+            for c, text in enumerate(row)
+        ]
+        for row in exhibit.rows[:MAX_ROWS]
+    ]
+    note = f", the first {MAX_ROWS} of {len(exhibit.rows)} lines" if len(exhibit.rows) > MAX_ROWS else ""
+    columns = [Column(name, number) for name, number in zip(exhibit.columns, numeric, strict=True)]
+    return Table(f"{exhibit.name}.csv{note}", columns, cells)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
