@@ -11,6 +11,7 @@ num_workers=2          # loader processes of a training job
 faces=arks             # or online: face crops are decoded from the video whenever they are read, and not stored
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
+sweeps=                # corruption sweeps to measure in stage 10, as in 'noise blur', or 'all' of conf/sweeps.yaml
 weights=data/weights   # published weights that utils/download_weights.sh fetched
 exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
 
@@ -39,6 +40,7 @@ Options:
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
   --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
   --seed <n>             seed of everything random ($seed)
+  --sweeps <kinds>       corruption sweeps of conf/sweeps.yaml, as in 'noise blur', or 'all'; none by default
   --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
                          also looked for in a folder 'detectors' beside the corpora or one above ($weights)
   --data <dir>           data directories ($data)
@@ -61,6 +63,9 @@ done
 [ "$nj" -ge 1 ] || die "--nj must be at least 1"
 [ "$nodes" -ge 1 ] || die "--nodes must be at least 1"
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
+for _name in $sweeps; do
+  [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
+done
 
 "$ROOT/tools/setup.sh"
 . ./path.sh
@@ -190,6 +195,13 @@ fi
 
 if begin 10 "analyses"; then
   steps/analyse.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
+  if [ -n "$sweeps" ]; then
+    options=()
+    [ ! -f "$data/musan/wav.scp" ] || options+=(--noise-dir "$data/musan")
+    [ "$sweeps" = all ] || options+=(--kinds "$sweeps")
+    steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" ${options[@]+"${options[@]}"} \
+      "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
+  fi
   finish
 fi
 

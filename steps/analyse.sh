@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
-# Look at the geometry of systems' embeddings: angles, silhouettes, a projection to the plane.
+# Look into systems: geometry of their embeddings, cost, attention, and the utterances that are hard for them.
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-seed=0                        # of the samples and the projection
-help_message="Look at the geometry of systems' embeddings.
+seed=0                        # of the samples and the projections
+help_message="Look into systems.
 
 Usage: $0 [options] <exp-dir> <systems> <data-dir>
  e.g.: $0 exp/mini 'ecapa iresnet18 ssa' data/eval
 
-Writes for each of <systems> (one word, names separated by blanks) <exp-dir>/SYSTEM/analysis/geometry.csv (angles
-within and between identities, between voice and face of a clip, silhouettes), angles.png and projection.png.
+Writes for each of <systems> (one word, names separated by blanks) to <exp-dir>/SYSTEM/analysis/
+  geometry.csv    angles within and between identities, between voice and face of a clip, silhouettes
+  angles.png      the angles as box plots
+  projection.png  utterances of some identities in the plane (UMAP)
+  cost.csv        parameters, multiply-adds and seconds of its networks for a clip of 3 s; needs SYSTEM/final.pt
+  attention.csv   correlation of the temporal weights of voice and face over clips of 0.8 s, and attention.png of one;
+                  of trained systems both of whose networks have weight-enhanced pooling
+and to <exp-dir>/analysis/ hard.csv and hard.png: about 20 utterances that the best voice and face systems most often get
+wrong, which are outliers in which system's space, and their places in the plane (t-SNE). Needs scores.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
-  --seed <n>             of the samples and the projection ($seed)
+  --seed <n>             of the samples and the projections ($seed)
 "
 
 set -euo pipefail
@@ -40,14 +47,34 @@ for system in "${systems[@]}"; do
   rm -f "$exp/$system/analysis/.done"
   remove_stale "$exp/$system/analysis"
 done
-if [ ${#todo[@]} -eq 0 ]; then
-  log "$exp: analyses are up to date"
+mkdir -p "$exp/log"
+if [ ${#todo[@]} -gt 0 ]; then
+  $cmd "$exp/log/analyse.log" \
+    python -m avsv.bin.analyse --seed "$seed" "$exp" "$data" "${todo[@]}"
+  for index in "${!todo[@]}"; do mark_done "$exp/${todo[index]}/analysis/.done" "${stamps[index]}"; done
+  log "$exp: angles, projections and costs of ${todo[*]} on $data"
+fi
+
+scored=()
+for system in "${systems[@]}"; do
+  for name in cosine norm; do
+    [ ! -f "$exp/$system/scores/.$name.done" ] || scored+=("$exp/$system/scores/.$name.done")
+  done
+done
+if [ ${#scored[@]} -eq 0 ]; then
+  log "$exp: no hard samples without scores: run steps/score_cosine.sh first"
   exit 0
 fi
-mkdir -p "$exp/log"
-
-$cmd "$exp/log/analyse.log" \
-  python -m avsv.bin.analyse --seed "$seed" "$exp" "$data" "${todo[@]}"
-
-for index in "${!todo[@]}"; do mark_done "$exp/${todo[index]}/analysis/.done" "${stamps[index]}"; done
-log "$exp: angles and projections of ${todo[*]} on $data"
+marker=$exp/analysis/.done
+stamp=$(stamp "$seed $2" "$data/utt2spk" "$data"/trials/* "${scored[@]}")
+if is_done "$marker" "$stamp"; then
+  [ ${#todo[@]} -gt 0 ] || log "$exp: analyses are up to date"
+  exit 0
+fi
+mkdir -p "$exp/analysis"
+rm -f "$marker"
+remove_stale "$exp/analysis"
+$cmd "$exp/log/hard_samples.log" \
+  python -m avsv.bin.hard_samples --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
+mark_done "$marker" "$stamp"
+log "$exp: hard samples of ${systems[*]} on $data"

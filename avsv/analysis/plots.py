@@ -31,7 +31,7 @@ class DetLine(NamedTuple):
 
 
 @contextmanager
-def _figure(path: str | Path, columns: int, width: float, height: float) -> Iterator[tuple]:
+def new_figure(path: str | Path, columns: int, width: float, height: float) -> Iterator[tuple]:
     """A figure with panels beside each other, saved whole or not at all."""
     style = {"axes.grid": True, "grid.color": "#dddddd", "axes.spines.top": False, "axes.spines.right": False}
     with rc_context({**style, "font.size": 10, "axes.axisbelow": True}):
@@ -50,7 +50,7 @@ def det_plot(path: str | Path, panels: Mapping[str, Sequence[DetLine]]) -> None:
         path: PNG file to write.
         panels: per trial list the curves.
     """
-    with _figure(path, len(panels), 6.2 * len(panels), 5.8) as (_, axes):
+    with new_figure(path, len(panels), 6.2 * len(panels), 5.8) as (_, axes):
         for axis, (name, lines) in zip(axes, panels.items(), strict=True):
             lowest, highest = _draw_det(axis, lines)
             ticks = [tick for tick in DET_TICKS if lowest <= tick / 100 <= highest]
@@ -92,7 +92,7 @@ def training_plot(path: str | Path, histories: Mapping[str, Mapping[str, NDArray
         histories: per system the columns ``epoch``, ``loss``, ``accuracy`` and ``dev_eer`` (shares), NaN where missing.
     """
     panels = (("loss", 1, "training loss"), ("accuracy", 100, "training accuracy (%)"), ("dev_eer", 100, "dev EER (%)"))
-    with _figure(path, len(panels), 12, 3.6) as (_, axes):
+    with new_figure(path, len(panels), 12, 3.6) as (_, axes):
         for axis, (column, factor, title) in zip(axes, panels, strict=True):
             for number, (system, history) in enumerate(histories.items()):
                 colour = COLOURS[number % len(COLOURS)]
@@ -123,7 +123,7 @@ def angle_plot(path: str | Path, system: str, modalities: Mapping[str, Geometry]
     ]
     if audio_video is not None:
         groups.append(("voice to face\nof a clip", audio_video, COLOURS[2]))
-    with _figure(path, 1, 1.6 + 1.15 * len(groups), 4.2) as (_, (axis,)):
+    with new_figure(path, 1, 1.6 + 1.15 * len(groups), 4.2) as (_, (axis,)):
         boxes = axis.boxplot(
             [values for _, values, _ in groups],
             tick_labels=[label for label, _, _ in groups],
@@ -144,7 +144,7 @@ def angle_plot(path: str | Path, system: str, modalities: Mapping[str, Geometry]
 def projection_plot(
     path: str | Path, system: str, projections: Mapping[str, NDArray], identities: Mapping[str, NDArray]
 ) -> None:
-    """Points of identities in the plane, a panel per modality, an identity in the same colour and shape in all.
+    """UMAP points of identities in the plane, a panel per modality, an identity in the same colour and shape in all.
 
     Args:
         path: PNG file to write.
@@ -153,12 +153,68 @@ def projection_plot(
         identities: (N,) names per modality.
     """
     names = sorted({name for values in identities.values() for name in values.tolist()})
-    with _figure(path, len(projections), 4.3 * len(projections) + 1.4, 4.3) as (figure, axes):
+    with new_figure(path, len(projections), 4.3 * len(projections) + 1.4, 4.3) as (figure, axes):
         for axis, (modality, points) in zip(axes, projections.items(), strict=True):
             for number, name in enumerate(names):
                 mine = points[identities[modality] == name]
                 colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
                 axis.plot(*mine.T, marker, color=colour, markersize=6, alpha=0.8, mec="white", mew=0.5, label=name)
             axis.set(xticks=[], yticks=[])
-            axis.set_title(f"{system}: {MODALITY_NAMES[modality]} (t-SNE)", fontsize=10)
+            axis.set_title(f"{system}: {MODALITY_NAMES[modality]} (UMAP)", fontsize=10)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+
+
+def hard_plot(
+    path: str | Path, panels: Mapping[str, tuple[NDArray, NDArray[np.bool_], NDArray]], identities: NDArray
+) -> None:
+    """Hard utterances in the plane (t-SNE), each joined to the centroid of its identity; outliers are ringed.
+
+    Args:
+        path: PNG file to write.
+        panels: per system the points (H + S, 2) of utterances and then of centroids, which utterances (H,) are
+            outliers, and the names (S,) of the centroids' identities.
+        identities: (H,) of the utterances.
+    """
+    with new_figure(path, len(panels), 4.3 * len(panels) + 1.4, 4.6) as (figure, axes):
+        for axis, (title, (points, outlier, names)) in zip(axes, panels.items(), strict=True):
+            count = len(identities)
+            for number, name in enumerate(names.tolist()):
+                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
+                centre = points[count + number]
+                for point in points[:count][identities == name]:
+                    axis.plot(*zip(point, centre, strict=True), "-", color=colour, linewidth=0.8, alpha=0.6)
+                    axis.plot(*point, marker, color=colour, markersize=6, mec="white", mew=0.5)
+                axis.plot(*centre, marker, color=colour, markersize=11, alpha=0.5, label=name)
+            axis.plot(*points[:count][outlier].T, "o", color="none", mec="black", mew=1.3, markersize=12)
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(f"{title}: {outlier.sum()} of {count} outliers", fontsize=10)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+
+
+def attention_plot(path: str | Path, title: str, seconds: float, maps: Mapping[str, NDArray], series: NDArray) -> None:
+    """Heat-maps of attention over time, and the temporal weights of voice and face of the same clip.
+
+    Args:
+        path: PNG file to write.
+        title: of the panel with the weights.
+        seconds: length of the clip.
+        maps: per title (C, T) logits; channels are shown in the order of their means.
+        series: (2, T) weights of voice and face on one grid.
+    """
+    with new_figure(path, len(maps) + 1, 3.1 * (len(maps) + 1), 3.4) as (_, axes):
+        for axis, (name, values) in zip(axes, maps.items(), strict=False):
+            ordered = values[np.argsort(values.mean(axis=1), kind="stable")]
+            low, high = np.quantile(values, [0.02, 0.98])
+            extent = (0, seconds, 0, len(values))
+            axis.imshow(ordered, aspect="auto", origin="lower", extent=extent, vmin=low, vmax=high, cmap="viridis")
+            axis.grid(visible=False)
+            axis.set_title(name, fontsize=10)
+            axis.set_xlabel("seconds")
+        axes[0].set_ylabel("channel")
+        time = (np.arange(series.shape[1]) + 0.5) * seconds / series.shape[1]
+        for values, name, colour in zip(series, ("voice", "face"), COLOURS, strict=False):
+            axes[-1].plot(time, values, ".-", color=colour, label=name)
+        axes[-1].set(xlim=(0, seconds), ylim=(0, 2.4))
+        axes[-1].set_xlabel("seconds")
+        axes[-1].set_title(title, fontsize=10)
+        axes[-1].legend(loc="upper center", ncols=2, fontsize=8)

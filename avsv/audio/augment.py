@@ -45,7 +45,7 @@ class NoiseReverb:
         self.sample_rate = sample_rate
         self._files: dict[str, list[str]] = {}
         if noise_dir is not None:
-            self._files = _files_by_type(Path(noise_dir))
+            self._files = {kind: list(found.values()) for kind, found in noise_files(noise_dir).items()}
         self._rirs = list(read_list(Path(rir_dir) / "wav.scp").values()) if rir_dir is not None else []
         self.choices = ["clean"] + ["reverb"] * bool(self._rirs)
         self.choices += [name for name, (kind, *_) in _MIXES.items() if self._files.get(kind)]
@@ -69,31 +69,42 @@ class NoiseReverb:
         count = rng.integers(fewest, most + 1)
         noisy = waveform.copy()
         for index in rng.choice(len(files), count, replace=count > len(files)):
-            noise = self._window(files[index], len(waveform), rng)
+            noise = noise_window(files[index], len(waveform), rng, self.sample_rate)
             noisy += scale_to_snr(noise, waveform, rng.uniform(low, high))
         return noisy
 
-    def _window(self, location: str, size: int, rng: np.random.Generator) -> np.ndarray:
-        """``size`` samples from a random place of a file; a shorter file is repeated."""
-        there = num_samples(location, self.sample_rate)
-        if there == 0:
-            raise DataError(f"{location}: no samples")
-        start = int(rng.integers(max(0, there - size) + 1))
-        noise = read_window(location, start, min(there, start + size), self.sample_rate)
-        return noise if len(noise) == size else np.resize(noise, size)
+
+def noise_window(location: str, size: int, rng: np.random.Generator, sample_rate: int = 16000) -> np.ndarray:
+    """``size`` samples (float32) from a random place of a 16-bit mono wav file; a shorter file is repeated.
+
+    Raises:
+        DataError: a file without samples, or one that windows cannot be read from.
+    """
+    there = num_samples(location, sample_rate)
+    if there == 0:
+        raise DataError(f"{location}: no samples")
+    start = int(rng.integers(max(0, there - size) + 1))
+    noise = read_window(location, start, min(there, start + size), sample_rate)
+    return noise if len(noise) == size else np.resize(noise, size)
 
 
-def _files_by_type(folder: Path) -> dict[str, list[str]]:
+def noise_files(folder: str | Path) -> dict[str, dict[str, str]]:
+    """For each type of noise its ids and files, from ``wav.scp`` and ``utt2type`` (noise, music or speech).
+
+    Raises:
+        DataError: lists that are missing, empty or disagree, or another type.
+    """
+    folder = Path(folder)
     sources, types = read_list(folder / "wav.scp"), read_list(folder / "utt2type", fields=2)
     missing = next(iter(sources.keys() ^ types.keys()), None)
     if missing is not None:
         lacks = "utt2type" if missing in sources else "wav.scp"
         raise DataError(f"{folder / lacks}: no line for '{missing}'")
-    files: dict[str, list[str]] = {}
+    files: dict[str, dict[str, str]] = {}
     for number, (key, kind) in enumerate(types.items(), 1):
         if kind not in _TYPES:
             raise DataError(f"{folder / 'utt2type'}:{number}: type '{kind}', expected one of {', '.join(_TYPES)}")
-        files.setdefault(kind, []).append(sources[key])
+        files.setdefault(kind, {})[key] = sources[key]
     return files
 
 

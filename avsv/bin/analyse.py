@@ -1,13 +1,16 @@
-"""Geometry of systems' embeddings: angles, silhouettes, a projection to the plane."""
+"""Analyses of systems: geometry of embeddings, cost, attention of voice and face."""
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from avsv.analysis.geometry import Geometry, angles, geometry, sample_identities
-from avsv.analysis.plots import angle_plot, projection_plot
+from avsv.analysis.plots import angle_plot, attention_plot, projection_plot
+from avsv.analysis.umap import umap
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
@@ -16,6 +19,10 @@ from avsv.scoring.trials import read_embeddings
 
 MAX_PROJECTED = 240  # utterances in a projection: more are no longer told apart
 MAX_IDENTITIES = 16
+NEIGHBOURS = 5  # of UMAP
+COST_SECONDS = 3.0  # clip whose cost is measured
+ATTENTION_SECONDS = 0.8  # clip whose attention is shown
+ATTENTION_CLIPS = 200  # over which voice and face are correlated
 
 
 def main() -> None:
@@ -24,11 +31,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples and the projection")
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("data", type=Path, help="data directory")
+    parser.add_argument(
+        "--hard", type=Path, metavar="DIR", help="compare the systems: write hard.csv and hard.png here"
+    )
     parser.add_argument("systems", nargs="+", help="their names")
     args = parser.parse_args()
     utt2spk = read_list(args.data / "utt2spk", fields=2)
     for system in args.systems:
         analyse(args.exp / system, args.data.name, utt2spk, args.seed)
+        if (args.exp / system / "final.pt").is_file():
+            analyse_networks(args.exp / system, args.data, utt2spk, args.seed)
 
 
 def analyse(folder: Path, name: str, utt2spk: dict[str, str], seed: int) -> None:
@@ -56,9 +68,87 @@ def analyse(folder: Path, name: str, utt2spk: dict[str, str], seed: int) -> None
     angle_plot(output / "angles.png", folder.name, measures, audio_video)
     rows = {m: sample_identities(identities[m], MAX_PROJECTED, MAX_IDENTITIES, seed) for m in vectors}
     projections = {m: project(vectors[m][rows[m]], seed) for m in vectors}
-    projection_plot(output / "projection.png", folder.name, projections, {m: identities[m][rows[m]] for m in vectors})
-    write_text(output / "geometry.csv", to_csv(measures, audio_video))
+    shown = {m: identities[m][rows[m]] for m in vectors}
+    projection_plot(output / "projection.png", folder.name, projections, shown)
+    write_text(output / "geometry.csv", to_csv(measures, audio_video, projections, shown))
     print(f"{folder.name}: " + "; ".join(summary(m, measures[m]) for m in measures))
+
+
+def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], seed: int) -> None:
+    """Write ``analysis/cost.csv`` of a trained system; attention.csv and .png where both networks pool with weights."""
+    import torch
+
+    from avsv.analysis.attention import has_series
+    from avsv.analysis.cost import Cost, clip_batch, measure_cost
+    from avsv.analysis.results import to_csv as table
+    from avsv.corruption.embed import Loaded
+
+    torch.set_num_threads(1)
+    system = Loaded.load(folder)
+    costs = measure_cost(system.network, clip_batch(system.inputs, COST_SECONDS, system.embed.video_frames, seed))
+    write_text(folder / "analysis" / "cost.csv", table(costs, Cost._fields))
+    whole = costs[-1]
+    print(
+        f"{folder.name}: {whole.parameters:,} parameters; a clip of {COST_SECONDS:g} s takes {whole.multiply_adds:,}"
+        f" multiply-adds, {whole.seconds:.3f} s"
+    )
+    if has_series(system.network):
+        analyse_attention(system, directory, utt2spk, folder / "analysis", seed)
+
+
+def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], output: Path, seed: int) -> None:
+    """Correlate the weights of voice and face over short clips, and draw those of one."""
+    from avsv.analysis.attention import attention_of, correlations, mean_interval, weight_series
+    from avsv.corruption.clips import CorruptedUtterances
+    from avsv.corruption.kinds import Corruption
+    from avsv.data.lists import read_utterances
+
+    fps = system.inputs.video.fps
+    grid = round(ATTENTION_SECONDS * fps)
+    audio = system.inputs.audio
+    table = read_utterances(directory, "audio.scp", True)
+    long_enough = table.audio_frames >= audio.num_frames(round(ATTENTION_SECONDS * audio.sample_rate))
+    long_enough &= table.video_frames >= grid
+    long = [table.keys[row] for row in np.flatnonzero(long_enough)]
+    if not long:
+        print(
+            f"{system.name}: no clip of {directory} has {ATTENTION_SECONDS} s of voice and face: no attention to show"
+        )
+        return
+    step = -(-len(long) // ATTENTION_CLIPS)
+    table = read_utterances(directory, "audio.scp", True, only=set(long[::step]))
+    corruption = Corruption("length", ATTENTION_SECONDS, seed)
+    embed = replace(system.embed, video_frames=None, mirror=False)
+    clips = CorruptedUtterances(table, embed, system.inputs, corruption)
+    keys, series, first = [], [], None
+    for number in range(len(clips)):
+        batch = clips[number]
+        if isinstance(batch, DataError):
+            raise batch
+        batch = batch.prepare("cpu")
+        first = first or batch
+        keys += batch.keys
+        series.append(np.stack(weight_series(system.network, batch, grid), axis=1))
+    series = np.concatenate(series)
+    found = correlations(series[:, 0], series[:, 1])
+    rows = [f"{key},{utt2spk[key]},{value:.4f}\n" for key, value in sorted(zip(keys, found, strict=True))]
+    write_text(output / "attention.csv", "utterance,speaker,correlation\n" + "".join(rows))
+    voice = attention_of(system.network.audio, first.audio, first.audio_mask)
+    face = attention_of(system.network.visual, first.video, first.video_mask)
+    maps = {
+        "voice, logits": voice.logits, "voice, enhanced": voice.enhanced,
+        "face, logits": face.logits, "face, enhanced": face.enhanced,
+    }  # fmt: skip
+    title = f"weights of {first.keys[0]}\ncorrelation {found[0]:.2f}"
+    attention_plot(output / "attention.png", title, ATTENTION_SECONDS, maps, series[0])
+    known = np.isfinite(found)
+    speakers = [utt2spk[key] for key, there in zip(keys, known, strict=True) if there]
+    if len(set(speakers)) > 1:
+        mean, low, high = mean_interval(found[known], speakers)
+        print(
+            f"{system.name}: weights of voice and face over {known.sum()} clips of {ATTENTION_SECONDS} s correlate by"
+            f" {mean:.2f} (95 % interval {low:.2f} to {high:.2f})"
+        )
 
 
 def voice_to_face(keys: Mapping[str, list[str]], vectors: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -72,19 +162,23 @@ def voice_to_face(keys: Mapping[str, list[str]], vectors: Mapping[str, np.ndarra
 
 
 def project(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """t-SNE of embeddings (N, D) of length 1 to (N, 2), from a start in the plane of the principal components."""
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    perplexity = min(15.0, (len(vectors) - 1) / 3)
+    """UMAP of embeddings (N, D) of length 1 to (N, 2)."""
     # The order in which threads add up changes the picture, and so few points are no work for them.
     with threadpool_limits(1):
-        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+        return umap(vectors, NEIGHBOURS, seed=seed)
 
 
-def to_csv(measures: Mapping[str, Geometry], audio_video: np.ndarray | None) -> str:
-    """The text of geometry.csv: angles in degrees, silhouettes in [-1, 1]."""
+def to_csv(
+    measures: Mapping[str, Geometry],
+    audio_video: np.ndarray | None,
+    projections: Mapping[str, np.ndarray],
+    identities: Mapping[str, np.ndarray],
+) -> str:
+    """The text of geometry.csv: angles in degrees, silhouettes in [-1, 1], the last of the projections' points."""
+    from sklearn.metrics import silhouette_samples
+
     values = [(m, what, column) for m in measures for what, column in measures[m]._asdict().items()]
+    values += [(m, "silhouette of the UMAP", silhouette_samples(projections[m], identities[m])) for m in projections]
     if audio_video is not None:
         values.append(("A-V", "same clip", audio_video))
     lines = ["modality,measure,count,mean,std,p05,median,p95"]

@@ -114,7 +114,7 @@ def view_list(
 
 
 def projections(exp: Path, best: Mapping[str, System], data: str, seed: int) -> list[Projection]:
-    """t-SNE of the embeddings of the best trained system of every kind, of the identities that the analysis draws."""
+    """UMAP of the embeddings of the best trained system of every kind, of the identities that the analysis draws."""
     utt2spk = read_list(Path(data) / "utt2spk", fields=2)
     found = []
     for system in dict.fromkeys(best[kind].name for kind in ("voice", "face", "voice and face") if kind in best):

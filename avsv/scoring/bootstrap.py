@@ -69,6 +69,7 @@ def speaker_bootstrap(
     resamples: int = 1000,
     seed: int = 0,
     confidence: float = 0.95,
+    draws: NDArray[np.float64] | None = None,
 ) -> Interval:
     """Interval of the equal error rate from speakers drawn with replacement; see the module's text.
 
@@ -79,6 +80,7 @@ def speaker_bootstrap(
         resamples: how often speakers are drawn, at least twice.
         seed: equal seeds draw equal speakers.
         confidence: probability that the interval is meant to hold.
+        draws: what :func:`resampled_eers` gives for the same arguments, where it is known already.
 
     Raises:
         ValueError: as :func:`avsv.scoring.metrics.eer`, or the speakers' lengths differ from the scores'.
@@ -95,15 +97,16 @@ def speaker_bootstrap(
     trials = is_target, enroll_speaker, test_speaker
     rate, size = eer(scores, is_target), len(np.union1d(enroll_speaker, test_speaker))
 
-    def independent_trials(scores: ArrayLike, rate: float, resamples: int) -> float:
-        variance = resampled_eers(scores, *trials, resamples, seed).var() * size / (size - 1)
+    def independent_trials(rates: NDArray[np.float64], rate: float) -> float:
+        variance = rates.var() * size / (size - 1)
         return rate * (1 - rate) / variance if variance > 0 else np.inf
 
-    count = independent_trials(scores, rate, resamples)
+    count = independent_trials(resampled_eers(scores, *trials, resamples, seed) if draws is None else draws, rate)
     if not _FEW_ERRORS <= rate * count < np.inf:
         fallback = min(np.count_nonzero(is_target), np.size(is_target) - np.count_nonzero(is_target))
         for harder, harder_rate in _harder_lists(scores, is_target, rate):
-            fallback = independent_trials(harder, harder_rate, min(resamples, _DRAWS_OF_HARDER_LISTS))
+            rates = resampled_eers(harder, *trials, min(resamples, _DRAWS_OF_HARDER_LISTS), seed)
+            fallback = independent_trials(rates, harder_rate)
             if fallback * harder_rate >= _FEW_ERRORS:
                 break
         count = min(count, fallback)

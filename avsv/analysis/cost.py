@@ -1,0 +1,112 @@
+"""What a system costs: parameters, multiply-adds and seconds for a clip.
+
+The fusion study of Claborne et al. leaves open what its systems cost beside each other.
+"""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from avsv.audio.log_mel import LogMel
+from avsv.data.batch import Batch
+from avsv.data.inputs import Inputs
+from avsv.system.system import AVSystem
+
+_RUNS = 5  # of which the median counts, after one that does not
+
+
+class Cost(NamedTuple):
+    """What a part of a system costs for one clip.
+
+    Attributes:
+        part: audio, visual, fusion or all.
+        parameters: numbers that are trained, without classifiers.
+        multiply_adds: of matrix products and convolutions.
+        seconds: of processor time on this machine, with one thread.
+    """
+
+    part: str
+    parameters: int
+    multiply_adds: int
+    seconds: float
+
+
+def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: int = 0) -> Batch:
+    """One clip of noise as the networks take it.
+
+    Args:
+        inputs: what they take.
+        seconds: length of the clip.
+        video_frames: that are shown of it; None for all.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    fields = {}
+    if inputs.audio is not None:
+        samples = round(seconds * inputs.audio.sample_rate)
+        if inputs.takes == "waveform":
+            shape: tuple[int, ...] = (samples,)
+        elif inputs.takes == "log_mel":
+            shape = (LogMel(inputs.audio.sample_rate, inputs.num_bins).num_frames(samples), inputs.num_bins)
+        else:
+            shape = (inputs.audio.num_frames(samples), inputs.audio.num_mel_bins)
+        fields["audio"] = 0.1 * torch.randn(1, *shape, generator=generator)
+        fields["audio_mask"] = torch.ones(1, shape[0], dtype=torch.bool)
+    if inputs.video is not None:
+        frames = video_frames or round(seconds * inputs.video.fps)
+        fields["video"] = torch.rand(1, frames, *inputs.image_shape, generator=generator) - 0.5
+        fields["video_mask"] = torch.ones(1, frames, dtype=torch.bool)
+    return Batch(["clip"], torch.tensor([-1]), **fields)
+
+
+def measure_cost(system: AVSystem, batch: Batch) -> list[Cost]:
+    """The costs of a system's parts and of the whole for the one clip of a batch.
+
+    Example:
+        >>> from avsv.audio.config import FbankConfig
+        >>> from avsv.system.config import parse_config
+        >>> config = parse_config({
+        ...     "audio": {"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 32},
+        ...     "loss": {"classifier": {"name": "aam_softmax"}},
+        ...     "train": {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd"}, "schedule": {"name": "constant"}},
+        ... }, "example")
+        >>> costs = measure_cost(AVSystem(config, None), clip_batch(Inputs.of(config, FbankConfig(), None), 2.0, None))
+        >>> [cost.part for cost in costs]
+        ['audio', 'all']
+    """
+    system.eval()
+    parts: list[tuple[str, nn.Module, tuple]] = []
+    with torch.inference_mode():
+        embeddings = {}
+        for name, values, mask in (
+            ("audio", batch.audio, batch.audio_mask),
+            ("visual", batch.video, batch.video_mask),
+        ):
+            network = getattr(system, name)
+            if network is not None:
+                embeddings[name] = network(values, mask)
+                parts.append((name, network, (values, mask)))
+        if system.fusion is not None:
+            both = torch.ones(1, 2, dtype=torch.bool)
+            parts.append(("fusion", system.fusion, (*embeddings.values(), both)))
+        costs = [_cost(name, module, arguments) for name, module, arguments in parts]
+    totals = [sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True)]
+    return [*costs, Cost("all", *totals)]
+
+
+def _cost(name: str, module: nn.Module, arguments: tuple) -> Cost:
+    counter = FlopCounterMode(display=False)
+    with counter:
+        module(*arguments)
+    durations = []
+    for _ in range(_RUNS):
+        started = time.process_time()
+        module(*arguments)
+        durations.append(time.process_time() - started)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    # It counts a multiplication and an addition as two.
+    return Cost(name, parameters, counter.get_total_flops() // 2, float(np.median(durations)))

@@ -1,0 +1,1 @@
+"""Corruptions of what a test side hears and sees, at evaluation time."""

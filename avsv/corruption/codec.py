@@ -1,0 +1,115 @@
+"""Speech through a lossy codec and back, in memory, with the codecs of FFmpeg's libraries that PyAV brings along."""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+
+from avsv.audio.wav import float_to_int16
+from avsv.errors import DataError
+
+
+class Codec(NamedTuple):
+    """How to reach a codec.
+
+    Attributes:
+        encoders: names of encoders that make it, the preferred one first.
+        container: format that carries it.
+        sample_rate: of the coded signal.
+    """
+
+    encoders: tuple[str, ...]
+    container: str
+    sample_rate: int
+
+
+CODECS = {
+    "opus": Codec(("libopus",), "ogg", 16000),
+    "mp3": Codec(("libmp3lame", "libshine"), "mp3", 16000),
+    "aac": Codec(("aac",), "adts", 16000),
+    "g722": Codec(("g722",), "wav", 16000),
+    "g711": Codec(("pcm_mulaw",), "wav", 8000),
+    "amr": Codec(("libopencore_amrnb",), "amr", 8000),
+    "gsm": Codec(("libgsm", "gsm"), "gsm", 8000),
+}
+
+
+def parse_codec(text: str) -> tuple[str, int | None]:
+    """Name and bit rate (bits a second) of 'opus 12' (kbit/s) or 'g711', a codec of one rate.
+
+    Raises:
+        ValueError: an unknown codec, or something else than a number after it.
+
+    Example:
+        >>> parse_codec("amr 4.75"), parse_codec("g711")
+        (('amr', 4750), ('g711', None))
+    """
+    name, _, rate = text.partition(" ")
+    if name not in CODECS:
+        raise ValueError(f"'{text}': the codecs are {', '.join(CODECS)}")
+    try:
+        return name, round(1000 * float(rate)) if rate else None
+    except ValueError:
+        raise ValueError(f"'{text}': '{rate}' is no bit rate in kbit/s") from None
+
+
+def find_encoder(name: str) -> str | None:
+    """The encoder of a codec that is there; None where none is."""
+    import av
+
+    for encoder in CODECS[name].encoders:
+        try:
+            av.codec.Codec(encoder, "w")
+        except ValueError:
+            continue
+        return encoder
+    return None
+
+
+def through_codec(waveform: np.ndarray, name: str, bit_rate: int | None, sample_rate: int) -> np.ndarray:
+    """Encode and decode (n,) float32 in [-1, 1]; the result has n samples again, and the codec's delay in front.
+
+    Args:
+        waveform: the signal.
+        name: one of :data:`CODECS`.
+        bit_rate: bits a second; None for the encoder's own.
+        sample_rate: of the signal, which is resampled to the codec's rate and back.
+
+    Raises:
+        DataError: no encoder for it, or the encoder refuses the bit rate.
+    """
+    import av
+
+    encoder, codec = find_encoder(name), CODECS[name]
+    if encoder is None:
+        raise DataError(f"codec {name}: PyAV has none of its encoders ({', '.join(codec.encoders)}): leave it out")
+    codes = float_to_int16(_resample(waveform, sample_rate, codec.sample_rate))
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format=codec.container) as output:
+            stream = output.add_stream(encoder, rate=codec.sample_rate)
+            stream.layout = "mono"
+            if bit_rate is not None:
+                stream.bit_rate = bit_rate
+            frame = av.AudioFrame.from_ndarray(codes[np.newaxis], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = codec.sample_rate, 0
+            output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        file.seek(0)
+        with av.open(file) as source:
+            resampler = av.AudioResampler("flt", "mono", sample_rate)
+            parts = [part for frame in source.decode(audio=0) for part in resampler.resample(frame)]
+            parts += resampler.resample(None)
+    except (av.FFmpegError, ValueError) as error:
+        raise DataError(f"codec {name} at {bit_rate} bit/s: {encoder} fails: {error}") from None
+    decoded = np.concatenate([part.to_ndarray()[0] for part in parts])[: len(waveform)]
+    return np.pad(decoded, (0, len(waveform) - len(decoded))).astype(np.float32)
+
+
+def _resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    if rate == wanted:
+        return waveform
+    from scipy.signal import resample_poly
+
+    common = np.gcd(rate, wanted)
+    return resample_poly(waveform, wanted // common, rate // common).astype(np.float32)

@@ -1,0 +1,240 @@
+"""Error rates of systems under one corruption of the test side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avsv.corruption.embed import Loaded, Side, embed_sides, modes_of_side
+from avsv.corruption.kinds import Corruption
+from avsv.errors import DataError
+from avsv.io.lists import read_list
+from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
+from avsv.scoring.metrics import det_curve, eer
+from avsv.scoring.norm import Normaliser, speaker_cohort
+from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embeddings
+
+MODALITIES = ("AV", "A", "V")
+
+
+class Measured(NamedTuple):
+    """The error rate of a system on a list of trials; rates in percent.
+
+    Attributes:
+        trials: the list.
+        mode: of both sides, such as AVxAV.
+        eer, low, high: with normalised scores, and its 95 % interval.
+        eer_cos: of cosines.
+        n_target, n_nontarget: trials.
+        guessed: of these, trials in which a side lacks all that the mode may use; see :func:`fill_guesses`.
+        n_speakers: of both sides of the trials.
+        draws: rates over speakers drawn anew: the same speakers for all systems on the same trials.
+    """
+
+    trials: str
+    mode: str
+    eer: float
+    low: float
+    high: float
+    eer_cos: float
+    n_target: int
+    n_nontarget: int
+    guessed: int
+    n_speakers: int
+    draws: list[float]
+
+
+class Bench:
+    """Systems, clean embeddings and trials, to be measured under one corruption after the other.
+
+    Clean embeddings and the cohort of the score normalisation are the stored ones. Of the networks only those run that
+    see or hear something else than before.
+
+    Args:
+        exp: folder of the systems.
+        systems: their names.
+        cohort: data directory of the cohort.
+        directories: data directories with trials.
+        top_n: cohort speakers of adaptive s-norm.
+        resamples: draws of speakers for the intervals.
+        seed: of these draws.
+        corrupted: the test side only, with clean enrolment, or both sides.
+        device: where the systems compute.
+        num_workers: loader processes.
+
+    Raises:
+        DataError: as the readers of trials, systems and embeddings.
+    """
+
+    def __init__(
+        self,
+        exp: Path,
+        systems: Sequence[str],
+        cohort: Path,
+        directories: Sequence[Path],
+        *,
+        top_n: int = 300,
+        resamples: int = 1000,
+        seed: int = 0,
+        corrupted: Literal["test", "both"] = "test",
+        device: torch.device | str = "cpu",
+        num_workers: int = 0,
+    ) -> None:
+        self.sets = list(zip(read_trial_sets(directories), directories, strict=True))
+        self.systems = [Loaded.load(exp / name, device) for name in systems]
+        self.top_n, self.resamples, self.seed, self.corrupted = top_n, resamples, seed, corrupted
+        self.device, self.num_workers = device, num_workers
+        utt2spk = read_list(cohort / "utt2spk", fields=2)
+        self.clean: dict[tuple[str, str], dict[str, Embeddings]] = {}
+        self.cohorts = {}
+        for name in systems:
+            folder = exp / name / "embeddings"
+            modes = [mode for mode in MODALITIES if (folder / f"{cohort.name}.{mode}.scp").is_file()]
+            if not modes:
+                raise DataError(f"{folder}: no embeddings of {cohort}: run steps/extract_embeddings.sh first")
+            cohorts = {mode: read_embeddings(folder / f"{cohort.name}.{mode}.scp") for mode in modes}
+            self.cohorts[name] = {mode: speaker_cohort(*found, utt2spk) for mode, found in cohorts.items()}
+            for trial_set, _ in self.sets:
+                found = {m: read_embeddings(folder / f"{trial_set.name}.{m}.scp", trial_set.utterances) for m in modes}
+                self.clean[name, trial_set.name] = {mode: embeddings for mode, (_, embeddings) in found.items()}
+        self._sides: dict[tuple[str, str], dict[str, Side]] = {}
+        self._measured: dict[tuple[str, str], list[Measured]] = {}
+
+    def measure(self, corruption: Corruption | None, names: Sequence[str]) -> dict[str, list[Measured]]:
+        """The error rates of some of the systems, in all their modes, under a corruption; None for none.
+
+        A mode that the corruption does not touch has the rates without it.
+        """
+        results: dict[str, list[Measured]] = {name: [] for name in names}
+        systems = [system for system in self.systems if system.name in names]
+        for trial_set, directory in self.sets:
+            tests = self._embed(systems, trial_set, directory, corruption) if corruption is not None else {}
+            for system in systems:
+                results[system.name] += self._measure_set(system, trial_set, tests.get(system.name, {}))
+        return results
+
+    def _measure_set(self, system: Loaded, trial_set: TrialSet, tests: dict[str, Embeddings]) -> list[Measured]:
+        clean = self.clean[system.name, trial_set.name]
+        speakers = np.unique(trial_set.speakers, return_inverse=True)[1]
+        rates = []
+        for mode in clean:
+            if mode in tests:
+                for trials in trial_set.lists:
+                    rates.append(self._rate(system.name, trials, speakers, mode, clean[mode], tests[mode]))
+                continue
+            known = self._measured.setdefault((system.name, f"{trial_set.name}.{mode}"), [])
+            if not known:
+                known += [
+                    self._rate(system.name, trials, speakers, mode, clean[mode], clean[mode])
+                    for trials in trial_set.lists
+                ]
+            rates += known
+        return rates
+
+    def _rate(
+        self,
+        name: str,
+        trials: TrialList,
+        speakers: NDArray,
+        mode: str,
+        clean: Embeddings,
+        test: Embeddings,
+    ) -> Measured:
+        enroll = clean if self.corrupted == "test" else test
+        scored = clean.present[trials.enroll] & clean.present[trials.test]
+        rows = trials.enroll[scored], trials.test[scored]
+        known = enroll.present[rows[0]] & test.present[rows[1]]
+        is_target = trials.trials.is_target[scored]
+        normaliser = Normaliser(
+            {"enroll": enroll, "test": test},
+            dict.fromkeys(("enroll", "test"), self.cohorts[name][mode]),
+            top_n=self.top_n,
+        )
+        pairs = rows[0][known], rows[1][known]
+        cosines = np.einsum("nd,nd->n", enroll.matrix[pairs[0]], test.matrix[pairs[1]], dtype=np.float64)
+        normalised = normaliser.score("enroll", "test", *pairs) if known.any() else cosines
+        cosines, normalised = (fill_guesses(scores, known, is_target) for scores in (cosines, normalised))
+        sides = speakers[rows[0]], speakers[rows[1]]
+        try:
+            draws = resampled_eers(normalised, is_target, *sides, self.resamples, self.seed)
+            interval = speaker_bootstrap(normalised, is_target, *sides, self.resamples, self.seed, draws=draws)
+            rate = eer(normalised, is_target)
+        except ValueError as error:
+            raise DataError(f"{trials.path}: {name}, mode {mode}: {error}") from error
+        return Measured(
+            trials.name,
+            f"{mode}x{mode}",
+            *(100 * value for value in (rate, *interval, eer(cosines, is_target))),
+            int(is_target.sum()),
+            int((~is_target).sum()),
+            int((~known).sum()),
+            len(np.union1d(*sides)),
+            np.round(100 * draws, 5).tolist(),
+        )
+
+    def _embed(
+        self, systems: Sequence[Loaded], trial_set: TrialSet, directory: Path, corruption: Corruption
+    ) -> dict[str, dict[str, Embeddings]]:
+        """Per system, embeddings of the corrupted utterances in the modes that the corruption touches."""
+        touched = {system.name: [x for x in system.letters if x in corruption.touches] for system in systems}
+        systems = [system for system in systems if touched[system.name]]
+        missing = corruption.kind in ("no_audio", "no_video")
+        changed: dict[str, Side] = {}
+        if not missing:
+            rows = np.concatenate([np.concatenate([x.test, x.enroll]) for x in trial_set.lists])
+            if self.corrupted == "test":
+                rows = np.concatenate([x.test for x in trial_set.lists])
+            only = {trial_set.utterances[row] for row in np.unique(rows)}
+            changed = self._run(systems, trial_set, directory, corruption.touches, corruption, only)
+        result = {}
+        for system in systems:
+            side = dict(changed.get(system.name, {}))
+            for letter in system.letters:
+                if letter not in side:
+                    side[letter] = self._clean_side(system, trial_set, directory, letter)
+            complete = np.logical_and.reduce([side[letter].present for letter in side])
+            if missing:
+                lacks = np.array([corruption.lacks(key) for key in trial_set.utterances])
+                found = side[corruption.touches]
+                side[corruption.touches] = found._replace(present=found.present & ~lacks)
+            modes = modes_of_side(system, side, complete, self.device)
+            result[system.name] = {
+                mode: found for mode, found in modes.items() if any(letter in corruption.touches for letter in mode)
+            }
+        return result
+
+    def _clean_side(self, system: Loaded, trial_set: TrialSet, directory: Path, letter: str) -> Embeddings:
+        sides = self._sides.setdefault((trial_set.name, letter), {})
+        if system.name not in sides:
+            others = [other for other in self.systems if letter in other.letters and len(other.letters) > 1]
+            others = others if system in others else [system]
+            sides.update(self._run(others, trial_set, directory, letter, None, None))
+        return sides[system.name][letter]
+
+    def _run(self, systems, trial_set, directory, letters, corruption, only) -> dict[str, Side]:
+        return embed_sides(
+            systems, directory, trial_set.utterances, letters, corruption, only, self.device, self.num_workers
+        )
+
+
+def fill_guesses(scores: NDArray, known: NDArray[np.bool_], is_target: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scores (N,) of all trials, given those (K,) of the ``known`` ones: of the rest a system can only guess.
+
+    They get the score at which the known trials have their equal error rate, so that half of them count as errors: a
+    system with the rate p that knows nothing in a share s of the trials has (1 - s) p + s / 2.
+
+    Example:
+        >>> fill_guesses(np.array([3.0, 1.0]), np.array([True, False, True]), np.array([True, True, False])).tolist()
+        [3.0, 1.0, 1.0]
+    """
+    filled = np.zeros(len(known))
+    filled[known] = scores
+    targets = is_target[known]
+    if not known.all() and targets.any() and not targets.all():
+        curve = det_curve(scores, targets)
+        filled[~known] = curve.thresholds[1:][np.abs(curve.p_miss - curve.p_fa)[1:].argmin()]
+    return filled

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Measure systems under corruptions of the test side: noise, rooms, codecs, blur, hidden faces, missing modalities, ...
+
+nj=4
+cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
+ngpu=0                        # 0 computes on the CPU in --nj jobs; more in as many jobs, each on a GPU
+num_workers=4                 # loader processes of each job on a GPU; a job on the CPU loads by itself
+config=conf/sweeps.yaml       # kinds of corruption and their levels
+kinds=                        # sweeps of it to make, as in 'noise blur'; empty: all
+corrupted='test'              # test: enrolment is clean; both: both sides of a trial are corrupted
+noise_dir=                    # folder with wav.scp and utt2type, for noise and babble; empty: without
+seed=0                        # of all corruptions and of the drawn speakers
+resamples=1000                # draws of speakers for the 95 % intervals
+top_n=300                     # cohort speakers of adaptive s-norm, at most all
+corpus=                       # its name; empty: the word in the file "corpus" beside the first data directory
+help_message="Measure systems under corruptions of the test side.
+
+Usage: $0 [options] <exp-dir> <systems> <cohort-data-dir> <data-dir>...
+ e.g.: $0 --noise-dir data/musan exp/mini 'ecapa iresnet18 ssa' data/train data/eval
+
+Corrupts the test side of all trials in <data-dir>/trials, embeds it with each of <systems> (one word, names separated
+by blanks), and scores it with adaptive s-norm against the stored clean enrolment and cohort. Needs the embeddings of
+all data directories. Writes <exp-dir>/sweeps/KIND.csv and KIND.png, and SWEEPS.md with all tables. What was measured
+before is kept in <exp-dir>/sweeps/parts: another system or another sweep costs only itself.
+
+Noises are a fixed quarter of each type in the list, by the hash of their names. Training takes all of its list: where
+the two are the same list, a network may have met these noises, in other places and with other voices.
+Options:
+  --nj <n>               parallel jobs on the CPU; changes no result ($nj)
+  --cmd <launcher>       how to run them ($cmd)
+  --ngpu <n>             GPUs; 0 computes on the CPU ($ngpu)
+  --num-workers <n>      loader processes of each job on a GPU ($num_workers)
+  --config <file>        kinds of corruption and their levels ($config)
+  --kinds <kinds>        as in 'noise blur'; nothing for all of the file ($kinds)
+  --corrupted <sides>    test or both ($corrupted)
+  --noise-dir <dir>      noises; without, the sweeps that need them are left out ($noise_dir)
+  --seed <n>             of all corruptions and of the drawn speakers ($seed)
+  --resamples <n>        draws of speakers for the 95 % intervals ($resamples)
+  --top-n <n>            cohort speakers of adaptive s-norm ($top_n)
+  --corpus <name>        default: the word in the file 'corpus' beside the first data directory
+"
+
+set -euo pipefail
+echo "$0 $*" >&2
+. ./path.sh
+. utils/parse_options.sh
+
+if [ $# -lt 4 ]; then
+  printf '%s' "$help_message" >&2
+  exit 2
+fi
+exp=${1%/} names=$2 cohort=${3%/}
+shift 3
+read -r -a systems <<<"$names"
+for option in nj ngpu num_workers seed resamples top_n; do
+  [[ ${!option} =~ ^[0-9]+$ ]] || usage_error "--${option//_/-} takes a whole number, not '${!option}'"
+done
+[ "$nj" -ge 1 ] || usage_error "--nj must be at least 1"
+[ "$resamples" -ge 2 ] || usage_error "--resamples must be at least 2, better 1000"
+[ "$top_n" -ge 2 ] || usage_error "--top-n must be at least 2"
+[[ $corrupted =~ ^(test|both)$ ]] || usage_error "--corrupted is test or both, not '$corrupted'"
+if [ -z "$corpus" ]; then
+  need_file "$(dirname "$1")/corpus"
+  read -r corpus <"$(dirname "$1")/corpus"
+fi
+
+need_file "$config" "$cohort/utt2spk"
+common=("$cohort/utt2spk")
+options=()
+if [ -n "$noise_dir" ]; then
+  need_file "$noise_dir/wav.scp" "$noise_dir/utt2type"
+  common+=("$noise_dir/wav.scp" "$noise_dir/utt2type")
+  options+=(--noise-dir "$noise_dir")
+fi
+for data; do
+  data=${data%/}
+  need_file "$data/utt2spk" "$data"/trials/*
+  for name in utt2spk audio.scp faces.scp faces.conf .fbank.done .faces.done; do
+    [ ! -f "$data/$name" ] || common+=("$data/$name")
+  done
+  common+=("$data"/trials/*)
+done
+stamps=()
+for system in "${systems[@]}"; do
+  need_file "$exp/$system/final.pt"
+  inputs=("${common[@]}" "$exp/$system/final.pt")
+  for data in "$cohort" "$@"; do
+    data=${data%/}
+    embedded=$exp/$system/embeddings/.${data##*/}.done
+    [ -f "$embedded" ] || die "$exp/$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+    inputs+=("$embedded")
+  done
+  stamps+=("$(stamp "$corrupted $seed $resamples $top_n" "${inputs[@]}")")
+done
+
+out=$exp/sweeps
+parts=$out/parts
+marker=$out/.done
+stamp=$(stamp "$corpus $kinds $names ${stamps[*]}" "$config")
+if is_done "$marker" "$stamp"; then
+  log "$out: sweeps are up to date"
+  exit 0
+fi
+mkdir -p "$parts" "$exp/log"
+rm -f "$marker" "$exp"/log/sweep.*.progress
+remove_stale "$out" "$parts" "$exp/log"
+revision=none
+if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
+  revision=$commit
+  [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
+fi
+options+=(--git "$revision" --config "$config" --kinds "$kinds" --systems "$names" --stamps "${stamps[*]}" --cohort "$cohort"
+  --corrupted "$corrupted" --seed "$seed" --resamples "$resamples" --top-n "$top_n" --parts "$parts")
+resources=()
+if [ "$ngpu" -gt 0 ]; then
+  nj=$ngpu
+  options+=(--gpu --num-workers "$num_workers")
+  resources=(--gpu 1)
+fi
+
+start_progress "corruptions of ${#systems[@]} systems" "$exp/log/sweep.*.progress"
+$cmd ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$exp/log/sweep.JOB.log" \
+  python -m avsv.bin.sweep "${options[@]}" --job JOB --num-jobs "$nj" --progress "$exp/log/sweep.JOB.progress" \
+  "$exp" "$out" "$@"
+stop_progress
+
+python -m avsv.bin.sweep --merge "${options[@]}" --corpus "$corpus" --preset "${exp##*/}" \
+  "$exp" "$out" "$@" | while read -r line; do log "$line"; done
+
+mark_done "$marker" "$stamp"
+log "$out: $(find "$out" -name '*.csv' | wc -l) sweeps of ${systems[*]}"
