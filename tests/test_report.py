@@ -91,7 +91,7 @@ def make_run(folder: Path) -> Path:
         (exp / system / "analysis").mkdir()
         places = rng.normal(size=(len(KEYS), 2))
         spreads = [f"{names[0]},within,24,30.5,5,20,30.25,40", f"{names[0]},between,15,80,5,70,81,90"]
-        spreads += [f"{names[0]},silhouette,24,-0.125,0.1,-0.2,-0.1,0"]
+        spreads += [f"{names[0]},silhouette{of},24,-0.125,0.1,-0.2,-0.1,0" for of in ("", " of the UMAP")]
         head = "modality,measure,count,mean,std,p05,median,p95\n"
         (exp / system / "analysis/geometry.csv").write_text(head + "\n".join(spreads) + "\n")
         points = [
@@ -452,6 +452,14 @@ def test_sweeps_against_the_best_single_modality(made, read):
     assert header == ["System", "Mode", "clean", "10", "0"]
     assert rows[2] == ["av", "AVxAV", "9.50 7.0 – 12.0", "14.50 12.0 – 17.0", "22.50 20.0 – 25.0"]
     assert "av is surely below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
+
+
+def test_silhouettes_are_no_angles(page, read):
+    _, *rows = read.table("Medians of angles")
+    assert rows[0][2:6] == ["30.2", "81.0", "−0.125", "−0.125"]
+    picture = next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.S) if 'aria-label="Angles' in svg)
+    assert "silhouette" not in picture
+    assert "within" in picture
 
 
 def test_costs(read):

@@ -441,7 +441,7 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
         AngleRow(system.name, colours[system.name], spread)
         for system in content.drawn
         for spread in content.geometry.get(system.name, ())
-        if spread.measure != "silhouette"
+        if not spread.measure.startswith("silhouette")
     ]
     if not rows:
         return None
@@ -449,7 +449,8 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
     for system in content.systems:
         spreads = {(s.modality, s.measure): s for s in content.geometry.get(system.name, ())}
         for modality in dict.fromkeys(modality for modality, _ in spreads if modality in MODALITY_NAMES):
-            within, between, silhouette = (spreads.get((modality, m)) for m in ("within", "between", "silhouette"))
+            measures = "within", "between", "silhouette", "silhouette of the UMAP"
+            within, between, silhouette, projected = (spreads.get((modality, m)) for m in measures)
             across = spreads.get(("A-V", "same clip")) if modality == "AV" else None
             cells.append(
                 [
@@ -458,6 +459,7 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
                     _number(within.median if within else None, 1),
                     _number(between.median if between else None, 1),
                     _number(silhouette.mean if silhouette else None, 3),
+                    _number(projected.mean if projected else None, 3),
                     _number(across.median if across else None, 1),
                 ]
             )
@@ -467,6 +469,7 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
         Column("Within °", True, "Median angle between utterances of one identity"),
         Column("Between °", True, "Median angle between centroids of two identities"),
         Column("Silhouette", True, "Mean over utterances, from −1 to 1; higher is better separated"),
+        Column("In the plane", True, "Mean silhouette of the points of the UMAP"),
         Column("Voice to face °", True, "Median angle between voice and face embedding of a clip"),
     ]
     table = Table("Medians of angles and mean silhouettes of all systems", columns, cells)
