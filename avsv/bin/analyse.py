@@ -147,7 +147,7 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
     speakers = [utt2spk[key] for key, there in zip(keys, known, strict=True) if there]
     if len(set(speakers)) > 1:
         mean, low, high = mean_interval(found[known], speakers)
-        title += f"; of {known.sum()} clips {mean:.2f} [{low:.2f}, {high:.2f}]"
+        title += f"\n{known.sum()} clips: {mean:.2f} [{low:.2f}, {high:.2f}]"
         print(
             f"{system.name}: weights of voice and face over {known.sum()} clips of {ATTENTION_SECONDS} s correlate by"
             f" {mean:.2f} (95 % interval {low:.2f} to {high:.2f})"
