@@ -11,7 +11,7 @@ Usage: $0 [options] <exp-dir> <systems> <data-dir>
 Writes for each of <systems> (one word, names separated by blanks) to <exp-dir>/SYSTEM/analysis/
   geometry.csv    angles within and between identities, between voice and face of a clip, silhouettes
   angles.png      the angles as box plots
-  projection.png  utterances of some identities in the plane (UMAP)
+  projection.csv  utterances of some identities in the plane (UMAP), and projection.png
   cost.csv        parameters, multiply-adds and seconds of its networks for a clip of 3 s; needs SYSTEM/final.pt
   attention.csv   correlation of the temporal weights of voice and face over clips of 0.8 s, and attention.png of one;
                   of trained systems both of whose networks have weight-enhanced pooling
@@ -51,7 +51,11 @@ mkdir -p "$exp/log"
 if [ ${#todo[@]} -gt 0 ]; then
   $cmd "$exp/log/analyse.log" \
     python -m avsv.bin.analyse --seed "$seed" "$exp" "$data" "${todo[@]}"
-  for index in "${!todo[@]}"; do mark_done "$exp/${todo[index]}/analysis/.done" "${stamps[index]}"; done
+  for index in "${!todo[@]}"; do
+    system=${todo[index]}
+    write_command "$exp/$system/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$system" "data/${data##*/}"
+    mark_done "$exp/$system/analysis/.done" "${stamps[index]}"
+  done
   log "$exp: angles, projections and costs of ${todo[*]} on $data"
 fi
 
@@ -72,9 +76,14 @@ if is_done "$marker" "$stamp"; then
   exit 0
 fi
 mkdir -p "$exp/analysis"
-rm -f "$marker"
+rm -f "$marker" "$exp"/analysis/hard.{csv,png}
 remove_stale "$exp/analysis"
 $cmd "$exp/log/hard_samples.log" \
   python -m avsv.bin.hard_samples --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
+write_command "$exp/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$2" "data/${data##*/}"
 mark_done "$marker" "$stamp"
-log "$exp: hard samples of ${systems[*]} on $data"
+if [ -f "$exp/analysis/hard.csv" ]; then
+  log "$exp: hard utterances of $data"
+else
+  log "$exp: no hard utterances: they are those of a system of the voice and one of the face"
+fi

@@ -90,15 +90,11 @@ else
   log "$results: results.csv, differences.csv, RESULTS.md, det.png"
 fi
 
-# The report shows more than the results depend on: clips, embeddings and whatever other steps found.
+# The report shows more than the results depend on: clips, and whatever other steps found.
 for data; do
   for name in spk2gender utt2session utt2dur faces.scp faces.conf audio.scp wav.scp; do
     [ ! -f "$data/$name" ] || inputs+=("$data/$name")
   done
-done
-for system in "${systems[@]}"; do
-  embedded=$exp/$system/embeddings/.${1##*/}.done
-  [ ! -f "$embedded" ] || inputs+=("$embedded")
 done
 for file in "$results"/*.{csv,png} "$exp"/{sweeps,analysis,*/analysis}/{*.csv,*.png,command.txt}; do
   [ ! -f "$file" ] || inputs+=("$file")

@@ -127,5 +127,16 @@ stop_progress
 python -m avsv.bin.sweep --merge "${options[@]}" --corpus "$corpus" --preset "${exp##*/}" \
   "$exp" "$out" "$@" | while read -r line; do log "$line"; done
 
+# Sweeps that were made before and still hold are shown too: the command makes them all.
+made=$(cd "$out" && printf '%s ' *.csv)
+command=(steps/sweep.sh --config "$config" --corrupted "$corrupted" --seed "$seed" --resamples "$resamples" --top-n "$top_n")
+if [ -n "$kinds" ]; then
+  made=${made//.csv/}
+  command+=(--kinds "${made% }")
+fi
+[ -z "$noise_dir" ] || command+=(--noise-dir "data/$(basename "$noise_dir")")
+command+=("exp/${exp##*/}" "$names")
+for data in "$cohort" "$@"; do command+=("data/$(basename "$data")"); done
+write_command "$out" "${command[@]}"
 mark_done "$marker" "$stamp"
 log "$out: $(find "$out" -name '*.csv' | wc -l) sweeps of ${systems[*]}"

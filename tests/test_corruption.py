@@ -9,7 +9,6 @@ from avsv.audio.fbank import mean_normalise
 from avsv.corruption.clips import CorruptedUtterances
 from avsv.corruption.codec import CODECS, find_encoder, through_codec
 from avsv.corruption.kinds import (
-    KINDS,
     Corruption,
     check_level,
     conditions,
@@ -18,6 +17,7 @@ from avsv.corruption.kinds import (
     why_impossible,
 )
 from avsv.corruption.sound import DISTANCE, ROOM_VOLUME, Noises, add_room, held_out, room_response
+from avsv.corruption.table import KINDS
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances

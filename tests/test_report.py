@@ -3,10 +3,8 @@
 import base64
 import csv
 import io
-import os
 import re
 import shutil
-import subprocess
 import sys
 from html.parser import HTMLParser
 from itertools import combinations
@@ -23,16 +21,15 @@ from avsv.analysis.differences import Comparison, compare, read_members
 from avsv.analysis.results import Run, evaluate, to_csv
 from avsv.bin.report import main
 from avsv.errors import DataError
-from avsv.io.ark import ArkWriter, read_rows, write_vectors
+from avsv.io.ark import ArkWriter, read_rows
 from avsv.io.lists import read_list, write_list, write_scores
-from avsv.report.exhibits import MAX_PICTURES, read_exhibits, sweeps_of
+from avsv.report.exhibits import MAX_PICTURES, SWEEP_COLUMNS, read_exhibits, sweeps_of
 from avsv.report.gather import ScoreSet
 from avsv.report.hardest import hardest_places
 from avsv.scoring.metrics import eer
 from avsv.scoring.scorer import read_trial_sets
 from avsv.video.config import FaceFormat
 
-ROOT = Path(__file__).resolve().parent.parent
 ENSEMBLE = "a_sum_with_a_name_that_does_not_fit_a_phone"
 SYSTEMS = {
     "voice": {"AxA": 1.6},
@@ -91,13 +88,20 @@ def make_run(folder: Path) -> Path:
                 )
     (exp / "ensembles").write_text(f"{ENSEMBLE} voice/AxA face/VxV\n")
     for system, names in {"voice": ["A"], "face": ["V"], "av": ["AV"]}.items():
-        (exp / system / "embeddings").mkdir()
         (exp / system / "analysis").mkdir()
-        write_vectors(exp / system / f"embeddings/eval.{names[0]}", KEYS, rng.normal(size=(len(KEYS), 8)))
+        places = rng.normal(size=(len(KEYS), 2))
         spreads = [f"{names[0]},within,24,30.5,5,20,30.25,40", f"{names[0]},between,15,80,5,70,81,90"]
-        spreads += [f"{names[0]},silhouette,24,-0.125,0.1,-0.2,-0.1,0"]
+        spreads += [f"{names[0]},silhouette{of},24,-0.125,0.1,-0.2,-0.1,0" for of in ("", " of the UMAP")]
         head = "modality,measure,count,mean,std,p05,median,p95\n"
         (exp / system / "analysis/geometry.csv").write_text(head + "\n".join(spreads) + "\n")
+        points = [
+            f"{names[0]},{key},{speaker(key)},{x:.4f},{y:.4f}\n" for key, (x, y) in zip(KEYS, places, strict=True)
+        ]
+        (exp / system / "analysis/projection.csv").write_text("modality,utterance,identity,x,y\n" + "".join(points))
+        parts = {"audio": 2_500_000, "visual": 1_000_000} if system == "av" else {"audio": 1_234_567}
+        parts["all"] = sum(parts.values())
+        lines = [f"{part},{count},{200 * count},0.25\n" for part, count in parts.items()]
+        (exp / system / "analysis/cost.csv").write_text("part,parameters,multiply_adds,seconds\n" + "".join(lines))
         text = "epoch,loss,accuracy,dev_eer\n1,4.5,0.2,0.31\n2,3.5,0.4,\n3,2.5,0.8,0.21\n"
         (exp / system / "train.csv").write_text(text)
     make_sweeps(exp / "sweeps")
@@ -118,10 +122,12 @@ def make_run(folder: Path) -> Path:
 
 def make_sweeps(folder: Path) -> None:
     rates = {("voice", "AxA"): [20, 26, 35], ("face", "VxV"): [15, 15, 16], ("av", "AVxAV"): [9, 14, 22]}
-    lines = ["system,trials,mode,sweep,level,eer,low,high,seed"]
+    lines = ["system,trials,mode,sweep,level,eer,low,high,seed,difference_high"]
+    above = {"clean": -1.5, "10": -0.5, "0": 6.0}  # the upper ends of the intervals of the differences
     for (system, mode), values in rates.items():
         for level, rate in zip(("clean", "10", "0"), values, strict=True):
-            lines.append(f"{system},eval,{mode},loud_noise,{level},{rate}.5,{rate - 2},{rate + 3},5")
+            high = above[level] if system == "av" else ""
+            lines.append(f"{system},eval,{mode},loud_noise,{level},{rate}.5,{rate - 2},{rate + 3},5,{high}")
     folder.mkdir()
     (folder / "loud_noise.csv").write_text("\n".join(lines) + "\n")
     (folder / "command.txt").write_text("steps/sweep.sh exp/made\n")
@@ -132,12 +138,12 @@ def arguments(*options: str) -> list[str]:
     return ["--seed", "5", "--command", COMMAND, *options, *rest]
 
 
-def report(folder: Path, *options: str, threads: int = 1) -> str:
+def report(folder: Path, *options: str) -> str:
     """Make the page as the step does, and return it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "avsv.bin.report", *arguments(*options)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=120)
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["report", *arguments(*options)])
+        main()
     return (folder / "exp/made/results/report.html").read_text()
 
 
@@ -363,6 +369,7 @@ def test_every_figure_has_its_command_and_seed(page):
         "published",
         "embeddings",
         "sweeps",
+        "cost",
         "training",
     ]
     for name, text in sections:
@@ -388,14 +395,13 @@ def test_the_page_is_whole_and_safe(made, page, read):
     assert len(page.encode()) < 1_000_000
 
 
-def test_the_same_bytes_elsewhere(made, tmp_path):
-    """In another folder and with another number of threads."""
+def test_the_same_bytes_in_another_folder(made, tmp_path):
     (tmp_path / "run").mkdir()
     shutil.copytree(made, tmp_path / "run", dirs_exist_ok=True)
     for path in (tmp_path / "run/data/eval").glob("*.scp"):
         path.write_text(path.read_text().replace(str(made), str(tmp_path / "run")))
     before = (made / "exp/made/results/report.html").read_text()
-    assert report(tmp_path / "run", "--published", "published.csv", threads=2) == before
+    assert report(tmp_path / "run", "--published", "published.csv") == before
 
 
 def test_what_is_missing_is_said(tmp_path):
@@ -410,9 +416,9 @@ def test_what_is_missing_is_said(tmp_path):
     (data / "wav.scp").write_text("".join(lines[:12]))
     for name in ("face", "av", ENSEMBLE, "sweeps"):
         shutil.rmtree(exp / name)
-    for name in ("ensembles", "results/differences.csv", "voice/train.csv", "voice/analysis/geometry.csv"):
+    for name in ("ensembles", "results/differences.csv", "voice/train.csv"):
         (exp / name).unlink()
-    shutil.rmtree(exp / "voice/embeddings")
+    shutil.rmtree(exp / "voice/analysis")
     shutil.copy(data / "trials/eval", data / "trials/hard")
     shutil.copytree(exp / "voice/scores/eval", exp / "voice/scores/hard")
     head, *results = (exp / "results/results.csv").read_text().splitlines()
@@ -432,7 +438,7 @@ def test_what_is_missing_is_said(tmp_path):
     assert page.count("<article>") == 2 * 2 * 4
     assert page.count('aria-label="DET curves') == 2
     assert "uses voice and face" not in read.texts["p.text"][3]
-    for section in ("differences", "published", "embeddings", "sweeps", "more", "training"):
+    for section in ("differences", "published", "embeddings", "sweeps", "more", "cost", "training"):
         assert f'id="{section}"' not in page
         assert f'href="#{section}"' not in page
 
@@ -441,15 +447,26 @@ def test_sweeps_against_the_best_single_modality(made, read):
     (exhibit,) = read_exhibits(made / "exp/made", ["voice", "face", "av", ENSEMBLE])
     (sweep,) = sweeps_of(exhibit)
     assert sweep.levels == ["clean", "10", "0"]
-    assert [sweep.best_single(level) for level in range(3)] == [15.5, 15.5, 16.5]
-    assert sweep.fusion_wins(("av", "AVxAV")) == [True, True, False]
-    told = exhibit._replace(columns=[*exhibit.columns, "difference_high"])
-    told = told._replace(rows=[[*row, {"clean": "-1.5", "10": "0.5"}.get(row[4], "")] for row in exhibit.rows])
-    assert sweeps_of(told)[0].fusion_wins(("av", "AVxAV")) == [True, False, False]
+    assert sweep.helps == {("av", "AVxAV"): [True, True, False]}
     header, *rows = read.table("EER % and its 95 % interval by level")
     assert header == ["System", "Mode", "clean", "10", "0"]
     assert rows[2] == ["av", "AVxAV", "9.50 7.0 – 12.0", "14.50 12.0 – 17.0", "22.50 20.0 – 25.0"]
-    assert "av is below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
+    assert "av is surely below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
+
+
+def test_silhouettes_are_no_angles(page, read):
+    _, *rows = read.table("Medians of angles")
+    assert rows[0][2:6] == ["30.2", "81.0", "−0.125", "−0.125"]
+    picture = next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.S) if 'aria-label="Angles' in svg)
+    assert "silhouette" not in picture
+    assert "within" in picture
+
+
+def test_costs(read):
+    header, *rows = read.table("What embedding a clip costs")
+    assert header[1:5] == ["Parameters, millions", "of the voice", "of the face", "of the fusion"]
+    assert rows[0] == ["voice", "1.23", "1.23", "", "", "0.247", "0.25"]
+    assert rows[-1] == ["av", "3.5", "2.5", "1", "", "0.7", "0.25"]
 
 
 def test_other_tables_and_pictures(tmp_path):
@@ -457,22 +474,20 @@ def test_other_tables_and_pictures(tmp_path):
     for name in ("results", "analysis", "av/analysis"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "results/det.png").write_bytes(b"1")
-    (tmp_path / "analysis/cost.csv").write_text("system,seconds\nav,0.5\n")
-    (tmp_path / "analysis/cost.png").write_bytes(b"small")
+    (tmp_path / "analysis/hard.csv").write_text("system,seconds\nav,0.5\n")
+    (tmp_path / "analysis/hard.png").write_bytes(b"small")
+    (tmp_path / "analysis/command.txt").write_text("make this\n")
     (tmp_path / "av/analysis/large.png").write_bytes(bytes(MAX_PICTURES))
-    (tmp_path / "av/analysis/angles.png").write_bytes(b"1")
-    cost, large = read_exhibits(tmp_path, ["av"])
-    assert (cost.name, cost.columns, cost.rows, cost.left_out) == (
-        "analysis/cost",
-        ["system", "seconds"],
-        [["av", "0.5"]],
-        "",
-    )
-    assert uri(cost.picture, "image/png") == b"small"
-    assert (large.name, large.picture) == ("av/analysis/large", None)
+    for name in ("angles.png", "projection.png", "projection.csv", "cost.csv"):
+        (tmp_path / "av/analysis" / name).write_bytes(b"1")
+    hard, large = read_exhibits(tmp_path, ["av"])
+    assert (hard.name, hard.columns, hard.rows) == ("analysis/hard", ["system", "seconds"], [["av", "0.5"]])
+    assert (hard.left_out, hard.command) == ("", "make this")
+    assert uri(hard.picture, "image/png") == b"small"
+    assert (large.name, large.picture, large.command) == ("av/analysis/large", None, None)
     assert "too large" in large.left_out
     for text, message in (("", "is empty"), ("a,b\n1\n", ":2: 1 fields, the header has 2")):
-        (tmp_path / "analysis/cost.csv").write_text(text)
+        (tmp_path / "analysis/hard.csv").write_text(text)
         with pytest.raises(DataError, match=message):
             read_exhibits(tmp_path, [])
 
@@ -501,7 +516,9 @@ def test_bad_input_is_named(made, tmp_path, monkeypatch):
         with pytest.raises(DataError, match=message):
             main()
     results.write_text("".join(lines))
-    (tmp_path / "exp/made/sweeps/loud_noise.csv").write_text("system,trials,mode,level,eer,low,high\na,b,c,d,e,f,g\n")
+    (tmp_path / "exp/made/sweeps/loud_noise.csv").write_text(
+        ",".join(SWEEP_COLUMNS) + "\na,b,c,loud_noise,d,e,f,g,5,\n"
+    )
     with pytest.raises(DataError, match="loud_noise, level d: could not convert"):
         main()
     assert not (tmp_path / "exp/made/results/report.html").exists()

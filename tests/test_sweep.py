@@ -177,7 +177,7 @@ def read(path):
 
 
 def test_the_number_of_jobs_changes_no_byte(world, swept, tmp_path):
-    run(world, tmp_path, 3)
+    run(world, tmp_path, 2)
     for name in ("noise.csv", "blur.csv", "no_video.csv", "SWEEPS.md", "noise.png"):
         assert (tmp_path / name).read_bytes() == (swept / name).read_bytes(), name
 
@@ -297,6 +297,7 @@ def test_plot_shows_every_line(tmp_path):
     assert imread(tmp_path / "two.png").shape[1] == 2 * imread(tmp_path / "one.png").shape[1]
 
 
+@pytest.mark.slow
 def test_step(world, tmp_path):
     """The step says what is wrong before any work, makes the sweeps, and is then up to date."""
     shutil.copytree(world / "exp", tmp_path / "exp")
@@ -314,5 +315,8 @@ def test_step(world, tmp_path):
     assert code == 0, text
     assert "1 sweeps of face both" in text
     assert len(read(tmp_path / "exp/sweeps/no_video.csv")) == 3 * 4
+    made_by = (tmp_path / "exp/sweeps/command.txt").read_text()
+    assert made_by.startswith("steps/sweep.sh --config ")
+    assert made_by.endswith(" --kinds no_video exp/exp 'face both' data/train data/eval\n")
     code, text = step()
     assert code == 0 and "sweeps are up to date" in text

@@ -112,6 +112,18 @@ is_done() { [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
 
 mark_done() { write_atomically "$1" printf '%s\n' "$2"; }
 
+# The command that made what lies in a folder, for its command.txt, each word quoted where a shell needs it. Folders are
+# to be named exp/PRESET and data/NAME, wherever they are, so that the same run elsewhere has the same bytes.
+write_command() {   # <folder> <word>...
+  local dir=$1 word line=
+  shift
+  for word; do
+    [[ $word =~ ^[A-Za-z0-9_./,:=%+@-]+$ ]] || word=${word@Q}
+    line+=${line:+ }$word
+  done
+  write_atomically "$dir/command.txt" printf '%s\n' "$line"
+}
+
 remove_stale() {
   local dir file pid
   for dir; do

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsv.analysis.plots import COLOURS, new_figure
-from avsv.corruption.kinds import KINDS
+from avsv.corruption.table import KINDS
 from avsv.scoring.bootstrap import difference_of_draws
 from avsv.scoring.modes import MODES
 

@@ -31,9 +31,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples and the projection")
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("data", type=Path, help="data directory")
-    parser.add_argument(
-        "--hard", type=Path, metavar="DIR", help="compare the systems: write hard.csv and hard.png here"
-    )
     parser.add_argument("systems", nargs="+", help="their names")
     args = parser.parse_args()
     utt2spk = read_list(args.data / "utt2spk", fields=2)
@@ -44,7 +41,7 @@ def main() -> None:
 
 
 def analyse(folder: Path, name: str, utt2spk: dict[str, str], seed: int) -> None:
-    """Write ``analysis/geometry.csv``, ``angles.png`` and ``projection.png`` of one system."""
+    """Write ``analysis/geometry.csv``, ``angles.png``, ``projection.csv`` and ``projection.png`` of one system."""
     vectors, identities = {}, {}
     keys: dict[str, list[str]] = {}
     for modality in ("AV", "A", "V"):
@@ -70,6 +67,12 @@ def analyse(folder: Path, name: str, utt2spk: dict[str, str], seed: int) -> None
     projections = {m: project(vectors[m][rows[m]], seed) for m in vectors}
     shown = {m: identities[m][rows[m]] for m in vectors}
     projection_plot(output / "projection.png", folder.name, projections, shown)
+    points = [
+        f"{m},{keys[m][row]},{identities[m][row]},{x:.4f},{y:.4f}\n"
+        for m in vectors
+        for row, (x, y) in zip(rows[m], projections[m], strict=True)
+    ]
+    write_text(output / "projection.csv", "modality,utterance,identity,x,y\n" + "".join(points))
     write_text(output / "geometry.csv", to_csv(measures, audio_video, projections, shown))
     print(f"{folder.name}: " + "; ".join(summary(m, measures[m]) for m in measures))
 
@@ -140,15 +143,16 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
         "face, logits": face.logits, "face, enhanced": face.enhanced,
     }  # fmt: skip
     title = f"weights of {first.keys[0]}\ncorrelation {found[0]:.2f}"
-    attention_plot(output / "attention.png", title, ATTENTION_SECONDS, maps, series[0])
     known = np.isfinite(found)
     speakers = [utt2spk[key] for key, there in zip(keys, known, strict=True) if there]
     if len(set(speakers)) > 1:
         mean, low, high = mean_interval(found[known], speakers)
+        title += f"\n{known.sum()} clips: {mean:.2f} [{low:.2f}, {high:.2f}]"
         print(
             f"{system.name}: weights of voice and face over {known.sum()} clips of {ATTENTION_SECONDS} s correlate by"
             f" {mean:.2f} (95 % interval {low:.2f} to {high:.2f})"
         )
+    attention_plot(output / "attention.png", title, ATTENTION_SECONDS, maps, series[0])
 
 
 def voice_to_face(keys: Mapping[str, list[str]], vectors: Mapping[str, np.ndarray]) -> np.ndarray:

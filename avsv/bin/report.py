@@ -7,17 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from avsv.analysis.differences import Comparison, read_members
-from avsv.analysis.geometry import sample_identities
 from avsv.analysis.published import read_published
 from avsv.analysis.results import Row
-from avsv.bin.analyse import MAX_IDENTITIES, MAX_PROJECTED, project
 from avsv.bin.command import run_command
 from avsv.bin.results import read_history
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.io.lists import read_list
 from avsv.report.exhibits import is_sweep, read_exhibits, sweeps_of
 from avsv.report.gather import (
+    Cost,
+    Point,
     ScoreSet,
     System,
     chosen_systems,
@@ -32,17 +31,16 @@ from avsv.report.media import ClipReader
 from avsv.report.page import Content, Origin, Projection, TrialListView, render
 from avsv.report.svg import COLOURS, Curve
 from avsv.scoring.scorer import read_trial_sets
-from avsv.scoring.trials import TrialList, read_embeddings
+from avsv.scoring.trials import TrialList
 
 HARDEST = 8  # trials of either kind of error, on all lists together
 LEAST = 4  # of them on each list
-MIN_PROJECTED = 8  # utterances: fewer have no neighbourhoods
 
 
 def main() -> None:
     """Read a finished run, write ``report.html``, print its size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="of the run, also of the projections")
+    parser.add_argument("--seed", type=int, required=True, help="of the run")
     parser.add_argument("--command", required=True, help="what makes the run again")
     parser.add_argument("--published", type=Path, help="csv of published figures to show beside ours")
     parser.add_argument("--systems", required=True, help="trained systems, separated by blanks")
@@ -75,7 +73,12 @@ def main() -> None:
         read_rows(differences, Comparison) if differences.is_file() else [],
         read_published(args.published) if args.published else [],
         {system.name: read_geometry(args.exp / system.name / "analysis" / "geometry.csv") for system in systems},
-        projections(args.exp, leaders(rows, systems, rows[0].trials), args.data[0], args.seed),
+        projections(args.exp, leaders(rows, systems, rows[0].trials)),
+        {
+            system.name: read_rows(path, Cost)
+            for system in systems
+            if (path := args.exp / system.name / "analysis" / "cost.csv").is_file()
+        },
         {name: read_history(args.exp / name / "train.csv") for name in trained},
         [sweep for exhibit in exhibits if is_sweep(exhibit.columns) for sweep in sweeps_of(exhibit)],
         [exhibit for exhibit in exhibits if not is_sweep(exhibit.columns)],
@@ -113,24 +116,16 @@ def view_list(
     return TrialListView(trials.name, curves, judge, hardest)
 
 
-def projections(exp: Path, best: Mapping[str, System], data: str, seed: int) -> list[Projection]:
-    """UMAP of the embeddings of the best trained system of every kind, of the identities that the analysis draws."""
-    utt2spk = read_list(Path(data) / "utt2spk", fields=2)
+def projections(exp: Path, best: Mapping[str, System]) -> list[Projection]:
+    """What the analysis drew of the best trained system of every kind."""
     found = []
     for system in dict.fromkeys(best[kind].name for kind in ("voice", "face", "voice and face") if kind in best):
-        for modality in ("AV", "A", "V"):
-            scp = exp / system / "embeddings" / f"{Path(data).name}.{modality}.scp"
-            if scp.is_file():
-                keys, embeddings = read_embeddings(scp)
-                unknown = [key for key in keys if key not in utt2spk]
-                if unknown:
-                    raise DataError(f"{scp}: '{unknown[0]}' is not in utt2spk: extract embeddings again")
-                if len(keys) < MIN_PROJECTED:
-                    continue
-                identities = np.array([utt2spk[key] for key in keys])
-                chosen = sample_identities(identities, MAX_PROJECTED, MAX_IDENTITIES, seed)
-                points = project(embeddings.matrix[chosen], seed)
-                found.append(Projection(system, modality, points, identities[chosen]))
+        path = exp / system / "analysis" / "projection.csv"
+        points = read_rows(path, Point) if path.is_file() else []
+        for modality in dict.fromkeys(point.modality for point in points):
+            mine = [point for point in points if point.modality == modality]
+            places = np.array([(point.x, point.y) for point in mine])
+            found.append(Projection(system, modality, places, np.array([point.identity for point in mine])))
     return found
 
 

@@ -22,8 +22,9 @@ from avsv.analysis.sweeps import (
     sweep_tables,
 )
 from avsv.bin.command import run_command
-from avsv.corruption.kinds import KINDS, Corruption, Level, conditions, format_level, read_sweeps, why_impossible
+from avsv.corruption.kinds import Corruption, Level, conditions, format_level, read_sweeps, why_impossible
 from avsv.corruption.sound import Noises
+from avsv.corruption.table import KINDS
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.system.strict import nearest

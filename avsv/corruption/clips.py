@@ -80,11 +80,9 @@ class CorruptedUtterances(WholeUtterances):
         return self.inputs.show(self.corruption.picture(frames, key))
 
     def _pixels(self, index: int, rows: np.ndarray) -> np.ndarray:
-        """Frames (T, C, H, W) as they are stored, of rows in any order."""
-        form, first, last = self.video_format, int(rows.min()), int(rows.max())
-        location = self.table.video[index]
-        pixels = self._rows(index, location, first, last + 1, form.row, "steps/make_face_crops.sh")
-        return pixels[rows - first].reshape(-1, form.channels, form.height, form.width)
+        """Of rows in any order, some of them perhaps several times."""
+        read, places = np.unique(rows, return_inverse=True)
+        return super()._pixels(index, read)[places]
 
     def _other_person(self, index: int) -> int:
         """An utterance with video of another person of the same list, drawn for this utterance."""

@@ -107,10 +107,14 @@ class Clips(Dataset):
         waveform = torch.from_numpy(samples)
         return waveform if self._log_mel is None else self._log_mel(waveform)
 
-    def _frames(self, index: int, rows: np.ndarray) -> np.ndarray:
+    def _pixels(self, index: int, rows: np.ndarray) -> np.ndarray:
+        """Face crops (T, C, H, W) as they are stored, of rows in increasing order."""
         location, form = self.table.video[index], self.video_format
         pixels = self._rows(index, location, form.row, "steps/make_face_crops.sh", _read_faces, rows)
-        return self.inputs.show(pixels.reshape(-1, form.channels, form.height, form.width))
+        return pixels.reshape(-1, form.channels, form.height, form.width)
+
+    def _frames(self, index: int, rows: np.ndarray) -> np.ndarray:
+        return self.inputs.show(self._pixels(index, rows))
 
     def _collate(self, indices: list[int], clips: list[_Clip], audio_length: int, video_length: int) -> Batch:
         """Pad to the given lengths."""

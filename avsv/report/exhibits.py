@@ -9,15 +9,15 @@ from typing import NamedTuple
 from avsv.errors import DataError
 from avsv.scoring.modes import MODES
 
-SWEEP_COLUMNS = ("system", "trials", "mode", "level", "eer", "low", "high")
+SWEEP_COLUMNS = ("system", "trials", "mode", "sweep", "level", "eer", "low", "high", "seed", "difference_high")
 """A table with these columns, rates in percent, is a sweep: error rates over the levels of something.
 
-It may also have ``sweep``, ``seed`` and, for fused systems, ``difference_high``: the upper end of the interval of the
-difference from the best single modality.
+``difference_high`` is empty, or for a fused system the upper end of the interval of the difference from the best single
+modality.
 """
 MAX_PICTURES = 3_000_000  # bytes of all pictures together: the page is to stay below 8 MB
 MAX_ROWS = 200  # of a table in the page
-_SHOWN_ELSEWHERE = ("results.csv", "differences.csv", "geometry.csv")
+_SHOWN_ELSEWHERE = ("results.csv", "differences.csv", "geometry.csv", "projection.csv", "cost.csv")
 _DRAWN_ELSEWHERE = ("det", "training", "angles", "projection")
 
 
@@ -57,9 +57,9 @@ class Sweep(NamedTuple):
         levels: in the order of the file.
         lines: per system and mode its rate at each level, None where it has none.
         helps: per fused system and mode whether its difference from the best single modality at each level lies
-            below 0 with its whole interval; empty where the table has no differences.
+            below 0 with its whole interval.
         command: what made it.
-        seed: of it, empty where the table does not say.
+        seed: of it.
     """
 
     name: str
@@ -69,33 +69,6 @@ class Sweep(NamedTuple):
     helps: dict[tuple[str, str], list[bool]]
     command: str | None
     seed: str
-
-    def single(self) -> list[list[Rate | None]]:
-        """The best voice and the best face at the first level.
-
-        Systems of one modality count; where there are none, other systems' AxA and VxV.
-        """
-        wide = {system for system, mode in self.lines if mode not in ("AxA", "VxV")}
-        best = []
-        for mode in ("AxA", "VxV"):
-            found = {key: rates for key, rates in self.lines.items() if key[1] == mode and rates[0] is not None}
-            alone = [rates for key, rates in found.items() if key[0] not in wide] or list(found.values())
-            if alone:
-                best.append(min(alone, key=lambda rates: rates[0].eer))
-        return best
-
-    def best_single(self, level: int) -> float | None:
-        """The lower rate of voice and face at a level, None where there is neither."""
-        return min((rates[level].eer for rates in self.single() if rates[level] is not None), default=None)
-
-    def fusion_wins(self, key: tuple[str, str]) -> list[bool]:
-        """For each level whether a line is below the best single modality there, for sure where the table can tell."""
-        if key in self.helps:
-            return self.helps[key]
-        return [
-            rate is not None and (best := self.best_single(level)) is not None and rate.eer < best
-            for level, rate in enumerate(self.lines[key])
-        ]
 
 
 def read_exhibits(exp: Path, systems: Sequence[str]) -> list[Exhibit]:
@@ -157,14 +130,14 @@ def is_sweep(columns: Sequence[str]) -> bool:
     """Whether a table is a sweep.
 
     Example:
-        >>> is_sweep(["system", "trials", "mode", "level", "eer", "low", "high", "seed"]), is_sweep(["system", "eer"])
+        >>> is_sweep([*SWEEP_COLUMNS, "git"]), is_sweep(["system", "trials", "mode", "eer"])
         (True, False)
     """
     return set(SWEEP_COLUMNS) <= set(columns)
 
 
 def sweeps_of(exhibit: Exhibit) -> list[Sweep]:
-    """The sweeps of a table, by the column ``sweep`` where there is one and by trial list.
+    """The sweeps of a table, by name and by trial list.
 
     Raises:
         DataError: a rate that is no number.
@@ -172,7 +145,7 @@ def sweeps_of(exhibit: Exhibit) -> list[Sweep]:
     groups: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in exhibit.rows:
         record = dict(zip(exhibit.columns, row, strict=True))
-        groups.setdefault((record.get("sweep", exhibit.name.rpartition("/")[2]), record["trials"]), []).append(record)
+        groups.setdefault((record["sweep"], record["trials"]), []).append(record)
     found = []
     for (name, trials), records in groups.items():
         levels = list(dict.fromkeys(record["level"] for record in records))
@@ -182,13 +155,13 @@ def sweeps_of(exhibit: Exhibit) -> list[Sweep]:
             key, place = (record["system"], record["mode"]), levels.index(record["level"])
             try:
                 rate = Rate(*(float(record[column]) for column in Rate._fields))
-                if record.get("difference_high"):
+                if record["difference_high"]:
                     helps.setdefault(key, [False] * len(levels))[place] = float(record["difference_high"]) < 0
             except ValueError as error:
                 raise DataError(f"{exhibit.name}.csv: {name}, level {record['level']}: {error}") from error
             lines.setdefault(key, [None] * len(levels))[place] = rate
         order = sorted(lines, key=lambda key: MODES.index(key[1]) if key[1] in MODES else len(MODES))
         lines = {key: lines[key] for system in dict.fromkeys(s for s, _ in lines) for key in order if key[0] == system}
-        seeds = " and ".join(dict.fromkeys(record.get("seed", "") for record in records))
+        seeds = " and ".join(dict.fromkeys(record["seed"] for record in records))
         found.append(Sweep(name, trials, levels, lines, helps, exhibit.command, seeds))
     return found

@@ -193,3 +193,22 @@ class Spread(NamedTuple):
 def read_geometry(path: Path) -> list[Spread]:
     """The lines of a geometry.csv that have a count; none where the file is missing."""
     return [spread for spread in read_rows(path, Spread) if spread.count] if path.is_file() else []
+
+
+class Point(NamedTuple):
+    """One line of projection.csv: an utterance in the plane."""
+
+    modality: str
+    utterance: str
+    identity: str
+    x: float
+    y: float
+
+
+class Cost(NamedTuple):
+    """One line of cost.csv: a part of a system, as :class:`avsv.analysis.cost.Cost`."""
+
+    part: str
+    parameters: int
+    multiply_adds: int
+    seconds: float

@@ -13,8 +13,9 @@ from avsv.analysis.plots import MODALITY_NAMES
 from avsv.analysis.published import Published
 from avsv.analysis.results import Row
 from avsv.analysis.tables import KINDS
+from avsv.corruption.table import KINDS as CORRUPTIONS
 from avsv.report.exhibits import MAX_ROWS, Exhibit, Sweep
-from avsv.report.gather import FUSED, ScoreSet, Spread, System, best_row, leaders
+from avsv.report.gather import FUSED, Cost, ScoreSet, Spread, System, best_row, leaders
 from avsv.report.hardest import HardTrial
 from avsv.report.svg import (
     COLOURS,
@@ -110,6 +111,7 @@ class Content(NamedTuple):
     published: Sequence[Published]
     geometry: Mapping[str, Sequence[Spread]]
     projections: Sequence[Projection]
+    costs: Mapping[str, Sequence[Cost]]
     histories: Mapping[str, Mapping[str, NDArray]]
     sweeps: Sequence[Sweep]
     exhibits: Sequence[Exhibit]
@@ -174,12 +176,13 @@ def render(content: Content) -> str:
             for p in content.projections
         ],
         modality_names=MODALITY_NAMES,
+        costs=_cost_table(content, colours),
         training=_training(content, colours),
         trained=list(content.histories),
         omitted=len(content.systems) - len(content.drawn),
         swept={system for sweep in content.sweeps for system, _ in sweep.lines},
         sweeps=[_sweep_section(content, sweep, colours) for sweep in content.sweeps],
-        exhibits=[(exhibit, _exhibit_table(exhibit)) for exhibit in content.exhibits],
+        exhibits=[(*_explain(exhibit), exhibit, _exhibit_table(exhibit)) for exhibit in content.exhibits],
         margin_bar=margin_bar,
     )
 
@@ -438,7 +441,7 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
         AngleRow(system.name, colours[system.name], spread)
         for system in content.drawn
         for spread in content.geometry.get(system.name, ())
-        if spread.measure != "silhouette"
+        if not spread.measure.startswith("silhouette")
     ]
     if not rows:
         return None
@@ -446,7 +449,8 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
     for system in content.systems:
         spreads = {(s.modality, s.measure): s for s in content.geometry.get(system.name, ())}
         for modality in dict.fromkeys(modality for modality, _ in spreads if modality in MODALITY_NAMES):
-            within, between, silhouette = (spreads.get((modality, m)) for m in ("within", "between", "silhouette"))
+            measures = "within", "between", "silhouette", "silhouette of the UMAP"
+            within, between, silhouette, projected = (spreads.get((modality, m)) for m in measures)
             across = spreads.get(("A-V", "same clip")) if modality == "AV" else None
             cells.append(
                 [
@@ -455,6 +459,7 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
                     _number(within.median if within else None, 1),
                     _number(between.median if between else None, 1),
                     _number(silhouette.mean if silhouette else None, 3),
+                    _number(projected.mean if projected else None, 3),
                     _number(across.median if across else None, 1),
                 ]
             )
@@ -464,10 +469,45 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
         Column("Within °", True, "Median angle between utterances of one identity"),
         Column("Between °", True, "Median angle between centroids of two identities"),
         Column("Silhouette", True, "Mean over utterances, from −1 to 1; higher is better separated"),
+        Column("In the plane", True, "Mean silhouette of the points of the UMAP"),
         Column("Voice to face °", True, "Median angle between voice and face embedding of a clip"),
     ]
     table = Table("Medians of angles and mean silhouettes of all systems", columns, cells)
     return angle_picture(rows, "Angles of embeddings; the figures are in the table that follows"), table
+
+
+def _cost_table(content: Content, colours: Mapping[str, int]) -> Table | None:
+    """Size and speed of the networks; None where no system has been measured."""
+    cells = []
+    for name in (system.name for system in content.systems if system.name in content.costs):
+        costs = {cost.part: cost for cost in content.costs[name]}
+        parts = [costs.get(part) for part in ("audio", "visual", "fusion")]
+        cells.append(
+            [
+                _name(name, colours),
+                _quantity(costs["all"].parameters / 1e6),
+                *(_quantity(part.parameters / 1e6 if part else None) for part in parts),
+                _quantity(costs["all"].multiply_adds / 1e9),
+                _quantity(costs["all"].seconds),
+            ]
+        )
+    columns = [
+        Column("System", False),
+        Column("Parameters, millions", True, "Without the classifiers of the training"),
+        Column("of the voice"),
+        Column("of the face"),
+        Column("of the fusion"),
+        Column("Multiply-adds, billions", True, "Of matrix products and convolutions"),
+        Column("Seconds", True, "Of processor time with one thread, on the machine that measured"),
+    ]
+    return Table("What embedding a clip costs", columns, cells) if cells else None
+
+
+def _quantity(value: float | None) -> Cell:
+    """Three digits, however large or small."""
+    if value is None:
+        return Cell("", None)
+    return Cell(f"{value:.3g}" if value < 1000 else f"{value:,.0f}", value)
 
 
 def _training(content: Content, colours: Mapping[str, int]) -> list[tuple[str, Markup]]:
@@ -490,6 +530,7 @@ class SweepSection(NamedTuple):
     """One sweep on one list."""
 
     title: str
+    unit: str
     sweep: Sweep
     picture: Markup | None
     table: Table
@@ -497,7 +538,8 @@ class SweepSection(NamedTuple):
 
 
 def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -> SweepSection:
-    title = sweep.name.replace("_", " ").capitalize()
+    kind = CORRUPTIONS.get(sweep.name)
+    title = kind.title[0].upper() + kind.title[1:] if kind else sweep.name.replace("_", " ").capitalize()
     if len({other.trials for other in content.sweeps}) > 1:
         title += f", trials {sweep.trials}"
     lines = []
@@ -506,7 +548,6 @@ def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -
         if mode:
             lines.append((f"{system.name} {mode}", colours[system.name], sweep.lines[system.name, mode]))
     picture = sweep_picture(lines, sweep.levels, f"Equal error rates by level of {title}") if lines else None
-    wins = {key: sweep.fusion_wins(key) for key in sweep.lines if key[1] == "AVxAV"}
     cells = []
     for key, rates in sweep.lines.items():
         shown = []
@@ -514,26 +555,57 @@ def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -
             if rate is None:
                 shown.append(Cell("", None))
             else:
-                kind = "best" if key in wins and wins[key][level] else ""
-                shown.append(Cell(_with_interval(rate.eer, rate.low, rate.high), rate.eer, kind))
+                better = key in sweep.helps and sweep.helps[key][level]
+                shown.append(Cell(_with_interval(rate.eer, rate.low, rate.high), rate.eer, "best" if better else ""))
         cells.append([_name(key[0], colours), Cell(key[1], key[1]), *shown])
     columns = [Column("System", False), Column("Mode", False), *(Column(level) for level in sweep.levels)]
-    caption = "EER % and its 95 % interval by level; bold where voice and face together are below the best of one alone"
-    caption += " with the whole interval of the difference" if sweep.helps else ""
-    return SweepSection(title, sweep, picture, Table(caption, columns, cells), _finding(sweep, wins))
+    caption = f"EER % and its 95 % interval by {kind.unit if kind else 'level'}; bold where voice and face together are"
+    caption += " below the best single modality with the whole interval of the difference"
+    return SweepSection(
+        title, kind.unit if kind else "", sweep, picture, Table(caption, columns, cells), _finding(sweep)
+    )
 
 
-def _finding(sweep: Sweep, wins: Mapping[tuple[str, str], Sequence[bool]]) -> str:
+def _finding(sweep: Sweep) -> str:
     """Where fusion is better than the best single modality, in a sentence; empty where that cannot be told."""
-    if not wins or not sweep.single():
+    if not sweep.helps:
         return ""
-    won = [any(by_level) for by_level in zip(*wins.values(), strict=True)]
+    won = [any(by_level) for by_level in zip(*sweep.helps.values(), strict=True)]
     lost = [level for level, better in zip(sweep.levels, won, strict=True) if not better]
-    who = next(iter(wins))[0] if len(wins) == 1 else "The best fusion"
-    text = f"{who} is {'surely ' if sweep.helps else ''}below the best single modality at"
-    if not lost or not any(won):
-        return f"{text} {'none' if lost else 'all'} of the {len(won)} levels."
+    who = next(iter(sweep.helps))[0] if len(sweep.helps) == 1 else f"At least one of {len(sweep.helps)} fused systems"
+    text = f"{who} is surely below the best single modality at"
+    if not any(won):
+        who = who if len(sweep.helps) == 1 else "No fused system"
+        verb = "is not" if len(sweep.helps) == 1 else "is"
+        return f"{who} {verb} surely below the best single modality at any level."
+    if not lost:
+        return f"{text} every level."
     return f"{text} {sum(won)} of {len(won)} levels, not at {', '.join(lost)}."
+
+
+_EXPLAINED = {
+    "attention": (
+        "Attention of {system}",
+        "The temporal attention of voice and face over a clip of 0.8 s: logits before and after enhancement, a row for"
+        " each channel, and the weights of both. The table has the correlation of the two weights in every clip: below"
+        " 0, one looks where the other does not.",
+    ),
+    "hard": (
+        "Hard utterances",
+        "Those that the best voice and the best face system most often get wrong, in the plane by t-SNE, each joined to"
+        " the centroid of its person. Rings are outliers: nearer to another person's centroid than to their own. The"
+        " table has the share of an utterance's trials that are errors, and 1 for an outlier in a system's space.",
+    ),
+}
+
+
+def _explain(exhibit: Exhibit) -> tuple[str, str]:
+    """A title and an explanation of what is known, else its name in the run's folder."""
+    folder, _, stem = exhibit.name.rpartition("/")
+    if stem not in _EXPLAINED:
+        return exhibit.name, ""
+    title, text = _EXPLAINED[stem]
+    return title.format(system=folder.split("/")[0]), text
 
 
 def _exhibit_table(exhibit: Exhibit) -> Table | None:
