@@ -57,8 +57,8 @@ def test_report_opens(tiny_run, tmp_path):
         browser.open(report)
         browser.wait("[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)")
         assert browser.run("document.querySelectorAll('audio').length") == 32
-        assert browser.run("[...document.images].every(i => i.naturalWidth === 288)")
-        assert browser.run("document.images.length") == 32
+        assert browser.run("[...document.images].every(i => i.naturalWidth > 0)")
+        assert browser.run("[...document.images].filter(i => i.naturalWidth === 288).length") == 32
         assert browser.complaints == []
 
 

@@ -516,7 +516,7 @@ def test_a_supervision_of_too_few_frames_is_refused_before_any_work(tmp_path):
     arguments = ["--conf", str(ROOT / "conf"), "--preset", "small", "--out", str(tmp_path), "jap_cycle"]
     with pytest.raises(DataError, match=r"jap_cycle.yaml with .*data.video_frames: a training clip shows 3, and the"):
         configure.main([*arguments, "--set", "systems.jap_cycle.data.video_frames=3"])
-    changes = ["--set", "systems.jap_cycle.data={video_frames: null, window: 0.12}"]
+    changes = ["--set", "systems.jap_cycle.data={video_frames: null, window: 0.6}"]
     with pytest.raises(DataError, match="a training clip shows 3"):
         configure.main([*arguments, *changes])
     for frames in (configure.SUPERVISED_FRAMES, configure.SUPERVISED_FRAMES - 1):
