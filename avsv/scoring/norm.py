@@ -11,6 +11,7 @@ population (divided by N). Each side is compared with the cohort in its own moda
 Source: Matějka et al. 2017, "Analysis of score normalization in multilingual speaker recognition".
 """
 
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -123,8 +124,7 @@ def s_norm(
 ) -> NDArray[np.float64]:
     """Normalise scores (N,) with each side's own statistics: adaptive s-norm 1, or s-norm where they are of all.
 
-    Raises:
-        DataError: a side scores alike with its whole cohort.
+    A side that scores alike with its whole cohort is warned of.
     """
     return _normalise(raw, *(s[enroll_rows] for s in enroll), *(s[test_rows] for s in test))
 
@@ -149,7 +149,7 @@ def as_norm2(
         top_n: how many cohort speakers, clipped to the cohort.
 
     Raises:
-        DataError: the cohorts are of different speakers; a side scores alike with its part of the cohort.
+        DataError: the cohorts are of different speakers.
     """
     if enroll_cohort.speakers != test_cohort.speakers:
         raise DataError(
@@ -195,7 +195,7 @@ class Normaliser:
         """Normalised cosine scores (N,) of pairs of rows, given the modalities of both sides.
 
         Raises:
-            DataError: as :func:`s_norm` and :func:`as_norm2`.
+            DataError: as :func:`as_norm2`.
         """
         sides = self.embeddings[enroll], self.embeddings[test]
         raw = cosine_scores(sides[0].matrix, sides[1].matrix, enroll_rows, test_rows)
@@ -246,9 +246,13 @@ def _moments(scores: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
 
 
 def _normalise(raw, enroll_mean, enroll_std, test_mean, test_std) -> NDArray[np.float64]:
-    if min(enroll_std.min(initial=1), test_std.min(initial=1)) < _SMALLEST_STD:
-        raise DataError(
-            "an utterance scores alike with all its cohort speakers, so its standard deviation is 0: take more of the"
-            " cohort (--top-n) or a larger cohort"
+    alike = int(((enroll_std < _SMALLEST_STD) | (test_std < _SMALLEST_STD)).sum())
+    if alike:
+        # A network that gives all utterances one embedding is a result too, of 50 % EER: it must not stop the others.
+        warnings.warn(
+            f"in {alike} of {len(raw)} trials an utterance scores alike with all its cohort speakers: the network tells"
+            f" them not apart, or the cohort is too small (--top-n); taken as a standard deviation of {_SMALLEST_STD:g}",
+            stacklevel=3,
         )
+        enroll_std, test_std = np.maximum(enroll_std, _SMALLEST_STD), np.maximum(test_std, _SMALLEST_STD)
     return ((raw - enroll_mean) / enroll_std + (raw - test_mean) / test_std) / 2
