@@ -250,8 +250,9 @@ def _normalise(raw, enroll_mean, enroll_std, test_mean, test_std) -> NDArray[np.
     if alike:
         # A network that gives all utterances one embedding is a result too, of 50 % EER: it must not stop the others.
         warnings.warn(
-            f"in {alike} of {len(raw)} trials an utterance scores alike with all its cohort speakers: the network tells"
-            f" them not apart, or the cohort is too small (--top-n); taken as a standard deviation of {_SMALLEST_STD:g}",
+            f"in {alike} of {len(raw)} trials an utterance scores alike with all its cohort speakers: the network does"
+            " not tell them apart, or the cohort is too small (--top-n); their standard deviation is taken as"
+            f" {_SMALLEST_STD:g}",
             stacklevel=3,
         )
         enroll_std, test_std = np.maximum(enroll_std, _SMALLEST_STD), np.maximum(test_std, _SMALLEST_STD)
