@@ -82,7 +82,10 @@ def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
     assert run_with_kills(command, moments, tmp_path / "run.log", rng) >= 3
     killed = tmp_path / "exp" / "tiny" / "results" / "results.csv"
     assert killed.read_text() == tiny_run.results.read_text()
-    assert killed.with_name("report.html").read_text() == tiny_run.results.with_name("report.html").read_text()
+    reports = [path.with_name("report.html").read_text() for path in (killed, tiny_run.results)]
+    # But for the processor time of a clip, which is measured.
+    first, second = (re.sub(r'<section id="cost">.*?</section>', "", report, flags=re.S) for report in reports)
+    assert first == second and len(first) < len(reports[0])
 
 
 def test_another_corpus_as_documented(tiny_run, tmp_path):
