@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from scipy.optimize import brentq
 from scipy.stats import ttest_1samp
 from sklearn.metrics import silhouette_samples
-from synthetic import FACES, FBANK, config
+from synthetic import FACES, FBANK, config, mapping
 
 from avsv.analysis.attention import attention_of, correlations, has_series, mean_interval, weight_series
 from avsv.analysis.cost import clip_batch, measure_cost
@@ -33,6 +33,7 @@ from avsv.bin.hard_samples import project
 from avsv.bin.results import read_history
 from avsv.data.inputs import Inputs
 from avsv.errors import DataError
+from avsv.system.config import parse_config
 from avsv.system.system import AVSystem
 
 
@@ -164,6 +165,16 @@ def test_outliers_are_nearer_to_another_identity():
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1)
     # One utterance of an identity has no other one to be near to.
     assert find_outliers(vectors[[0, 4, 5]], names[[0, 4, 5]], [0]).outlier.tolist() == [True]
+
+
+def test_cost_of_computed_weights():
+    """HuBERT's positional convolution normalises its weights in every pass."""
+    options = {"freeze": False, "layers": 1, "width": 32, "channels": 32, "aggregate_channels": 64}
+    settings = parse_config({**mapping("A"), "audio": {"name": "self_supervised", **options}}, "tests")
+    inputs = Inputs.of(settings, FBANK, None)
+    audio, whole = measure_cost(AVSystem(settings, None), clip_batch(inputs, 1.0, None))
+    # 49 frames; the first of the convolutions of stride 5, 2, 2, 2, 2, 2, 2 alone has 32 x 10 weights at 3199 places.
+    assert whole.multiply_adds == audio.multiply_adds > 3199 * 320
 
 
 def test_cost_is_counted_by_hand():

@@ -80,7 +80,8 @@ def measure_cost(system: AVSystem, batch: Batch) -> list[Cost]:
     """
     system.eval()
     parts: list[tuple[str, nn.Module, tuple]] = []
-    with torch.inference_mode():
+    # In inference mode the counter breaks weights that are computed, as those of HuBERT's positional convolution.
+    with torch.no_grad():
         embeddings = {}
         for name, values, mask in (
             ("audio", batch.audio, batch.audio_mask),
