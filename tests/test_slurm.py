@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -278,8 +278,8 @@ def assert_same(exp: Path, expected: dict) -> None:
     assert all(torch.equal(value, expected[name]) for name, value in weights.items())
 
 
-def process_of(cluster: Cluster, rank: int) -> int:
-    """The process of a rank of the training."""
+def process_of(cluster: Cluster, rank: int | None = None) -> int:
+    """The process of a rank of the training, or of the training that has no ranks."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             variables = (folder / "environ").read_bytes().split(b"\0")
@@ -287,9 +287,27 @@ def process_of(cluster: Cluster, rank: int) -> int:
         except OSError:
             continue
         ours = f"SLURM_CONF={cluster.environment['SLURM_CONF']}".encode() in variables
-        if ours and f"RANK={rank}".encode() in variables and b"avsv.bin.train" in words:
+        # The launcher has these words too, but it is in no job.
+        ours = ours and any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
+        ours = ours and (rank is None or f"RANK={rank}".encode() in variables)
+        if ours and b"avsv.bin.train" in words:
             return int(folder.name)
     raise AssertionError(f"no process of rank {rank}")
+
+
+@contextlib.contextmanager
+def held(pid: int) -> Iterator[None]:
+    """Stop a process until it is asked to end or to go on."""
+    os.kill(pid, signal.SIGSTOP)
+    yield
+    deadline = time.monotonic() + 60
+    while True:
+        assert time.monotonic() < deadline, "not asked"
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        if "T" not in status["State"] or int(status["ShdPnd"], 16) >> signal.SIGTERM - 1 & 1:
+            break
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGCONT)
 
 
 def launcher_of(launched: Launch) -> int:
@@ -308,7 +326,8 @@ def test_preempted_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_pa
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp)
     launched.until(is_under_way(exp))
-    cluster.run("sbatch", "-p", "urgent", "--nodes", "2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+    with held(process_of(cluster)):  # or else it may be at its end before it is preempted
+        cluster.run("sbatch", "-p", "urgent", "--nodes", "2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
     launched.until(lambda: "train: stopped by SIGTERM; run again to go on\n" in log_of(exp))
     assert launched.end() == 0, launched.said()
     assert log_of(exp).count("# SLURM_RESTART_COUNT=1\n") == 1
