@@ -8,6 +8,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from avsv.analysis.conditions import EXPLAINED, ConditionRow, title
 from avsv.analysis.differences import Comparison
 from avsv.analysis.plots import MODALITY_NAMES
 from avsv.analysis.published import Published
@@ -108,6 +109,7 @@ class Content(NamedTuple):
     drawn: Sequence[System]
     views: Sequence[TrialListView]
     comparisons: Sequence[Comparison]
+    conditions: Sequence[ConditionRow]
     published: Sequence[Published]
     geometry: Mapping[str, Sequence[Spread]]
     projections: Sequence[Projection]
@@ -166,6 +168,8 @@ def render(content: Content) -> str:
         dashes=DASHES,
         colours=colours,
         comparisons=_comparison_tables(content, colours),
+        conditions=_condition_sections(content, colours),
+        conditions_explained=EXPLAINED,
         published=_published_table(content, colours),
         notes=_notes(content),
         published_corpora=" and ".join(dict.fromkeys(figure.corpus for figure in content.published)),
@@ -376,6 +380,71 @@ def _comparison_tables(content: Content, colours: Mapping[str, int]) -> list[tup
         ]
         tables.append((Table(f"Differences in EER of normalised scores on the trials {trials}", columns, cells), note))
     return tables
+
+
+class ConditionSection(NamedTuple):
+    """The results by condition of one trial list: those of the best system of every kind, and all by list of labels."""
+
+    trials: str
+    best: Table
+    all: list[Table]
+
+
+def _condition_sections(content: Content, colours: Mapping[str, int]) -> list[ConditionSection]:
+    sections = []
+    for trials in dict.fromkeys(row.trials for row in content.conditions):
+        by_source: dict[str, dict[str, dict[tuple[str, str], ConditionRow]]] = {}
+        for row in content.conditions:
+            if row.trials == trials:
+                found = by_source.setdefault(row.source, {}).setdefault(row.condition, {})
+                found[row.system, row.mode] = row
+        best = leaders(content.rows, content.systems, trials)
+        columns = [best[kind] for kind in KINDS if kind in best]
+        cells = []
+        for source, condition, found in [(s, c, found) for s, shown in by_source.items() for c, found in shown.items()]:
+            most = max(found.values(), key=lambda row: row.n_target + row.n_nontarget)
+            figures = [_condition_cell(found.get((system.name, system.mode))) for system in columns]
+            counts = [Cell(f"{count:,}", count) for count in (most.n_target, most.n_nontarget)]
+            cells.append([Cell(_condition_name(source, condition), f"{title(source)} {condition}"), *counts, *figures])
+        names = [Column("Condition", False), Column("Target"), Column("Non-target")]
+        names += [Column(f"{system.name} {system.mode}") for system in columns]
+        caption = f"EER % and its 95 % interval by condition of the trials {trials}, of the best system of every kind"
+        tables = [_condition_table(content, source, shown, colours) for source, shown in by_source.items()]
+        sections.append(ConditionSection(trials, Table(caption, names, cells), tables))
+    return sections
+
+
+def _condition_table(
+    content: Content,
+    source: str,
+    shown: Mapping[str, Mapping[tuple[str, str], ConditionRow]],
+    colours: Mapping[str, int],
+) -> Table:
+    """All systems and modes under the conditions of one list of labels."""
+    lines = dict.fromkeys(key for found in shown.values() for key in found)
+    order = {system.name: number for number, system in enumerate(content.systems)}
+    cells = [
+        [
+            _name(system, colours),
+            Cell(mode, MODES.index(mode)),
+            *(_condition_cell(found.get((system, mode))) for found in shown.values()),
+        ]
+        for system, mode in sorted(lines, key=lambda key: (order[key[0]], MODES.index(key[1])))
+    ]
+    columns = [Column("System", False), Column("Mode", False), *(Column(condition) for condition in shown)]
+    return Table(f"All systems by {title(source)} ({source})", columns, cells)
+
+
+def _condition_name(source: str, condition: str) -> Markup:
+    return Markup("<small>{}</small> {}").format(title(source), condition)
+
+
+def _condition_cell(row: ConditionRow | None) -> Cell:
+    if row is None:
+        return Cell("", None)
+    if row.eer is None:
+        return Cell(Markup("<small>{}</small>").format(row.missing), None)
+    return Cell(_with_interval(row.eer, row.eer_low, row.eer_high), row.eer)
 
 
 def _shown_published(content: Content) -> list[Published]:
