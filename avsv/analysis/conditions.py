@@ -36,7 +36,7 @@ MIN_SPEAKERS = 5
 SIZES = {"utt2dur": " s", "utt2num_faces": ""}  # lists of sizes and their unit
 NO_CONDITIONS = ("utt2spk", "utt2uniq", "utt2num_frames")
 # Names of conditions have a blank, values of a label have none.
-DIFFERENT, NOT_KNOWN = "two values", "not known"
+DIFFERENT, NOT_KNOWN = "not the same", "not known"
 EXPLAINED = (
     "Durations and numbers of face frames are those of the clip that has less, in thirds of the trials. Target trials"
     " of one session and of two are each measured against all non-target trials. Where no target trial is of two values"

@@ -400,7 +400,11 @@ def _condition_sections(content: Content, colours: Mapping[str, int]) -> list[Co
                 found[row.system, row.mode] = row
         best = leaders(content.rows, content.systems, trials)
         columns = [best[kind] for kind in KINDS if kind in best]
-        cells = []
+        whole = [row for system in columns if (row := best_row(content.rows, trials, system.name, system.mode))]
+        most = max(whole, key=lambda row: row.n_target + row.n_nontarget)
+        counts = [Cell(f"{count:,}", count) for count in (most.n_target, most.n_nontarget)]
+        figures = [Cell(_with_interval(row.eer, row.eer_low, row.eer_high), row.eer) for row in whole]
+        cells = [[Cell("all trials", ""), *counts, *figures]]
         for source, condition, found in [(s, c, found) for s, shown in by_source.items() for c, found in shown.items()]:
             most = max(found.values(), key=lambda row: row.n_target + row.n_nontarget)
             figures = [_condition_cell(found.get((system.name, system.mode))) for system in columns]
