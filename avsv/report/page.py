@@ -15,7 +15,7 @@ from avsv.analysis.published import Published
 from avsv.analysis.results import Row
 from avsv.analysis.tables import KINDS
 from avsv.corruption.table import KINDS as CORRUPTIONS
-from avsv.report.exhibits import MAX_ROWS, Exhibit, Sweep
+from avsv.report.exhibits import MAX_ROWS, Difference, Exhibit, Sweep
 from avsv.report.gather import FUSED, Cost, ScoreSet, Spread, System, best_row, leaders
 from avsv.report.hardest import HardTrial
 from avsv.report.svg import (
@@ -628,28 +628,41 @@ def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -
             if rate is None:
                 shown.append(Cell("", None))
             else:
-                better = key in sweep.helps and sweep.helps[key][level]
-                shown.append(Cell(_with_interval(rate.eer, rate.low, rate.high), rate.eer, "best" if better else ""))
+                better = "best" if sweep.helps(key, level) else ""
+                shown.append(Cell(_with_interval(rate.eer, rate.low, rate.high), rate.eer, better))
         cells.append([_name(key[0], colours), Cell(key[1], key[1]), *shown])
+    for (system, mode), differences in sweep.differences.items():
+        shown = [_difference_cell(difference) for difference in differences]
+        cells.append([_name(system, colours), Cell(f"{mode} − best single", f"{mode} -"), *shown])
     columns = [Column("System", False), Column("Mode", False), *(Column(level) for level in sweep.levels)]
     caption = f"EER % and its 95 % interval by {kind.unit if kind else 'level'}; bold where voice and face together are"
-    caption += " below the best single modality with the whole interval of the difference"
+    caption += " below the best single modality with the whole interval of the difference, which follows, with that"
+    caption += " modality's name"
     return SweepSection(
         title, kind.unit if kind else "", sweep, picture, Table(caption, columns, cells), _finding(sweep)
     )
 
 
+def _difference_cell(difference: Difference | None) -> Cell:
+    if difference is None:
+        return Cell("", None)
+    value, low, high = (_signed(x, digits) for x, digits in zip(difference[1:], (2, 1, 1), strict=True))
+    shown = Markup("{} <small>{} to {}, {}</small>").format(value, low, high, difference.single)
+    return Cell(shown, difference.value, "best" if difference.high < 0 else "")
+
+
 def _finding(sweep: Sweep) -> str:
     """Where fusion is better than the best single modality, in a sentence; empty where that cannot be told."""
-    if not sweep.helps:
+    fused = sweep.differences
+    if not fused:
         return ""
-    won = [any(by_level) for by_level in zip(*sweep.helps.values(), strict=True)]
+    won = [any(sweep.helps(key, level) for key in fused) for level in range(len(sweep.levels))]
     lost = [level for level, better in zip(sweep.levels, won, strict=True) if not better]
-    who = next(iter(sweep.helps))[0] if len(sweep.helps) == 1 else f"At least one of {len(sweep.helps)} fused systems"
+    who = next(iter(fused))[0] if len(fused) == 1 else f"At least one of {len(fused)} fused systems"
     text = f"{who} is surely below the best single modality at"
     if not any(won):
-        who = who if len(sweep.helps) == 1 else "No fused system"
-        verb = "is not" if len(sweep.helps) == 1 else "is"
+        who = who if len(fused) == 1 else "No fused system"
+        verb = "is not" if len(fused) == 1 else "is"
         return f"{who} {verb} surely below the best single modality at any level."
     if not lost:
         return f"{text} every level."
