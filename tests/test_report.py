@@ -495,7 +495,7 @@ def test_sweeps_against_the_best_single_modality(made, read):
     assert rows[2] == ["av", "AVxAV", "9.50 7.0 – 12.0", "14.50 12.0 – 17.0", "22.50 20.0 – 25.0"]
     assert rows[3][:2] == ["av", "AVxAV − best single"]
     assert rows[3][2:] == [
-        "−6.00 −10.5 to −1.5, face VxV", "−1.00 −1.5 to −0.5, face VxV", "+6.00 +4.0 to +8.0, face VxV",
+        "−6.00 −10.5 to −1.5 face VxV", "−1.00 −1.5 to −0.5 face VxV", "+6.00 +4.0 to +8.0 face VxV",
     ]  # fmt: skip
     assert "av is surely below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
 

@@ -647,7 +647,9 @@ def _difference_cell(difference: Difference | None) -> Cell:
     if difference is None:
         return Cell("", None)
     value, low, high = (_signed(x, digits) for x, digits in zip(difference[1:], (2, 1, 1), strict=True))
-    shown = Markup("{} <small>{} to {}, {}</small>").format(value, low, high, difference.single)
+    shown = Markup('{} <small>{} to {}</small> <small class="below">{}</small>').format(
+        value, low, high, difference.single
+    )
     return Cell(shown, difference.value, "best" if difference.high < 0 else "")
 
 
