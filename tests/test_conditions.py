@@ -29,6 +29,7 @@ LISTS = {
     "utt2session": {key: f"{key[:3]}-{int(key[-1]) // 2}" for key in KEYS},
     "utt2mood": {key: CHOICES.choice(["sad", "gay|loud", "calm"]) for key in KEYS if key not in NO_MOOD},
     "utt2room": {key: "hall" if key in ("s00-0", "s01-0", "s02-0", "s03-0") else "yard" for key in KEYS},
+    "utt2age": {key: "30" if key < "s06" else "40" for key in KEYS},
     "utt2const": dict.fromkeys(KEYS, "same"),
     "utt2text": {key: f"t{n}" for n, key in enumerate(KEYS)},
     "spk2gender": {f"s{n:02}": "mf"[n % 2] for n in range(11)},

@@ -5,9 +5,9 @@ The lists of the data directory say what conditions there are:
 - ``utt2dur``: seconds of the shorter clip, in thirds of the trials;
 - ``utt2num_faces``: frames with a face of the clip that has fewer, in thirds; a clip without a line has none;
 - ``utt2session``: target trials of one session and of two, where there are both, each with all non-target trials;
-- every other ``utt2LABEL`` and ``spk2LABEL`` of 2 to 12 values: for each value the trials that have it on both sides,
-  and the trials of two values. Where no target trial is of two values, as with the gender of persons, these are
-  non-target trials beside all target trials.
+- every other ``utt2LABEL`` and ``spk2LABEL`` of 2 to 12 values, but ages: for each value the trials that have it on
+  both sides, and the trials of two values. Where no target trial is of two values, as with the gender of persons, these
+  are non-target trials beside all target trials.
 
 Trials with a side of which a list says nothing are a condition too. Thirds are those of the whole list, so that all
 systems have the same limits, rounded to two digits.
@@ -34,7 +34,7 @@ MAX_VALUES = 12  # of a label
 MIN_TRIALS = 10  # of either class
 MIN_SPEAKERS = 5
 SIZES = {"utt2dur": " s", "utt2num_faces": ""}  # lists of sizes and their unit
-NO_CONDITIONS = ("utt2spk", "utt2uniq", "utt2num_frames")
+NO_CONDITIONS = ("utt2spk", "utt2uniq", "utt2num_frames", "utt2age", "spk2age")
 # Names of conditions have a blank, values of a label have none.
 DIFFERENT, NOT_KNOWN = "not the same", "not known"
 EXPLAINED = (
@@ -130,9 +130,12 @@ def conditions_of(data_dir: Path, trial_set: TrialSet, trials: TrialList) -> lis
     Raises:
         DataError: a list of the data directory is not well formed, a size is not positive.
     """
-    names = [name for name in utterance_lists(data_dir) if name.startswith("utt2") and name not in NO_CONDITIONS]
+    names = [
+        name for name in (*utterance_lists(data_dir), *speaker_lists(data_dir)) if name.startswith(("utt2", "spk2"))
+    ]
+    names = [name for name in names if name not in NO_CONDITIONS]
     found: list[Condition] = []
-    for name in sorted(names, key=lambda name: (name not in TITLES, name)) + speaker_lists(data_dir):
+    for name in sorted(names, key=lambda name: (name not in TITLES, name.startswith("spk2"), name)):
         path = data_dir / name
         keys = trial_set.speakers.tolist() if name.startswith("spk2") else trial_set.utterances
         listed = read_list(path, fields=2)
