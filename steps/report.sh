@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the results of a run: results.csv, differences.csv, RESULTS.md, curves and report.html; show the table.
+# Make the results of a run: results.csv, differences.csv, conditions.csv, RESULTS.md, curves and report.html; show the table.
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 seed=0                        # of the run; the draws of speakers follow from it
@@ -13,10 +13,11 @@ Usage: $0 [options] <exp-dir> <systems> <data-dir>...
  e.g.: $0 --seed 0 exp/mini 'ecapa iresnet18 ssa' data/eval
 
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, evaluates all
-scores of the lists <data-dir>/trials/*, and compares them with each other. Writes <exp-dir>/results/results.csv,
-differences.csv, RESULTS.md, det.png and training.png, and report.html: one page to look at and to listen to, with the
-hardest trials and what lies in <exp-dir>/sweeps, <exp-dir>/analysis and <exp-dir>/SYSTEM/analysis. Shows the table on
-standard output.
+scores of the lists <data-dir>/trials/*, compares them with each other, and evaluates the conditions that the lists
+utt2* and spk2* of <data-dir> tell apart, such as durations and genders. Writes <exp-dir>/results/results.csv,
+differences.csv, conditions.csv, RESULTS.md, det.png and training.png, and report.html: one page to look at and to
+listen to, with the hardest trials and what lies in <exp-dir>/sweeps, <exp-dir>/analysis and
+<exp-dir>/SYSTEM/analysis. Shows the table on standard output.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --seed <n>             of the run; the draws of speakers follow from it ($seed)
@@ -54,7 +55,10 @@ if [ -f "$published" ]; then
   inputs+=("$published")
   options+=(--published "$published")
 fi
-for data; do need_file "$data/utt2spk" "$data"/trials/*; inputs+=("$data/utt2spk" "$data"/trials/*); done
+for data; do
+  need_file "$data/utt2spk" "$data"/trials/*
+  for file in "$data"/{utt2,spk2,trials/}*; do [ ! -f "$file" ] || inputs+=("$file"); done
+done
 for system in "${systems[@]}"; do
   cosine=$exp/$system/scores/.cosine.done
   [ -f "$cosine" ] || die "$exp/$system has no cosine scores: run steps/score_cosine.sh first"
@@ -87,12 +91,12 @@ else
     --resamples "$resamples" --command "$command" "${options[@]+"${options[@]}"}" --systems "${systems[*]}" \
     "$exp" "$results" "$@"
   mark_done "$marker" "$stamp"
-  log "$results: results.csv, differences.csv, RESULTS.md, det.png"
+  log "$results: results.csv, differences.csv, conditions.csv, RESULTS.md, det.png"
 fi
 
 # The report shows more than the results depend on: clips, and whatever other steps found.
 for data; do
-  for name in spk2gender utt2session utt2dur faces.scp faces.conf audio.scp wav.scp; do
+  for name in faces.scp faces.conf audio.scp wav.scp; do
     [ ! -f "$data/$name" ] || inputs+=("$data/$name")
   done
 done

@@ -63,6 +63,7 @@ def test_lists_of_the_tree(cremad, tmp_path):
         keys = sorted(f"{actor}_{clip}" for actor in actors for clip in CLIPS)
         assert read_list(data / part / "utt2spk") == {key: key[:4] for key in keys}
         assert set(read_list(data / part / "utt2dur")) == set(keys)
+        assert read_list(data / part / "utt2emotion") == {key: key.split("_")[2] for key in keys}
         assert read_list(data / part / "spk2gender") == {str(a): "mf"[a % 2] for a in sorted(actors)}
         assert read_list(data / part / "spk2age") == {str(a): str(a - 980) for a in sorted(actors)}
     train = set(read_list(data / "train" / "utt2spk"))

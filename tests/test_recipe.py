@@ -44,6 +44,11 @@ def test_results_table(tiny_run):
         if row["trials"] == "eval":
             assert int(row["n_target"]) == sum(kind == "target" for _, _, kind in trials)
             assert int(row["n_target"]) + int(row["n_nontarget"]) == len(trials)
+    conditions = read_results(tiny_run.results.parent / "conditions.csv")
+    wanted = {"system": "ssa", "mode": "AVxAV", "source": "utt2num_faces"}
+    of_faces = [row for row in conditions if wanted.items() <= row.items()]
+    assert sum(int(row["n_target"]) + int(row["n_nontarget"]) for row in of_faces) == len(trials)
+    assert {"f", "m", "not the same"} == {row["condition"] for row in conditions if row["source"] == "spk2gender"}
     for name in ("RESULTS.md", "det.png"):
         assert (tiny_run.results.parent / name).stat().st_size > 500
 

@@ -17,6 +17,7 @@ import soundfile
 from browser import CHROMIUM, NO_BROWSER, Page
 from scipy.special import ndtr, ndtri
 
+from avsv.analysis.conditions import ConditionRow, evaluate_conditions
 from avsv.analysis.differences import Comparison, compare, read_members
 from avsv.analysis.results import Run, evaluate, to_csv
 from avsv.bin.report import main
@@ -111,6 +112,8 @@ def make_run(folder: Path) -> Path:
     (results / "results.csv").write_text(to_csv(evaluate(exp, list(SYSTEMS), sets, run)))
     found = compare(exp, list(SYSTEMS), read_members(exp / "ensembles"), sets, run)
     (results / "differences.csv").write_text(to_csv(found, Comparison._fields))
+    conditions = evaluate_conditions(exp, list(SYSTEMS), sets, [data], run)
+    (results / "conditions.csv").write_text(to_csv(conditions, ConditionRow._fields))
     (folder / "published.csv").write_text(
         "system,paper,table,row,modality,corpus,trials,mode,metric,value,condition\n"
         "av,A & B 1999,Table <1>,Theirs,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,eer,0.16,much data\n"
@@ -122,12 +125,13 @@ def make_run(folder: Path) -> Path:
 
 def make_sweeps(folder: Path) -> None:
     rates = {("voice", "AxA"): [20, 26, 35], ("face", "VxV"): [15, 15, 16], ("av", "AVxAV"): [9, 14, 22]}
-    lines = ["system,trials,mode,sweep,level,eer,low,high,seed,difference_high"]
-    above = {"clean": -1.5, "10": -0.5, "0": 6.0}  # the upper ends of the intervals of the differences
+    lines = [",".join(SWEEP_COLUMNS)]
+    above = {"clean": (-6, -1.5), "10": (-1, -0.5), "0": (6, 8.0)}  # differences, upper ends of their intervals
     for (system, mode), values in rates.items():
         for level, rate in zip(("clean", "10", "0"), values, strict=True):
-            high = above[level] if system == "av" else ""
-            lines.append(f"{system},eval,{mode},loud_noise,{level},{rate}.5,{rate - 2},{rate + 3},5,{high}")
+            value, high = above[level]
+            difference = f"face VxV,{value},{2 * value - high},{high}" if system == "av" else ",,,"
+            lines.append(f"{system},eval,{mode},loud_noise,{level},{rate}.5,{rate - 2},{rate + 3},5,{difference}")
     folder.mkdir()
     (folder / "loud_noise.csv").write_text("\n".join(lines) + "\n")
     (folder / "command.txt").write_text("steps/sweep.sh exp/made\n")
@@ -243,6 +247,41 @@ def test_tables_show_the_results(made, read):
     assert [row[:2] for row in shown] == [[r["system_a"], r["system_b"]] for r in expected]
     assert [number(row[5]) for row in shown] == [round(float(r["difference"]), 2) for r in expected]
     assert "Seed 5, code revision abc." in read.texts["p.lead"][0]
+
+
+def shown_rate(row: dict[str, str]) -> str:
+    if not row["eer"]:
+        return row["missing"]
+    return f"{float(row['eer']):.2f} {float(row['eer_low']):.1f} – {float(row['eer_high']):.1f}"
+
+
+def test_conditions_are_those_of_the_table(made, read):
+    """The best systems' figures by condition, and those of all systems by list, are the lines of conditions.csv."""
+    rows = records(made / "exp/made/results/conditions.csv")
+    names = {"utt2dur": "duration", "utt2session": "session", "spk2gender": "gender"}
+    assert list(dict.fromkeys(row["source"] for row in rows)) == list(names)
+    header, overall, *shown = read.table("EER % and its 95 % interval by condition")
+    assert header == ["Condition", "Target", "Non-target", "voice AxA", "face VxV", "av AVxAV", f"{ENSEMBLE} AVxAV"]
+    assert overall[0] == "all trials"
+    assert [number(cell) for cell in overall[3:]] == [
+        number(row[2]) for row in read.table("Systems in their widest mode")[1:]
+    ]
+    for row in shown:
+        found = [r for r in rows if f"{names[r['source']]} {r['condition']}" == row[0]]
+        by_system = {f"{r['system']} {r['mode']}": r for r in found}
+        assert row[1:3] == [f"{int(found[0][column]):,}" for column in ("n_target", "n_nontarget")]
+        assert row[3:] == [shown_rate(by_system[name]) for name in header[3:]]
+    assert [row[0] for row in shown[-3:]] == ["gender f", "gender m", "gender not the same"]
+    assert shown[-3][3:] == ["too few speakers"] * 4
+    for source, name in names.items():
+        header, *lines = read.table(f"All systems by {name} ({source})")
+        assert [line[:2] for line in lines] == [
+            ["voice", "AxA"], ["face", "VxV"], ["av", "AVxAV"], ["av", "AxA"], ["av", "VxV"], [ENSEMBLE, "AVxAV"],
+        ]  # fmt: skip
+        for line in lines:
+            mine = {r["condition"]: r for r in rows if (r["source"], r["system"], r["mode"]) == (source, *line[:2])}
+            assert header[2:] == list(mine)
+            assert line[2:] == [shown_rate(r) for r in mine.values()]
 
 
 def test_published_figures_stand_beside_ours(made, read, page):
@@ -366,6 +405,7 @@ def test_every_figure_has_its_command_and_seed(page):
         "scores",
         "hardest",
         "differences",
+        "conditions",
         "published",
         "embeddings",
         "sweeps",
@@ -416,7 +456,7 @@ def test_what_is_missing_is_said(tmp_path):
     (data / "wav.scp").write_text("".join(lines[:12]))
     for name in ("face", "av", ENSEMBLE, "sweeps"):
         shutil.rmtree(exp / name)
-    for name in ("ensembles", "results/differences.csv", "voice/train.csv"):
+    for name in ("ensembles", "results/differences.csv", "results/conditions.csv", "voice/train.csv"):
         (exp / name).unlink()
     shutil.rmtree(exp / "voice/analysis")
     shutil.copy(data / "trials/eval", data / "trials/hard")
@@ -438,7 +478,7 @@ def test_what_is_missing_is_said(tmp_path):
     assert page.count("<article>") == 2 * 2 * 4
     assert page.count('aria-label="DET curves') == 2
     assert "uses voice and face" not in read.texts["p.text"][3]
-    for section in ("differences", "published", "embeddings", "sweeps", "more", "cost", "training"):
+    for section in ("differences", "conditions", "published", "embeddings", "sweeps", "more", "cost", "training"):
         assert f'id="{section}"' not in page
         assert f'href="#{section}"' not in page
 
@@ -447,10 +487,16 @@ def test_sweeps_against_the_best_single_modality(made, read):
     (exhibit,) = read_exhibits(made / "exp/made", ["voice", "face", "av", ENSEMBLE])
     (sweep,) = sweeps_of(exhibit)
     assert sweep.levels == ["clean", "10", "0"]
-    assert sweep.helps == {("av", "AVxAV"): [True, True, False]}
+    assert list(sweep.differences) == [("av", "AVxAV")]
+    assert [sweep.helps(("av", "AVxAV"), level) for level in range(3)] == [True, True, False]
+    assert not sweep.helps(("voice", "AxA"), 0)
     header, *rows = read.table("EER % and its 95 % interval by level")
     assert header == ["System", "Mode", "clean", "10", "0"]
     assert rows[2] == ["av", "AVxAV", "9.50 7.0 – 12.0", "14.50 12.0 – 17.0", "22.50 20.0 – 25.0"]
+    assert rows[3][:2] == ["av", "AVxAV − best single"]
+    assert rows[3][2:] == [
+        "−6.00 −10.5 to −1.5 face VxV", "−1.00 −1.5 to −0.5 face VxV", "+6.00 +4.0 to +8.0 face VxV",
+    ]  # fmt: skip
     assert "av is surely below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
 
 
@@ -517,7 +563,7 @@ def test_bad_input_is_named(made, tmp_path, monkeypatch):
             main()
     results.write_text("".join(lines))
     (tmp_path / "exp/made/sweeps/loud_noise.csv").write_text(
-        ",".join(SWEEP_COLUMNS) + "\na,b,c,loud_noise,d,e,f,g,5,\n"
+        ",".join(SWEEP_COLUMNS) + "\na,b,c,loud_noise,d,e,f,g,5,,,,\n"
     )
     with pytest.raises(DataError, match="loud_noise, level d: could not convert"):
         main()
@@ -574,6 +620,22 @@ def test_tables_sort(browser):
     assert click(0) == "ascending"
     assert column(browser, 0) == sorted(original)
     assert browser.run(f"{FIRST_TABLE}.querySelectorAll('[aria-sort]').length") == 1
+    assert browser.complaints == []
+
+
+@needs_browser
+def test_conditions_open_and_sort(browser):
+    section = "document.querySelector('#conditions')"
+    assert browser.run("document.querySelector('nav a[href=\"#conditions\"]').textContent") == "By condition"
+    visible = f"[...{section}.querySelectorAll('table')].map(t => t.checkVisibility())"
+    assert browser.run(visible) == [True, False, False, False]
+    browser.run(f"{section}.querySelector('summary').click()")
+    assert browser.run(visible) == [True] * 4
+    rates = f"[...{section}.querySelector('table').tBodies[0].rows].map(r => r.cells[3].textContent)"
+    given = browser.run(rates)
+    browser.run(f"{section}.querySelectorAll('th button')[3].click()")
+    figures = sorted((cell for cell in given if not cell.startswith("too")), key=number)
+    assert browser.run(rates) == figures + [cell for cell in given if cell.startswith("too")]
     assert browser.complaints == []
 
 

@@ -351,7 +351,7 @@ def test_command_writes_everything(tmp_path):
     assert len(lines) == 5
     assert lines[1].startswith("c,mini,eval,AxA/AVxAV,asnorm,ecapa,av,")
     names = {path.name for path in (tmp_path / "results").iterdir()}
-    assert names == {"RESULTS.md", "results.csv", "differences.csv", "table.txt", "det.png"}
+    assert names == {"RESULTS.md", "results.csv", "differences.csv", "conditions.csv", "table.txt", "det.png"}
 
 
 def test_results_need_no_torch():

@@ -267,6 +267,35 @@ def test_changed_options_and_inputs_redo(scene):
     assert {path.name for path in (exp / "ssa/scores/eval").glob("*.cos")} == {"VxV.cos", "AxV.cos"}
 
 
+def test_labels_of_the_trials_redo_the_results(scene):
+    """The lists of a data directory give the results by condition; another one makes them again."""
+    data, exp = scene / "data/eval", scene / "exp"
+    arguments = ["--resamples", 50, "--seed", 3, exp, " ".join(SYSTEMS), data]
+    table = exp / "results/conditions.csv"
+    results = results_of(scene)
+    assert len(table.read_text().splitlines()) == 1
+    assert 'id="conditions"' not in (exp / "results/report.html").read_text()
+    write_list(data / "utt2place", {key: "in" if key[-1] in "012" else "out" for key in read_list(data / "utt2spk")})
+    for said in ("conditions.csv", "up to date"):
+        assert said in step("report", *arguments)
+        with table.open() as file:
+            rows = [row for row in csv.DictReader(file) if row["system"] == "ecapa"]
+        shown = [[row[name] for name in ("source", "condition", "n_target", "n_nontarget")] for row in rows]
+        # Of the five clips of each of eight speakers three are in and two are out.
+        assert shown == [
+            ["utt2place", "in", "24", "252"],
+            ["utt2place", "out", "8", "112"],
+            ["utt2place", "not the same", "48", "336"],
+        ]
+        assert [row["missing"] for row in rows] == ["", "too few target trials", ""]
+    assert 'id="conditions"' in (exp / "results/report.html").read_text()
+    assert results_of(scene) == results
+    (data / "utt2place").write_text("eval00-s0\n")
+    said = step("report", *arguments, fails=True)
+    assert "utt2place:1: 1 field, expected 2" in said
+    assert not (exp / "results/.done").exists()
+
+
 def test_an_ensemble_that_lacks_a_member_is_left_out(scene):
     said = run_all(scene, "ecapa ssa")
     assert "ens_all: left out, iresnet18 not in this run" in said

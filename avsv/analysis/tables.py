@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from avsv.analysis.conditions import EXPLAINED, ConditionRow, title
 from avsv.analysis.differences import Comparison
 from avsv.analysis.published import Published
 from avsv.analysis.results import Row, Run
@@ -151,6 +152,7 @@ def to_markdown(
     ensembles: Collection[str] = (),
     comparisons: Sequence[Comparison] = (),
     published: Sequence[Published] = (),
+    conditions: Sequence[ConditionRow] = (),
 ) -> str:
     """The text of RESULTS.md.
 
@@ -161,11 +163,12 @@ def to_markdown(
         ensembles: which systems are ensembles.
         comparisons: differences between systems, of which the most telling are shown.
         published: published figures, shown for the systems that are in the results.
+        conditions: results by condition, of which those of the best system of every kind are shown.
     """
     parts = [
         f"# Results: {run.corpus}, preset {run.preset}",
         "",
-        "Generated from `results.csv` and `differences.csv`; do not edit. Made by",
+        "Generated from `results.csv`, `differences.csv` and `conditions.csv`; do not edit. Made by",
         "",
         f"    {run.command}",
         "",
@@ -192,6 +195,7 @@ def to_markdown(
             parts += ["", "All modes of the systems that have several, EER % s-norm and its 95 % interval:", ""]
             parts += _markdown(header, cells, 1, _best(cells, range(1, len(header))))
         parts += _differences(table, [c for c in comparisons if c.trials == table.name], ensembles)
+        parts += _conditions(table, [c for c in conditions if c.trials == table.name])
     parts += _published(tables, run, published)
     for caption, path in figures:
         parts += ["", f"![{caption}]({path})"]
@@ -255,6 +259,47 @@ def _exchanged(row: Comparison) -> Comparison:
         low=-row.high,
         high=-row.low,
     )
+
+
+def _conditions(table: _Table, rows: Sequence[ConditionRow]) -> list[str]:
+    """The best system of every kind in its widest mode, under every condition of the trials."""
+    leaders: dict[str, _Line] = {}
+    for line in table.widest:
+        leaders.setdefault(line.kind, line)
+    by_line = [{(r.source, r.condition): r for r in rows if (r.system, r.mode) == x[1:3]} for x in leaders.values()]
+    cells, previous = [], None
+    for key in dict.fromkeys(key for found in by_line for key in found):
+        found = [row for line in by_line if (row := line.get(key))]
+        most = max(found, key=lambda row: row.n_target + row.n_nontarget)
+        figures = [_condition_cell(line.get(key)) for line in by_line]
+        heading = title(key[0]) if key[0] != previous else ""
+        cells.append([_literal(heading), _literal(key[1]), str(most.n_target), str(most.n_nontarget), *figures])
+        previous = key[0]
+    if not cells:
+        return []
+    overall = [line.best for line in leaders.values()]
+    most = max(overall, key=lambda row: row.n_target + row.n_nontarget)
+    rates = [f"{row.eer:.2f} ({row.eer_low:.2f} - {row.eer_high:.2f})" for row in overall]
+    cells.insert(0, ["", "all trials", str(most.n_target), str(most.n_nontarget), *rates])
+    header = ("", "condition", "target", "non-target", *(f"{line.system} {line.mode}" for line in leaders.values()))
+    return [
+        "",
+        f"By condition, EER % s-norm and its 95 % interval; all systems, and their single modalities, are in"
+        f" `conditions.csv`. {EXPLAINED}",
+        "",
+        *_markdown(header, cells, 2, {}),
+    ]
+
+
+def _condition_cell(row: ConditionRow | None) -> str:
+    if row is None:
+        return ""
+    return row.missing or f"{row.eer:.2f} ({row.eer_low:.2f} - {row.eer_high:.2f})"
+
+
+def _literal(text: str) -> str:
+    """Text of the data as a cell."""
+    return text.replace("|", "\\|")
 
 
 def _published(tables: Sequence[_Table], run: Run, published: Sequence[Published]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avsv.analysis.conditions import ConditionRow
 from avsv.analysis.differences import Comparison, read_members
 from avsv.analysis.published import read_published
 from avsv.analysis.results import Row
@@ -52,7 +53,7 @@ def main() -> None:
     rows = read_rows(args.results / "results.csv", Row)
     if not rows:
         raise DataError(f"{args.results}/results.csv: no results: make them first")
-    differences = args.results / "differences.csv"
+    differences, conditions = args.results / "differences.csv", args.results / "conditions.csv"
     systems = systems_of(rows, read_members(args.exp / "ensembles"))
     drawn = chosen_systems(rows, systems, COLOURS)
     sets = [(trial_set, Path(data)) for trial_set, data in zip(read_trial_sets(args.data), args.data, strict=True)]
@@ -71,6 +72,7 @@ def main() -> None:
         drawn,
         views,
         read_rows(differences, Comparison) if differences.is_file() else [],
+        read_rows(conditions, ConditionRow) if conditions.is_file() else [],
         read_published(args.published) if args.published else [],
         {system.name: read_geometry(args.exp / system.name / "analysis" / "geometry.csv") for system in systems},
         projections(args.exp, leaders(rows, systems, rows[0].trials)),

@@ -1,4 +1,4 @@
-"""The results of a run: results.csv, differences.csv, RESULTS.md, curves, and the table for a console."""
+"""The results of a run: results.csv, differences.csv, conditions.csv, RESULTS.md, curves, the table for a console."""
 
 import argparse
 import csv
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avsv.analysis.conditions import ConditionRow, evaluate_conditions
 from avsv.analysis.differences import Comparison, compare, read_members
 from avsv.analysis.plots import COLOURS, DetLine, det_plot, training_plot
 from avsv.analysis.published import read_published
@@ -45,13 +46,16 @@ def main() -> None:
     rows = evaluate(args.exp, systems, sets, run)
     ensembles = read_members(args.exp / "ensembles")
     comparisons = compare(args.exp, systems, ensembles, sets, run)
+    conditions = evaluate_conditions(args.exp, systems, sets, args.data, run)
     args.results.mkdir(parents=True, exist_ok=True)
     det_plot(args.results / "det.png", det_lines(args.exp, leading_systems(rows, len(COLOURS)), sets))
     which = f"the {len(COLOURS)} best systems'" if len(systems) > len(COLOURS) else "each system's"
     figures = [(f"DET curves of {which} widest mode", "det.png")]
     figures += training_plots(args.exp, systems, args.results)
     write_text(args.results / "table.txt", to_console(rows, ensembles))
-    write_text(args.results / "RESULTS.md", to_markdown(rows, run, figures, ensembles, comparisons, published))
+    markdown = to_markdown(rows, run, figures, ensembles, comparisons, published, conditions)
+    write_text(args.results / "RESULTS.md", markdown)
+    write_text(args.results / "conditions.csv", to_csv(conditions, ConditionRow._fields))
     write_text(args.results / "differences.csv", to_csv(comparisons, Comparison._fields))
     write_text(args.results / "results.csv", to_csv(rows))
 

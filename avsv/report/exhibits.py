@@ -9,15 +9,19 @@ from typing import NamedTuple
 from avsv.errors import DataError
 from avsv.scoring.modes import MODES
 
-SWEEP_COLUMNS = ("system", "trials", "mode", "sweep", "level", "eer", "low", "high", "seed", "difference_high")
+_DIFFERENCE_COLUMNS = ("difference", "difference_low", "difference_high")
+SWEEP_COLUMNS = (
+    *("system", "trials", "mode", "sweep", "level", "eer", "low", "high", "seed", "single"),
+    *_DIFFERENCE_COLUMNS,
+)
 """A table with these columns, rates in percent, is a sweep: error rates over the levels of something.
 
-``difference_high`` is empty, or for a fused system the upper end of the interval of the difference from the best single
-modality.
+``single`` is empty, or for a fused system the best single modality; ``difference`` is how much the fused system's rate
+is above its, between the ends of the interval.
 """
 MAX_PICTURES = 3_000_000  # bytes of all pictures together: the page is to stay below 8 MB
 MAX_ROWS = 200  # of a table in the page
-_SHOWN_ELSEWHERE = ("results.csv", "differences.csv", "geometry.csv", "projection.csv", "cost.csv")
+_SHOWN_ELSEWHERE = ("results.csv", "differences.csv", "conditions.csv", "geometry.csv", "projection.csv", "cost.csv")
 _DRAWN_ELSEWHERE = ("det", "training", "angles", "projection")
 
 
@@ -48,6 +52,15 @@ class Rate(NamedTuple):
     high: float
 
 
+class Difference(NamedTuple):
+    """A fused system's equal error rate minus that of the best single modality, and its interval, in points."""
+
+    single: str
+    value: float
+    low: float
+    high: float
+
+
 class Sweep(NamedTuple):
     """Error rates on one trial list over the levels of a corruption.
 
@@ -56,8 +69,8 @@ class Sweep(NamedTuple):
         trials: the list.
         levels: in the order of the file.
         lines: per system and mode its rate at each level, None where it has none.
-        helps: per fused system and mode whether its difference from the best single modality at each level lies
-            below 0 with its whole interval.
+        differences: per fused system and mode its difference from the best single modality at each level, None where
+            it has none.
         command: what made it.
         seed: of it.
     """
@@ -66,9 +79,14 @@ class Sweep(NamedTuple):
     trials: str
     levels: list[str]
     lines: dict[tuple[str, str], list[Rate | None]]
-    helps: dict[tuple[str, str], list[bool]]
+    differences: dict[tuple[str, str], list[Difference | None]]
     command: str | None
     seed: str
+
+    def helps(self, key: tuple[str, str], level: int) -> bool:
+        """Whether a system's difference lies below 0 with its whole interval."""
+        difference = self.differences[key][level] if key in self.differences else None
+        return difference is not None and difference.high < 0
 
 
 def read_exhibits(exp: Path, systems: Sequence[str]) -> list[Exhibit]:
@@ -150,18 +168,20 @@ def sweeps_of(exhibit: Exhibit) -> list[Sweep]:
     for (name, trials), records in groups.items():
         levels = list(dict.fromkeys(record["level"] for record in records))
         lines: dict[tuple[str, str], list[Rate | None]] = {}
-        helps: dict[tuple[str, str], list[bool]] = {}
+        differences: dict[tuple[str, str], list[Difference | None]] = {}
         for record in records:
             key, place = (record["system"], record["mode"]), levels.index(record["level"])
             try:
                 rate = Rate(*(float(record[column]) for column in Rate._fields))
-                if record["difference_high"]:
-                    helps.setdefault(key, [False] * len(levels))[place] = float(record["difference_high"]) < 0
+                if record["single"]:
+                    values = (float(record[column]) for column in _DIFFERENCE_COLUMNS)
+                    difference = Difference(record["single"], *values)
+                    differences.setdefault(key, [None] * len(levels))[place] = difference
             except ValueError as error:
                 raise DataError(f"{exhibit.name}.csv: {name}, level {record['level']}: {error}") from error
             lines.setdefault(key, [None] * len(levels))[place] = rate
         order = sorted(lines, key=lambda key: MODES.index(key[1]) if key[1] in MODES else len(MODES))
         lines = {key: lines[key] for system in dict.fromkeys(s for s, _ in lines) for key in order if key[0] == system}
         seeds = " and ".join(dict.fromkeys(record["seed"] for record in records))
-        found.append(Sweep(name, trials, levels, lines, helps, exhibit.command, seeds))
+        found.append(Sweep(name, trials, levels, lines, differences, exhibit.command, seeds))
     return found

@@ -68,7 +68,7 @@ class ScoreSet(NamedTuple):
 
 
 def read_rows(path: Path, kind: type[Record]) -> list[Record]:
-    """Read ``results.csv`` or ``differences.csv``, written by :func:`avsv.analysis.results.to_csv`.
+    """Read a table such as ``results.csv``, written by :func:`avsv.analysis.results.to_csv`.
 
     Args:
         path: the file.

@@ -8,13 +8,14 @@ from typing import NamedTuple
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from avsv.analysis.conditions import EXPLAINED, ConditionRow, title
 from avsv.analysis.differences import Comparison
 from avsv.analysis.plots import MODALITY_NAMES
 from avsv.analysis.published import Published
 from avsv.analysis.results import Row
 from avsv.analysis.tables import KINDS
 from avsv.corruption.table import KINDS as CORRUPTIONS
-from avsv.report.exhibits import MAX_ROWS, Exhibit, Sweep
+from avsv.report.exhibits import MAX_ROWS, Difference, Exhibit, Sweep
 from avsv.report.gather import FUSED, Cost, ScoreSet, Spread, System, best_row, leaders
 from avsv.report.hardest import HardTrial
 from avsv.report.svg import (
@@ -108,6 +109,7 @@ class Content(NamedTuple):
     drawn: Sequence[System]
     views: Sequence[TrialListView]
     comparisons: Sequence[Comparison]
+    conditions: Sequence[ConditionRow]
     published: Sequence[Published]
     geometry: Mapping[str, Sequence[Spread]]
     projections: Sequence[Projection]
@@ -166,6 +168,8 @@ def render(content: Content) -> str:
         dashes=DASHES,
         colours=colours,
         comparisons=_comparison_tables(content, colours),
+        conditions=_condition_sections(content, colours),
+        conditions_explained=EXPLAINED,
         published=_published_table(content, colours),
         notes=_notes(content),
         published_corpora=" and ".join(dict.fromkeys(figure.corpus for figure in content.published)),
@@ -378,6 +382,75 @@ def _comparison_tables(content: Content, colours: Mapping[str, int]) -> list[tup
     return tables
 
 
+class ConditionSection(NamedTuple):
+    """The results by condition of one trial list: those of the best system of every kind, and all by list of labels."""
+
+    trials: str
+    best: Table
+    all: list[Table]
+
+
+def _condition_sections(content: Content, colours: Mapping[str, int]) -> list[ConditionSection]:
+    sections = []
+    for trials in dict.fromkeys(row.trials for row in content.conditions):
+        by_source: dict[str, dict[str, dict[tuple[str, str], ConditionRow]]] = {}
+        for row in content.conditions:
+            if row.trials == trials:
+                found = by_source.setdefault(row.source, {}).setdefault(row.condition, {})
+                found[row.system, row.mode] = row
+        best = leaders(content.rows, content.systems, trials)
+        columns = [best[kind] for kind in KINDS if kind in best]
+        whole = [row for system in columns if (row := best_row(content.rows, trials, system.name, system.mode))]
+        most = max(whole, key=lambda row: row.n_target + row.n_nontarget)
+        counts = [Cell(f"{count:,}", count) for count in (most.n_target, most.n_nontarget)]
+        figures = [Cell(_with_interval(row.eer, row.eer_low, row.eer_high), row.eer) for row in whole]
+        cells = [[Cell("all trials", ""), *counts, *figures]]
+        for source, condition, found in [(s, c, found) for s, shown in by_source.items() for c, found in shown.items()]:
+            most = max(found.values(), key=lambda row: row.n_target + row.n_nontarget)
+            figures = [_condition_cell(found.get((system.name, system.mode))) for system in columns]
+            counts = [Cell(f"{count:,}", count) for count in (most.n_target, most.n_nontarget)]
+            cells.append([Cell(_condition_name(source, condition), f"{title(source)} {condition}"), *counts, *figures])
+        names = [Column("Condition", False), Column("Target"), Column("Non-target")]
+        names += [Column(f"{system.name} {system.mode}") for system in columns]
+        caption = f"EER % and its 95 % interval by condition of the trials {trials}, of the best system of every kind"
+        tables = [_condition_table(content, source, shown, colours) for source, shown in by_source.items()]
+        sections.append(ConditionSection(trials, Table(caption, names, cells), tables))
+    return sections
+
+
+def _condition_table(
+    content: Content,
+    source: str,
+    shown: Mapping[str, Mapping[tuple[str, str], ConditionRow]],
+    colours: Mapping[str, int],
+) -> Table:
+    """All systems and modes under the conditions of one list of labels."""
+    lines = dict.fromkeys(key for found in shown.values() for key in found)
+    order = {system.name: number for number, system in enumerate(content.systems)}
+    cells = [
+        [
+            _name(system, colours),
+            Cell(mode, MODES.index(mode)),
+            *(_condition_cell(found.get((system, mode))) for found in shown.values()),
+        ]
+        for system, mode in sorted(lines, key=lambda key: (order[key[0]], MODES.index(key[1])))
+    ]
+    columns = [Column("System", False), Column("Mode", False), *(Column(condition) for condition in shown)]
+    return Table(f"All systems by {title(source)} ({source})", columns, cells)
+
+
+def _condition_name(source: str, condition: str) -> Markup:
+    return Markup("<small>{}</small> {}").format(title(source), condition)
+
+
+def _condition_cell(row: ConditionRow | None) -> Cell:
+    if row is None:
+        return Cell("", None)
+    if row.eer is None:
+        return Cell(Markup("<small>{}</small>").format(row.missing), None)
+    return Cell(_with_interval(row.eer, row.eer_low, row.eer_high), row.eer)
+
+
 def _shown_published(content: Content) -> list[Published]:
     names = {system.name for system in content.systems}
     return [figure for figure in content.published if figure.system in names]
@@ -555,28 +628,43 @@ def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -
             if rate is None:
                 shown.append(Cell("", None))
             else:
-                better = key in sweep.helps and sweep.helps[key][level]
-                shown.append(Cell(_with_interval(rate.eer, rate.low, rate.high), rate.eer, "best" if better else ""))
+                better = "best" if sweep.helps(key, level) else ""
+                shown.append(Cell(_with_interval(rate.eer, rate.low, rate.high), rate.eer, better))
         cells.append([_name(key[0], colours), Cell(key[1], key[1]), *shown])
+    for (system, mode), differences in sweep.differences.items():
+        shown = [_difference_cell(difference) for difference in differences]
+        cells.append([_name(system, colours), Cell(f"{mode} − best single", f"{mode} -"), *shown])
     columns = [Column("System", False), Column("Mode", False), *(Column(level) for level in sweep.levels)]
     caption = f"EER % and its 95 % interval by {kind.unit if kind else 'level'}; bold where voice and face together are"
-    caption += " below the best single modality with the whole interval of the difference"
+    caption += " below the best single modality with the whole interval of the difference, which follows, with that"
+    caption += " modality's name"
     return SweepSection(
         title, kind.unit if kind else "", sweep, picture, Table(caption, columns, cells), _finding(sweep)
     )
 
 
+def _difference_cell(difference: Difference | None) -> Cell:
+    if difference is None:
+        return Cell("", None)
+    value, low, high = (_signed(x, digits) for x, digits in zip(difference[1:], (2, 1, 1), strict=True))
+    shown = Markup('{} <small>{} to {}</small> <small class="below">{}</small>').format(
+        value, low, high, difference.single
+    )
+    return Cell(shown, difference.value, "best" if difference.high < 0 else "")
+
+
 def _finding(sweep: Sweep) -> str:
     """Where fusion is better than the best single modality, in a sentence; empty where that cannot be told."""
-    if not sweep.helps:
+    fused = sweep.differences
+    if not fused:
         return ""
-    won = [any(by_level) for by_level in zip(*sweep.helps.values(), strict=True)]
+    won = [any(sweep.helps(key, level) for key in fused) for level in range(len(sweep.levels))]
     lost = [level for level, better in zip(sweep.levels, won, strict=True) if not better]
-    who = next(iter(sweep.helps))[0] if len(sweep.helps) == 1 else f"At least one of {len(sweep.helps)} fused systems"
+    who = next(iter(fused))[0] if len(fused) == 1 else f"At least one of {len(fused)} fused systems"
     text = f"{who} is surely below the best single modality at"
     if not any(won):
-        who = who if len(sweep.helps) == 1 else "No fused system"
-        verb = "is not" if len(sweep.helps) == 1 else "is"
+        who = who if len(fused) == 1 else "No fused system"
+        verb = "is not" if len(fused) == 1 else "is"
         return f"{who} {verb} surely below the best single modality at any level."
     if not lost:
         return f"{text} every level."

@@ -62,6 +62,7 @@ def prepare(root: Path, out: Path, seed: int) -> None:
         (out / part).mkdir(parents=True)
         write_list(out / part / "utt2spk", {clip: clip[:4] for clip in own})
         write_list(out / part / "spk2utt", {a: " ".join(clip for clip in own if clip[:4] == a) for a in actors})
+        write_list(out / part / "utt2emotion", {clip: clip[9:12] for clip in own})
         write_list(out / part / "spk2gender", {actor: sex[actor] for actor in actors})
         write_list(out / part / "spk2age", {actor: people[actor]["Age"] for actor in actors})
         for name, found in paths.items():
