@@ -6,9 +6,16 @@ its own, with its time by the clock and of all processors, and its peak memory. 
 one by one, straight from the definition, and compared.
 
 ``--wespeaker`` and ``--speechbrain`` name checkouts of these toolkits, whose code is run on the same embeddings and
-trials by the Python of ``--peer-python``, which must have what they import. WeSpeaker's takes all trials, and at full
-size 16 GB of memory. SpeechBrain's takes the part: its s-norm passes the cohort twice for every trial, and its EER and
-minDCF pass all scores for every score.
+trials by the Python of ``--peer-python``, which must have what they import. WeSpeaker's takes all trials; its s-norm
+holds a list's utterances times the cohort twice, 7 GB at full size, and its cosines are a loop over trials: where that
+is too much, lower ``--trials`` and ``--utterances`` alike. SpeechBrain's takes the part: its s-norm passes the cohort
+twice for every trial, and its EER and minDCF pass all scores for every score. The times of a part are scaled to all
+trials where they grow in proportion. What the definitions of the three do not share:
+
+- WeSpeaker writes cosines with five decimals and normalises these; the order of equal scores counts in its EER.
+- SpeechBrain divides the variance by N - 1, not N, which scales its s-norm (undone before scores are compared); its
+  EER is the mean of P_miss and P_fa where they are nearest; its minDCF is not divided by P_target (here it is).
+- Both are given the speakers' means that ``score_norm`` makes as the cohort.
 
 Usage: python benchmarks/scoring.py [--trials 1168323] [--utterances 150000] [--cohort 5994] [--part 500]
            [--wespeaker FOLDER] [--speechbrain FOLDER] [--peer-python PYTHON]
@@ -150,6 +157,8 @@ def main() -> None:
     ):
         if checkout and not (checkout / file).is_file():
             parser.error(f"{checkout}: there is no {file}: not a checkout of the toolkit")
+    if args.utterances < 100 or args.trials < 1000 or args.part < 50:
+        parser.error("fewer than 100 utterances, 1000 trials or 50 of a part may lack a kind of trial: take more")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_up(folder, args)
@@ -324,12 +333,11 @@ def run_speechbrain(
         figures = 100 * eer(part.scores[stage], labels), min_dcf(part.scores[stage], labels)
         cost = Cost(time.perf_counter() - start[0], time.process_time() - start[1])
         show(f"SpeechBrain, metrics of {len(labels)}, not scaled", Cost(*theirs["metrics"]), cost)
-        # The standard deviation of its s-norm divides by N - 1.
         scores = np.array(theirs["scores"]) * (np.sqrt(top_n / (top_n - 1)) if stage == "asnorm" else 1)
         print(f"  {stage}: largest difference from our scores: {np.abs(scores - part.scores[stage]).max():.1e}")
         print(f"  EER: ours {figures[0]:.3f} %, of its scores {100 * eer(scores, labels):.3f} %,", end="")
-        print(f" as it defines it {100 * theirs['eer']:.3f} % (mean of P_miss and P_fa where they are nearest)")
-        print(f"  minDCF: ours {figures[1]:.4f}, its own divided by P_target {theirs['min_dcf'] / 0.01:.4f}")
+        print(f" as it defines it {100 * theirs['eer']:.3f} %; minDCF: ours {figures[1]:.4f},", end="")
+        print(f" its own {theirs['min_dcf'] / 0.01:.4f}")
 
 
 def show_metrics(folder: Path, theirs: dict[tuple[str, str], tuple[str, str]]) -> None:
