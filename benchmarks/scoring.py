@@ -1,83 +1,308 @@
-"""Time scoring with adaptive s-norm at the size of VoxCeleb1-E, beside the per-trial loop that it replaces.
+"""Time scoring at the size of VoxCeleb1's lists O, E and H, alone or beside the code of WeSpeaker and SpeechBrain.
 
-Makes embeddings and trials up, runs ``avsv.bin.score_norm`` from files to files with its time and peak memory, then
-scores a part of the trials one by one (two cosines against the cohort, a sort of each) and compares the values.
+Makes embeddings and trials up and runs what stages 7, 8, 9 and 11 run: cosine scores, adaptive s-norm, calibration
+and results (EER, minDCF, Cllr, intervals from resampled speakers, curves), each from files to files in a process of
+its own, with its time by the clock and of all processors, and its peak memory. A part of the trials is then scored
+one by one, straight from the definition, and compared.
 
-Usage: python benchmarks/scoring.py [--trials 579818] [--utterances 145160] [--cohort 5994] [--part 2000]
+``--wespeaker`` and ``--speechbrain`` name checkouts of these toolkits, whose code is run on the same embeddings and
+trials by the Python of ``--peer-python``, which must have what they import. WeSpeaker's takes all trials; its s-norm
+holds a list's utterances times the cohort twice, 7 GB at full size, and its cosines are a loop over trials: where that
+is too much, lower ``--trials`` and ``--utterances`` alike. SpeechBrain's takes the part: its s-norm passes the cohort
+twice for every trial, and its EER and minDCF pass all scores for every score. The times of a part are scaled to all
+trials where they grow in proportion. What the definitions of the three do not share:
+
+- WeSpeaker writes cosines with five decimals and normalises these; the order of equal scores counts in its EER.
+- SpeechBrain divides the variance by N - 1, not N, which scales its s-norm (undone before scores are compared); its
+  EER is the mean of P_miss and P_fa where they are nearest; its minDCF is not divided by P_target (here it is).
+- Both are given the speakers' means that ``score_norm`` makes as the cohort.
+
+Usage: python benchmarks/scoring.py [--trials 1168323] [--utterances 150000] [--cohort 5994] [--part 500]
+           [--wespeaker FOLDER] [--speechbrain FOLDER] [--peer-python PYTHON]
 """
 
 import argparse
-import resource
+import csv
+import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from avsv.io.ark import write_vectors
-from avsv.io.lists import read_scores, write_list
+from avsv.io.ark import ArkWriter, append_vectors, read_vectors, write_vectors
+from avsv.io.lists import Trials, read_list, read_scores, read_trials, write_list
+from avsv.scoring.metrics import eer, min_dcf
+from avsv.scoring.norm import Cohort, speaker_cohort
+from avsv.scoring.trials import read_embeddings
+
+LISTS = {"E": 579_818, "H": 550_894, "O": 37_611}  # trials of VoxCeleb1's cleaned lists
+STAGES = ("cos", "asnorm")
+SPEAKERS, SPEAKERS_OF_O = 1250, 40
+BLOCK = 10_000  # utterances at a time: a large parent process would count as its children's memory
+
+# Runs a file of WeSpeaker as a script. Its package is not imported whole, which would load its models.
+WESPEAKER = """
+import runpy, sys, types
+package = types.ModuleType("wespeaker")
+package.__path__ = [sys.argv[1] + "/wespeaker"]
+sys.modules["wespeaker"] = package
+sys.argv = [f"{sys.argv[1]}/wespeaker/bin/{sys.argv[2]}.py", *sys.argv[3:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+# Gives the functions of SpeechBrain's recipe the variables that its main part would set, and times them.
+SPEECHBRAIN = """
+import importlib.util, json, sys, time
+import numpy as np
+import torch
+checkout, folder, cohort_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+sys.path.insert(0, checkout)
+path = checkout + "/recipes/VoxCeleb/SpeakerRec/speaker_verification_cosine.py"
+recipe = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("recipe", path))
+spec.loader.exec_module(recipe)
+part = np.load(folder + "/part.npz")
+recipe.enrol_dict = {key: torch.from_numpy(row[None]) for key, row in zip(part["keys"].tolist(), part["matrix"])}
+recipe.test_dict = recipe.enrol_dict
+recipe.train_dict = {str(n): torch.from_numpy(row[None]) for n, row in enumerate(part["cohort"])}
+lines = open(folder + "/part.txt").read().splitlines()
+
+def timed(function, *arguments):
+    start = time.perf_counter(), time.process_time()
+    value = function(*arguments)
+    return value, (time.perf_counter() - start[0], time.process_time() - start[1])
+
+report = {}
+for stage, params in ("cos", {}), ("asnorm", {"score_norm": "s-norm", "cohort_size": cohort_size}):
+    recipe.params = {"output_folder": folder, **params}
+    classes, scoring = timed(recipe.get_verification_scores, lines)
+    classes = [torch.tensor(scores).flatten() for scores in classes]
+    (eer, _), of_eer = timed(recipe.EER, *classes)
+    (min_dcf, _), of_min_dcf = timed(recipe.minDCF, *classes)
+    scores = [float(line.split()[3]) for line in open(folder + "/scores.txt")]
+    metrics = [a + b for a, b in zip(of_eer, of_min_dcf)]
+    report[stage] = {"scoring": scoring, "metrics": metrics, "eer": eer, "min_dcf": min_dcf, "scores": scores}
+json.dump(report, open(folder + "/report.json", "w"))
+"""
+
+
+class Cost(NamedTuple):
+    """What something took: seconds by the clock and of all processors, and a process's peak memory in MiB."""
+
+    wall: float
+    busy: float
+    mebibytes: float | None = None
+
+
+class Part(NamedTuple):
+    """The first trials of list E: ids and labels (N,), rows of both sides (N,), our scores (N,) by stage."""
+
+    trials: Trials
+    enroll: np.ndarray
+    test: np.ndarray
+    scores: dict[str, np.ndarray]
+    keys: list[str]  # of the utterances in these trials
+    matrix: np.ndarray  # (U, D) their embeddings
+
+
+def total(costs: list[Cost]) -> Cost:
+    """The cost of processes that run one after the other."""
+    return Cost(sum(c.wall for c in costs), sum(c.busy for c in costs), max(c.mebibytes for c in costs))
+
+
+def show(what: str, cost: Cost, ours: Cost | None = None) -> None:
+    """Print what something took, and how many times what ours took."""
+    memory = "" if cost.mebibytes is None else f"{cost.mebibytes:7.0f} MiB"
+    ratios = f" {cost.wall / ours.wall:8.1f} x {cost.busy / ours.busy:8.1f} x" if ours else ""
+    print(f"{what:40s} {cost.wall:8.1f} s {cost.busy:8.1f} s {memory:11s}{ratios}".rstrip(), flush=True)
+
+
+def run(log: Path, *command: str | Path) -> Cost:
+    """Run a command with its output in a file; stop with the end of that file where it fails."""
+    with log.open("wb") as file:
+        start = time.perf_counter()
+        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        words = " ".join(str(word) for word in command if "\n" not in str(word))
+        sys.exit(f"{words}: status {process.returncode}\n{log.read_text(errors='replace')[-2000:]}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=579_818)
-    parser.add_argument("--utterances", type=int, default=145_160)
+    parser.add_argument("--trials", type=int, default=sum(LISTS.values()), help="of the three lists together")
+    parser.add_argument("--utterances", type=int, default=150_000)
     parser.add_argument("--cohort", type=int, default=5_994, help="cohort speakers, two utterances each")
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--top-n", type=int, default=300)
-    parser.add_argument("--part", type=int, default=2_000, help="trials for the per-trial loop")
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--part", type=int, default=500, help="trials for what is too slow for all: E's first ones")
     parser.add_argument("--num-threads", type=int, default=2)
+    parser.add_argument("--wespeaker", type=Path, help="checkout of WeSpeaker to compare with")
+    parser.add_argument("--speechbrain", type=Path, help="checkout of SpeechBrain to compare with")
+    parser.add_argument("--peer-python", default=sys.executable, help="Python that has what these import")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        embeddings, cohort, pairs = make_up(Path(folder), args)
-        seconds, mebibytes = run(Path(folder), args)
-        scores = read_scores(Path(folder) / "scores/list/AxA.asnorm").score
-        part = np.random.default_rng(1).choice(args.trials, min(args.part, args.trials), replace=False)
-        start = time.perf_counter()
-        expected = [score_one(embeddings[e], embeddings[t], cohort, args.top_n) for e, t in pairs[part]]
-        loop = (time.perf_counter() - start) * args.trials / len(part)
-    difference = np.max(np.abs(scores[part] - expected) / np.maximum(1, np.abs(expected)))
-    print(f"ours: {seconds:.1f} s, {mebibytes:.0f} MiB for {args.trials} trials of {args.utterances} utterances")
-    print(f"per-trial loop: {loop:.0f} s from {len(part)} trials: {loop / seconds:.0f} times as long")
-    print(f"largest difference: {difference:.1e} (relative where above 1)")
+    for checkout, file in (
+        (args.wespeaker, "wespeaker/bin/score.py"),
+        (args.speechbrain, "recipes/VoxCeleb/SpeakerRec/speaker_verification_cosine.py"),
+    ):
+        if checkout and not (checkout / file).is_file():
+            parser.error(f"{checkout}: there is no {file}: not a checkout of the toolkit")
+    if args.utterances < 100 or args.trials < 1000 or args.part < 50:
+        parser.error("fewer than 100 utterances, 1000 trials or 50 of a part may lack a kind of trial: take more")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_up(folder, args)
+        print(f"{args.trials} trials of {args.utterances} utterances, a cohort of {args.cohort} speakers")
+        print(f"{'':40s} {'clock':>10s} {'processor':>10s} {'memory':>11s}   times ours: clock, processor", flush=True)
+        ours = run_ours(folder, args)
+        theirs = run_wespeaker(folder, args, ours) if args.wespeaker else {}
+        part, cohort = read_part(folder, args.part), cohort_of(folder).means
+        run_loop(part, cohort, args, ours)
+        if args.speechbrain:
+            run_speechbrain(folder, part, cohort, args, ours)
+        show_metrics(folder, theirs)
 
 
-def make_up(folder: Path, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Write embeddings and lists; return float64 embeddings and cohort means of length 1, (N, 2) rows of trials."""
+def make_up(folder: Path, args: argparse.Namespace) -> None:
+    """Write the data directories eval, dev and train, with embeddings that tell speakers apart but for a few."""
     rng = np.random.default_rng(0)
-    matrix = rng.standard_normal((args.utterances, args.dim), dtype=np.float32)
-    keys = [f"id{n:06d}-video-{n % 100:05d}" for n in range(args.utterances)]
-    train = rng.standard_normal((2 * args.cohort, args.dim), dtype=np.float32)
-    train_keys = [f"tr{n // 2:05d}-{n % 2}" for n in range(len(train))]
-    pairs = np.stack([rng.integers(0, args.utterances, args.trials), rng.integers(0, args.utterances, args.trials)], 1)
-    is_target = rng.random(args.trials) < 0.5
-    for name in ("eval/trials", "train", "embeddings"):
-        (folder / name).mkdir(parents=True)
-    write_vectors(folder / "embeddings/eval.A", keys, matrix)
-    write_vectors(folder / "embeddings/train.A", train_keys, train)
-    write_list(folder / "eval/utt2spk", {key: key[:8] for key in keys})
-    write_list(folder / "train/utt2spk", {key: key[:7] for key in train_keys})
-    with (folder / "eval/trials/list").open("w") as file:
-        for (e, t), target in zip(pairs, is_target, strict=True):
+    (folder / "exp/system/embeddings").mkdir(parents=True)
+    speakers = min(SPEAKERS, args.utterances // 10)
+    of_o = max(10, speakers * SPEAKERS_OF_O // SPEAKERS)
+    keys, speaker_of = make_set(folder, "eval", "id", speakers, args.utterances, args.dim, rng)
+    counts = {name: args.trials * count // sum(LISTS.values()) for name, count in LISTS.items()}
+    counts["E"] += args.trials - sum(counts.values())
+    for name, count in counts.items():
+        known = of_o if name == "O" else speakers
+        make_trials(folder / "eval/trials" / name, keys, speaker_of[speaker_of < known], count, rng)
+    size = args.utterances * of_o // speakers
+    keys, speaker_of = make_set(folder, "dev", "dev", of_o, size, args.dim, rng)
+    make_trials(folder / "dev/trials/dev", keys, speaker_of, counts["O"], rng)
+    make_set(folder, "train", "tr", args.cohort, 2 * args.cohort, args.dim, rng)
+
+
+def make_set(
+    folder: Path, name: str, prefix: str, speakers: int, utterances: int, dim: int, rng: np.random.Generator
+) -> tuple[list[str], np.ndarray]:
+    """Write utt2spk and embeddings, a vector of the speaker and noise of some strength; keys and speakers (U,)."""
+    speaker_of = np.arange(utterances) * speakers // utterances
+    keys = [f"{prefix}{speaker:05d}-video{n % 100:02d}-{n:06d}" for n, speaker in enumerate(speaker_of.tolist())]
+    (folder / name / "trials").mkdir(parents=True)
+    write_list(folder / name / "utt2spk", {key: key.split("-")[0] for key in keys})
+    vectors = rng.standard_normal((speakers, dim), dtype=np.float32)
+    with ArkWriter(folder / f"exp/system/embeddings/{name}.A", "float") as writer:
+        for start in range(0, utterances, BLOCK):
+            matrix = vectors[speaker_of[start : start + BLOCK]]
+            strength = 1.7 * np.exp(0.2 * rng.standard_normal((len(matrix), 1), dtype=np.float32))
+            matrix += strength * rng.standard_normal(matrix.shape, dtype=np.float32)
+            append_vectors(writer, keys[start : start + BLOCK], matrix)
+    return keys, speaker_of
+
+
+def make_trials(path: Path, keys: list[str], speaker_of: np.ndarray, count: int, rng: np.random.Generator) -> None:
+    """Write a list of trials among the first utterances, whose speakers are given; half of them are target trials."""
+    enroll = rng.integers(0, len(speaker_of), count)
+    is_target = rng.random(count) < 0.5
+    first, end = (np.searchsorted(speaker_of, speaker_of[enroll], side) for side in ("left", "right"))
+    same = first + (enroll - first + rng.integers(1, end - first)) % (end - first)
+    other = (end + rng.integers(0, len(speaker_of) - (end - first))) % len(speaker_of)
+    test = np.where(is_target, same, other)
+    with path.open("w") as file:
+        for e, t, target in zip(enroll.tolist(), test.tolist(), is_target.tolist(), strict=True):
             file.write(f"{keys[e]} {keys[t]} {'target' if target else 'nontarget'}\n")
-    train = train.astype(np.float64)
-    train /= np.linalg.norm(train, axis=1, keepdims=True)
-    cohort = train.reshape(args.cohort, 2, -1).mean(axis=1)
-    matrix = matrix.astype(np.float64)
-    return (*(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (matrix, cohort)), pairs)
 
 
-def run(folder: Path, args: argparse.Namespace) -> tuple[float, float]:
-    """Seconds and peak MiB of the scoring command."""
-    command = [sys.executable, "-m", "avsv.bin.score_norm", "--num-threads", str(args.num_threads)]
-    command += ["--top-n", str(args.top_n), folder / "embeddings", folder / "scores", folder / "train", folder / "eval"]
-    start = time.perf_counter()
-    subprocess.run(command, check=True)
-    seconds = time.perf_counter() - start
-    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+def run_ours(folder: Path, args: argparse.Namespace) -> dict[str, Cost]:
+    """Run the commands of the recipe; print and return what each takes."""
+    exp, train, dev, evaluated = folder / "exp", folder / "train", folder / "dev", folder / "eval"
+    places = exp / "system/embeddings", exp / "system/scores"
+    norm = ["--top-n", str(args.top_n), "--num-threads", str(args.num_threads), *places, train, dev, evaluated]
+    results = ["--corpus", "made-up", "--preset", "none", "--seed", "0", "--git", "none", "--command", "none"]
+    results += ["--resamples", str(args.resamples), "--systems", "system", exp, folder / "results", evaluated]
+    costs = {}
+    for name, arguments in (
+        ("score_cosine", [*places, dev, evaluated]),
+        ("score_norm", norm),
+        ("calibrate", [exp, dev, "system"]),
+        ("results", results),
+    ):
+        costs[name] = run(folder / "log", sys.executable, "-m", f"avsv.bin.{name}", *arguments)
+        what = f"results, {args.resamples} resamplings" if name == "results" else name
+        show(what, costs[name])
+    show("all", total(list(costs.values())))
+    return costs
+
+
+def run_wespeaker(
+    folder: Path, args: argparse.Namespace, ours: dict[str, Cost]
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """Run WeSpeaker's scripts; print what they take; EER in percent and minDCF by list and stage."""
+    scores, embeddings = folder / "wespeaker/scores", folder / "exp/system/embeddings/eval.A.scp"
+    scores.mkdir(parents=True)
+    cohort = cohort_of(folder)
+    write_vectors(folder / "cohort", cohort.speakers, cohort.means)
+
+    def script(name: str, *arguments: str | Path) -> Cost:
+        return run(folder / "log", args.peer_python, "-c", WESPEAKER, args.wespeaker, name, *arguments)
+
+    places = f"--exp_dir={scores.parent}", f"--eval_scp_path={embeddings}", f"--cal_mean_dir={folder}"
+    cosine = script("score", *places, "--cal_mean=False", *(folder / "eval/trials" / name for name in LISTS))
+    show("WeSpeaker, score", cosine, ours["score_cosine"])
+    files = {(name, "cos"): scores / f"{name}.score" for name in LISTS}
+    norms = []
+    for name in LISTS:
+        files[name, "asnorm"] = scores / f"asnorm_{name}.score"
+        places = f"--trial_score_file={files[name, 'cos']}", f"--score_norm_file={files[name, 'asnorm']}"
+        places += f"--cohort_emb_scp={folder / 'cohort.scp'}", f"--eval_emb_scp={embeddings}"
+        norms.append(script("score_norm", "--score_norm_method=asnorm", f"--top_n={args.top_n}", *places))
+    show("WeSpeaker, score_norm", total(norms), ours["score_norm"])
+    metrics = script("compute_metrics", "--p_target=0.01", "--c_fa=1", "--c_miss=1", *files.values())
+    show("WeSpeaker, compute_metrics", metrics, ours["results"])
+    show("WeSpeaker, all", total([cosine, *norms, metrics]), total(list(ours.values())))
+    values = re.findall(r"^(?:EER|minDCF).* = ([\d.]+)$", (folder / "log").read_text(), re.MULTILINE)
+    return dict(zip(files, zip(values[::2], values[1::2], strict=True), strict=True))
+
+
+def cohort_of(folder: Path) -> Cohort:
+    """The speakers' means that score_norm compares with."""
+    return speaker_cohort(
+        *read_embeddings(folder / "exp/system/embeddings/train.A.scp"), read_list(folder / "train/utt2spk")
+    )
+
+
+def read_part(folder: Path, size: int) -> Part:
+    """The first trials of list E with our scores and the embeddings that they need."""
+    trials = Trials(*(column[:size] for column in read_trials(folder / "eval/trials/E")))
+    scores = {stage: read_scores(folder / f"exp/system/scores/E/AxA.{stage}").score[:size] for stage in STAGES}
+    keys, rows = np.unique(np.stack(trials[:2]), return_inverse=True)
+    all_keys, matrix = read_vectors(folder / "exp/system/embeddings/eval.A.scp")
+    row_of = {key: row for row, key in enumerate(all_keys)}
+    keys = keys.tolist()
+    return Part(trials, *rows.reshape(2, -1), scores, keys, matrix[[row_of[key] for key in keys]])
+
+
+def run_loop(part: Part, means: np.ndarray, args: argparse.Namespace, ours: dict[str, Cost]) -> None:
+    """Score the part trial by trial in double precision; print the time for all trials and the largest difference."""
+    matrix, cohort = part.matrix.astype(np.float64), means.astype(np.float64)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    pairs = list(zip(part.enroll, part.test, strict=True))
+    start = time.perf_counter(), time.process_time()
+    expected = np.array([score_one(matrix[e], matrix[t], cohort, args.top_n) for e, t in pairs])
+    scale = args.trials / len(pairs)
+    cost = Cost(scale * (time.perf_counter() - start[0]), scale * (time.process_time() - start[1]))
+    show(f"a loop over trials, from {len(pairs)}", cost, ours["score_norm"])
+    difference = np.abs(part.scores["asnorm"] - expected) / np.maximum(1, np.abs(expected))
+    print(f"  largest difference from ours: {difference.max():.1e} (relative where above 1)")
 
 
 def score_one(enroll: np.ndarray, test: np.ndarray, cohort: np.ndarray, top_n: int) -> float:
@@ -85,6 +310,45 @@ def score_one(enroll: np.ndarray, test: np.ndarray, cohort: np.ndarray, top_n: i
     tops = [np.sort(cohort @ side)[-top_n:] for side in (enroll, test)]
     raw = enroll @ test
     return sum((raw - top.mean()) / top.std() for top in tops) / 2
+
+
+def run_speechbrain(
+    folder: Path, part: Part, means: np.ndarray, args: argparse.Namespace, ours: dict[str, Cost]
+) -> None:
+    """Run SpeechBrain's functions on the part, and ours on the same scores; print times, scores and metrics."""
+    labels = part.trials.is_target
+    np.savez(folder / "part.npz", keys=part.keys, matrix=part.matrix, cohort=means)
+    rows = zip(labels.tolist(), part.trials.enroll.tolist(), part.trials.test.tolist(), strict=True)
+    (folder / "part.txt").write_text("".join(f"{target:d} {e} {t}\n" for target, e, t in rows))
+    top_n = min(args.top_n, len(means))
+    run(folder / "log", args.peer_python, "-c", SPEECHBRAIN, args.speechbrain, folder, str(top_n))
+    report = json.loads((folder / "report.json").read_text())
+    scale = args.trials / len(labels)
+    for stage, command in zip(STAGES, ("score_cosine", "score_norm"), strict=True):
+        cost = Cost(*(scale * seconds for seconds in report[stage]["scoring"]))
+        show(f"SpeechBrain, {stage}, from {len(labels)} trials", cost, ours[command])
+    for stage in STAGES:
+        theirs = report[stage]
+        start = time.perf_counter(), time.process_time()
+        figures = 100 * eer(part.scores[stage], labels), min_dcf(part.scores[stage], labels)
+        cost = Cost(time.perf_counter() - start[0], time.process_time() - start[1])
+        show(f"SpeechBrain, metrics of {len(labels)}, not scaled", Cost(*theirs["metrics"]), cost)
+        scores = np.array(theirs["scores"]) * (np.sqrt(top_n / (top_n - 1)) if stage == "asnorm" else 1)
+        print(f"  {stage}: largest difference from our scores: {np.abs(scores - part.scores[stage]).max():.1e}")
+        print(f"  EER: ours {figures[0]:.3f} %, of its scores {100 * eer(scores, labels):.3f} %,", end="")
+        print(f" as it defines it {100 * theirs['eer']:.3f} %; minDCF: ours {figures[1]:.4f},", end="")
+        print(f" its own {theirs['min_dcf'] / 0.01:.4f}")
+
+
+def show_metrics(folder: Path, theirs: dict[tuple[str, str], tuple[str, str]]) -> None:
+    """Print results.csv, and what WeSpeaker's metrics are of its own scores."""
+    print("list  stage    EER %      95 %          minDCF    Cllr  WeSpeaker: EER %, minDCF")
+    with (folder / "results/results.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            eer_percent, low, high, cost = (float(row[name]) for name in ("eer", "eer_low", "eer_high", "mindcf"))
+            peer = " ".join(theirs.get((row["trials"], row["stage"]), ()))
+            figures = f"{eer_percent:7.3f} {low:7.3f} {high:7.3f} {cost:9.3f} {row['cllr']:>8s}"
+            print(f"{row['trials']:4s}  {row['stage']:6s} {figures}  {peer}".rstrip())
 
 
 if __name__ == "__main__":
