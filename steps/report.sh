@@ -116,3 +116,5 @@ else
   log "$results: report.html"
 fi
 cat "$results/table.txt"
+# Figures that mean little, as those of a network that tells nobody apart, are told of beside them, on every run.
+for system in "${systems[@]}"; do show_warnings "$system" "$exp/$system/log/score_norm.log"; done

@@ -59,5 +59,6 @@ $cmd --num-threads "$num_threads" "$system/log/score_norm.log" \
   python -m avsv.bin.score_norm ${modes:+--modes "$modes"} --max-lost "$max_lost" --variant "$variant" \
   --top-n "$top_n" --num-threads "$num_threads" "$system/embeddings" "$system/scores" "$cohort" "$@"
 
+show_warnings "$system" "$system/log/score_norm.log"
 mark_done "$marker" "$stamp"
 log "$system: normalised scores in $(find "$system/scores" -name '*.asnorm' | wc -l) files"

@@ -64,6 +64,8 @@ inputs+=("$dev"/trials/*)
 sources=${init// audio=/$'\n'audio=}
 sources=${sources// visual=/$'\n'visual=}
 while read -r source; do inputs+=("${source#*=}/.done" "${source#*=}/final.pt"); done <<<"$sources"
+published=$(python -m avsv.bin.find_weights --weights-dir "$weights_dir" "$config")
+[ -z "$published" ] || mapfile -t -O "${#inputs[@]}" inputs <<<"$published"
 for index in "${!inputs[@]}"; do [ -f "${inputs[index]}" ] || unset "inputs[index]"; done
 stamp=$(stamp "$seed $init $noise_dir $rir_dir" "${inputs[@]}")
 if is_done "$exp/.done" "$stamp" && [ -f "$exp/final.pt" ]; then

@@ -59,6 +59,21 @@ def alive(text):
     return found
 
 
+def children_of(parent):
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if parent_of(folder.name) == parent]
+
+
+def parent_of(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None  # it has just ended
+
+
+def command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+
+
 def wait_until(condition, seconds=15.0):
     deadline = time.monotonic() + seconds
     while not condition():
@@ -346,6 +361,26 @@ def test_no_job_outlives_the_launcher(tmp_path, number):
         assert process.returncode == 128 + number
         assert stderr == f"run.py: stopped by {number.name}, all jobs ended\n"
     wait_until(lambda: not alive(name))
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+def test_a_launcher_whose_guardian_was_killed_ends_as_ever(tmp_path, number):
+    words = [RUN, "a.log", "until", "[", "-e", "go", "]", ";", "do", "sleep", "0.02", ";", "done"]
+    process = subprocess.Popen(list(map(str, words)), cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # The job as bash has it: before that its process is still a copy of the launcher, as the guardian is.
+    wait_until(lambda: any(command_line(pid)[1:2] == [b"-c"] for pid in children_of(process.pid)))
+    (guardian,) = (pid for pid in children_of(process.pid) if command_line(pid)[1:2] != [b"-c"])
+    os.kill(guardian, signal.SIGKILL)
+    if number is None:
+        (tmp_path / "go").touch()
+    else:
+        process.send_signal(number)
+    stderr = process.communicate(timeout=30)[1]
+    if number is None:
+        assert (process.returncode, stderr) == (0, "")
+    else:
+        assert process.returncode == 128 + number
+        assert stderr == f"run.py: stopped by {number.name}, all jobs ended\n"
 
 
 def test_no_job_outlives_the_script(tmp_path):

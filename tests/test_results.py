@@ -62,9 +62,12 @@ def test_markdown_marks_the_best():
     markdown = to_markdown(ROWS, RUN, [("A plot", "det.png")], ["sum"])
     lines = markdown.splitlines()
     assert "| voice | voice | AxA |  | 7.00 | 3.50 - 14.00 | **0.500** |  |" in lines
-    assert "|  | one | AVxAV | **9.00** | 8.00 | 4.00 - 16.00 | **0.500** | **0.400** |" in lines
+    # No other system has raw or calibrated scores, none but this one has several modes, and nothing is best of one.
+    assert "|  | one | AVxAV | 9.00 | 8.00 | 4.00 - 16.00 | **0.500** | 0.400 |" in lines
+    assert "| one | 8.00 (4.00 - 16.00) | 18.00 (9.00 - 36.00) |" in lines
     assert "| ensemble | sum | AVxAV |  | **2.00** | 1.00 - 4.00 | **0.500** |  |" in lines
-    assert "| one | **8.00 (4.00 - 16.00)** | **18.00 (9.00 - 36.00)** |" in lines
+    assert "| voice and face | two | AVxAV |  | 4.00 | 2.00 - 8.00 | **0.500** |  |" in lines
+    assert "| voice and face | two | AVxAV |  | 3.00 | 1.50 - 6.00 | 0.500 |  |" in lines
     assert "## Trials `hard`" in markdown
     assert "![A plot](det.png)" in markdown
     assert "Published" not in markdown

@@ -13,7 +13,14 @@ from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
 from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
 from avsv.scoring.scorer import cosine_scorer, modes_of, read_trial_sets
-from avsv.scoring.trials import Embeddings, places_in, read_embeddings, read_trial_set, usable_trials
+from avsv.scoring.trials import (
+    Embeddings,
+    places_in,
+    read_embedding_blocks,
+    read_embeddings,
+    read_trial_set,
+    usable_trials,
+)
 
 # Specification K.1.
 ENROLL, TEST = [1.0, 0.0], [0.6, 0.8]
@@ -131,19 +138,45 @@ def test_as_norm2_refuses_different_speakers():
         normaliser.score("A", "V", np.array([0]), np.array([1]))
 
 
-def test_cohort_is_the_mean_of_length_normalised_utterances():
+@pytest.mark.parametrize("parts", [[12], [5, 6, 1], [1] * 12])
+def test_cohort_is_the_mean_of_length_normalised_utterances(parts):
     rng = np.random.default_rng(4)
     keys = [f"{speaker}-{n}" for speaker in "cab" for n in range(4)]
     vectors = rng.normal(size=(12, 5)) * rng.uniform(0.1, 9, (12, 1))
-    result = speaker_cohort(keys, embeddings(vectors), {key: key[0] for key in keys})
+    # Several arks may hold the list's utterances in any order.
+    places = np.split(rng.permutation(12), np.cumsum(parts)[:-1])
+    blocks = [(rows, unit(vectors)[rows]) for rows in places]
+    result = speaker_cohort(keys, blocks, {key: key[0] for key in keys})
     assert result.speakers == ["a", "b", "c"]
     for speaker, row in zip(result.speakers, result.means, strict=True):
         mine = [vectors[n] / np.linalg.norm(vectors[n]) for n, key in enumerate(keys) if key[0] == speaker]
-        np.testing.assert_allclose(row, np.mean(mine, axis=0) / np.linalg.norm(np.mean(mine, axis=0)), atol=1e-6)
+        np.testing.assert_allclose(row, np.mean(mine, axis=0) / np.linalg.norm(np.mean(mine, axis=0)), atol=1e-7)
     with pytest.raises(DataError, match="'c-0' is not in utt2spk"):
-        speaker_cohort(keys, embeddings(vectors), {"a-0": "a"})
+        speaker_cohort(keys, blocks, {"a-0": "a"})
     with pytest.raises(DataError, match="cohort of 1 speaker"):
-        speaker_cohort(keys, embeddings(vectors), dict.fromkeys(keys, "a"))
+        speaker_cohort(keys, blocks, dict.fromkeys(keys, "a"))
+
+
+def test_embeddings_are_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr("avsv.io.ark._VECTORS_AT_A_TIME", 3)
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(10, 4)).astype(np.float32)
+    names = [f"u{n}" for n in range(10)]
+    write_vectors(tmp_path / "one", names[:7], vectors[:7])
+    write_vectors(tmp_path / "two", names[7:], vectors[7:])
+    lines = [*(tmp_path / "one.scp").open(), *(tmp_path / "two.scp").open()]
+    order = rng.permutation(10)
+    (tmp_path / "eval.A.scp").write_text("".join(lines[n] for n in order))
+    keys, blocks = read_embedding_blocks(tmp_path / "eval.A.scp")
+    assert keys == [names[n] for n in order]
+    blocks = list(blocks)  # ark by ark
+    assert sorted(len(rows) for rows, _ in blocks) == [1, 3, 3, 3]
+    assert sorted(np.concatenate([rows for rows, _ in blocks])) == list(range(10))
+    for rows, found in blocks:
+        np.testing.assert_array_equal(found, unit(vectors[order[rows]]))
+    write_vectors(tmp_path / "two", names[7:], 0 * vectors[7:])
+    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'u[789]' is all zeros \(3 such of 3 read\)"):
+        list(read_embedding_blocks(tmp_path / "eval.A.scp")[1])
 
 
 def test_modes():
@@ -213,7 +246,7 @@ def test_no_list_and_two_lists_of_one_name(data_dir, tmp_path):
 
 def test_embeddings_are_checked(tmp_path):
     write_vectors(tmp_path / "eval.A", ["a", "b", "c"], np.array([[3, 4], [0, 0], [1, 0]], dtype=np.float32))
-    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'b' is all zeros \(1 such of 3\)"):
+    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'b' is all zeros \(1 such of 3 read\)"):
         read_embeddings(tmp_path / "eval.A.scp")
     write_vectors(tmp_path / "eval.A", ["a", "b"], np.array([[3, 4], [0, 2]], dtype=np.float32))
     ark = tmp_path / "eval.A.ark"

@@ -333,6 +333,26 @@ def test_a_killed_step_is_finished_by_the_next(scene, name, lost, delay):
     assert not list(scene.rglob("*.tmp.*"))
 
 
+def test_a_network_that_tells_nobody_apart_is_told_of(tmp_path):
+    make_world(tmp_path)
+    data, exp, rng = tmp_path / "data", tmp_path / "exp", np.random.default_rng(1)
+    for name in SPEAKERS:
+        keys, matrix = read_vectors(exp / f"ecapa/embeddings/{name}.A.scp")
+        write_vectors(exp / f"ecapa/embeddings/{name}.A", keys, 1 + 1e-4 * rng.normal(size=matrix.shape))
+    step("score_cosine", exp / "ecapa", data / "dev", data / "eval")
+    said = step("score_norm", exp / "ecapa", data / "train", data / "dev", data / "eval")
+    told = [line.split(": ", 1)[1] for line in said.splitlines() if "warning" in line]
+    assert len(told) == 2  # of the trials of dev and of eval
+    for line in told:
+        assert line.startswith(f"warning: {exp}/ecapa: in ") and "scores alike with all its cohort speakers" in line
+    step("score_ensemble", exp, "ecapa")
+    step("calibrate", exp, "ecapa", data / "dev")
+    for _ in ("made", "up to date"):
+        said = step("report", "--resamples", 50, exp, "ecapa", data / "eval")
+        shown = [line.split(": ", 1)[1] for line in said.splitlines() if "warning" in line]
+        assert shown == [line.replace(f"{exp}/ecapa", "ecapa") for line in told]
+
+
 def test_trials_that_lack_a_modality(scene):
     data, exp = scene / "data", scene / "exp"
     keys, matrix = read_vectors(exp / "ssa/embeddings/eval.V.scp")

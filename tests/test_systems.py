@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -359,6 +360,33 @@ def test_published_weights_are_loaded_and_what_is_fresh_is_said(corpus, tmp_path
     assert "published weights" in capfd.readouterr().err
     with pytest.raises(DataError, match=r"utils/download_weights.sh hubert_base none"):
         run(corpus, tmp_path / "A", "A", {"pretrained": {"audio": "hubert_base"}})
+
+
+def test_the_step_trains_anew_with_other_published_weights(corpus, tmp_path):
+    def train(*options):
+        files = [tmp_path / "V.yaml", corpus / "train", corpus / "dev", tmp_path / "V"]
+        fixed = ["--num-workers", "0", "--fbank-config", corpus / "train" / "fbank.yaml"]
+        words = ["steps/train.sh", *fixed, *options, *files]
+        return subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True)
+
+    options = {name: value for name, value in VISUAL.items() if name != "name"}
+    weights = tmp_path / "my weights.pth"
+    write_config(tmp_path / "V.yaml", "V", pretrained={"visual": str(weights)}, train=still())
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        torch.save(state := published_iresnet(IResNet(**options)), weights)
+        trained = train()
+        assert trained.returncode == 0 and "V: trained, 1 epochs" in trained.stderr, trained.stderr
+        assert torch.equal(
+            TrainedSystem.load(tmp_path / "V" / "final.pt").weights["visual.trunk.0.weight"], state["conv1.weight"]
+        )
+        assert train().stderr.endswith("V: is trained\n")
+    write_config(tmp_path / "V.yaml", "V", pretrained={"visual": "resnet50_imagenet"})
+    missing = train("--weights-dir", tmp_path)
+    assert missing.returncode == 1
+    assert missing.stderr.endswith(
+        f"not there yet: run 'utils/download_weights.sh resnet50_imagenet {tmp_path}' once\n"
+    )
 
 
 def published_iresnet(network: IResNet) -> dict[str, torch.Tensor]:

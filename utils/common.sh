@@ -21,6 +21,7 @@
 #   report_lost WANTED MADE MAX_SHARE LOGS [FAILED-FILE...]
 #                               when MADE is less than WANTED say so, with the first reasons ("KEY REASON" lines of the
 #                               files); die when more than MAX_SHARE of WANTED is lost, or all of it. LOGS is shown only.
+#   show_warnings LABEL LOG     say each warning that a Python command has left in its log, where there is one
 #   start_progress LABEL GLOB   show one line of progress from the files that match GLOB ("DONE TOTAL" in each)
 #   stop_progress               end it
 # shellcheck shell=bash
@@ -147,6 +148,12 @@ report_lost() {
   if [ "$made" -eq 0 ] || awk -v lost="$lost" -v all="$wanted" -v max="$max_share" 'BEGIN {exit !(lost > max * all)}'; then
     die "$lost of $wanted lost, at most a share of $max_share may be: see $logs"
   fi
+}
+
+show_warnings() {
+  local line
+  [ -f "$2" ] || return 0
+  sed -n 's/^.*: UserWarning: //p' "$2" | sort -u | while read -r line; do log "warning: $1: $line"; done
 }
 
 start_progress() {

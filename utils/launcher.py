@@ -295,7 +295,8 @@ class Guardian:
 
     def tell(self, text: str) -> None:
         """Give the guardian one line to clean up by."""
-        os.write(self._pipe, f"{text}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # somebody killed it: the launcher's own end does not need it
+            os.write(self._pipe, f"{text}\n".encode())
 
     def release(self) -> None:
         """All is well: nothing is left to clean up."""

@@ -88,12 +88,12 @@ def _cells(lines: Sequence[_Line]) -> Iterator[list[str]]:
 
 
 def _best(cells: Sequence[Sequence[str]], columns: Sequence[int]) -> dict[int, set[int]]:
-    """For each column that is a figure of merit, which lines have its lowest value, as it is printed."""
+    """For each column with figures of merit of several lines, which have its lowest value, as it is printed."""
     best = {}
     for column in columns:
         values = {number: float(row[column].split()[0]) for number, row in enumerate(cells) if row[column]}
-        lowest = min(values.values(), default=None)
-        best[column] = {number for number, value in values.items() if value == lowest}
+        if len(values) > 1:
+            best[column] = {number for number, value in values.items() if value == min(values.values())}
     return best
 
 

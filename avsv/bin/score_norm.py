@@ -9,7 +9,7 @@ from avsv.io.lists import read_list
 from avsv.scoring.modes import parse_mode
 from avsv.scoring.norm import VARIANTS, Normaliser, speaker_cohort
 from avsv.scoring.scorer import modes_of, read_modalities, read_trial_sets, report_written, write_set_scores
-from avsv.scoring.trials import read_embeddings
+from avsv.scoring.trials import read_embedding_blocks
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     utt2spk = read_list(args.cohort / "utt2spk", fields=2)
     modes = modes_of(args.embeddings, [cohort_name, *(trial_set.name for trial_set in sets)], args.modes.split())
     cohorts = {
-        modality: speaker_cohort(*read_embeddings(args.embeddings / f"{cohort_name}.{modality}.scp"), utt2spk)
+        modality: speaker_cohort(*read_embedding_blocks(args.embeddings / f"{cohort_name}.{modality}.scp"), utt2spk)
         for modality in sorted({modality for mode in modes for modality in parse_mode(mode)})
     }
     size = min(len(cohort.speakers) for cohort in cohorts.values())

@@ -16,7 +16,7 @@ from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
 from avsv.scoring.metrics import det_curve, eer
 from avsv.scoring.norm import Normaliser, speaker_cohort
 from avsv.scoring.scorer import read_trial_sets
-from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embeddings
+from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embedding_blocks, read_embeddings
 
 MODALITIES = ("AV", "A", "V")
 
@@ -96,7 +96,7 @@ class Bench:
             modes = [mode for mode in MODALITIES if (folder / f"{cohort.name}.{mode}.scp").is_file()]
             if not modes:
                 raise DataError(f"{folder}: no embeddings of {cohort}: run steps/extract_embeddings.sh first")
-            cohorts = {mode: read_embeddings(folder / f"{cohort.name}.{mode}.scp") for mode in modes}
+            cohorts = {mode: read_embedding_blocks(folder / f"{cohort.name}.{mode}.scp") for mode in modes}
             self.cohorts[name] = {mode: speaker_cohort(*found, utt2spk) for mode, found in cohorts.items()}
             for trial_set, _ in self.sets:
                 found = {m: read_embeddings(folder / f"{trial_set.name}.{m}.scp", trial_set.utterances) for m in modes}

@@ -3,7 +3,8 @@
 import contextlib
 import mmap
 import struct
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -21,6 +22,7 @@ _ONLINE_SUFFIX = ".online"
 # What a matrix's header needs at most: "\0B", "CM2 ", two floats, two integers.
 _HEADER_BYTES = 24
 _VECTOR_HEADER = struct.Struct("<2s3ssi")
+_VECTORS_AT_A_TIME = 4096
 
 
 class ArkWriter:
@@ -287,32 +289,74 @@ def read_vectors(scp: str | Path) -> tuple[list[str], np.ndarray]:
         DataError: as :func:`read_list`, no such ark, an ark cut short, something else than a vector at an offset,
             vectors of different sizes.
     """
-    entries = read_list(scp)
-    keys = list(entries)
-    places: dict[str, list[tuple[int, int]]] = {}
-    for row, location in enumerate(entries.values()):
-        path, offset = split_location(location)
-        places.setdefault(path, []).append((row, offset))
+    keys, blocks = read_vector_blocks(scp)
     matrix: np.ndarray | None = None
-    for path, items in places.items():
-        if file_size(path) == 0:
-            raise _cut_short(path, items[0][1], items[0][1] + _VECTOR_HEADER.size)
-        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as ark:
-            for row, offset in items:
-                if offset + _VECTOR_HEADER.size > len(ark):
-                    raise _cut_short(path, offset, offset + _VECTOR_HEADER.size)
-                flag, name, size_of_int, size = _VECTOR_HEADER.unpack_from(ark, offset)
-                if flag != b"\0B" or name not in (b"FV ", b"DV ") or size_of_int != b"\4" or size <= 0:
-                    raise DataError(f"{path}:{offset}: '{keys[row]}': no Kaldi vector at this offset")
-                if matrix is None:
-                    matrix = np.empty((len(keys), size), dtype=np.float32)
-                if size != matrix.shape[1]:
-                    raise DataError(
-                        f"{path}:{offset}: '{keys[row]}' has {size} values, earlier vectors {matrix.shape[1]}"
-                    )
-                dtype = "<f4" if name == b"FV " else "<f8"
-                end = offset + _VECTOR_HEADER.size + size * (4 if name == b"FV " else 8)
-                if end > len(ark):
-                    raise _cut_short(path, offset, end)
-                matrix[row] = np.frombuffer(ark, dtype, size, offset + _VECTOR_HEADER.size)
+    for rows, vectors in blocks:
+        if matrix is None:
+            matrix = np.empty((len(keys), vectors.shape[1]), dtype=np.float32)
+        matrix[rows] = vectors
     return keys, matrix
+
+
+def read_vector_blocks(scp: str | Path) -> tuple[list[str], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """Read the vectors of an scp some thousand at a time, for what needs to see each once.
+
+    Returns:
+        The N keys in the order of the list, and blocks (rows, vectors): (n,) places in the list, (n, D) float32. They
+        come ark by ark, and in each in the order of the list.
+
+    Raises:
+        DataError: as :func:`read_vectors`, also while the blocks are read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_vectors(folder + "/eval", ["a", "b"], np.array([[1, 2], [3, 4]]))
+        ...     keys, blocks = read_vector_blocks(folder + "/eval.scp")
+        ...     keys, [(rows.tolist(), vectors.tolist()) for rows, vectors in blocks]
+        (['a', 'b'], [([0, 1], [[1.0, 2.0], [3.0, 4.0]])])
+    """
+    keys: list[str] = []
+    places: dict[str, tuple[array, array]] = {}
+    for row, (key, location) in enumerate(read_list(scp).items()):
+        path, offset = split_location(location)
+        keys.append(key)
+        for numbers, number in zip(places.setdefault(path, (array("q"), array("q"))), (row, offset), strict=True):
+            numbers.append(number)
+    return keys, _blocks(keys, places)
+
+
+def _blocks(keys: list[str], places: dict[str, tuple[array, array]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    columns = None
+    for path, (rows, offsets) in places.items():
+        if file_size(path) == 0:
+            raise _cut_short(path, offsets[0], offsets[0] + _VECTOR_HEADER.size)
+        with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as ark:
+            for first in range(0, len(rows), _VECTORS_AT_A_TIME):
+                part = slice(first, first + _VECTORS_AT_A_TIME)
+                vectors = []
+                for row, offset in zip(rows[part], offsets[part], strict=True):
+                    vector = _vector_at(ark, path, offset, keys[row])
+                    columns = columns or len(vector)
+                    if len(vector) != columns:
+                        raise DataError(
+                            f"{path}:{offset}: '{keys[row]}' has {len(vector)} values, earlier vectors {columns}"
+                        )
+                    vectors.append(vector)
+                yield np.array(rows[part]), np.array(vectors)
+                # What has been read of the file would count as memory of this process.
+                ark.madvise(mmap.MADV_DONTNEED)
+
+
+def _vector_at(ark: mmap.mmap, path: str, offset: int, key: str) -> np.ndarray:
+    if offset + _VECTOR_HEADER.size > len(ark):
+        raise _cut_short(path, offset, offset + _VECTOR_HEADER.size)
+    flag, name, size_of_int, size = _VECTOR_HEADER.unpack_from(ark, offset)
+    if flag != b"\0B" or name not in (b"FV ", b"DV ") or size_of_int != b"\4" or size <= 0:
+        raise DataError(f"{path}:{offset}: '{key}': no Kaldi vector at this offset")
+    dtype = np.dtype("<f4" if name == b"FV " else "<f8")
+    end = offset + _VECTOR_HEADER.size + size * dtype.itemsize
+    if end > len(ark):
+        raise _cut_short(path, offset, end)
+    # A copy: the file cannot be closed while an array lies in it.
+    return np.frombuffer(ark, dtype, size, offset + _VECTOR_HEADER.size).astype(np.float32)

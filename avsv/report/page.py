@@ -1,7 +1,7 @@
 """The page itself: tables, figures and trials put into ``page.html``."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -215,6 +215,12 @@ def _number(value: float | None, digits: int, best: float | None = None) -> Cell
     return Cell(text, value, "best" if best is not None and text == f"{best:.{digits}f}".replace("-", "−") else "")
 
 
+def _lowest(values: Iterable[float | None]) -> float | None:
+    """The lowest of several values; None where there is only one, which is best of nothing."""
+    known = [value for value in values if value is not None]
+    return min(known) if len(known) > 1 else None
+
+
 def _with_interval(rate: float, low: float, high: float) -> Markup:
     return Markup("{} <small>{} – {}</small>").format(f"{rate:.2f}", f"{low:.1f}", f"{high:.1f}")
 
@@ -282,9 +288,8 @@ def _results_table(content: Content, trials: str, rows: Sequence[Row], colours: 
     raw = {r.system: r.eer for s, _ in lines for r in rows if (r.system, r.mode, r.stage) == (s.name, s.mode, "cos")}
     llr = {r.system: r.cllr for s, _ in lines for r in rows if (r.system, r.mode, r.stage) == (s.name, s.mode, "llr")}
     most = max(row.eer_high for _, row in lines)
-    lowest_eer, lowest_cost = min(row.eer for _, row in lines), min(row.mindcf for _, row in lines)
-    lowest_raw = min(raw.values(), default=None)
-    lowest_llr = min((value for value in llr.values() if value is not None), default=None)
+    lowest_eer, lowest_cost = _lowest([row.eer for _, row in lines]), _lowest([row.mindcf for _, row in lines])
+    lowest_raw, lowest_llr = _lowest(raw.values()), _lowest(llr.values())
     cells = [
         [
             _name(s.name, colours),

@@ -12,7 +12,7 @@ Source: Matějka et al. 2017, "Analysis of score normalization in multilingual s
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
@@ -50,12 +50,15 @@ class CohortStatistics(NamedTuple):
     std: NDArray[np.float64]
 
 
-def speaker_cohort(keys: list[str], embeddings: Embeddings, utt2spk: Mapping[str, str]) -> Cohort:
+def speaker_cohort(
+    keys: list[str], blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]], utt2spk: Mapping[str, str]
+) -> Cohort:
     """One vector per speaker: the mean of their utterances' embeddings of length 1, scaled to length 1.
 
     Args:
         keys: U utterances.
-        embeddings: their embeddings.
+        blocks: their embeddings in parts, as :func:`avsv.scoring.trials.read_embedding_blocks` gives them: (n,) rows
+            and the (n, D) embeddings of these utterances.
         utt2spk: speaker of every utterance.
 
     Raises:
@@ -63,19 +66,23 @@ def speaker_cohort(keys: list[str], embeddings: Embeddings, utt2spk: Mapping[str
 
     Example:
         >>> x = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)
-        >>> cohort = speaker_cohort(["a1", "a2", "b1"], Embeddings(x, np.ones(3, bool)), dict(a1="a", a2="a", b1="b"))
+        >>> cohort = speaker_cohort(["a1", "a2", "b1"], [(np.arange(3), x)], {"a1": "a", "a2": "a", "b1": "b"})
         >>> cohort.speakers, cohort.means.astype(float).round(4).tolist()
         (['a', 'b'], [[0.7071, 0.7071], [-1.0, 0.0]])
     """
     missing = [key for key in keys if key not in utt2spk]
     if missing:
         raise DataError(f"cohort utterance '{missing[0]}' is not in utt2spk ({len(missing)} such): extract them again")
-    speakers, rows = np.unique([utt2spk[key] for key in keys], return_inverse=True)
+    speakers, speaker_of = np.unique([utt2spk[key] for key in keys], return_inverse=True)
     if len(speakers) < 2:
         raise DataError(f"a cohort of {len(speakers)} speaker: normalisation needs at least 2, better hundreds")
-    order = np.argsort(rows, kind="stable")
-    starts = np.searchsorted(rows[order], np.arange(len(speakers)))
-    sums = np.add.reduceat(embeddings.matrix[order], starts, axis=0, dtype=np.float64)
+    sums: NDArray[np.float64] | None = None
+    for rows, embeddings in blocks:
+        order = np.argsort(speaker_of[rows], kind="stable")
+        present, starts = np.unique(speaker_of[rows[order]], return_index=True)
+        if sums is None:
+            sums = np.zeros((len(speakers), embeddings.shape[1]))
+        sums[present] += np.add.reduceat(embeddings[order], starts, axis=0, dtype=np.float64)
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     if (norms == 0).any():
         raise DataError(f"cohort speaker '{speakers[int(norms.argmin())]}': the embeddings cancel out to zero")

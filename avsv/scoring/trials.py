@@ -1,5 +1,6 @@
 """Trial lists of a data directory and the embeddings that score them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsv.errors import DataError
-from avsv.io.ark import read_vectors
+from avsv.io.ark import read_vector_blocks, read_vectors
 from avsv.io.lists import Scores, Trials, read_list, read_trials
 from avsv.scoring.modes import assignments
 
@@ -112,15 +113,7 @@ def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tup
         DataError: as :func:`avsv.io.ark.read_vectors`; a vector that is not finite or that is all zeros.
     """
     keys, matrix = read_vectors(scp)
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix, dtype=np.float64))
-    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    if len(bad):
-        what = "is all zeros" if norms[bad[0]] == 0 else "is not finite"
-        raise DataError(
-            f"{scp}: the embedding of '{keys[bad[0]]}' {what} ({len(bad)} such of {len(keys)}): check the training"
-        )
-    matrix /= norms[:, np.newaxis]
+    _scale(scp, keys, np.arange(len(keys)), matrix)
     if utterances is None:
         return keys, Embeddings(matrix, np.ones(len(keys), dtype=bool))
     row_of = {key: row for row, key in enumerate(keys)}
@@ -131,6 +124,34 @@ def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tup
     picked = matrix[rows]
     picked[~present] = 0
     return utterances, Embeddings(picked, present)
+
+
+def read_embedding_blocks(scp: str | Path) -> tuple[list[str], Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]:
+    """Read embeddings some thousand at a time and scale them to length 1.
+
+    Returns:
+        The ids of all, and blocks (rows, embeddings) as of :func:`avsv.io.ark.read_vector_blocks`.
+
+    Raises:
+        DataError: as :func:`read_embeddings`, also while the blocks are read.
+    """
+    keys, blocks = read_vector_blocks(scp)
+    return keys, ((rows, _scale(scp, keys, rows, matrix)) for rows, matrix in blocks)
+
+
+def _scale(scp: str | Path, keys: list[str], rows: NDArray[np.int64], matrix: NDArray[np.float32]) -> NDArray:
+    """The matrix with rows of length 1, in place."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix, dtype=np.float64))
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    if len(bad):
+        what = "is all zeros" if norms[bad[0]] == 0 else "is not finite"
+        raise DataError(
+            f"{scp}: the embedding of '{keys[rows[bad[0]]]}' {what} ({len(bad)} such of {len(rows)} read): check the"
+            " training"
+        )
+    matrix /= norms[:, np.newaxis]
+    return matrix
 
 
 def usable_trials(

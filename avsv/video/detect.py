@@ -55,15 +55,11 @@ def open_detector(config: FacesConfig) -> Detect:
     """
     name = config.detector
     weights = _find_weights(config)
-    if name == "yunet":
-        detect = _yunet(_build(name, weights))
-    elif name.startswith("blazeface"):
-        detect = _blazeface(_build(name, weights))
-    else:
-        detect = _boxes_only(name, _build(name, weights))
-        if config.align:
-            return _with_landmarks(config, weights, detect)
-    return detect
+    detector = _build(name, weights)
+    if name in _LANDMARKS:
+        return _LANDMARKS[name](detector)
+    detect = _boxes_only(name, detector)
+    return _with_landmarks(config, weights, detect) if config.align else detect
 
 
 def weight_files(config: FacesConfig) -> list[str]:
@@ -76,8 +72,7 @@ def weight_files(config: FacesConfig) -> list[str]:
     if config.detector == "none":
         return []
     files = list(_WEIGHTS[config.detector].values())
-    finds_landmarks = config.detector == "yunet" or config.detector.startswith("blazeface")
-    return files if finds_landmarks or not config.align else [*files, _LANDMARK_WEIGHTS]
+    return [*files, _LANDMARK_WEIGHTS] if config.align and config.detector not in _LANDMARKS else files
 
 
 def _find_weights(config: FacesConfig) -> dict[str, str]:
@@ -157,6 +152,10 @@ def _blazeface(detector: object) -> Detect:
         return [Face(box, point) for box, point in zip(boxes, points, strict=True)]
 
     return detect
+
+
+# Detectors that find landmarks themselves.
+_LANDMARKS = {"yunet": _yunet, "blazeface": _blazeface, "blazeface_back": _blazeface}
 
 
 def _boxes_only(name: str, detector: object) -> Detect:

@@ -1,0 +1,22 @@
+"""Print the files of the published weights that a system starts from, a line each; nothing where it names none."""
+
+import argparse
+
+from avsv.bin.command import run_command
+from avsv.system.config import load_config
+from avsv.system.pretrained import resolve_weights
+
+
+def main() -> None:
+    """Parse the arguments and look."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--weights-dir", default="data/weights", metavar="DIR", help="where published weights lie")
+    parser.add_argument("config", help="configuration of the system")
+    args = parser.parse_args()
+    pretrained = load_config(args.config).pretrained
+    for name in filter(None, (pretrained.audio, pretrained.visual)):
+        print(resolve_weights(name, args.weights_dir))
+
+
+if __name__ == "__main__":
+    run_command(main)
