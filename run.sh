@@ -12,6 +12,7 @@ faces=arks             # or online: face crops are decoded from the video whenev
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
 sweeps=                # corruption sweeps to measure in stage 10, as in 'noise blur', or 'all' of conf/sweeps.yaml
+quality=               # measures that the calibration of stage 9 uses beside the scores, as in 'duration cohort'
 weights=data/weights   # published weights that utils/download_weights.sh fetched
 exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
 
@@ -41,6 +42,7 @@ Options:
   --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
   --seed <n>             seed of everything random ($seed)
   --sweeps <kinds>       corruption sweeps of conf/sweeps.yaml, as in 'noise blur', or 'all'; none by default
+  --quality <measures>   what calibration looks at beside the scores, some of 'duration faces norm cohort'; none by default
   --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
                          also looked for in a folder 'detectors' beside the corpora or one above ($weights)
   --data <dir>           data directories ($data)
@@ -65,6 +67,9 @@ done
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 for _name in $sweeps; do
   [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
+done
+for _name in $quality; do
+  [[ $_name =~ ^(duration|faces|norm|cohort)$ ]] || die "--quality: '$_name' is not one of duration faces norm cohort"
 done
 
 "$ROOT/tools/setup.sh"
@@ -189,7 +194,8 @@ fi
 
 if begin 9 "ensembles and calibration"; then
   steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}"
-  steps/calibrate.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
+  steps/calibrate.sh --cmd "$train_cmd" --quality "$quality" "$work" "${all[*]}" "$data/$dev_set" \
+    ${quality:+"$data/$eval_set"}
   finish
 fi
 
@@ -206,6 +212,7 @@ if begin 10 "analyses"; then
 fi
 
 if begin 11 "results"; then
-  steps/report.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
+  command="./run.sh --preset $preset --seed $seed --systems '${all[*]}'${quality:+ --quality '$quality'}"
+  steps/report.sh --cmd "$train_cmd" --seed "$seed" --command "$command" "$work" "${all[*]}" "$data/$eval_set"
   finish
 fi

@@ -14,7 +14,8 @@ Usage: $0 [options] <system-dir> <cohort-data-dir> <data-dir>...
 
 The cohort is one mean embedding per speaker of <cohort-data-dir>, from whole utterances of length-normalised
 embeddings, in the modality of the trial's side. Scores every list <data-dir>/trials/LIST into
-<system-dir>/scores/LIST/MODE.asnorm; see steps/score_cosine.sh for modes and checks.
+<system-dir>/scores/LIST/MODE.asnorm; see steps/score_cosine.sh for modes and checks. Each utterance's mean score against
+its nearest speakers (all of them for s-norm) goes to <system-dir>/scores/SET.MODALITY.cohort, for steps/calibrate.sh.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow

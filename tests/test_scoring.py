@@ -6,12 +6,13 @@ import pytest
 from avsv.errors import DataError
 from avsv.io.ark import write_vectors
 from avsv.io.lists import Scores, Trials, write_list
-from avsv.scoring.calibration import LinearCalibration, fit_calibration
+from avsv.scoring.calibration import LinearCalibration, fit_calibration, fit_logistic
 from avsv.scoring.cosine import cosine_scores
 from avsv.scoring.ensemble import Member, mean_scores, read_ensembles, widest_mode
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
 from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
+from avsv.scoring.quality import quality_columns, read_measures
 from avsv.scoring.scorer import cosine_scorer, modes_of, read_trial_sets
 from avsv.scoring.trials import Embeddings, places_in, read_embeddings, read_trial_set, usable_trials
 
@@ -356,3 +357,98 @@ def test_calibration_follows_affine_maps_and_survives_perfect_scores():
     assert backwards.scale <= 0
     with pytest.raises(DataError, match="all 2 scores are 1"):
         fit_calibration([1.0, 1.0], [True, False])
+
+
+def test_several_columns_equal_other_libraries():
+    from scipy.optimize import minimize
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(8)
+    is_target = np.arange(2200) < 200
+    columns = [
+        2 * is_target + rng.normal(size=2200),
+        5 + 0.3 * is_target + rng.normal(size=2200),
+        np.full(2200, 1e6 / 3),
+    ]
+    prior = 0.05
+    weights = np.where(is_target, prior / 200, (1 - prior) / 2000)
+    reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    reference.fit(np.stack(columns[:2], axis=1), is_target, sample_weight=2200 * weights)
+    found, offset = fit_logistic(columns, is_target, prior, [0, 0, 1])
+    np.testing.assert_allclose(found[:2], reference.coef_[0], rtol=1e-4)
+    assert offset == pytest.approx(float(reference.intercept_[0]) - np.log(prior / (1 - prior)), rel=1e-4)
+    assert found[2] == 0
+
+    ridge = np.array([0.001, 0.02])
+
+    def cost(parameters):
+        logits = parameters[0] * columns[0] + parameters[1] * columns[1] + parameters[2] + np.log(prior / (1 - prior))
+        penalty = ridge @ (parameters[:2] * np.std(columns[:2], axis=1)) ** 2 / 2
+        return weights @ np.where(is_target, np.logaddexp(0, -logits), np.logaddexp(0, logits)) + penalty
+
+    expected = minimize(cost, np.zeros(3), method="BFGS", options={"gtol": 1e-9}).x
+    held, offset = fit_logistic(columns[:2], is_target, prior, ridge)
+    np.testing.assert_allclose([*held, offset], expected, rtol=1e-3)
+    assert abs(held[1]) < abs(found[1])
+
+
+def test_calibration_with_quality_forgets_units():
+    rng = np.random.default_rng(9)
+    scores, is_target = gaussian_trials(rng, 2, 300, 3000, 50)
+    quality = np.stack([rng.normal(size=3300) + is_target, rng.uniform(1, 2, 3300)])
+    one = fit_calibration(scores, is_target, quality=quality)
+    other = fit_calibration(9 * scores + 1, is_target, quality=[1000 * quality[0] - 3, -quality[1]])
+    np.testing.assert_allclose(
+        other(9 * scores + 1, [1000 * quality[0] - 3, -quality[1]]), one(scores, quality), atol=1e-6
+    )
+    assert one.weights[0] > 0
+    np.testing.assert_array_equal(
+        fit_calibration(scores, is_target, quality=np.ones((1, 3300))).weights, 0, "a constant has no weight"
+    )
+
+
+def test_quality_columns_of_every_mode():
+    rng = np.random.default_rng(10)
+    seconds, crops = rng.normal(size=5), rng.normal(size=5)
+    norms = {modality: rng.normal(size=5) for modality in ("A", "V", "AV")}
+    measures = {"duration": dict.fromkeys(norms, seconds), "faces": {"V": crops, "AV": crops}, "norm": norms}
+    enroll, test = np.array([0, 1, 2]), np.array([3, 1, 4])
+    for mode in MODES:
+        columns = quality_columns(measures, mode, enroll, test)
+        turned = quality_columns(measures, mode, test, enroll)
+        assert columns.keys() == turned.keys()
+        for name in columns:
+            np.testing.assert_array_equal(columns[name], turned[name])
+        np.testing.assert_array_equal(columns["duration_min"], np.minimum(seconds[enroll], seconds[test]))
+    names = {mode: list(quality_columns(measures, mode, enroll, test)) for mode in MODES}
+    assert names["AVxAV"] == ["duration_min", "duration_max", "faces_min", "faces_max", "norm_min", "norm_max"]
+    assert names["AxA"] == ["duration_min", "duration_max", "norm_min", "norm_max"]
+    assert names["AVxV"] == ["duration_min", "duration_max", "faces_min", "faces_max", "norm_AV", "norm_V"]
+    assert names["AxV"] == ["duration_min", "duration_max", "faces_V", "norm_A", "norm_V"]
+    columns = quality_columns(measures, "AVxV", enroll, test)
+    np.testing.assert_allclose(columns["norm_V"], (norms["V"][enroll] + norms["V"][test]) / 2)
+    np.testing.assert_array_equal(columns["faces_max"], np.maximum(crops[enroll], crops[test]))
+
+
+def test_measures_are_read_and_checked(tmp_path):
+    data, system = tmp_path / "eval", tmp_path / "ssa"
+    for folder in (data, system / "embeddings", system / "scores"):
+        folder.mkdir(parents=True)
+    write_list(data / "utt2dur", {"a": 2, "b": 8})
+    write_list(data / "utt2num_faces", {"a": 25})
+    write_list(system / "scores/eval.V.cohort", {"a": -0.25, "b": 0.5})
+    write_vectors(system / "embeddings/eval.V", ["a", "b"], np.array([[3, 4], [0, 2]], dtype=np.float32))
+    names = ["duration", "faces", "norm", "cohort"]
+    found = read_measures(names, data, ["b", "a"], system, ["V"])
+    expected = {"duration": np.log([8, 2]), "faces": [np.nan, np.log(25)], "norm": [2, 5], "cohort": [0.5, -0.25]}
+    assert list(found) == names
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name]["V"], values)
+    assert read_measures(["faces"], data, ["a"], system, ["A"]) == {}
+    (data / "utt2dur").write_text("a 2\nb 0\n")
+    with pytest.raises(DataError, match="utt2dur:2: '0', expected a number above 0"):
+        read_measures(["duration"], data, ["a"], system, ["V"])
+    with pytest.raises(DataError, match="'length' is not one of duration faces norm cohort"):
+        read_measures(["length"], data, ["a"], system, ["V"])
+    with pytest.raises(DataError, match=r"scores/eval.A.cohort: no such file"):
+        read_measures(["cohort"], data, ["a"], system, ["A"])

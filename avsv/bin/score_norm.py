@@ -5,7 +5,7 @@ from pathlib import Path
 
 from avsv.bin.command import run_command
 from avsv.errors import DataError
-from avsv.io.lists import read_list
+from avsv.io.lists import read_list, write_list
 from avsv.scoring.modes import parse_mode
 from avsv.scoring.norm import VARIANTS, Normaliser, speaker_cohort
 from avsv.scoring.scorer import modes_of, read_modalities, read_trial_sets, report_written, write_set_scores
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--top-n", type=int, default=300, help="cohort speakers per utterance, for adaptive variants")
     parser.add_argument("--num-threads", type=int, default=2)
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
-    parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm")
+    parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm and SET.MODALITY.cohort")
     parser.add_argument("cohort", type=Path, help="data directory of the cohort's utterances")
     parser.add_argument("data", nargs="+", help="data directories with trial lists")
     args = parser.parse_args()
@@ -44,6 +44,10 @@ def main() -> None:
         report_written(
             write_set_scores(args.scores, "asnorm", trial_set, modes, embeddings, normaliser.score, args.max_lost)
         )
+        for modality, (_, present) in embeddings.items():
+            means = zip(trial_set.utterances, normaliser.statistics(modality).mean, present, strict=True)
+            cohort_means = {utterance: f"{mean:.9g}" for utterance, mean, there in means if there}
+            write_list(args.scores / f"{trial_set.name}.{modality}.cohort", cohort_means)
 
 
 def _top(variant: str, top_n: int, size: int) -> str:
