@@ -12,7 +12,8 @@ Usage: $0 [options] <exp-dir> <systems> <development-data-dir> [<data-dir>...]
 
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, fits scale and
 offset of every mode by prior-weighted logistic regression on the trials of the development data, and writes
-<exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, and scores/calibration.csv. Evaluation trials take no part.
+<exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, scores/calibration.csv, and scores/thresholds.csv: where to
+accept for a wanted false-accept rate. Evaluation trials take no part.
 With --quality the fit has weights for quality measures too, and <data-dir>... are the data directories of all other
 lists: of both utterances the logarithm of the duration (utt2dur), in modes with video the logarithm of the number of
 face crops (utt2num_faces), the length of the embedding, and the mean score against the nearest cohort speakers
@@ -55,7 +56,7 @@ stamps=()
 for system in "${systems[@]}"; do
   scores=$exp/$system/scores
   [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
-  stamp=$(stamp "$prior${quality:+ $quality}" "$scores/.norm.done" "${inputs[@]}")
+  stamp=$(stamp "$prior $quality" "$scores/.norm.done" "${inputs[@]}")
   is_done "$scores/.calibration.done" "$stamp" && continue
   todo+=("$system")
   stamps+=("$stamp")

@@ -14,6 +14,7 @@ from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, 
 from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
 from avsv.scoring.quality import quality_columns, read_measures
 from avsv.scoring.scorer import cosine_scorer, modes_of, read_trial_sets
+from avsv.scoring.thresholds import find_thresholds, read_thresholds, thresholds_csv
 from avsv.scoring.trials import Embeddings, places_in, read_embeddings, read_trial_set, usable_trials
 
 # Specification K.1.
@@ -452,3 +453,26 @@ def test_measures_are_read_and_checked(tmp_path):
         read_measures(["length"], data, ["a"], system, ["V"])
     with pytest.raises(DataError, match=r"scores/eval.A.cohort: no such file"):
         read_measures(["cohort"], data, ["a"], system, ["A"])
+
+
+@pytest.mark.parametrize("nontargets", [299, 300, 3000, 35_000])
+def test_thresholds_are_the_lowest_that_keep_the_rate(nontargets, tmp_path):
+    rng = np.random.default_rng(nontargets)
+    # Rounded, so that scores are equal, also across the classes.
+    llr = np.round(np.r_[rng.normal(3, 2, 500), rng.normal(-3, 2, nontargets)], 2).astype(np.float32)
+    is_target = np.arange(len(llr)) < 500
+    rows = find_thresholds("AxA", llr, is_target)
+    assert [row.wanted for row in rows] == [10, 1, 0.1]
+    for row in rows:
+        if nontargets * row.wanted / 100 < 30:
+            assert row[2:5] == (None, None, None)
+            continue
+        rates = {t: (llr[~is_target] > t).mean() for t in np.unique(llr)}
+        lowest = min(t for t, rate in rates.items() if rate * 100 <= row.wanted)
+        assert row.threshold == lowest
+        assert row.false_accept == pytest.approx(100 * rates[lowest])
+        assert row.false_reject == pytest.approx(100 * (llr[is_target] <= lowest).mean())
+    (tmp_path / "thresholds.csv").write_text(thresholds_csv(rows))
+    again = read_thresholds(tmp_path / "thresholds.csv")
+    for row, other in zip(rows, again, strict=True):
+        assert row.threshold is None or np.float32(row.threshold) == np.float32(other.threshold)

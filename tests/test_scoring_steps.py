@@ -178,6 +178,27 @@ def test_calibration_is_one_rising_map_fitted_on_development_trials(world):
     assert float(record["cllr"]) == pytest.approx(cllr(llr, trials.is_target), abs=1e-4)
 
 
+def test_thresholds_from_development_trials_in_the_results(world):
+    rows = {}
+    for path in (world / "exp/ssa/scores/thresholds.csv", world / "exp/results/thresholds.csv"):
+        with path.open() as file:
+            records = [r for r in csv.DictReader(file) if r["mode"] == "AxA" and r.get("system", "ssa") == "ssa"]
+        assert [float(record["wanted"]) for record in records] == [10, 1, 0.1]
+        # 375 development trials are enough for 10 % only.
+        assert [record["threshold"] == "" for record in records] == [False, True, True]
+        rows[path.parent.name] = records[0]
+    threshold = float(rows["scores"]["threshold"])
+    for name, record in (("dev", rows["scores"]), ("eval", rows["results"])):
+        is_target = read_trials(world / f"data/{name}/trials/{name}").is_target
+        accepted = read_scores(world / f"exp/ssa/scores/{name}/AxA.llr").score > threshold
+        assert float(record["false_accept"]) == pytest.approx(100 * accepted[~is_target].mean(), abs=1e-4)
+        assert float(record["false_reject"]) == pytest.approx(100 * (~accepted)[is_target].mean(), abs=1e-4)
+    assert 8 < float(rows["scores"]["false_accept"]) <= 10
+    assert "too few trials" in (world / "exp/results/RESULTS.md").read_text()
+    said = (world / "exp/log/calibrate.log").read_text()
+    assert "AxA: false-accept rate 1 %: not from so few trials" in said
+
+
 def test_calibration_with_quality_measures(scene):
     data, exp = scene / "data", scene / "exp"
     systems, every = " ".join(SYSTEMS), "duration faces norm cohort"

@@ -15,6 +15,7 @@ from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, parse_mode
 from avsv.scoring.quality import MEASURES, OF_EMBEDDINGS, quality_columns, read_measures
 from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.thresholds import find_thresholds, thresholds_csv
 from avsv.scoring.trials import TrialSet, places_in
 
 
@@ -100,10 +101,10 @@ class QualityReader:
 
 
 def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: QualityReader) -> None:
-    """Fit every mode of a system on its development scores, write MODE.llr for all lists and calibration.csv."""
+    """Fit every mode of a system on its development scores, write MODE.llr, calibration.csv, thresholds.csv."""
     scores_dir = folder / "scores"
     present = {path.stem for path in scores_dir.glob("*/*.asnorm")}
-    rows, weights = [], []
+    rows, weights, thresholds = [], [], []
     for mode in (mode for mode in MODES if mode in present):
         paths = [scores_dir / trials.name / f"{mode}.asnorm" for trials in development.lists]
         scores = [read_scores(path) for path in paths]
@@ -140,6 +141,12 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
             f"{scores_dir}: {mode}: llr = {calibration.scale:.4g} * score{terms} {calibration.offset:+.4g} from"
             f" {counts[0]} target and {counts[1]} non-target trials; there Cllr {costs[0]:.3f} (at best {costs[1]:.3f})"
         )
+        # As read from the file, where a score may equal the threshold.
+        found = find_thresholds(mode, llr.astype(np.float32), is_target)
+        thresholds += found
+        for row in found:
+            value = f"accept above {row.threshold:.4g}" if row.threshold is not None else "not from so few trials"
+            print(f"{scores_dir}: {mode}: false-accept rate {row.wanted:g} %: {value}")
     if not present:
         raise DataError(f"{scores_dir}: no normalised scores: normalise them first")
     for old in scores_dir.glob("*/*.llr"):
@@ -151,6 +158,7 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
     table = [[*header, *names]]
     for row, part in zip(rows, weights, strict=True):
         table.append(row + [f"{part[name]:.6g}" if name in part else "" for name in names])
+    write_text(scores_dir / "thresholds.csv", thresholds_csv(thresholds))
     write_text(scores_dir / "calibration.csv", "".join(",".join(row) + "\n" for row in table))
 
 
