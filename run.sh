@@ -193,7 +193,7 @@ if begin 8 "score normalisation"; then
 fi
 
 if begin 9 "ensembles and calibration"; then
-  steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}"
+  steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
   steps/calibrate.sh --cmd "$train_cmd" --quality "$quality" "$work" "${all[*]}" "$data/$dev_set" \
     ${quality:+"$data/$eval_set"}
   finish
@@ -212,7 +212,8 @@ if begin 10 "analyses"; then
 fi
 
 if begin 11 "results"; then
-  command="./run.sh --preset $preset --seed $seed --systems '${all[*]}'${quality:+ --quality '$quality'}"
+  command="./run.sh --preset $preset --seed $seed --systems '${all[*]}'"
+  [ -z "$quality" ] || command+=" --quality '$quality'"
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --command "$command" "$work" "${all[*]}" "$data/$eval_set"
   finish
 fi

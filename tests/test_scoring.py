@@ -8,7 +8,7 @@ from avsv.io.ark import write_vectors
 from avsv.io.lists import Scores, Trials, write_list
 from avsv.scoring.calibration import LinearCalibration, fit_calibration, fit_logistic
 from avsv.scoring.cosine import cosine_scores
-from avsv.scoring.ensemble import Member, mean_scores, read_ensembles, widest_mode
+from avsv.scoring.ensemble import Ensemble, Fusion, Member, combine_scores, fit_fusion, read_ensembles, widest_mode
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
 from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
@@ -276,12 +276,12 @@ def test_places_of_scores_in_their_list():
 
 def test_ensemble_mean():
     one, other = scores_of([0.25, -3.5]), scores_of([1.75, 0.5])
-    np.testing.assert_array_equal(mean_scores("xyz", [one, one, one]).score, one.score)
-    np.testing.assert_array_equal(mean_scores("xy", [one, other]).score, [1.0, -1.5])
+    np.testing.assert_array_equal(combine_scores("xyz", [one, one, one]).score, one.score)
+    np.testing.assert_array_equal(combine_scores("xy", [one, other]).score, [1.0, -1.5])
     with pytest.raises(DataError, match="y:2: trial 'a d', in x it is 'a c'"):
-        mean_scores("xy", [one, scores_of([1, 2], test=("b", "d"))])
+        combine_scores("xy", [one, scores_of([1, 2], test=("b", "d"))])
     with pytest.raises(DataError, match="y: 1 trials, x has 2"):
-        mean_scores("xy", [one, scores_of([1], ("a",), ("b",))])
+        combine_scores("xy", [one, scores_of([1], ("a",), ("b",))])
 
 
 @pytest.mark.parametrize(
@@ -293,6 +293,9 @@ def test_ensemble_mean():
         ("e: [a, a]\n", "e: a member occurs twice"),
         ("e: [a, b/XxY]\n", "mode 'XxY' is not one of"),
         ("e: [a, b\n", "not readable as yaml"),
+        ("e: {members: [a, b], weights: equal}\n", "e: expected {members: .ecapa, iresnet18., weights: fitted}"),
+        ("e: {fitted: [a, b]}\n", "e: expected {members"),
+        ("e: {members: [a], weights: fitted}\n", "e: expected a list of at least two systems"),
     ],
 )
 def test_bad_ensembles(tmp_path, text, message):
@@ -302,10 +305,10 @@ def test_bad_ensembles(tmp_path, text, message):
 
 
 def test_ensembles(tmp_path):
-    (tmp_path / "e.yaml").write_text("one: [a, b/AxA]\ntwo: [a/VxV, a/AxA]\n")
+    (tmp_path / "e.yaml").write_text("one: [a, b/AxA]\ntwo: {members: [a/VxV, a/AxA], weights: fitted}\n")
     assert read_ensembles(tmp_path / "e.yaml") == {
-        "one": [Member("a", None), Member("b", "AxA")],
-        "two": [Member("a", "VxV"), Member("a", "AxA")],
+        "one": Ensemble([Member("a", None), Member("b", "AxA")]),
+        "two": Ensemble([Member("a", "VxV"), Member("a", "AxA")], fitted=True),
     }
     with pytest.raises(DataError, match="no such file"):
         read_ensembles(tmp_path / "none.yaml")
@@ -476,3 +479,17 @@ def test_thresholds_are_the_lowest_that_keep_the_rate(nontargets, tmp_path):
     again = read_thresholds(tmp_path / "thresholds.csv")
     for row, other in zip(rows, again, strict=True):
         assert row.threshold is None or np.float32(row.threshold) == np.float32(other.threshold)
+
+
+def test_fitted_weights_are_those_of_independent_members():
+    rng = np.random.default_rng(12)
+    is_target = np.arange(44_000) < 4000
+    # Normal scores of variance v and means 0 and d: the sum of their ratios, d / v times the score, is the best.
+    columns = [d * is_target + np.sqrt(v) * rng.normal(size=44_000) for d, v in ((2.0, 1.0), (1.0, 1.0), (3.0, 9.0))]
+    weights, offset = fit_fusion([*columns, rng.normal(size=44_000)], is_target, 0.5)
+    np.testing.assert_allclose(weights, [2, 1, 1 / 3, 0], atol=0.1)
+    assert offset == pytest.approx(-(4 + 1 + 1) / 2, abs=0.1)
+    one, other = scores_of([0.25, -3.5]), scores_of([1.75, 0.5])
+    np.testing.assert_allclose(combine_scores("xy", [one, other], Fusion([2, -1], 0.5)).score, [-0.75, -7])
+    twice, _ = fit_fusion([columns[0], columns[0]], is_target, 0.5)
+    assert twice[0] == pytest.approx(twice[1])

@@ -73,7 +73,7 @@ def run_all(folder: Path, systems: str = " ".join(SYSTEMS)) -> str:
     for system in systems.split():
         said += step("score_cosine", exp / system, data / "dev", data / "eval")
         said += step("score_norm", "--top-n", 10, exp / system, data / "train", data / "dev", data / "eval")
-    said += step("score_ensemble", exp, systems)
+    said += step("score_ensemble", exp, systems, data / "dev")
     said += step("calibrate", exp, systems, data / "dev")
     said += step("analyse", exp, systems, data / "eval")
     return said + step("report", "--resamples", 50, "--seed", 3, exp, systems, data / "eval")
@@ -176,6 +176,30 @@ def test_calibration_is_one_rising_map_fitted_on_development_trials(world):
         np.testing.assert_allclose(llr, float(record["scale"]) * raw + float(record["offset"]), rtol=1e-4, atol=1e-4)
     llr = read_scores(world / "exp/ssa/scores/dev/AVxAV.llr").score
     assert float(record["cllr"]) == pytest.approx(cllr(llr, trials.is_target), abs=1e-4)
+
+
+def test_an_ensemble_with_fitted_weights(scene):
+    data, exp = scene / "data", scene / "exp"
+    systems, config = " ".join(SYSTEMS), scene / "ensembles.yaml"
+    config.write_text("ens_all: [ecapa, iresnet18]\nens_fit: {members: [ecapa, iresnet18], weights: fitted}\n")
+    said = step("score_ensemble", "--config", config, exp, systems, fails=True)
+    assert "ens_fit: fitted weights need the development data directory" in said
+    said = step("score_ensemble", "--config", config, exp, systems, data / "dev")
+    assert "ens_fit: weighted sum of ecapa/AxA iresnet18/VxV" in said
+    with (exp / "ens_fit/scores/weights.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["system"], row["mode"]) for row in rows] == [("ecapa", "AxA"), ("iresnet18", "VxV"), ("offset", "")]
+    weights = [float(row["weight"]) for row in rows]
+    voice, face = (
+        read_scores(exp / path).score for path in ("ecapa/scores/eval/AxA.asnorm", "iresnet18/scores/eval/VxV.asnorm")
+    )
+    made = read_scores(exp / "ens_fit/scores/eval/AVxAV.asnorm").score
+    np.testing.assert_allclose(made, weights[0] * voice + weights[1] * face + weights[2], atol=1e-3)
+    assert not (exp / "ens_all/scores/weights.csv").exists()
+    assert "up to date" in step("score_ensemble", "--config", config, exp, systems, data / "dev")
+    config.write_text("ens_fit: [ecapa, iresnet18]\n")
+    assert "ens_fit: mean of" in step("score_ensemble", "--config", config, exp, systems, data / "dev")
+    assert not (exp / "ens_fit/scores/weights.csv").exists()
 
 
 def test_thresholds_from_development_trials_in_the_results(world):

@@ -10,10 +10,10 @@ from avsv.errors import DataError
 from avsv.scoring.metrics import check_trials
 
 _STEPS = 100
-_RIDGE = 1e-5  # weight of half the squared scale
-# Of half the squared weight of a quality measure, times the prior: with ten target trials the measure counts as much as
-# the guess that its weight is normal of variance 1. Few development identities cannot tell what a measure is worth.
-_QUALITY_RIDGE = 0.1
+RIDGE = 1e-5  # weight of half the squared weight of a score
+# Of half the squared weight of a quality measure, times the prior: 100 target trials say as much as the guess that the
+# weight is normal of variance 1. Few development identities cannot tell what a measure is worth.
+_QUALITY_RIDGE = 0.01
 _CONSTANT = 1e-6  # a column that spreads less, for its size, holds rounding errors only
 
 
@@ -67,7 +67,7 @@ def fit_calibration(
     if scores.std() == 0:
         raise DataError(f"all {len(scores)} scores are {scores[0]:g}: there is nothing to calibrate")
     columns = [scores, *(check_trials(column, is_target)[0] for column in quality)]
-    ridge = [_RIDGE] + [_QUALITY_RIDGE * prior] * (len(columns) - 1)
+    ridge = [RIDGE] + [_QUALITY_RIDGE * prior] * (len(columns) - 1)
     (scale, *weights), offset = fit_logistic(columns, is_target, prior, ridge)
     return LinearCalibration(scale, offset, tuple(weights))
 
