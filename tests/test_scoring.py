@@ -493,3 +493,49 @@ def test_fitted_weights_are_those_of_independent_members():
     np.testing.assert_allclose(combine_scores("xy", [one, other], Fusion([2, -1], 0.5)).score, [-0.75, -7])
     twice, _ = fit_fusion([columns[0], columns[0]], is_target, 0.5)
     assert twice[0] == pytest.approx(twice[1])
+
+
+def speaker_trials(rng, distance, speakers):
+    """All trials of speakers with eight clips: normal scores that each speaker raises or lowers; miscalibrated."""
+    rows = np.repeat(np.arange(speakers), 8)
+    enroll, test = np.triu_indices(len(rows), 1)
+    is_target = rows[enroll] == rows[test]
+    effects = 0.1 * rng.normal(size=speakers)
+    scores = distance * is_target + effects[rows[enroll]] + effects[rows[test]] + rng.normal(size=len(is_target))
+    return 0.05 * scores + 0.3, is_target
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("distance", [2, 3])
+def test_calibration_holds_on_held_out_identities(distance, seed):
+    rng = np.random.default_rng([distance, seed])
+    development, (scores, is_target) = speaker_trials(rng, distance, 60), speaker_trials(rng, distance, 100)
+    assert cllr(scores, is_target) > 1.5 * min_cllr(scores, is_target)
+    assert actual_dcf(scores, is_target) > 1.03 * min_dcf(scores, is_target)
+    llr = fit_calibration(*development)(scores)
+    assert actual_dcf(llr, is_target) <= 1.05 * min_dcf(llr, is_target)
+    assert cllr(llr, is_target) <= 1.05 * min_cllr(llr, is_target)
+
+
+def duration_trials(rng, speakers):
+    """Cosines of clips of 1 to 16 s, the noisier the shorter, with the shorter and longer duration's logarithms."""
+    seconds = rng.uniform(np.log(1), np.log(16), speakers * 6)
+    noise = 0.6 * np.exp(-0.75 * (seconds - np.log(4)))
+    vectors = np.repeat(rng.normal(size=(speakers, 24)), 6, axis=0) + noise[:, np.newaxis] * rng.normal(
+        size=(speakers * 6, 24)
+    )
+    enroll, test = np.triu_indices(len(vectors), 1)
+    scores = cosine_scores(unit(vectors), unit(vectors), enroll, test)
+    columns = quality_columns({"duration": {"A": seconds}}, "AxA", enroll, test)
+    return scores, enroll // 6 == test // 6, list(columns.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_durations_help_where_noise_depends_on_them(seed):
+    rng = np.random.default_rng(seed)
+    scores, is_target, quality = duration_trials(rng, 60)
+    linear, informed = fit_calibration(scores, is_target), fit_calibration(scores, is_target, quality=quality)
+    scores, is_target, quality = duration_trials(rng, 100)
+    without, llr = linear(scores), informed(scores, quality)
+    assert cllr(llr, is_target) < 0.95 * cllr(without, is_target)
+    assert min_cllr(llr, is_target) < 0.95 * min_cllr(without, is_target)
