@@ -178,6 +178,37 @@ def test_calibration_is_one_rising_map_fitted_on_development_trials(world):
     assert float(record["cllr"]) == pytest.approx(cllr(llr, trials.is_target), abs=1e-4)
 
 
+def test_mean_subtraction(scene):
+    data, system = scene / "data", scene / "exp/ssa"
+    cohort, dirs = data / "train", (data / "dev", data / "eval")
+    step("score_cosine", "--subtract-mean", cohort, system, *dirs)
+    step("score_norm", "--subtract-mean", cohort, "--variant", "s-norm", system, cohort, *dirs)
+    utt2spk = read_list(cohort / "utt2spk")
+    sides, means = {}, {}
+    for modality in ("AV", "A"):
+        train = vectors_of(scene, "ssa", f"train.{modality}")
+        mean = np.mean(list(train.values()), axis=0)
+        sides[modality] = {k: v - mean for k, v in vectors_of(scene, "ssa", f"eval.{modality}").items()}
+        unit = {k: (v - mean) / np.linalg.norm(v - mean) for k, v in train.items()}
+        speakers = sorted(set(utt2spk.values()))
+        means[modality] = [np.mean([unit[k] for k in unit if utt2spk[k] == s], axis=0) for s in speakers]
+    raw, norm = (read_scores(system / f"scores/eval/AVxA.{stage}") for stage in ("cos", "asnorm"))
+    for n in range(0, len(raw.score), 61):
+        pair = raw.enroll[n], raw.test[n]
+        cosines, normalised = [], []
+        for modalities in (("AV", "A"), ("A", "AV")):
+            one, other = (sides[m][key] for m, key in zip(modalities, pair, strict=True))
+            cosines.append(cosine(one, other))
+            of_cohort = [[cosine(x, y) for y in means[m]] for x, m in zip((one, other), modalities, strict=True)]
+            normalised.append(np.mean([(cosines[-1] - np.mean(c)) / np.std(c) for c in of_cohort]))
+        assert raw.score[n] == pytest.approx(np.mean(cosines), abs=1e-5)
+        assert norm.score[n] == pytest.approx(np.mean(normalised), abs=1e-4)
+    assert "up to date" in step("score_cosine", "--subtract-mean", cohort, system, *dirs)
+    assert "up to date" not in step("score_cosine", system, *dirs)
+    said = step("score_cosine", "--subtract-mean", data / "none", system, *dirs, fails=True)
+    assert f"no embeddings of {data}/none: run steps/extract_embeddings.sh first" in said
+
+
 def test_an_ensemble_with_fitted_weights(scene):
     data, exp = scene / "data", scene / "exp"
     systems, config = " ".join(SYSTEMS), scene / "ensembles.yaml"

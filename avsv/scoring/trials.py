@@ -98,12 +98,27 @@ def _check_ids(path: Path, trials: Trials, enroll, test, data_dir: Path) -> None
     )
 
 
-def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tuple[list[str], Embeddings]:
+def mean_embedding(scp: str | Path) -> NDArray[np.float32]:
+    """The mean (D,) of embeddings as they are stored, to subtract from others: cosines are then about their centre.
+
+    Raises:
+        DataError: as :func:`avsv.io.ark.read_vectors`; the mean is not finite.
+    """
+    mean = read_vectors(scp)[1].mean(axis=0, dtype=np.float64)
+    if not np.isfinite(mean).all():
+        raise DataError(f"{scp}: the mean of the embeddings is not finite: check the training")
+    return mean.astype(np.float32)
+
+
+def read_embeddings(
+    scp: str | Path, utterances: list[str] | None = None, mean: NDArray[np.float32] | None = None
+) -> tuple[list[str], Embeddings]:
     """Read embeddings and scale them to length 1.
 
     Args:
         scp: index of an ark of vectors.
         utterances: ids of the wanted rows, in order, which may be missing in the index; None reads all.
+        mean: (D,) what to subtract before, see :func:`mean_embedding`; None subtracts nothing.
 
     Returns:
         The ids of the rows and the embeddings.
@@ -112,6 +127,8 @@ def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tup
         DataError: as :func:`avsv.io.ark.read_vectors`; a vector that is not finite or that is all zeros.
     """
     keys, matrix = read_vectors(scp)
+    if mean is not None:
+        matrix -= mean
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix, dtype=np.float64))
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
