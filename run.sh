@@ -12,6 +12,9 @@ faces=arks             # or online: face crops are decoded from the video whenev
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
 sweeps=                # corruption sweeps to measure in stage 10, as in 'noise blur', or 'all' of conf/sweeps.yaml
+subtract_mean=false    # subtract the mean training embedding from all before cosines and score normalisation
+norm=as-norm1          # score normalisation: as-norm1, as-norm2 or s-norm, see steps/score_norm.sh
+quality=               # measures that the calibration of stage 9 uses beside the scores, as in 'duration cohort'
 weights=data/weights   # published weights that utils/download_weights.sh fetched
 exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
 
@@ -41,6 +44,10 @@ Options:
   --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
   --seed <n>             seed of everything random ($seed)
   --sweeps <kinds>       corruption sweeps of conf/sweeps.yaml, as in 'noise blur', or 'all'; none by default
+  --subtract-mean <true|false>
+                         subtract the mean training embedding from all embeddings before scoring ($subtract_mean)
+  --norm <name>          score normalisation: as-norm1, as-norm2 or s-norm ($norm)
+  --quality <measures>   what calibration looks at beside the scores, some of 'duration faces norm cohort'; none by default
   --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
                          also looked for in a folder 'detectors' beside the corpora or one above ($weights)
   --data <dir>           data directories ($data)
@@ -65,6 +72,10 @@ done
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 for _name in $sweeps; do
   [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
+done
+[[ $norm =~ ^(as-norm1|as-norm2|s-norm)$ ]] || die "--norm is as-norm1, as-norm2 or s-norm, not '$norm'"
+for _name in $quality; do
+  [[ $_name =~ ^(duration|faces|norm|cohort)$ ]] || die "--quality: '$_name' is not one of duration faces norm cohort"
 done
 
 "$ROOT/tools/setup.sh"
@@ -173,23 +184,28 @@ if begin 6 "embeddings"; then
   finish
 fi
 
+mean_of=
+[ "$subtract_mean" = false ] || mean_of=$data/$train_set
+
 if begin 7 "cosine scores"; then
   for system in "${all[@]}"; do
-    steps/score_cosine.sh --cmd "$train_cmd" "$work/$system" "$data/$dev_set" "$data/$eval_set"
+    steps/score_cosine.sh --cmd "$train_cmd" --subtract-mean "$mean_of" "$work/$system" "$data/$dev_set" "$data/$eval_set"
   done
   finish
 fi
 
 if begin 8 "score normalisation"; then
   for system in "${all[@]}"; do
-    steps/score_norm.sh --cmd "$train_cmd" "$work/$system" "$data/$train_set" "$data/$dev_set" "$data/$eval_set"
+    steps/score_norm.sh --cmd "$train_cmd" --variant "$norm" --subtract-mean "$mean_of" \
+      "$work/$system" "$data/$train_set" "$data/$dev_set" "$data/$eval_set"
   done
   finish
 fi
 
 if begin 9 "ensembles and calibration"; then
-  steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}"
-  steps/calibrate.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
+  steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
+  steps/calibrate.sh --cmd "$train_cmd" --quality "$quality" "$work" "${all[*]}" "$data/$dev_set" \
+    ${quality:+"$data/$eval_set"}
   finish
 fi
 
@@ -206,6 +222,10 @@ if begin 10 "analyses"; then
 fi
 
 if begin 11 "results"; then
-  steps/report.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
+  command="./run.sh --preset $preset --seed $seed --systems '${all[*]}'"
+  [ "$subtract_mean" = false ] || command+=" --subtract-mean true"
+  [ "$norm" = as-norm1 ] || command+=" --norm $norm"
+  [ -z "$quality" ] || command+=" --quality '$quality'"
+  steps/report.sh --cmd "$train_cmd" --seed "$seed" --command "$command" "$work" "${all[*]}" "$data/$eval_set"
   finish
 fi

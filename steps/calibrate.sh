@@ -3,17 +3,25 @@
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 prior=0.01                    # of a target trial, near which the calibration is best
+quality=                      # measures that the calibration uses beside the score: duration, faces, norm, cohort
 help_message="Turn normalised scores into log-likelihood ratios.
 
-Usage: $0 [options] <exp-dir> <systems> <development-data-dir>
+Usage: $0 [options] <exp-dir> <systems> <development-data-dir> [<data-dir>...]
  e.g.: $0 exp/mini 'ecapa iresnet18 ssa' data/dev
+       $0 --quality 'duration cohort' exp/mini 'ecapa iresnet18 ssa' data/dev data/eval
 
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, fits scale and
 offset of every mode by prior-weighted logistic regression on the trials of the development data, and writes
-<exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, and scores/calibration.csv. Evaluation trials take no part.
+<exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, scores/calibration.csv, and scores/thresholds.csv: where to
+accept for a wanted false-accept rate. Evaluation trials take no part.
+With --quality the fit has weights for quality measures too, and <data-dir>... are the data directories of all other
+lists: of both utterances the logarithm of the duration (utt2dur), in modes with video the logarithm of the number of
+face crops (utt2num_faces), the length of the embedding, and the mean score against the nearest cohort speakers
+(steps/score_norm.sh). Each counts as the smaller and the larger of the two. Ensembles lack the last two.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --prior <p>            prior probability of a target trial that the fit is weighted for ($prior)
+  --quality <measures>   some of 'duration faces norm cohort'; none by default
 "
 
 set -euo pipefail
@@ -21,14 +29,25 @@ echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
-if [ $# -ne 3 ]; then
+if [ $# -lt 3 ] || { [ $# -gt 3 ] && [ -z "$quality" ]; }; then
   printf '%s' "$help_message" >&2
   exit 2
 fi
 exp=${1%/} data=${3%/}
 read -r -a systems <<<"$2"
+shift 3
 
 need_file "$data/utt2spk" "$data"/trials/*
+inputs=("$data/utt2spk" "$data"/trials/*)
+options=()
+if [ -n "$quality" ]; then
+  options=(--quality "$quality" --others "$@" --)
+  for dir in "$data" "$@"; do
+    need_file "$dir/utt2spk" "$dir"/trials/*
+    inputs+=("$dir"/trials/*)
+    for name in utt2dur utt2num_faces; do [ ! -f "$dir/$name" ] || inputs+=("$dir/$name"); done
+  done
+fi
 [ -f "$exp/ensembles" ] || die "$exp: the ensembles are not made: run steps/score_ensemble.sh first"
 while read -r name _; do systems+=("$name"); done <"$exp/ensembles"
 
@@ -37,7 +56,7 @@ stamps=()
 for system in "${systems[@]}"; do
   scores=$exp/$system/scores
   [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
-  stamp=$(stamp "$prior" "$scores/.norm.done" "$data/utt2spk" "$data"/trials/*)
+  stamp=$(stamp "$prior $quality" "$scores/.norm.done" "${inputs[@]}")
   is_done "$scores/.calibration.done" "$stamp" && continue
   todo+=("$system")
   stamps+=("$stamp")
@@ -51,7 +70,7 @@ fi
 mkdir -p "$exp/log"
 
 $cmd "$exp/log/calibrate.log" \
-  python -m avsv.bin.calibrate --prior "$prior" "$exp" "$data" "${todo[@]}"
+  python -m avsv.bin.calibrate --prior "$prior" "${options[@]+"${options[@]}"}" "$exp" "$data" "${todo[@]}"
 
 for index in "${!todo[@]}"; do mark_done "$exp/${todo[index]}/scores/.calibration.done" "${stamps[index]}"; done
 log "$exp: calibrated ${todo[*]} on $data"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make the results of a run: results.csv, differences.csv, conditions.csv, RESULTS.md, curves and report.html; show the table.
+# Make the results of a run: results.csv and other tables, RESULTS.md, curves and report.html; show the table.
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 seed=0                        # of the run; the draws of speakers follow from it
@@ -15,8 +15,8 @@ Usage: $0 [options] <exp-dir> <systems> <data-dir>...
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, evaluates all
 scores of the lists <data-dir>/trials/*, compares them with each other, and evaluates the conditions that the lists
 utt2* and spk2* of <data-dir> tell apart, such as durations and genders. Writes <exp-dir>/results/results.csv,
-differences.csv, conditions.csv, RESULTS.md, det.png and training.png, and report.html: one page to look at and to
-listen to, with the hardest trials and what lies in <exp-dir>/sweeps, <exp-dir>/analysis and
+differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png and training.png, and report.html: one page to
+look at and to listen to, with the hardest trials and what lies in <exp-dir>/sweeps, <exp-dir>/analysis and
 <exp-dir>/SYSTEM/analysis. Shows the table on standard output.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
@@ -91,7 +91,7 @@ else
     --resamples "$resamples" --command "$command" "${options[@]+"${options[@]}"}" --systems "${systems[*]}" \
     "$exp" "$results" "$@"
   mark_done "$marker" "$stamp"
-  log "$results: results.csv, differences.csv, conditions.csv, RESULTS.md, det.png"
+  log "$results: results.csv, differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png"
 fi
 
 # The report shows more than the results depend on: clips, and whatever other steps found.

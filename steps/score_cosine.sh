@@ -4,6 +4,7 @@
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
 max_lost=0                    # fail when more than this share of a list's trials lacks an embedding
+subtract_mean=                # data directory whose mean embedding is subtracted from all others; empty: none
 help_message="Score the trials of data directories with the cosine of a system's embeddings.
 
 Usage: $0 [options] <system-dir> <data-dir>...
@@ -16,6 +17,8 @@ Options:
   --cmd <launcher>       how to run the job ($cmd)
   --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow
   --max-lost <share>     largest share of a list's trials that may lack an embedding and be left out ($max_lost)
+  --subtract-mean <data-dir>
+                         subtract the mean of its embeddings, per modality, from all embeddings; default: none
 "
 
 set -euo pipefail
@@ -38,8 +41,13 @@ for data; do
   need_file "$data/utt2spk" "$data"/trials/*
   inputs+=("$embedded" "$data/utt2spk" "$data"/trials/*)
 done
+if [ -n "$subtract_mean" ]; then
+  embedded=$system/embeddings/.$(basename "$subtract_mean").done
+  [ -f "$embedded" ] || die "$system has no embeddings of $subtract_mean: run steps/extract_embeddings.sh first"
+  inputs+=("$embedded")
+fi
 marker=$system/scores/.cosine.done
-stamp=$(stamp "$modes $max_lost" "${inputs[@]}")
+stamp=$(stamp "$modes $max_lost $subtract_mean" "${inputs[@]}")
 if is_done "$marker" "$stamp"; then
   log "$system: cosine scores are up to date"
   exit 0
@@ -50,6 +58,7 @@ remove_stale "$system"/scores/*/
 
 $cmd "$system/log/score_cosine.log" \
   python -m avsv.bin.score_cosine ${modes:+--modes "$modes"} --max-lost "$max_lost" \
+  ${subtract_mean:+--subtract-mean "$subtract_mean"} \
   "$system/embeddings" "$system/scores" "$@"
 
 mark_done "$marker" "$stamp"

@@ -1,19 +1,23 @@
 #!/usr/bin/env bash
-# Average the normalised scores of several systems: each ensemble becomes a system of its own.
+# Combine the normalised scores of several systems: each ensemble becomes a system of its own.
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 config=conf/ensembles.yaml    # NAME: [SYSTEM, SYSTEM/MODE, ...]
-help_message="Average the normalised scores of several systems.
+prior=0.01                    # of a target trial, near which fitted weights are best
+help_message="Combine the normalised scores of several systems.
 
-Usage: $0 [options] <exp-dir> <systems>
- e.g.: $0 exp/mini 'ecapa iresnet18 ssa'
+Usage: $0 [options] <exp-dir> <systems> [<development-data-dir>]
+ e.g.: $0 exp/mini 'ecapa iresnet18 ssa' data/dev
 
 For every ensemble of the configuration whose members are all among <systems> (one word, names separated by blanks),
 writes <exp-dir>/NAME/scores/LIST/MODE.asnorm, the mean per trial over its members' scores. <exp-dir>/ensembles lists
-what was made, one line 'NAME SYSTEM/MODE ...' each. An ensemble that lacks a member is left out, with a line.
+what was made, one line 'NAME SYSTEM/MODE ...' each. An ensemble that lacks a member is left out, with a line. Where the
+configuration says 'weights: fitted' it is their weighted sum, with the weights of a logistic regression on the trials
+of the development data, which are written to <exp-dir>/NAME/scores/weights.csv.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --config <file>        the ensembles ($config)
+  --prior <p>            prior probability of a target trial that fitted weights are weighted for ($prior)
 "
 
 set -euo pipefail
@@ -21,7 +25,7 @@ echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
-if [ $# -ne 2 ]; then
+if [ $# -ne 2 ] && [ $# -ne 3 ]; then
   printf '%s' "$help_message" >&2
   exit 2
 fi
@@ -30,13 +34,19 @@ read -r -a systems <<<"$2"
 
 need_file "$config"
 inputs=("$config")
+options=()
+if [ $# -eq 3 ]; then
+  need_file "$3/utt2spk" "$3"/trials/*
+  inputs+=("$3/utt2spk" "$3"/trials/*)
+  options=(--dev "$3")
+fi
 for system in "${systems[@]}"; do
   marker=$exp/$system/scores/.norm.done
   [ -f "$marker" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
   inputs+=("$marker")
 done
 marker=$exp/.ensembles.done
-stamp=$(stamp "$2" "${inputs[@]}")
+stamp=$(stamp "$2 $prior" "${inputs[@]}")
 made=true
 if [ -f "$exp/ensembles" ]; then
   while read -r name _; do is_done "$exp/$name/scores/.norm.done" "$stamp" || made=false; done <"$exp/ensembles"
@@ -53,11 +63,14 @@ mkdir -p "$exp/log"
 remove_stale "$exp" "$exp"/*/scores/*/
 
 $cmd "$exp/log/score_ensemble.log" \
-  python -m avsv.bin.score_ensemble --config "$config" "$exp" "${systems[@]}"
+  python -m avsv.bin.score_ensemble --config "$config" --prior "$prior" "${options[@]+"${options[@]}"}" "$exp" \
+  "${systems[@]}"
 
 while read -r name members; do
   mark_done "$exp/$name/scores/.norm.done" "$stamp"
-  log "$name: mean of $members"
+  how=mean
+  [ ! -f "$exp/$name/scores/weights.csv" ] || how="weighted sum"
+  log "$name: $how of $members"
 done <"$exp/ensembles"
 # An ensemble that the configuration names and the run does not make is no error, but it must be seen.
 grep 'left out' "$exp/log/score_ensemble.log" >&2 || true

@@ -6,6 +6,7 @@ modes=                        # AVxAV, AxA, ...: what each side of a trial may u
 max_lost=0                    # fail when more than this share of a list's trials lacks an embedding
 variant=as-norm1              # as-norm1: each side against its own nearest speakers; as-norm2; s-norm: against all
 top_n=300                     # nearest cohort speakers, at most all
+subtract_mean=                # data directory whose mean embedding is subtracted from all others; empty: none
 num_threads=2
 help_message="Normalise the scores of a system's trials against a cohort of speakers (adaptive s-norm).
 
@@ -14,11 +15,14 @@ Usage: $0 [options] <system-dir> <cohort-data-dir> <data-dir>...
 
 The cohort is one mean embedding per speaker of <cohort-data-dir>, from whole utterances of length-normalised
 embeddings, in the modality of the trial's side. Scores every list <data-dir>/trials/LIST into
-<system-dir>/scores/LIST/MODE.asnorm; see steps/score_cosine.sh for modes and checks.
+<system-dir>/scores/LIST/MODE.asnorm; see steps/score_cosine.sh for modes and checks. Each utterance's mean score against
+its nearest speakers (all of them for s-norm) goes to <system-dir>/scores/SET.MODALITY.cohort, for steps/calibrate.sh.
 Options:
   --cmd <launcher>       how to run the job ($cmd)
   --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow
   --max-lost <share>     largest share of a list's trials that may lack an embedding and be left out ($max_lost)
+  --subtract-mean <data-dir>
+                         subtract the mean of its embeddings, per modality, from all embeddings; default: none
   --variant <name>       as-norm1, as-norm2 or s-norm ($variant)
   --top-n <n>            nearest cohort speakers that count in as-norm1 and as-norm2, at most all ($top_n)
   --num-threads <n>      threads of the job ($num_threads)
@@ -39,14 +43,14 @@ shift 2
 need_file "$cohort/utt2spk"
 inputs=("$cohort/utt2spk")
 for data; do need_file "$data/utt2spk" "$data"/trials/*; inputs+=("$data/utt2spk" "$data"/trials/*); done
-for data in "$cohort" "$@"; do
+for data in "$cohort" ${subtract_mean:+"$subtract_mean"} "$@"; do
   data=${data%/}
   embedded=$system/embeddings/.${data##*/}.done
   [ -f "$embedded" ] || die "$system has no embeddings of $data: run steps/extract_embeddings.sh first"
   inputs+=("$embedded")
 done
 marker=$system/scores/.norm.done
-stamp=$(stamp "$modes $max_lost $variant $top_n" "${inputs[@]}")
+stamp=$(stamp "$modes $max_lost $variant $top_n $subtract_mean" "${inputs[@]}")
 if is_done "$marker" "$stamp"; then
   log "$system: normalised scores are up to date"
   exit 0
@@ -57,7 +61,7 @@ remove_stale "$system"/scores/*/
 
 $cmd --num-threads "$num_threads" "$system/log/score_norm.log" \
   python -m avsv.bin.score_norm ${modes:+--modes "$modes"} --max-lost "$max_lost" --variant "$variant" \
-  --top-n "$top_n" --num-threads "$num_threads" "$system/embeddings" "$system/scores" "$cohort" "$@"
+  ${subtract_mean:+--subtract-mean "$subtract_mean"} --top-n "$top_n" --num-threads "$num_threads" "$system/embeddings" "$system/scores" "$cohort" "$@"
 
 show_warnings "$system" "$system/log/score_norm.log"
 mark_done "$marker" "$stamp"

@@ -14,11 +14,13 @@ from avsv.analysis.differences import Comparison, compare, read_members
 from avsv.analysis.published import read_published
 from avsv.analysis.results import Row, Run, to_csv
 from avsv.analysis.tables import leading_systems, to_console, to_markdown
+from avsv.analysis.thresholds import apply_thresholds
 from avsv.errors import DataError
 from avsv.io.lists import write_list, write_scores
 from avsv.scoring.bootstrap import paired_difference
 from avsv.scoring.metrics import eer
 from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.thresholds import Threshold, thresholds_csv
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = Run("c", "mini", 7, "abc", 100, "./run.sh")
@@ -354,7 +356,43 @@ def test_command_writes_everything(tmp_path):
     assert len(lines) == 5
     assert lines[1].startswith("c,mini,eval,AxA/AVxAV,asnorm,ecapa,av,")
     names = {path.name for path in (tmp_path / "results").iterdir()}
-    assert names == {"RESULTS.md", "results.csv", "differences.csv", "conditions.csv", "table.txt", "det.png"}
+    assert names == {
+        "RESULTS.md",
+        "results.csv",
+        "differences.csv",
+        "conditions.csv",
+        "thresholds.csv",
+        "table.txt",
+        "det.png",
+    }
+
+
+def test_thresholds_are_applied_to_other_trials(tmp_path):
+    is_target, _, sets = make_world(tmp_path, WORLD)
+    folder = tmp_path / "exp/ecapa/scores"
+    (folder / "eval/AxA.asnorm").rename(folder / "eval/AxA.llr")
+    with pytest.raises(DataError, match=r"ecapa/scores/thresholds.csv: no such file: calibrate again"):
+        apply_thresholds(tmp_path / "exp", list(WORLD), sets, RUN)
+    (folder / "thresholds.csv").write_text(
+        thresholds_csv(
+            [Threshold("AxA", 10.0, 1.5, 9.9, 4.0, 80, 400), Threshold("AxA", 1.0, None, None, None, 80, 400)]
+        )
+    )
+    points = apply_thresholds(tmp_path / "exp", list(WORLD), sets, RUN)
+    llr = np.array((folder / "eval/AxA.llr").read_text().split()[2::3], dtype=np.float64)
+    accepted = llr > 1.5
+    rates = 100 * accepted[~is_target].mean(), 100 * (~accepted)[is_target].mean()
+    counts = int(is_target.sum()), int((~is_target).sum())
+    names = "c", "mini", "eval", "ecapa", "AxA"
+    assert points == [(*names, 10.0, 1.5, *rates, *counts, 7), (*names, 1.0, None, None, None, *counts, 7)]
+    rows = [row("ecapa", "asnorm", 8.0, mode="AxA"), row("av", "asnorm", 5.0)]
+    lines = to_markdown(rows, RUN, [], points=points).splitlines()
+    assert f"| ecapa | AxA | 1.50 ({rates[0]:.2f} / {rates[1]:.2f}) | too few trials |" in lines
+    assert "| system | mode | 10 % | 1 % |" in lines
+    assert "Thresholds" not in to_markdown(rows, RUN, [])
+    (folder / "thresholds.csv").write_text("mode,wanted\nAxA,x\n")
+    with pytest.raises(DataError, match=r"thresholds\.csv: not a table of thresholds"):
+        apply_thresholds(tmp_path / "exp", list(WORLD), sets, RUN)
 
 
 def test_results_need_no_torch():

@@ -6,13 +6,15 @@ import pytest
 from avsv.errors import DataError
 from avsv.io.ark import write_vectors
 from avsv.io.lists import Scores, Trials, write_list
-from avsv.scoring.calibration import LinearCalibration, fit_calibration
+from avsv.scoring.calibration import LinearCalibration, fit_calibration, fit_logistic
 from avsv.scoring.cosine import cosine_scores
-from avsv.scoring.ensemble import Member, mean_scores, read_ensembles, widest_mode
+from avsv.scoring.ensemble import Ensemble, Fusion, Member, combine_scores, fit_fusion, read_ensembles, widest_mode
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
 from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
+from avsv.scoring.quality import quality_columns, read_measures
 from avsv.scoring.scorer import cosine_scorer, modes_of, read_trial_sets
+from avsv.scoring.thresholds import find_thresholds, read_thresholds, thresholds_csv
 from avsv.scoring.trials import (
     Embeddings,
     places_in,
@@ -307,12 +309,12 @@ def test_places_of_scores_in_their_list():
 
 def test_ensemble_mean():
     one, other = scores_of([0.25, -3.5]), scores_of([1.75, 0.5])
-    np.testing.assert_array_equal(mean_scores("xyz", [one, one, one]).score, one.score)
-    np.testing.assert_array_equal(mean_scores("xy", [one, other]).score, [1.0, -1.5])
+    np.testing.assert_array_equal(combine_scores("xyz", [one, one, one]).score, one.score)
+    np.testing.assert_array_equal(combine_scores("xy", [one, other]).score, [1.0, -1.5])
     with pytest.raises(DataError, match="y:2: trial 'a d', in x it is 'a c'"):
-        mean_scores("xy", [one, scores_of([1, 2], test=("b", "d"))])
+        combine_scores("xy", [one, scores_of([1, 2], test=("b", "d"))])
     with pytest.raises(DataError, match="y: 1 trials, x has 2"):
-        mean_scores("xy", [one, scores_of([1], ("a",), ("b",))])
+        combine_scores("xy", [one, scores_of([1], ("a",), ("b",))])
 
 
 @pytest.mark.parametrize(
@@ -324,6 +326,9 @@ def test_ensemble_mean():
         ("e: [a, a]\n", "e: a member occurs twice"),
         ("e: [a, b/XxY]\n", "mode 'XxY' is not one of"),
         ("e: [a, b\n", "not readable as yaml"),
+        ("e: {members: [a, b], weights: equal}\n", "e: expected {members: .ecapa, iresnet18., weights: fitted}"),
+        ("e: {fitted: [a, b]}\n", "e: expected {members"),
+        ("e: {members: [a], weights: fitted}\n", "e: expected a list of at least two systems"),
     ],
 )
 def test_bad_ensembles(tmp_path, text, message):
@@ -333,10 +338,10 @@ def test_bad_ensembles(tmp_path, text, message):
 
 
 def test_ensembles(tmp_path):
-    (tmp_path / "e.yaml").write_text("one: [a, b/AxA]\ntwo: [a/VxV, a/AxA]\n")
+    (tmp_path / "e.yaml").write_text("one: [a, b/AxA]\ntwo: {members: [a/VxV, a/AxA], weights: fitted}\n")
     assert read_ensembles(tmp_path / "e.yaml") == {
-        "one": [Member("a", None), Member("b", "AxA")],
-        "two": [Member("a", "VxV"), Member("a", "AxA")],
+        "one": Ensemble([Member("a", None), Member("b", "AxA")]),
+        "two": Ensemble([Member("a", "VxV"), Member("a", "AxA")], fitted=True),
     }
     with pytest.raises(DataError, match="no such file"):
         read_ensembles(tmp_path / "none.yaml")
@@ -389,3 +394,181 @@ def test_calibration_follows_affine_maps_and_survives_perfect_scores():
     assert backwards.scale <= 0
     with pytest.raises(DataError, match="all 2 scores are 1"):
         fit_calibration([1.0, 1.0], [True, False])
+
+
+def test_several_columns_equal_other_libraries():
+    from scipy.optimize import minimize
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(8)
+    is_target = np.arange(2200) < 200
+    columns = [
+        2 * is_target + rng.normal(size=2200),
+        5 + 0.3 * is_target + rng.normal(size=2200),
+        np.full(2200, 1e6 / 3),
+    ]
+    prior = 0.05
+    weights = np.where(is_target, prior / 200, (1 - prior) / 2000)
+    reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    reference.fit(np.stack(columns[:2], axis=1), is_target, sample_weight=2200 * weights)
+    found, offset = fit_logistic(columns, is_target, prior, [0, 0, 1])
+    np.testing.assert_allclose(found[:2], reference.coef_[0], rtol=1e-4)
+    assert offset == pytest.approx(float(reference.intercept_[0]) - np.log(prior / (1 - prior)), rel=1e-4)
+    assert found[2] == 0
+
+    ridge = np.array([0.001, 0.02])
+
+    def cost(parameters):
+        logits = parameters[0] * columns[0] + parameters[1] * columns[1] + parameters[2] + np.log(prior / (1 - prior))
+        penalty = ridge @ (parameters[:2] * np.std(columns[:2], axis=1)) ** 2 / 2
+        return weights @ np.where(is_target, np.logaddexp(0, -logits), np.logaddexp(0, logits)) + penalty
+
+    expected = minimize(cost, np.zeros(3), method="BFGS", options={"gtol": 1e-9}).x
+    held, offset = fit_logistic(columns[:2], is_target, prior, ridge)
+    np.testing.assert_allclose([*held, offset], expected, rtol=1e-3)
+    assert abs(held[1]) < abs(found[1])
+
+
+def test_calibration_with_quality_forgets_units():
+    rng = np.random.default_rng(9)
+    scores, is_target = gaussian_trials(rng, 2, 300, 3000, 50)
+    quality = np.stack([rng.normal(size=3300) + is_target, rng.uniform(1, 2, 3300)])
+    one = fit_calibration(scores, is_target, quality=quality)
+    other = fit_calibration(9 * scores + 1, is_target, quality=[1000 * quality[0] - 3, -quality[1]])
+    np.testing.assert_allclose(
+        other(9 * scores + 1, [1000 * quality[0] - 3, -quality[1]]), one(scores, quality), atol=1e-6
+    )
+    assert one.weights[0] > 0
+    np.testing.assert_array_equal(
+        fit_calibration(scores, is_target, quality=np.ones((1, 3300))).weights, 0, "a constant has no weight"
+    )
+
+
+def test_quality_columns_of_every_mode():
+    rng = np.random.default_rng(10)
+    seconds, crops = rng.normal(size=5), rng.normal(size=5)
+    norms = {modality: rng.normal(size=5) for modality in ("A", "V", "AV")}
+    measures = {"duration": dict.fromkeys(norms, seconds), "faces": {"V": crops, "AV": crops}, "norm": norms}
+    enroll, test = np.array([0, 1, 2]), np.array([3, 1, 4])
+    for mode in MODES:
+        columns = quality_columns(measures, mode, enroll, test)
+        turned = quality_columns(measures, mode, test, enroll)
+        assert columns.keys() == turned.keys()
+        for name in columns:
+            np.testing.assert_array_equal(columns[name], turned[name])
+        np.testing.assert_array_equal(columns["duration_min"], np.minimum(seconds[enroll], seconds[test]))
+    names = {mode: list(quality_columns(measures, mode, enroll, test)) for mode in MODES}
+    assert names["AVxAV"] == ["duration_min", "duration_max", "faces_min", "faces_max", "norm_min", "norm_max"]
+    assert names["AxA"] == ["duration_min", "duration_max", "norm_min", "norm_max"]
+    assert names["AVxV"] == ["duration_min", "duration_max", "faces_min", "faces_max", "norm_AV", "norm_V"]
+    assert names["AxV"] == ["duration_min", "duration_max", "faces_V", "norm_A", "norm_V"]
+    columns = quality_columns(measures, "AVxV", enroll, test)
+    np.testing.assert_allclose(columns["norm_V"], (norms["V"][enroll] + norms["V"][test]) / 2)
+    np.testing.assert_array_equal(columns["faces_max"], np.maximum(crops[enroll], crops[test]))
+
+
+def test_measures_are_read_and_checked(tmp_path):
+    data, system = tmp_path / "eval", tmp_path / "ssa"
+    for folder in (data, system / "embeddings", system / "scores"):
+        folder.mkdir(parents=True)
+    write_list(data / "utt2dur", {"a": 2, "b": 8})
+    write_list(data / "utt2num_faces", {"a": 25})
+    write_list(system / "scores/eval.V.cohort", {"a": -0.25, "b": 0.5})
+    write_vectors(system / "embeddings/eval.V", ["a", "b"], np.array([[3, 4], [0, 2]], dtype=np.float32))
+    names = ["duration", "faces", "norm", "cohort"]
+    found = read_measures(names, data, ["b", "a"], system, ["V"])
+    expected = {"duration": np.log([8, 2]), "faces": [np.nan, np.log(25)], "norm": [2, 5], "cohort": [0.5, -0.25]}
+    assert list(found) == names
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name]["V"], values)
+    assert read_measures(["faces"], data, ["a"], system, ["A"]) == {}
+    (data / "utt2dur").write_text("a 2\nb 0\n")
+    with pytest.raises(DataError, match="utt2dur:2: '0', expected a number above 0"):
+        read_measures(["duration"], data, ["a"], system, ["V"])
+    with pytest.raises(DataError, match="'length' is not one of duration faces norm cohort"):
+        read_measures(["length"], data, ["a"], system, ["V"])
+    with pytest.raises(DataError, match=r"scores/eval.A.cohort: no such file"):
+        read_measures(["cohort"], data, ["a"], system, ["A"])
+
+
+@pytest.mark.parametrize("nontargets", [299, 300, 3000, 35_000])
+def test_thresholds_are_the_lowest_that_keep_the_rate(nontargets, tmp_path):
+    rng = np.random.default_rng(nontargets)
+    # Rounded, so that scores are equal, also across the classes.
+    llr = np.round(np.r_[rng.normal(3, 2, 500), rng.normal(-3, 2, nontargets)], 2).astype(np.float32)
+    is_target = np.arange(len(llr)) < 500
+    rows = find_thresholds("AxA", llr, is_target)
+    assert [row.wanted for row in rows] == [10, 1, 0.1]
+    for row in rows:
+        if nontargets * row.wanted / 100 < 30:
+            assert row[2:5] == (None, None, None)
+            continue
+        rates = {t: (llr[~is_target] > t).mean() for t in np.unique(llr)}
+        lowest = min(t for t, rate in rates.items() if rate * 100 <= row.wanted)
+        assert row.threshold == lowest
+        assert row.false_accept == pytest.approx(100 * rates[lowest])
+        assert row.false_reject == pytest.approx(100 * (llr[is_target] <= lowest).mean())
+    (tmp_path / "thresholds.csv").write_text(thresholds_csv(rows))
+    again = read_thresholds(tmp_path / "thresholds.csv")
+    for row, other in zip(rows, again, strict=True):
+        assert row.threshold is None or np.float32(row.threshold) == np.float32(other.threshold)
+
+
+def test_fitted_weights_are_those_of_independent_members():
+    rng = np.random.default_rng(12)
+    is_target = np.arange(44_000) < 4000
+    # Normal scores of variance v and means 0 and d: the sum of their ratios, d / v times the score, is the best.
+    columns = [d * is_target + np.sqrt(v) * rng.normal(size=44_000) for d, v in ((2.0, 1.0), (1.0, 1.0), (3.0, 9.0))]
+    weights, offset = fit_fusion([*columns, rng.normal(size=44_000)], is_target, 0.5)
+    np.testing.assert_allclose(weights, [2, 1, 1 / 3, 0], atol=0.1)
+    assert offset == pytest.approx(-(4 + 1 + 1) / 2, abs=0.1)
+    one, other = scores_of([0.25, -3.5]), scores_of([1.75, 0.5])
+    np.testing.assert_allclose(combine_scores("xy", [one, other], Fusion([2, -1], 0.5)).score, [-0.75, -7])
+    twice, _ = fit_fusion([columns[0], columns[0]], is_target, 0.5)
+    assert twice[0] == pytest.approx(twice[1])
+
+
+def speaker_trials(rng, distance, speakers):
+    """All trials of speakers with eight clips: normal scores that each speaker raises or lowers; miscalibrated."""
+    rows = np.repeat(np.arange(speakers), 8)
+    enroll, test = np.triu_indices(len(rows), 1)
+    is_target = rows[enroll] == rows[test]
+    effects = 0.1 * rng.normal(size=speakers)
+    scores = distance * is_target + effects[rows[enroll]] + effects[rows[test]] + rng.normal(size=len(is_target))
+    return 0.05 * scores + 0.3, is_target
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("distance", [2, 3])
+def test_calibration_holds_on_held_out_identities(distance, seed):
+    rng = np.random.default_rng([distance, seed])
+    development, (scores, is_target) = speaker_trials(rng, distance, 60), speaker_trials(rng, distance, 100)
+    assert cllr(scores, is_target) > 1.5 * min_cllr(scores, is_target)
+    assert actual_dcf(scores, is_target) > 1.03 * min_dcf(scores, is_target)
+    llr = fit_calibration(*development)(scores)
+    assert actual_dcf(llr, is_target) <= 1.05 * min_dcf(llr, is_target)
+    assert cllr(llr, is_target) <= 1.05 * min_cllr(llr, is_target)
+
+
+def duration_trials(rng, speakers):
+    """Cosines of clips of 1 to 16 s, the noisier the shorter, with the shorter and longer duration's logarithms."""
+    seconds = rng.uniform(np.log(1), np.log(16), speakers * 6)
+    noise = 0.6 * np.exp(-0.75 * (seconds - np.log(4)))
+    vectors = np.repeat(rng.normal(size=(speakers, 24)), 6, axis=0) + noise[:, np.newaxis] * rng.normal(
+        size=(speakers * 6, 24)
+    )
+    enroll, test = np.triu_indices(len(vectors), 1)
+    scores = cosine_scores(unit(vectors), unit(vectors), enroll, test)
+    columns = quality_columns({"duration": {"A": seconds}}, "AxA", enroll, test)
+    return scores, enroll // 6 == test // 6, list(columns.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_durations_help_where_noise_depends_on_them(seed):
+    rng = np.random.default_rng(seed)
+    scores, is_target, quality = duration_trials(rng, 60)
+    linear, informed = fit_calibration(scores, is_target), fit_calibration(scores, is_target, quality=quality)
+    scores, is_target, quality = duration_trials(rng, 100)
+    without, llr = linear(scores), informed(scores, quality)
+    assert cllr(llr, is_target) < 0.95 * cllr(without, is_target)
+    assert min_cllr(llr, is_target) < 0.95 * min_cllr(without, is_target)

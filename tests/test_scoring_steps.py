@@ -33,6 +33,8 @@ def make_world(folder: Path) -> None:
         keys = [f"{speaker}-s{n}" for speaker in speakers for n in range(5)]
         (folder / "data" / name).mkdir(parents=True)
         write_list(folder / "data" / name / "utt2spk", {key: key.split("-")[0] for key in keys})
+        write_list(folder / "data" / name / "utt2dur", {key: 1 + n % 7 for n, key in enumerate(keys)})
+        write_list(folder / "data" / name / "utt2num_faces", {key: 25 + 20 * (n % 5) for n, key in enumerate(keys)})
         identity = np.repeat(rng.normal(size=(size, 24)), 5, axis=0)
         vectors = {m: identity + spread * rng.normal(size=(len(keys), 24)) for m, spread in (("A", 1.0), ("V", 0.8))}
         vectors["AV"] = vectors["A"] + vectors["V"]
@@ -71,7 +73,7 @@ def run_all(folder: Path, systems: str = " ".join(SYSTEMS)) -> str:
     for system in systems.split():
         said += step("score_cosine", exp / system, data / "dev", data / "eval")
         said += step("score_norm", "--top-n", 10, exp / system, data / "train", data / "dev", data / "eval")
-    said += step("score_ensemble", exp, systems)
+    said += step("score_ensemble", exp, systems, data / "dev")
     said += step("calibrate", exp, systems, data / "dev")
     said += step("analyse", exp, systems, data / "eval")
     return said + step("report", "--resamples", 50, "--seed", 3, exp, systems, data / "eval")
@@ -174,6 +176,162 @@ def test_calibration_is_one_rising_map_fitted_on_development_trials(world):
         np.testing.assert_allclose(llr, float(record["scale"]) * raw + float(record["offset"]), rtol=1e-4, atol=1e-4)
     llr = read_scores(world / "exp/ssa/scores/dev/AVxAV.llr").score
     assert float(record["cllr"]) == pytest.approx(cllr(llr, trials.is_target), abs=1e-4)
+
+
+def test_mean_subtraction(scene):
+    data, system = scene / "data", scene / "exp/ssa"
+    cohort, dirs = data / "train", (data / "dev", data / "eval")
+    step("score_cosine", "--subtract-mean", cohort, system, *dirs)
+    step("score_norm", "--subtract-mean", cohort, "--variant", "s-norm", system, cohort, *dirs)
+    utt2spk = read_list(cohort / "utt2spk")
+    sides, means = {}, {}
+    for modality in ("AV", "A"):
+        train = vectors_of(scene, "ssa", f"train.{modality}")
+        mean = np.mean(list(train.values()), axis=0)
+        sides[modality] = {k: v - mean for k, v in vectors_of(scene, "ssa", f"eval.{modality}").items()}
+        unit = {k: (v - mean) / np.linalg.norm(v - mean) for k, v in train.items()}
+        speakers = sorted(set(utt2spk.values()))
+        means[modality] = [np.mean([unit[k] for k in unit if utt2spk[k] == s], axis=0) for s in speakers]
+    raw, norm = (read_scores(system / f"scores/eval/AVxA.{stage}") for stage in ("cos", "asnorm"))
+    for n in range(0, len(raw.score), 61):
+        pair = raw.enroll[n], raw.test[n]
+        cosines, normalised = [], []
+        for modalities in (("AV", "A"), ("A", "AV")):
+            one, other = (sides[m][key] for m, key in zip(modalities, pair, strict=True))
+            cosines.append(cosine(one, other))
+            of_cohort = [[cosine(x, y) for y in means[m]] for x, m in zip((one, other), modalities, strict=True)]
+            normalised.append(np.mean([(cosines[-1] - np.mean(c)) / np.std(c) for c in of_cohort]))
+        assert raw.score[n] == pytest.approx(np.mean(cosines), abs=1e-5)
+        assert norm.score[n] == pytest.approx(np.mean(normalised), abs=1e-4)
+    assert "up to date" in step("score_cosine", "--subtract-mean", cohort, system, *dirs)
+    assert "up to date" not in step("score_cosine", system, *dirs)
+    said = step("score_cosine", "--subtract-mean", data / "none", system, *dirs, fails=True)
+    assert f"no embeddings of {data}/none: run steps/extract_embeddings.sh first" in said
+
+
+def test_an_ensemble_with_fitted_weights(scene):
+    data, exp = scene / "data", scene / "exp"
+    systems, config = " ".join(SYSTEMS), scene / "ensembles.yaml"
+    config.write_text("ens_all: [ecapa, iresnet18]\nens_fit: {members: [ecapa, iresnet18], weights: fitted}\n")
+    said = step("score_ensemble", "--config", config, exp, systems, fails=True)
+    assert "ens_fit: fitted weights need the development data directory" in said
+    said = step("score_ensemble", "--config", config, exp, systems, data / "dev")
+    assert "ens_fit: weighted sum of ecapa/AxA iresnet18/VxV" in said
+    with (exp / "ens_fit/scores/weights.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["system"], row["mode"]) for row in rows] == [("ecapa", "AxA"), ("iresnet18", "VxV"), ("offset", "")]
+    weights = [float(row["weight"]) for row in rows]
+    voice, face = (
+        read_scores(exp / path).score for path in ("ecapa/scores/eval/AxA.asnorm", "iresnet18/scores/eval/VxV.asnorm")
+    )
+    made = read_scores(exp / "ens_fit/scores/eval/AVxAV.asnorm").score
+    np.testing.assert_allclose(made, weights[0] * voice + weights[1] * face + weights[2], atol=1e-3)
+    assert not (exp / "ens_all/scores/weights.csv").exists()
+    assert "up to date" in step("score_ensemble", "--config", config, exp, systems, data / "dev")
+    config.write_text("ens_fit: [ecapa, iresnet18]\n")
+    assert "ens_fit: mean of" in step("score_ensemble", "--config", config, exp, systems, data / "dev")
+    assert not (exp / "ens_fit/scores/weights.csv").exists()
+
+
+def test_thresholds_from_development_trials_in_the_results(world):
+    rows = {}
+    for path in (world / "exp/ssa/scores/thresholds.csv", world / "exp/results/thresholds.csv"):
+        with path.open() as file:
+            records = [r for r in csv.DictReader(file) if r["mode"] == "AxA" and r.get("system", "ssa") == "ssa"]
+        assert [float(record["wanted"]) for record in records] == [10, 1, 0.1]
+        # 375 development trials are enough for 10 % only.
+        assert [record["threshold"] == "" for record in records] == [False, True, True]
+        rows[path.parent.name] = records[0]
+    threshold = float(rows["scores"]["threshold"])
+    for name, record in (("dev", rows["scores"]), ("eval", rows["results"])):
+        is_target = read_trials(world / f"data/{name}/trials/{name}").is_target
+        accepted = read_scores(world / f"exp/ssa/scores/{name}/AxA.llr").score > threshold
+        assert float(record["false_accept"]) == pytest.approx(100 * accepted[~is_target].mean(), abs=1e-4)
+        assert float(record["false_reject"]) == pytest.approx(100 * (~accepted)[is_target].mean(), abs=1e-4)
+    assert 8 < float(rows["scores"]["false_accept"]) <= 10
+    assert "too few trials" in (world / "exp/results/RESULTS.md").read_text()
+    said = (world / "exp/log/calibrate.log").read_text()
+    assert "AxA: false-accept rate 1 %: not from so few trials" in said
+
+
+def test_calibration_with_quality_measures(scene):
+    data, exp = scene / "data", scene / "exp"
+    systems, every = " ".join(SYSTEMS), "duration faces norm cohort"
+    plain = {path: path.read_bytes() for path in exp.glob("*/scores/**/*") if path.suffix in (".llr", ".csv")}
+    said = step("calibrate", "--quality", every, exp, systems, data / "dev", data / "eval")
+    assert (
+        f"{exp}/ens_all: has no embeddings, so it is calibrated without the measures norm and cohort"
+        in (exp / "log/calibrate.log").read_text()
+    )
+    with (exp / "ssa/scores/calibration.csv").open() as file:
+        records = {record["mode"]: record for record in csv.DictReader(file)}
+    vectors = {m: vectors_of(scene, "ssa", f"eval.{m}") for m in SYSTEMS["ssa"]}
+    seconds, crops = (
+        {key: float(value) for key, value in read_list(data / "eval" / name).items()}
+        for name in ("utt2dur", "utt2num_faces")
+    )
+    cohort_means = {m: read_list(exp / f"ssa/scores/eval.{m}.cohort") for m in SYSTEMS["ssa"]}
+    for mode, record in records.items():
+        record = {name: float(value or "nan") for name, value in record.items() if name != "mode"}
+        raw = read_scores(exp / f"ssa/scores/eval/{mode}.asnorm")
+        llr = read_scores(exp / f"ssa/scores/eval/{mode}.llr").score
+        sides = mode.split("x")
+        for n in range(0, len(llr), 97):
+            pair = raw.enroll[n], raw.test[n]
+            expected = record["scale"] * raw.score[n] + record["offset"]
+            low, high = sorted(np.log(seconds[key]) for key in pair)
+            expected += record["duration_min"] * low + record["duration_max"] * high
+            faces = sorted(np.log(crops[key]) for key in pair)
+            if mode in ("AVxAV", "VxV", "AVxV"):
+                expected += record["faces_min"] * faces[0] + record["faces_max"] * faces[1]
+            elif "V" in mode:
+                expected += record[f"faces_{next(side for side in sides if 'V' in side)}"] * sum(faces) / 2
+            for name in ("norm", "cohort"):
+                values = {
+                    m: [np.linalg.norm(vectors[m][k]) if name == "norm" else float(cohort_means[m][k]) for k in pair]
+                    for m in sides
+                }
+                if sides[0] == sides[1]:
+                    low, high = sorted(values[sides[0]])
+                    expected += record[f"{name}_min"] * low + record[f"{name}_max"] * high
+                else:
+                    expected += sum(record[f"{name}_{m}"] * np.mean(values[m]) for m in sides)
+            assert llr[n] == pytest.approx(expected, abs=2e-3)
+    again = step("calibrate", "--quality", every, exp, systems, data / "dev", data / "eval")
+    assert "up to date" in again and "up to date" not in said
+    write_list(data / "eval/utt2dur", dict.fromkeys(seconds, 3))
+    said = step("calibrate", "--quality", every, exp, systems, data / "dev", data / "eval")
+    assert "calibrated ecapa iresnet18 ssa ens_all on" in said
+    step("calibrate", exp, systems, data / "dev")
+    assert {path: path.read_bytes() for path in plain} == plain
+
+
+def test_cohort_means_are_those_of_the_nearest_speakers(world):
+    utt2spk = read_list(world / "data/train/utt2spk")
+    train = vectors_of(world, "ssa", "train.V")
+    means: dict[str, np.ndarray] = {}
+    for key, vector in train.items():
+        means[utt2spk[key]] = means.get(utt2spk[key], 0) + vector / np.linalg.norm(vector)
+    sides = vectors_of(world, "ssa", "eval.V")
+    found = read_list(world / "exp/ssa/scores/eval.V.cohort")
+    assert found.keys() == sides.keys()
+    for key, value in found.items():
+        nearest = np.sort([cosine(sides[key], mean) for mean in means.values()])[-10:]
+        assert float(value) == pytest.approx(nearest.mean(), abs=1e-6)
+
+
+def test_bad_quality(scene):
+    data, exp = scene / "data", scene / "exp"
+    dirs = data / "dev", data / "eval"
+    said = step("calibrate", "--quality", "duration lenght", exp, "ecapa", *dirs, fails=True)
+    assert "--quality: 'lenght' is not one of duration faces norm cohort" in said
+    said = step("calibrate", "--quality", "duration", exp, "ecapa", data / "dev", fails=True)
+    assert "eval/AxA.asnorm: no data directory with the list 'eval' is given, which --quality needs" in said
+    write_list(data / "eval/utt2dur", {"eval00-s0": 3})
+    said = step("calibrate", "--quality", "duration", exp, "ecapa", *dirs, fails=True)
+    assert "AxA.asnorm:1: 'eval00-s0' or 'eval00-s1' has no measure duration in" in said
+    assert "Traceback" not in said
+    assert "Usage: steps/calibrate.sh" in step("calibrate", exp, "ecapa", *dirs, fails=True)
 
 
 def test_results_table(world):

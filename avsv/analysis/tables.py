@@ -7,6 +7,7 @@ from avsv.analysis.conditions import EXPLAINED, ConditionRow, title
 from avsv.analysis.differences import Comparison
 from avsv.analysis.published import Published
 from avsv.analysis.results import Row, Run
+from avsv.analysis.thresholds import OperatingPoint
 from avsv.scoring.modes import MODES
 
 KINDS = ("voice", "face", "voice and face", "ensemble")
@@ -153,6 +154,7 @@ def to_markdown(
     comparisons: Sequence[Comparison] = (),
     published: Sequence[Published] = (),
     conditions: Sequence[ConditionRow] = (),
+    points: Sequence[OperatingPoint] = (),
 ) -> str:
     """The text of RESULTS.md.
 
@@ -164,6 +166,7 @@ def to_markdown(
         comparisons: differences between systems, of which the most telling are shown.
         published: published figures, shown for the systems that are in the results.
         conditions: results by condition, of which those of the best system of every kind are shown.
+        points: error rates at the thresholds that were chosen on development trials.
     """
     parts = [
         f"# Results: {run.corpus}, preset {run.preset}",
@@ -194,6 +197,7 @@ def to_markdown(
             header, *cells = modes
             parts += ["", "All modes of the systems that have several, EER % s-norm and its 95 % interval:", ""]
             parts += _markdown(header, cells, 1, _best(cells, range(1, len(header))))
+        parts += _thresholds(table, [point for point in points if point.trials == table.name])
         parts += _differences(table, [c for c in comparisons if c.trials == table.name], ensembles)
         parts += _conditions(table, [c for c in conditions if c.trials == table.name])
     parts += _published(tables, run, published)
@@ -204,6 +208,32 @@ def to_markdown(
 
 def _total(table: _Table) -> int:
     return max(line.best.n_target + line.best.n_nontarget for line in table.widest)
+
+
+def _thresholds(table: _Table, points: Sequence[OperatingPoint]) -> list[str]:
+    """Error rates of each system's widest mode at its thresholds."""
+    widest = {line.system: line.mode for line in table.widest}
+    found = {(p.system, p.wanted): p for p in points if widest.get(p.system) == p.mode}
+    if not found:
+        return []
+    wanted = list(dict.fromkeys(point.wanted for point in points))
+    cells = []
+    for system, mode in widest.items():
+        row = [found.get((system, rate)) for rate in wanted]
+        if any(row):
+            cells.append([system, mode, *("too few trials" if p.threshold is None else _rates(p) for p in row)])
+    return [
+        "",
+        "Thresholds on the log-likelihood ratio at which the development trials have false-accept rates of"
+        f" {', '.join(f'{rate:g}' for rate in wanted)} %, and in brackets what they give on these trials: false-accept"
+        " / false-reject rate in percent.",
+        "",
+        *_markdown(["system", "mode", *(f"{rate:g} %" for rate in wanted)], cells, 2, {}),
+    ]
+
+
+def _rates(point: OperatingPoint) -> str:
+    return f"{point.threshold:.2f} ({point.false_accept:.2f} / {point.false_reject:.2f})"
 
 
 def _differences(table: _Table, comparisons: Sequence[Comparison], ensembles: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The results of a run: results.csv, differences.csv, conditions.csv, RESULTS.md, curves, the table for a console."""
+"""The results of a run: results.csv and other tables, RESULTS.md, curves, and the table for a console."""
 
 import argparse
 import csv
@@ -13,6 +13,7 @@ from avsv.analysis.plots import COLOURS, DetLine, det_plot, training_plot
 from avsv.analysis.published import read_published
 from avsv.analysis.results import Run, evaluate, score_files, to_csv
 from avsv.analysis.tables import leading_systems, to_console, to_markdown
+from avsv.analysis.thresholds import OperatingPoint, apply_thresholds
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
@@ -47,15 +48,17 @@ def main() -> None:
     ensembles = read_members(args.exp / "ensembles")
     comparisons = compare(args.exp, systems, ensembles, sets, run)
     conditions = evaluate_conditions(args.exp, systems, sets, args.data, run)
+    points = apply_thresholds(args.exp, systems, sets, run)
     args.results.mkdir(parents=True, exist_ok=True)
     det_plot(args.results / "det.png", det_lines(args.exp, leading_systems(rows, len(COLOURS)), sets))
     which = f"the {len(COLOURS)} best systems'" if len(systems) > len(COLOURS) else "each system's"
     figures = [(f"DET curves of {which} widest mode", "det.png")]
     figures += training_plots(args.exp, systems, args.results)
     write_text(args.results / "table.txt", to_console(rows, ensembles))
-    markdown = to_markdown(rows, run, figures, ensembles, comparisons, published, conditions)
+    markdown = to_markdown(rows, run, figures, ensembles, comparisons, published, conditions, points)
     write_text(args.results / "RESULTS.md", markdown)
     write_text(args.results / "conditions.csv", to_csv(conditions, ConditionRow._fields))
+    write_text(args.results / "thresholds.csv", to_csv(points, OperatingPoint._fields))
     write_text(args.results / "differences.csv", to_csv(comparisons, Comparison._fields))
     write_text(args.results / "results.csv", to_csv(rows))
 

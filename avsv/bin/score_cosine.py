@@ -7,6 +7,7 @@ from avsv.bin.command import run_command
 from avsv.scoring.scorer import (
     cosine_scorer,
     modes_of,
+    read_means,
     read_modalities,
     read_trial_sets,
     report_written,
@@ -19,15 +20,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--modes", default="", help="evaluation modes; default: all that the embeddings allow")
     parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
+    parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding to subtract from all")
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
     parser.add_argument("scores", type=Path, help="folder for LIST/MODE.cos")
     parser.add_argument("data", nargs="+", help="data directories with trial lists")
     args = parser.parse_args()
 
     sets = read_trial_sets(args.data)
-    modes = modes_of(args.embeddings, [trial_set.name for trial_set in sets], args.modes.split())
+    names = [trial_set.name for trial_set in sets]
+    names += [args.subtract_mean.name] if args.subtract_mean else []
+    modes = modes_of(args.embeddings, names, args.modes.split())
+    means = read_means(args.embeddings, args.subtract_mean, modes)
     for trial_set in sets:
-        embeddings = read_modalities(args.embeddings, trial_set, modes)
+        embeddings = read_modalities(args.embeddings, trial_set, modes, means)
         scorer = cosine_scorer(embeddings)
         report_written(write_set_scores(args.scores, "cos", trial_set, modes, embeddings, scorer, args.max_lost))
 

@@ -1,57 +1,101 @@
-"""Mean scores of ensembles of systems, each ensemble written as a system of its own."""
+"""Combined scores of ensembles of systems, each ensemble written as a system of its own."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_scores, write_scores
-from avsv.scoring.ensemble import Member, mean_scores, read_ensembles, widest_mode
+from avsv.scoring.ensemble import Ensemble, Fusion, combine_scores, fit_fusion, read_ensembles, widest_mode
 from avsv.scoring.modes import joint_mode
+from avsv.scoring.trials import TrialSet, places_in, read_trial_set
 
 
 def main() -> None:
-    """Average; print one line per score file, and one per ensemble that is left out."""
+    """Combine; print one line per score file, and one per ensemble that is left out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="conf/ensembles.yaml", help="NAME: [SYSTEM, SYSTEM/MODE, ...]")
+    parser.add_argument("--dev", type=Path, help="data directory of the trials that weights are fitted on")
+    parser.add_argument("--prior", type=float, default=0.01, help="of a target trial, between 0 and 1, for the fit")
     parser.add_argument(
         "exp", type=Path, help="folder of the systems; their scores are in SYSTEM/scores/LIST/MODE.asnorm"
     )
     parser.add_argument("systems", nargs="+", help="the systems of this run")
     args = parser.parse_args()
+    if not 0 < args.prior < 1:
+        raise DataError(f"--prior {args.prior}: a probability between 0 and 1, both excluded")
 
+    development = read_trial_set(args.dev) if args.dev else None
     made = []
-    for name, members in read_ensembles(args.config).items():
+    for name, ensemble in read_ensembles(args.config).items():
         if name in args.systems:
             raise DataError(f"{args.config}: {name}: there is a system of this name")
-        absent = [member.system for member in members if member.system not in args.systems]
+        absent = [member.system for member in ensemble.members if member.system not in args.systems]
         if absent:
             print(f"{name}: left out, {' and '.join(absent)} not in this run")
             continue
-        modes = score_ensemble(args.exp, name, members)
-        made.append(f"{name} " + " ".join(f"{m.system}/{mode}" for m, mode in zip(members, modes, strict=True)) + "\n")
+        if ensemble.fitted and development is None:
+            raise DataError(f"{args.config}: {name}: fitted weights need the development data directory")
+        modes = score_ensemble(args.exp, name, ensemble, development, args.prior)
+        pairs = zip(ensemble.members, modes, strict=True)
+        made.append(f"{name} " + " ".join(f"{m.system}/{mode}" for m, mode in pairs) + "\n")
     write_text(args.exp / "ensembles", "".join(made))
 
 
-def score_ensemble(exp: Path, name: str, members: list[Member]) -> list[str]:
-    """Write ``NAME/scores/LIST/MODE.asnorm`` for every list that the first member has; return the members' modes."""
+def score_ensemble(exp: Path, name: str, ensemble: Ensemble, development: TrialSet | None, prior: float) -> list[str]:
+    """Write ``NAME/scores/LIST/MODE.asnorm`` for every list that the first member has; return the members' modes.
+
+    Fitted weights go to ``NAME/scores/weights.csv``.
+    """
+    members = ensemble.members
     modes = [member.mode or widest_mode(_scored_modes(exp / member.system / "scores")) for member in members]
     joint = joint_mode(modes)
+
+    def paths_of(trials: str) -> list[Path]:
+        return [exp / m.system / "scores" / trials / f"{mode}.asnorm" for m, mode in zip(members, modes, strict=True)]
+
     lists = sorted(path.parent.name for path in exp.glob(f"{members[0].system}/scores/*/{modes[0]}.asnorm"))
     if not lists:
         raise DataError(f"{exp}/{members[0].system}/scores: no list has {modes[0]}.asnorm: normalise its scores first")
+    fusion, weights = None, exp / name / "scores/weights.csv"
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.unlink(missing_ok=True)
+    if ensemble.fitted:
+        fusion = _fit(name, development, paths_of, prior)
+        rows = [f"{m.system},{mode},{w:.6g}" for m, mode, w in zip(members, modes, fusion.weights, strict=True)]
+        write_text(weights, "\n".join(["system,mode,weight", *rows, f"offset,,{fusion.offset:.6g}"]) + "\n")
     for trials in lists:
-        paths = [exp / m.system / "scores" / trials / f"{mode}.asnorm" for m, mode in zip(members, modes, strict=True)]
-        mean = mean_scores(paths, [read_scores(path) for path in paths])
+        paths = paths_of(trials)
+        combined = combine_scores(paths, [read_scores(path) for path in paths], fusion)
         folder = exp / name / "scores" / trials
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*.asnorm"):
             if old.stem != joint:
                 old.unlink()
-        write_scores(folder / f"{joint}.asnorm", *mean)
-        print(f"{folder}/{joint}.asnorm: {len(mean.score)} trials")
+        write_scores(folder / f"{joint}.asnorm", *combined)
+        print(f"{folder}/{joint}.asnorm: {len(combined.score)} trials")
     return modes
+
+
+def _fit(name: str, development: TrialSet, paths_of: Callable[[str], list[Path]], prior: float) -> Fusion:
+    columns, labels = [], []
+    for trials in development.lists:
+        paths = paths_of(trials.name)
+        scores = [read_scores(path) for path in paths]
+        combine_scores(paths, scores)  # for its check that they are of the same trials
+        columns.append(np.stack([part.score for part in scores]))
+        labels.append(trials.trials.is_target[places_in(paths[0], scores[0], trials.trials)])
+    is_target = np.concatenate(labels)
+    try:
+        fusion = fit_fusion(np.concatenate(columns, axis=1), is_target, prior)
+    except ValueError as error:
+        raise DataError(f"{name} on {' and '.join(trials.name for trials in development.lists)}: {error}") from error
+    print(f"{name}: weights {' '.join(f'{w:.4g}' for w in fusion.weights)} fitted on {len(is_target)} trials")
+    return fusion
 
 
 def _scored_modes(scores: Path) -> set[str]:

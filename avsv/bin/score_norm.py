@@ -5,10 +5,17 @@ from pathlib import Path
 
 from avsv.bin.command import run_command
 from avsv.errors import DataError
-from avsv.io.lists import read_list
-from avsv.scoring.modes import parse_mode
+from avsv.io.lists import read_list, write_list
 from avsv.scoring.norm import VARIANTS, Normaliser, speaker_cohort
-from avsv.scoring.scorer import modes_of, read_modalities, read_trial_sets, report_written, write_set_scores
+from avsv.scoring.scorer import (
+    modalities_of,
+    modes_of,
+    read_means,
+    read_modalities,
+    read_trial_sets,
+    report_written,
+    write_set_scores,
+)
 from avsv.scoring.trials import read_embedding_blocks
 
 
@@ -19,9 +26,10 @@ def main() -> None:
     parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
     parser.add_argument("--variant", choices=VARIANTS, default="as-norm1", help="normalisation")
     parser.add_argument("--top-n", type=int, default=300, help="cohort speakers per utterance, for adaptive variants")
+    parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding to subtract from all")
     parser.add_argument("--num-threads", type=int, default=2)
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
-    parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm")
+    parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm and SET.MODALITY.cohort")
     parser.add_argument("cohort", type=Path, help="data directory of the cohort's utterances")
     parser.add_argument("data", nargs="+", help="data directories with trial lists")
     args = parser.parse_args()
@@ -31,19 +39,26 @@ def main() -> None:
     sets = read_trial_sets(args.data)
     cohort_name = args.cohort.name
     utt2spk = read_list(args.cohort / "utt2spk", fields=2)
-    modes = modes_of(args.embeddings, [cohort_name, *(trial_set.name for trial_set in sets)], args.modes.split())
-    cohorts = {
-        modality: speaker_cohort(*read_embedding_blocks(args.embeddings / f"{cohort_name}.{modality}.scp"), utt2spk)
-        for modality in sorted({modality for mode in modes for modality in parse_mode(mode)})
-    }
+    names = [cohort_name, *(trial_set.name for trial_set in sets)]
+    names += [args.subtract_mean.name] if args.subtract_mean else []
+    modes = modes_of(args.embeddings, names, args.modes.split())
+    means = read_means(args.embeddings, args.subtract_mean, modes)
+    cohorts = {}
+    for modality in modalities_of(modes):
+        scp = args.embeddings / f"{cohort_name}.{modality}.scp"
+        cohorts[modality] = speaker_cohort(*read_embedding_blocks(scp, mean=means.get(modality)), utt2spk)
     size = min(len(cohort.speakers) for cohort in cohorts.values())
     print(f"cohort: {size} speakers of {args.cohort}, {args.variant}" + _top(args.variant, args.top_n, size))
     for trial_set in sets:
-        embeddings = read_modalities(args.embeddings, trial_set, modes)
+        embeddings = read_modalities(args.embeddings, trial_set, modes, means)
         normaliser = Normaliser(embeddings, cohorts, args.variant, args.top_n, args.num_threads)
         report_written(
             write_set_scores(args.scores, "asnorm", trial_set, modes, embeddings, normaliser.score, args.max_lost)
         )
+        for modality, (_, present) in embeddings.items():
+            rows = zip(trial_set.utterances, normaliser.statistics(modality).mean, present, strict=True)
+            cohort_means = {utterance: f"{value:.9g}" for utterance, value, there in rows if there}
+            write_list(args.scores / f"{trial_set.name}.{modality}.cohort", cohort_means)
 
 
 def _top(variant: str, top_n: int, size: int) -> str:

@@ -1,5 +1,6 @@
-"""Linear calibration: from scores to log-likelihood ratios."""
+"""Calibration: from scores, and what is known of the recordings, to log-likelihood ratios."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,34 +10,44 @@ from avsv.errors import DataError
 from avsv.scoring.metrics import check_trials
 
 _STEPS = 100
-_RIDGE = 1e-5  # weight of half the squared scale
+RIDGE = 1e-5  # weight of half the squared weight of a score
+# Of half the squared weight of a quality measure, times the prior: 100 target trials say as much as the guess that the
+# weight is normal of variance 1. Few development identities cannot tell what a measure is worth.
+_QUALITY_RIDGE = 0.01
+_CONSTANT = 1e-6  # a column that spreads less, for its size, holds rounding errors only
 
 
 class LinearCalibration(NamedTuple):
-    """llr = scale * score + offset, in natural logarithms."""
+    """llr = scale * score + sum_k weights[k] * quality[k] + offset, in natural logarithms."""
 
     scale: float
     offset: float
+    weights: tuple[float, ...] = ()
 
-    def __call__(self, scores: ArrayLike) -> NDArray[np.float64]:
-        """Log-likelihood ratios of scores, of the same shape."""
-        return self.scale * np.asarray(scores, dtype=np.float64) + self.offset
+    def __call__(self, scores: ArrayLike, quality: ArrayLike = ()) -> NDArray[np.float64]:
+        """Log-likelihood ratios of scores, of the same shape, given the (K, N) quality measures of the fit."""
+        llr = self.scale * np.asarray(scores, dtype=np.float64) + self.offset
+        for weight, column in zip(self.weights, quality, strict=True):
+            llr = llr + weight * np.asarray(column, dtype=np.float64)
+        return llr
 
 
-def fit_calibration(scores: ArrayLike, is_target: ArrayLike, prior: float = 0.01) -> LinearCalibration:
-    """Fit scale and offset by logistic regression on development trials.
+def fit_calibration(
+    scores: ArrayLike, is_target: ArrayLike, prior: float = 0.01, quality: ArrayLike = ()
+) -> LinearCalibration:
+    """Fit scale, offset and weights of quality measures by logistic regression on development trials.
 
-    Minimises the cross entropy of the posterior at ``prior``, with the two classes weighted as prior : 1 - prior
-    whatever their numbers. Trials without any error would drive the scale to infinity, so its square (for scores of
-    variance 1) is added with a small weight: too small to matter where there are errors.
+    Trials without any error would drive the scale to infinity, so its square (for scores of variance 1) is added with a
+    small weight: too small to matter where there are errors. The weights of quality measures are held back more.
 
     Source: Brümmer and Doddington 2013, "Likelihood-ratio calibration using prior-weighted proper scoring rules",
-    arXiv:1307.7981.
+    arXiv:1307.7981; quality measures: Thienpondt et al. 2021, "The IDLab VoxSRC-20 submission", arXiv:2010.11255.
 
     Args:
         scores: (N,) scores.
         is_target: (N,) booleans.
         prior: of a target trial; the fit is best for decisions near it.
+        quality: (K, N) quality measures of the trials; a constant one gets weight 0.
 
     Returns:
         The map; its scale is 0 or less where target trials do not score higher than others, and then it is of no use.
@@ -48,27 +59,55 @@ def fit_calibration(scores: ArrayLike, is_target: ArrayLike, prior: float = 0.01
     Example (the exact answer for normal scores of variance 1 with means +-1 is scale 2, offset 0):
         >>> rng = np.random.default_rng(0)
         >>> scores = np.r_[rng.normal(1, 1, 50_000), rng.normal(-1, 1, 50_000)]
-        >>> scale, offset = fit_calibration(scores, np.arange(100_000) < 50_000, prior=0.5)
+        >>> scale, offset, _ = fit_calibration(scores, np.arange(100_000) < 50_000, prior=0.5)
         >>> round(scale, 1), abs(round(offset, 1))
         (2.0, 0.0)
     """
+    scores, is_target = check_trials(scores, is_target)
+    if scores.std() == 0:
+        raise DataError(f"all {len(scores)} scores are {scores[0]:g}: there is nothing to calibrate")
+    columns = [scores, *(check_trials(column, is_target)[0] for column in quality)]
+    ridge = [RIDGE] + [_QUALITY_RIDGE * prior] * (len(columns) - 1)
+    (scale, *weights), offset = fit_logistic(columns, is_target, prior, ridge)
+    return LinearCalibration(scale, offset, tuple(weights))
+
+
+def fit_logistic(
+    columns: Sequence[NDArray[np.float64]], is_target: NDArray[np.bool_], prior: float, ridge: Sequence[float]
+) -> tuple[list[float], float]:
+    """Weights (K) and offset of the linear map of columns to log-likelihood ratios.
+
+    Minimises the cross entropy of the posterior at ``prior``, with the two classes weighted as prior : 1 - prior
+    whatever their numbers, plus half the squared weights, for columns of variance 1, times ``ridge``.
+
+    Args:
+        columns: K arrays (N,) of finite numbers; a constant one gets weight 0.
+        is_target: (N,) booleans, of both kinds.
+        prior: of a target trial.
+        ridge: (K,) numbers from 0 up.
+
+    Example:
+        >>> fit_logistic([np.array([1.0, 0.0, 0.0]), np.ones(3)], np.array([True, False, False]), 0.5, [0.2, 0.2])[0][1]
+        0.0
+    """
     from scipy.special import expit
 
-    scores, is_target = check_trials(scores, is_target)
-    centre, spread = scores.mean(), scores.std()
-    if spread == 0:
-        raise DataError(f"all {len(scores)} scores are {scores[0]:g}: there is nothing to calibrate")
-    inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)])
+    centres = [column.mean() for column in columns]
+    spreads = [column.std() for column in columns]
+    varies = [spread > _CONSTANT * abs(centre) for spread, centre in zip(spreads, centres, strict=True)]
+    spreads = [spread if used else np.inf for spread, used in zip(spreads, varies, strict=True)]
+    scaled = [(c - centre) / spread for c, centre, spread in zip(columns, centres, spreads, strict=True)]
+    inputs = np.stack([*scaled, np.ones(len(is_target))])
     counts = np.where(is_target, is_target.sum(), (~is_target).sum())
     weights = np.where(is_target, prior, 1 - prior) / counts
-    ridge = np.array([_RIDGE, 0.0])
+    ridge = np.array([*ridge, 0.0])
     log_odds = np.log(prior / (1 - prior))
 
     def cost(parameters):
         logits = parameters @ inputs + log_odds
         return weights @ (np.logaddexp(0, logits) - is_target * logits) + ridge @ parameters**2 / 2
 
-    parameters = np.zeros(2)
+    parameters = np.zeros(len(inputs))
     for _ in range(_STEPS):
         posterior = expit(parameters @ inputs + log_odds)
         gradient = inputs @ (weights * (posterior - is_target)) + ridge * parameters
@@ -81,5 +120,6 @@ def fit_calibration(scores: ArrayLike, is_target: ArrayLike, prior: float = 0.01
         parameters = parameters - step
         if np.abs(step).max() < 1e-10:
             break
-    scale = parameters[0] / spread
-    return LinearCalibration(float(scale), float(parameters[1] - scale * centre))
+    result = [float(value / spread) for value, spread in zip(parameters, spreads, strict=False)]
+    shift = sum(value * float(centre) for value, centre in zip(result, centres, strict=True))
+    return result, float(parameters[-1]) - shift

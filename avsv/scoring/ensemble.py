@@ -1,13 +1,16 @@
-"""Ensembles: the mean of several systems' normalised scores, trial by trial."""
+"""Ensembles: the mean, or a fitted sum, of several systems' normalised scores, trial by trial."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avsv.errors import DataError
 from avsv.io.lists import Scores
+from avsv.scoring.calibration import RIDGE, fit_logistic
+from avsv.scoring.metrics import check_trials
 from avsv.scoring.modes import MODES, parse_mode
 
 
@@ -18,8 +21,24 @@ class Member(NamedTuple):
     mode: str | None
 
 
-def read_ensembles(path: str | Path) -> dict[str, list[Member]]:
-    """Read a file of ensembles: ``NAME: [SYSTEM, SYSTEM/MODE, ...]``.
+class Ensemble(NamedTuple):
+    """Members, and whether their weights are fitted on development trials; else they are equal."""
+
+    members: list[Member]
+    fitted: bool = False
+
+
+class Fusion(NamedTuple):
+    """score = sum_k weights[k] * member[k] + offset."""
+
+    weights: list[float]
+    offset: float
+
+
+def read_ensembles(path: str | Path) -> dict[str, Ensemble]:
+    """Read a file of ensembles.
+
+    A line is ``NAME: [SYSTEM, SYSTEM/MODE, ...]``, or ``NAME: {members: [...], weights: fitted}``.
 
     Raises:
         DataError: not such a mapping, fewer than two members, a member twice, an unknown mode.
@@ -34,7 +53,15 @@ def read_ensembles(path: str | Path) -> dict[str, list[Member]]:
         raise DataError(f"{path}: not readable as yaml: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: expected lines like 'ens_all: [ecapa, iresnet18, ssa]'")
-    return {str(name): _members(path, name, words) for name, words in content.items()}
+    return {str(name): _ensemble(path, name, value) for name, value in content.items()}
+
+
+def _ensemble(path: str | Path, name: object, value: object) -> Ensemble:
+    if not isinstance(value, Mapping):
+        return Ensemble(_members(path, name, value))
+    if value.keys() != {"members", "weights"} or value["weights"] != "fitted":
+        raise DataError(f"{path}: {name}: expected {{members: [ecapa, iresnet18], weights: fitted}}")
+    return Ensemble(_members(path, name, value["members"]), fitted=True)
 
 
 def _members(path: str | Path, name: object, words: object) -> list[Member]:
@@ -61,20 +88,50 @@ def widest_mode(modes: set[str]) -> str:
     return next(mode for mode in MODES if mode in modes)
 
 
-def mean_scores(paths: Sequence[str | Path], scores: Sequence[Scores]) -> Scores:
-    """The arithmetic mean per trial.
+def fit_fusion(columns: Sequence[NDArray], is_target: NDArray[np.bool_], prior: float) -> Fusion:
+    """Weights and offset of members' scores by logistic regression on development trials.
+
+    A small ridge shares the weight between members that score alike.
+
+    Source: Brümmer et al. 2007, "Fusion of heterogeneous speaker recognition systems in the STBU submission for the
+    NIST SRE 2006".
+
+    Args:
+        columns: each member's scores (N,).
+        is_target: (N,) booleans.
+        prior: of a target trial, which the fit is weighted for.
+
+    Raises:
+        ValueError: as :func:`avsv.scoring.metrics.eer`.
+
+    Example:
+        >>> one = np.array([3.0, 2.0, -2.0, -3.0, 1.0, 0.0])
+        >>> weights, _ = fit_fusion([one, np.array([1.0, -1.0] * 3)], np.arange(6) < 2, 0.5)
+        >>> weights[0] > abs(weights[1])
+        True
+    """
+    columns = [check_trials(column, is_target)[0] for column in columns]
+    return Fusion(*fit_logistic(columns, is_target, prior, [RIDGE] * len(columns)))
+
+
+def combine_scores(paths: Sequence[str | Path], scores: Sequence[Scores], fusion: Fusion | None = None) -> Scores:
+    """The arithmetic mean per trial, or the sum that a fusion makes.
 
     Args:
         paths: score files, for messages.
         scores: their contents.
+        fusion: weights and offset; None takes the mean.
 
     Raises:
         DataError: the files' trials differ.
 
     Example:
         >>> one = Scores(np.array(["a"]), np.array(["b"]), np.array([0.5], dtype=np.float32))
-        >>> mean_scores(["x", "y"], [one, one._replace(score=np.array([1.5]))]).score.tolist()
+        >>> other = one._replace(score=np.array([1.5]))
+        >>> combine_scores(["x", "y"], [one, other]).score.tolist()
         [1.0]
+        >>> combine_scores(["x", "y"], [one, other], Fusion([2.0, 1.0], -0.5)).score.tolist()
+        [2.0]
     """
     first = scores[0]
     for path, other in zip(paths[1:], scores[1:], strict=True):
@@ -90,4 +147,7 @@ def mean_scores(paths: Sequence[str | Path], scores: Sequence[Scores]) -> Scores
                 f"{path}:{line + 1}: trial '{other.enroll[line]} {other.test[line]}', in {paths[0]} it is"
                 f" '{first.enroll[line]} {first.test[line]}': members of an ensemble must score the same trials"
             )
-    return first._replace(score=np.mean([other.score for other in scores], axis=0, dtype=np.float64))
+    if fusion is None:
+        return first._replace(score=np.mean([other.score for other in scores], axis=0, dtype=np.float64))
+    columns = np.stack([other.score for other in scores]).astype(np.float64)
+    return first._replace(score=fusion.weights @ columns + fusion.offset)

@@ -209,9 +209,10 @@ class Normaliser:
         if self.variant == "as-norm2":
             cohorts = self.cohorts[enroll], self.cohorts[test]
             return as_norm2(raw, *sides, *cohorts, enroll_rows, test_rows, self.top_n)
-        return s_norm(raw, self._of(enroll), self._of(test), enroll_rows, test_rows)
+        return s_norm(raw, self.statistics(enroll), self.statistics(test), enroll_rows, test_rows)
 
-    def _of(self, modality: str) -> CohortStatistics:
+    def statistics(self, modality: str) -> CohortStatistics:
+        """Of every utterance's scores against the cohort: its nearest speakers, or all of them for s-norm."""
         if modality not in self._statistics:
             top_n = None if self.variant == "s-norm" else self.top_n
             self._statistics[modality] = cohort_statistics(

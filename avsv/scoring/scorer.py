@@ -1,6 +1,6 @@
 """From a system's embeddings and data directories to score files: what the scoring commands share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,15 @@ from avsv.errors import DataError
 from avsv.io.lists import write_scores
 from avsv.scoring.cosine import cosine_scores
 from avsv.scoring.modes import assignments, available_modes, parse_mode
-from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embeddings, read_trial_set, usable_trials
+from avsv.scoring.trials import (
+    Embeddings,
+    TrialList,
+    TrialSet,
+    mean_embedding,
+    read_embeddings,
+    read_trial_set,
+    usable_trials,
+)
 
 Scorer = Callable[[str, str, NDArray, NDArray], NDArray]
 """Scores (N,) of pairs of rows, given the modalities of the enrolment and the test side and the rows of both."""
@@ -62,10 +70,29 @@ def modes_of(embeddings_dir: Path, names: Sequence[str], wanted: Sequence[str]) 
     return [mode for mode in available if mode in wanted] if wanted else available
 
 
-def read_modalities(embeddings_dir: Path, trial_set: TrialSet, modes: Sequence[str]) -> dict[str, Embeddings]:
-    """Embeddings of the trials' utterances for every modality that the modes need."""
-    needed = sorted({modality for mode in modes for modality in parse_mode(mode)})
-    return {m: read_embeddings(embeddings_dir / f"{trial_set.name}.{m}.scp", trial_set.utterances)[1] for m in needed}
+def modalities_of(modes: Sequence[str]) -> list[str]:
+    """The modalities that modes need.
+
+    Example:
+        >>> modalities_of(["AxA", "AVxA"])
+        ['A', 'AV']
+    """
+    return sorted({modality for mode in modes for modality in parse_mode(mode)})
+
+
+def read_means(embeddings_dir: Path, data_dir: Path | None, modes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """The means to subtract, per modality that the modes need; none where no data directory is given for them."""
+    if data_dir is None:
+        return {}
+    return {m: mean_embedding(embeddings_dir / f"{data_dir.name}.{m}.scp") for m in modalities_of(modes)}
+
+
+def read_modalities(
+    embeddings_dir: Path, trial_set: TrialSet, modes: Sequence[str], means: Mapping[str, NDArray[np.float32]]
+) -> dict[str, Embeddings]:
+    """Embeddings of the trials' utterances in every modality that the modes need, less the means if there are any."""
+    paths = {m: embeddings_dir / f"{trial_set.name}.{m}.scp" for m in modalities_of(modes)}
+    return {m: read_embeddings(path, trial_set.utterances, means.get(m))[1] for m, path in paths.items()}
 
 
 def cosine_scorer(embeddings: dict[str, Embeddings]) -> Scorer:

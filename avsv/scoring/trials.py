@@ -99,12 +99,28 @@ def _check_ids(path: Path, trials: Trials, enroll, test, data_dir: Path) -> None
     )
 
 
-def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tuple[list[str], Embeddings]:
+def mean_embedding(scp: str | Path) -> NDArray[np.float32]:
+    """The mean (D,) of embeddings as they are stored, to subtract from others: cosines are then about their centre.
+
+    Raises:
+        DataError: as :func:`avsv.io.ark.read_vector_blocks`; the mean is not finite.
+    """
+    keys, blocks = read_vector_blocks(scp)
+    mean = sum(matrix.sum(axis=0, dtype=np.float64) for _, matrix in blocks) / len(keys)
+    if not np.isfinite(mean).all():
+        raise DataError(f"{scp}: the mean of the embeddings is not finite: check the training")
+    return mean.astype(np.float32)
+
+
+def read_embeddings(
+    scp: str | Path, utterances: list[str] | None = None, mean: NDArray[np.float32] | None = None
+) -> tuple[list[str], Embeddings]:
     """Read embeddings and scale them to length 1.
 
     Args:
         scp: index of an ark of vectors.
         utterances: ids of the wanted rows, in order, which may be missing in the index; None reads all.
+        mean: (D,) what to subtract before, see :func:`mean_embedding`; None subtracts nothing.
 
     Returns:
         The ids of the rows and the embeddings.
@@ -113,6 +129,8 @@ def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tup
         DataError: as :func:`avsv.io.ark.read_vectors`; a vector that is not finite or that is all zeros.
     """
     keys, matrix = read_vectors(scp)
+    if mean is not None:
+        matrix -= mean
     _scale(scp, keys, np.arange(len(keys)), matrix)
     if utterances is None:
         return keys, Embeddings(matrix, np.ones(len(keys), dtype=bool))
@@ -126,8 +144,14 @@ def read_embeddings(scp: str | Path, utterances: list[str] | None = None) -> tup
     return utterances, Embeddings(picked, present)
 
 
-def read_embedding_blocks(scp: str | Path) -> tuple[list[str], Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]:
+def read_embedding_blocks(
+    scp: str | Path, mean: NDArray[np.float32] | None = None
+) -> tuple[list[str], Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]:
     """Read embeddings some thousand at a time and scale them to length 1.
+
+    Args:
+        scp: index of an ark of vectors.
+        mean: (D,) what to subtract before; None subtracts nothing.
 
     Returns:
         The ids of all, and blocks (rows, embeddings) as of :func:`avsv.io.ark.read_vector_blocks`.
@@ -136,7 +160,8 @@ def read_embedding_blocks(scp: str | Path) -> tuple[list[str], Iterator[tuple[ND
         DataError: as :func:`read_embeddings`, also while the blocks are read.
     """
     keys, blocks = read_vector_blocks(scp)
-    return keys, ((rows, _scale(scp, keys, rows, matrix)) for rows, matrix in blocks)
+    centred = ((rows, matrix if mean is None else matrix - mean) for rows, matrix in blocks)
+    return keys, ((rows, _scale(scp, keys, rows, matrix)) for rows, matrix in centred)
 
 
 def _scale(scp: str | Path, keys: list[str], rows: NDArray[np.int64], matrix: NDArray[np.float32]) -> NDArray:
