@@ -39,7 +39,7 @@ from avsv.io.ark import ArkWriter, append_vectors, read_vectors, write_vectors
 from avsv.io.lists import Trials, read_list, read_scores, read_trials, write_list
 from avsv.scoring.metrics import eer, min_dcf
 from avsv.scoring.norm import Cohort, speaker_cohort
-from avsv.scoring.trials import read_embeddings
+from avsv.scoring.trials import read_embedding_blocks
 
 LISTS = {"E": 579_818, "H": 550_894, "O": 37_611}  # trials of VoxCeleb1's cleaned lists
 STAGES = ("cos", "asnorm")
@@ -275,9 +275,8 @@ def run_wespeaker(
 
 def cohort_of(folder: Path) -> Cohort:
     """The speakers' means that score_norm compares with."""
-    return speaker_cohort(
-        *read_embeddings(folder / "exp/system/embeddings/train.A.scp"), read_list(folder / "train/utt2spk")
-    )
+    blocks = read_embedding_blocks(folder / "exp/system/embeddings/train.A.scp")
+    return speaker_cohort(*blocks, read_list(folder / "train/utt2spk"))
 
 
 def read_part(folder: Path, size: int) -> Part:

@@ -5,8 +5,10 @@ import csv
 import hashlib
 import os
 import shutil
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -610,3 +612,11 @@ def test_usage(name):
     result = subprocess.run([f"steps/{name}.sh", "--bogus", "1"], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2
     assert "unknown option --bogus" in result.stderr
+
+
+def test_the_benchmark_of_scoring_runs():
+    sizes = {"trials": 1000, "utterances": 200, "cohort": 10, "dim": 8, "resamples": 10, "part": 50, "num-threads": 1}
+    words = [sys.executable, "benchmarks/scoring.py", *(f"--{name}={size}" for name, size in sizes.items())]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert float(re.search(r"largest difference from ours: (\S+)", result.stdout)[1]) < 1e-5
