@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from avsv.bin.calibrate import QualityReader, calibrate_system
 from avsv.errors import DataError
 from avsv.io.ark import write_vectors
-from avsv.io.lists import Scores, Trials, write_list
+from avsv.io.lists import Scores, Trials, write_list, write_scores
 from avsv.scoring.calibration import LinearCalibration, fit_calibration, fit_logistic
 from avsv.scoring.cosine import cosine_scores
 from avsv.scoring.ensemble import Ensemble, Fusion, Member, combine_scores, fit_fusion, read_ensembles, widest_mode
@@ -572,3 +573,29 @@ def test_durations_help_where_noise_depends_on_them(seed):
     without, llr = linear(scores), informed(scores, quality)
     assert cllr(llr, is_target) < 0.95 * cllr(without, is_target)
     assert min_cllr(llr, is_target) < 0.95 * min_cllr(without, is_target)
+
+
+def test_calibrated_scores_of_other_lists(tmp_path):
+    """All lists with normalised scores are calibrated; calibrated scores without them are of an earlier run."""
+    rng = np.random.default_rng(13)
+    keys = [f"s{n}-{k}" for n in range(6) for k in range(4)]
+    pairs = [(a, b) for n, a in enumerate(keys) for b in keys[n + 1 :]]
+    (tmp_path / "dev/trials").mkdir(parents=True)
+    write_list(tmp_path / "dev/utt2spk", {key: key[:2] for key in keys})
+    write_list(tmp_path / "dev/utt2dur", {key: rng.uniform(1, 9) for key in keys})
+    lines = [f"{a} {b} {'target' if a[:2] == b[:2] else 'nontarget'}\n" for a, b in pairs]
+    (tmp_path / "dev/trials/dev").write_text("".join(lines))
+    enroll, test = np.array(pairs).T
+    values = 2 * np.array([a[:2] == b[:2] for a, b in pairs]) + rng.normal(size=len(pairs))
+    scores = tmp_path / "ens/scores"
+    for name in ("dev/AxA.asnorm", "old/AxA.asnorm", "old/VxV.llr", "older/AxA.llr"):
+        (scores / name).parent.mkdir(parents=True, exist_ok=True)
+        write_scores(scores / name, enroll, test, values)
+    (development,) = read_trial_sets([tmp_path / "dev"])
+    informed = QualityReader(tmp_path / "ens", ["duration"], [tmp_path / "dev"], [development])
+    with pytest.raises(DataError, match=f"no data directory with the list 'old' .* remove {scores}/old if the list"):
+        calibrate_system(tmp_path / "ens", development, 0.05, informed)
+    plain = QualityReader(tmp_path / "ens", [], [tmp_path / "dev"], [development])
+    calibrate_system(tmp_path / "ens", development, 0.05, plain)
+    found = sorted(path.relative_to(scores).as_posix() for path in scores.glob("*/*.llr"))
+    assert found == ["dev/AxA.llr", "old/AxA.llr"]

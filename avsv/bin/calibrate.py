@@ -84,7 +84,10 @@ class QualityReader:
             return {}
         name, mode = path.parent.name, path.stem
         if name not in self.sources:
-            raise DataError(f"{path}: no data directory with the list '{name}' is given, which --quality needs")
+            raise DataError(
+                f"{path}: no data directory with the list '{name}' is given, which --quality needs: give it, or remove"
+                f" {path.parent} if the list is no more"
+            )
         data_dir, trial_set, trials = self.sources[name]
         modalities = sorted(set(parse_mode(mode)))
         values = read_measures(self.measures, data_dir, trial_set.utterances, self.folder, modalities)
@@ -150,7 +153,7 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
     if not present:
         raise DataError(f"{scores_dir}: no normalised scores: normalise them first")
     for old in scores_dir.glob("*/*.llr"):
-        if old.stem not in present:
+        if not old.with_suffix(".asnorm").is_file():
             old.unlink()
     # A mode has only the measures that apply to it.
     names = list(dict.fromkeys(name for part in weights for name in part))
