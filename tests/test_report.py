@@ -20,6 +20,7 @@ from scipy.special import ndtr, ndtri
 from avsv.analysis.conditions import ConditionRow, evaluate_conditions
 from avsv.analysis.differences import Comparison, compare, read_members
 from avsv.analysis.results import Run, evaluate, to_csv
+from avsv.analysis.thresholds import OperatingPoint, apply_thresholds
 from avsv.bin.report import main
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter, read_rows
@@ -29,6 +30,7 @@ from avsv.report.gather import ScoreSet
 from avsv.report.hardest import hardest_places
 from avsv.scoring.metrics import eer
 from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.thresholds import Threshold, thresholds_csv
 from avsv.video.config import FaceFormat
 
 ENSEMBLE = "a_sum_with_a_name_that_does_not_fit_a_phone"
@@ -115,6 +117,10 @@ def make_run(folder: Path) -> Path:
     (results / "differences.csv").write_text(to_csv(found, Comparison._fields))
     conditions = evaluate_conditions(exp, list(SYSTEMS), sets, [data], run)
     (results / "conditions.csv").write_text(to_csv(conditions, ConditionRow._fields))
+    chosen = [Threshold("AVxAV", 10.0, -0.25, 9.5, 4.0, 50, 400), Threshold("AVxAV", 1.0, None, None, None, 50, 400)]
+    (exp / ENSEMBLE / "scores/thresholds.csv").write_text(thresholds_csv(chosen))
+    points = apply_thresholds(exp, list(SYSTEMS), sets, run)
+    (results / "thresholds.csv").write_text(to_csv(points, OperatingPoint._fields))
     (folder / "published.csv").write_text(
         "system,paper,table,row,modality,corpus,trials,mode,metric,value,condition\n"
         "av,A & B 1999,Table <1>,Theirs,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,eer,0.16,much data\n"
@@ -290,6 +296,17 @@ def test_conditions_are_those_of_the_table(made, read):
             assert line[2:] == [shown_rate(r) for r in mine.values()]
 
 
+def test_thresholds_are_those_of_the_table(made, read, page):
+    llr = [line.split() for line in (made / f"exp/made/{ENSEMBLE}/scores/eval/AVxAV.llr").read_text().splitlines()]
+    accepted = {kind: [float(s) > -0.25 for a, b, s in llr if (speaker(a) == speaker(b)) == kind] for kind in (0, 1)}
+    rates = 100 * np.mean(accepted[0]), 100 - 100 * np.mean(accepted[1])
+    assert read.table("Thresholds for false-accept rates") == [
+        ["System", "Mode", "10 %", "1 %"],
+        [ENSEMBLE, "AVxAV", f"−0.25 {rates[0]:.2f} / {rates[1]:.2f}", "too few trials"],
+    ]
+    assert "Nothing beside it says what made it" not in page
+
+
 def test_published_figures_stand_beside_ours(made, read, page):
     ours = next(
         r for r in records(made / "exp/made/results/results.csv")
@@ -410,6 +427,7 @@ def test_every_figure_has_its_command_and_seed(page):
         "curves",
         "scores",
         "hardest",
+        "thresholds",
         "differences",
         "conditions",
         "published",
@@ -462,7 +480,8 @@ def test_what_is_missing_is_said(tmp_path):
     (data / "wav.scp").write_text("".join(lines[:12]))
     for name in ("face", "av", ENSEMBLE, "sweeps"):
         shutil.rmtree(exp / name)
-    for name in ("ensembles", "results/differences.csv", "results/conditions.csv", "voice/train.csv"):
+    tables = [f"results/{name}.csv" for name in ("differences", "conditions", "thresholds")]
+    for name in ("ensembles", *tables, "voice/train.csv"):
         (exp / name).unlink()
     shutil.rmtree(exp / "voice/analysis")
     shutil.copy(data / "trials/eval", data / "trials/hard")
@@ -484,7 +503,8 @@ def test_what_is_missing_is_said(tmp_path):
     assert page.count("<article>") == 2 * 2 * 4
     assert page.count('aria-label="DET curves') == 2
     assert "uses voice and face" not in read.texts["p.text"][3]
-    for section in ("differences", "conditions", "published", "embeddings", "sweeps", "more", "cost", "training"):
+    sections = ["thresholds", "differences", "conditions", "published", "embeddings", "sweeps", "more", "cost"]
+    for section in (*sections, "training"):
         assert f'id="{section}"' not in page
         assert f'href="#{section}"' not in page
 

@@ -171,7 +171,7 @@ def to_markdown(
     parts = [
         f"# Results: {run.corpus}, preset {run.preset}",
         "",
-        "Generated from `results.csv`, `differences.csv` and `conditions.csv`; do not edit. Made by",
+        "Generated from `results.csv`, `differences.csv`, `conditions.csv` and `thresholds.csv`; do not edit. Made by",
         "",
         f"    {run.command}",
         "",

@@ -10,6 +10,7 @@ from avsv.analysis.conditions import ConditionRow
 from avsv.analysis.differences import Comparison, read_members
 from avsv.analysis.published import read_published
 from avsv.analysis.results import Row
+from avsv.analysis.thresholds import OperatingPoint
 from avsv.bin.command import run_command
 from avsv.bin.results import read_history
 from avsv.errors import DataError
@@ -54,6 +55,7 @@ def main() -> None:
     if not rows:
         raise DataError(f"{args.results}/results.csv: no results: make them first")
     differences, conditions = args.results / "differences.csv", args.results / "conditions.csv"
+    thresholds = args.results / "thresholds.csv"
     systems = systems_of(rows, read_members(args.exp / "ensembles"))
     drawn = chosen_systems(rows, systems, COLOURS)
     sets = [(trial_set, Path(data)) for trial_set, data in zip(read_trial_sets(args.data), args.data, strict=True)]
@@ -73,6 +75,7 @@ def main() -> None:
         views,
         read_rows(differences, Comparison) if differences.is_file() else [],
         read_rows(conditions, ConditionRow) if conditions.is_file() else [],
+        read_rows(thresholds, OperatingPoint) if thresholds.is_file() else [],
         read_published(args.published) if args.published else [],
         {system.name: read_geometry(args.exp / system.name / "analysis" / "geometry.csv") for system in systems},
         projections(args.exp, leaders(rows, systems, rows[0].trials)),

@@ -21,7 +21,10 @@ is above its, between the ends of the interval.
 """
 MAX_PICTURES = 3_000_000  # bytes of all pictures together: the page is to stay below 8 MB
 MAX_ROWS = 200  # of a table in the page
-_SHOWN_ELSEWHERE = ("results.csv", "differences.csv", "conditions.csv", "geometry.csv", "projection.csv", "cost.csv")
+_SHOWN_ELSEWHERE = (
+    *("results.csv", "differences.csv", "conditions.csv", "thresholds.csv"),
+    *("geometry.csv", "projection.csv", "cost.csv"),
+)
 _DRAWN_ELSEWHERE = ("det", "training", "angles", "projection")
 
 

@@ -14,6 +14,7 @@ from avsv.analysis.plots import MODALITY_NAMES
 from avsv.analysis.published import Published
 from avsv.analysis.results import Row
 from avsv.analysis.tables import KINDS
+from avsv.analysis.thresholds import OperatingPoint
 from avsv.corruption.table import KINDS as CORRUPTIONS
 from avsv.report.exhibits import MAX_ROWS, Difference, Exhibit, Sweep
 from avsv.report.gather import FUSED, Cost, ScoreSet, Spread, System, best_row, leaders
@@ -110,6 +111,7 @@ class Content(NamedTuple):
     views: Sequence[TrialListView]
     comparisons: Sequence[Comparison]
     conditions: Sequence[ConditionRow]
+    points: Sequence[OperatingPoint]
     published: Sequence[Published]
     geometry: Mapping[str, Sequence[Spread]]
     projections: Sequence[Projection]
@@ -167,6 +169,7 @@ def render(content: Content) -> str:
         lists=lists,
         dashes=DASHES,
         colours=colours,
+        thresholds=_threshold_tables(content, colours),
         comparisons=_comparison_tables(content, colours),
         conditions=_condition_sections(content, colours),
         conditions_explained=EXPLAINED,
@@ -385,6 +388,38 @@ def _comparison_tables(content: Content, colours: Mapping[str, int]) -> list[tup
         ]
         tables.append((Table(f"Differences in EER of normalised scores on the trials {trials}", columns, cells), note))
     return tables
+
+
+def _threshold_tables(content: Content, colours: Mapping[str, int]) -> list[Table]:
+    """Per trial list the thresholds of all systems and modes, and what they give there."""
+    order = {system.name: number for number, system in enumerate(content.systems)}
+    wanted = list(dict.fromkeys(point.wanted for point in content.points))
+    columns = [Column("System", False), Column("Mode", False), *(Column(f"{rate:g} %") for rate in wanted)]
+    tables = []
+    for trials in dict.fromkeys(point.trials for point in content.points):
+        lines: dict[tuple[str, str], dict[float, OperatingPoint]] = {}
+        for point in content.points:
+            if point.trials == trials:
+                lines.setdefault((point.system, point.mode), {})[point.wanted] = point
+        cells = [
+            [
+                _name(system, colours),
+                Cell(mode, MODES.index(mode)),
+                *(_threshold_cell(lines[system, mode][rate]) for rate in wanted),
+            ]
+            for system, mode in sorted(lines, key=lambda key: (order[key[0]], MODES.index(key[1])))
+        ]
+        caption = f"Thresholds for false-accept rates of the development trials, and the rates of the trials {trials}"
+        tables.append(Table(caption, columns, cells))
+    return tables
+
+
+def _threshold_cell(point: OperatingPoint) -> Cell:
+    if point.threshold is None:
+        return Cell(Markup("<small>too few trials</small>"), None)
+    threshold = f"{point.threshold:.2f}".replace("-", "−")
+    rates = f"{point.false_accept:.2f} / {point.false_reject:.2f}"
+    return Cell(Markup("{} <small>{}</small>").format(threshold, rates), point.threshold)
 
 
 class ConditionSection(NamedTuple):
