@@ -4,8 +4,8 @@ import contextlib
 import csv
 import hashlib
 import os
-import shutil
 import re
+import shutil
 import signal
 import subprocess
 import sys
