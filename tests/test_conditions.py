@@ -27,7 +27,7 @@ LISTS = {
     "utt2num_faces": {key: str(CHOICES.integers(20, 200)) for key in KEYS if key != NO_FACE},
     "utt2num_frames": dict.fromkeys(KEYS, "100"),
     "utt2session": {key: f"{key[:3]}-{int(key[-1]) // 2}" for key in KEYS},
-    "utt2mood": {key: CHOICES.choice(["sad", "gay|loud", "calm"]) for key in KEYS if key not in NO_MOOD},
+    "utt2mood": {key: CHOICES.choice(["sad", "gay|loud", "<i>calm"]) for key in KEYS if key not in NO_MOOD},
     "utt2room": {key: "hall" if key in ("s00-0", "s01-0", "s02-0", "s03-0") else "yard" for key in KEYS},
     "utt2age": {key: "30" if key < "s06" else "40" for key in KEYS},
     "utt2const": dict.fromkeys(KEYS, "same"),
@@ -149,7 +149,7 @@ def test_conditions_and_modes(world, capsys):
             found.setdefault(row.source, []).append(row.condition)
     assert list(found) == ["utt2dur", "utt2num_faces", "utt2session", "utt2mood", "utt2room", "spk2gender"]
     assert found["utt2session"] == ["one session", "two sessions"]
-    assert found["utt2mood"] == ["calm", "gay|loud", "sad", "not the same", "not known"]
+    assert found["utt2mood"] == ["<i>calm", "gay|loud", "sad", "not the same", "not known"]
     assert found["spk2gender"] == ["f", "m", "not the same", "not known"]
     assert (found["utt2dur"][-1], found["utt2num_faces"][0]) == ("not known", "no face")
     out = capsys.readouterr().out
@@ -239,6 +239,6 @@ def test_table_and_markdown(world):
         for row in pair
     ]
     assert cells == expected
-    assert "gay\\|loud" in text
+    assert "| gay\\|loud |" in text and "| \\<i>calm |" in text
     assert "no target trials" in cells
     assert "By condition" not in to_markdown(results, RUN, [])

@@ -1,5 +1,6 @@
 """Results for people: RESULTS.md and the table on the console."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -328,8 +329,8 @@ def _condition_cell(row: ConditionRow | None) -> str:
 
 
 def _literal(text: str) -> str:
-    """Text of the data as a cell."""
-    return text.replace("|", "\\|")
+    """Text of the data as a cell, where no character of it is markup."""
+    return re.sub(r"[\\`*_<&\[|]", r"\\\g<0>", text)
 
 
 def _published(tables: Sequence[_Table], run: Run, published: Sequence[Published]) -> list[str]:
