@@ -60,7 +60,7 @@ if [ -f "$exp/ensembles" ]; then
   while read -r name _; do rm -f "$exp/$name/scores/.norm.done"; done <"$exp/ensembles"
 fi
 mkdir -p "$exp/log"
-remove_stale "$exp" "$exp"/*/scores/*/
+remove_stale "$exp" "$exp"/*/scores/ "$exp"/*/scores/*/
 
 $cmd "$exp/log/score_ensemble.log" \
   python -m avsv.bin.score_ensemble --config "$config" --prior "$prior" "${options[@]+"${options[@]}"}" "$exp" \

@@ -57,7 +57,7 @@ if is_done "$marker" "$stamp"; then
 fi
 rm -f "$marker"
 mkdir -p "$system/log"
-remove_stale "$system"/scores/*/
+remove_stale "$system/scores" "$system"/scores/*/
 
 $cmd --num-threads "$num_threads" "$system/log/score_norm.log" \
   python -m avsv.bin.score_norm ${modes:+--modes "$modes"} --max-lost "$max_lost" --variant "$variant" \
