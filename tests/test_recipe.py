@@ -165,6 +165,9 @@ def test_sweeps_after_a_run(tiny_run):
         (["--preset", "huge"], "huge"),
         (["--sweeps", "blur noize"], "--sweeps: conf/sweeps.yaml has no sweep 'noize'"),
         (["--systems", "ecapaa"], "ecapaa"),
+        (["--norm", "znorm"], "--norm is as-norm1, as-norm2 or s-norm, not 'znorm'"),
+        (["--quality", "duration lenght"], "--quality: 'lenght' is not one of duration faces norm cohort"),
+        (["--subtract-mean", "yes"], "option --subtract-mean must be true or false, not 'yes'"),
     ],
 )
 def test_wrong_options(arguments, message, tmp_path):
@@ -177,8 +180,8 @@ def test_wrong_options(arguments, message, tmp_path):
 def test_help_names_every_option():
     result = run_sh("--help")
     assert result.returncode == 0
-    options = ("stage", "stop-stage", "systems", "preset", "nj", "ngpu", "num-workers", "seed", "sweeps", "data", "exp")
-    for option in options:
+    options = "stage stop-stage systems preset nj ngpu nodes num-workers faces seed sweeps subtract-mean norm quality"
+    for option in (*options.split(), "weights", "data", "exp"):
         assert f"--{option} " in result.stdout
 
 

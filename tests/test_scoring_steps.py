@@ -211,6 +211,26 @@ def test_mean_subtraction(scene):
     assert f"no embeddings of {data}/none: run steps/extract_embeddings.sh first" in said
 
 
+def test_run_sh_passes_its_options_on(tmp_path):
+    make_world(tmp_path)
+    data, system = tmp_path / "data", tmp_path / "exp/tiny/ecapa"
+    shutil.copytree(tmp_path / "exp/ecapa", system)
+    words = ["./run.sh", "--preset", "tiny", "--systems", "ecapa", "--data", data, "--exp", tmp_path / "exp"]
+    words += ["--norm", "s-norm", "--subtract-mean", "true", "--quality", "duration cohort"]
+    for stages in (("7", "9"), ("11", "11")):
+        command = [*words, "--stage", stages[0], "--stop-stage", stages[1]]
+        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    lists = data / "dev", data / "eval"
+    centred = "--subtract-mean", data / "train"
+    assert "up to date" in step("score_cosine", *centred, system, *lists)
+    assert "up to date" in step("score_norm", *centred, "--variant", "s-norm", system, data / "train", *lists)
+    header = (system / "scores/calibration.csv").read_text().splitlines()[0]
+    assert header.endswith(",duration_min,duration_max,cohort_min,cohort_max")
+    said = "--systems 'ecapa' --subtract-mean true --norm s-norm --quality 'duration cohort'\n"
+    assert said in (system.parent / "results/RESULTS.md").read_text()
+
+
 def test_an_ensemble_with_fitted_weights(scene):
     data, exp = scene / "data", scene / "exp"
     systems, config = " ".join(SYSTEMS), scene / "ensembles.yaml"
