@@ -215,6 +215,8 @@ if begin 10 "analyses"; then
     options=()
     [ ! -f "$data/musan/wav.scp" ] || options+=(--noise-dir "$data/musan")
     [ "$sweeps" = all ] || options+=(--kinds "$sweeps")
+    [ "$norm $subtract_mean" = "as-norm1 false" ] ||
+      log "warning: sweeps take as-norm1 and subtract no mean: their error rates are not those of --norm and --subtract-mean"
     steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" ${options[@]+"${options[@]}"} \
       "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
   fi

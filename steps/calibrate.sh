@@ -57,7 +57,7 @@ for system in "${systems[@]}"; do
   scores=$exp/$system/scores
   [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
   stamp=$(stamp "$prior $quality" "$scores/.norm.done" "${inputs[@]}")
-  is_done "$scores/.calibration.done" "$stamp" && continue
+  is_done "$scores/.calibration.done" "$stamp" && [ -f "$scores/thresholds.csv" ] && continue
   todo+=("$system")
   stamps+=("$stamp")
   rm -f "$scores/.calibration.done"

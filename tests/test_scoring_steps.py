@@ -445,6 +445,8 @@ def test_changed_options_and_inputs_redo(scene):
     assert results_of(scene) == results
     step("score_cosine", "--modes", "VxV AxV", exp / "ssa", data / "dev", data / "eval")
     assert {path.name for path in (exp / "ssa/scores/eval").glob("*.cos")} == {"VxV.cos", "AxV.cos"}
+    (exp / "ecapa/scores/thresholds.csv").unlink()
+    assert "calibrated ecapa on" in step("calibrate", exp, "ecapa iresnet18 ssa", data / "dev")
 
 
 def test_labels_of_the_trials_redo_the_results(scene):
