@@ -303,6 +303,17 @@ def test_the_best_epoch_is_kept(corpus, tmp_path, monkeypatch):
     assert all(torch.equal(best[name], second[name]) for name in best)
 
 
+def test_the_development_eer_is_measured_as_often_as_asked_and_at_the_end(corpus, tmp_path):
+    def rates(name: str, every: int) -> list[str]:
+        corpus.run(tmp_path / name, train={"epochs": 5, "evaluate_every": every})
+        with (tmp_path / name / "train.csv").open() as file:
+            return [row["dev_eer"] for row in csv.DictReader(file)]
+
+    always = rates("always", 1)
+    assert all(always)
+    assert rates("seldom", 2) == ["", always[1], "", always[3], always[4]]
+
+
 def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
     corpus.run(tmp_path / "voice", "A", train={"epochs": 1})
     corpus.run(tmp_path / "face", "V", train={"epochs": 1})

@@ -282,6 +282,7 @@ class TrainConfig:
         checkpoint_minutes: save for resuming this often, and at the end of each epoch.
         keep: final.pt has the weights of the last epoch, or of the best one by development EER.
         average_last: final.pt averages the weights after each of the last n epochs (with keep: last).
+        evaluate_every: epochs between two development EERs; the last epoch always has one.
     """
 
     epochs: int
@@ -296,6 +297,7 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     keep: Literal["last", "best"] = "last"
     average_last: int = 1
+    evaluate_every: int = 1
 
     def __post_init__(self) -> None:
         _positive(
@@ -305,12 +307,15 @@ class TrainConfig:
             num_threads=self.num_threads,
             checkpoint_minutes=self.checkpoint_minutes,
             average_last=self.average_last,
+            evaluate_every=self.evaluate_every,
         )
         _not_negative(warmup_epochs=self.warmup_epochs)
         if self.average_last > self.epochs:
             raise ValueError(f"average_last: {self.average_last}: more than the {self.epochs} epochs")
         if self.average_last > 1 and self.keep == "best":
             raise ValueError("average_last: averaging the last epochs contradicts keep: best")
+        if self.evaluate_every > 1 and isinstance(self.schedule, PlateauSchedule):
+            raise ValueError("evaluate_every: schedule plateau goes by the development EER of every epoch")
 
 
 @dataclass(frozen=True)

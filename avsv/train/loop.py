@@ -321,7 +321,8 @@ class Trainer:
         return {name: sum(items) / len(items) for name, items in values.items()}
 
     def _development_eer(self) -> float | None:
-        if self.development is None:
+        due = (self.epoch + 1) % self.config.evaluate_every == 0 or self.epoch + 1 == self.config.epochs
+        if self.development is None or not due:
             return None
         # Each process has running statistics of its own batches; the first one's are those that are saved.
         self.ranks.copy_from_first(self._buffers)
@@ -329,7 +330,7 @@ class Trainer:
 
     def _keep_weights(self, dev_eer: float | None) -> None:
         """Save weights that the final ones are made of, before the checkpoint that says that the epoch is done."""
-        better = self.config.keep == "best" and (self.best is None or dev_eer < self.best)
+        better = self.config.keep == "best" and dev_eer is not None and (self.best is None or dev_eer < self.best)
         if better:
             self.best = dev_eer
         if not self.ranks.is_first:
