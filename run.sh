@@ -7,6 +7,7 @@ stop_stage=11          # last stage to run
 nj=$(nproc)            # parallel jobs of the data, feature and extraction steps
 ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
 nodes=1                # nodes of a Slurm cluster that train together, each with --ngpu GPUs
+train_jobs=1           # systems that train side by side, each with --nodes x --ngpu GPUs of its own
 num_workers=2          # loader processes of a training job
 faces=arks             # or online: face crops are decoded from the video whenever they are read, and not stored
 seed=0                 # of the corpus, the networks' initial weights and every random draw
@@ -40,6 +41,7 @@ Options:
   --nj <n>               parallel jobs; changes no result ($nj)
   --ngpu <n>             GPUs for training and extraction ($ngpu)
   --nodes <n>            nodes of a Slurm cluster that train together, each with --ngpu GPUs ($nodes)
+  --train-jobs <n>       systems that train side by side, on a cluster or a machine with many GPUs ($train_jobs)
   --num-workers <n>      loader processes in training; changes no result ($num_workers)
   --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
   --seed <n>             seed of everything random ($seed)
@@ -64,11 +66,12 @@ if [ $# -ne 0 ]; then
   printf '%s' "$help_message" >&2
   exit 2
 fi
-for _name in stage stop_stage nj ngpu nodes num_workers seed; do
+for _name in stage stop_stage nj ngpu nodes train_jobs num_workers seed; do
   [[ ${!_name} =~ ^[0-9]+$ ]] || die "--${_name//_/-} takes a whole number, not '${!_name}'"
 done
 [ "$nj" -ge 1 ] || die "--nj must be at least 1"
 [ "$nodes" -ge 1 ] || die "--nodes must be at least 1"
+[ "$train_jobs" -ge 1 ] || die "--train-jobs must be at least 1"
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 for _name in $sweeps; do
   [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
@@ -120,15 +123,52 @@ mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
 mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
 all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
 
-train_system() {   # <name>
+train_command() {   # <name>: sets the array command
   local augment=() init   # a corpus may come without noises or without rooms
   init=$(awk -v name="$1" -v dir="$work" '$1 == name {
     for (i = 3; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 3 ? " " : ""), a[1], dir, a[2] } }' "$work/systems")
   [ ! -f "$data/musan/wav.scp" ] || augment+=(--noise-dir "$data/musan")
   [ ! -f "$data/rirs/wav.scp" ] || augment+=(--rir-dir "$data/rirs")
-  steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers" --seed "$seed" \
-    ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" --init "$init" --weights-dir "$weights" \
-    "$conf/systems/$1.yaml" "$data/$train_set" "$data/$dev_set" "$work/$1"
+  command=(steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers" --seed "$seed"
+    ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" --init "$init" --weights-dir "$weights"
+    "$conf/systems/$1.yaml" "$data/$train_set" "$data/$dev_set" "$work/$1")
+}
+
+train_systems() {   # <names>: one after the other, or --train-jobs at a time
+  local name now later command jobs options=() progress
+  if [ "$train_jobs" -eq 1 ]; then
+    for name; do
+      train_command "$name"
+      "${command[@]}"
+    done
+    return
+  fi
+  # On one machine the GPUs are shared out here; a cluster shares out its own.
+  [ "$ngpu" -eq 0 ] || [[ ${cuda_cmd%% *} != *run.* ]] || options=(--gpu "$ngpu")
+  mkdir -p "$work/log"
+  while [ $# -gt 0 ]; do   # those that start from others' weights come after them
+    read -r -a now <<<"$(awk -v names="$*" 'BEGIN { n = split(names, name, " "); for (i in name) waits[name[i]] }
+      $1 in waits { for (i = 3; i <= NF; i++) { sub(/.*=/, "", $i); if ($i in waits) next }; printf "%s ", $1 }' "$work/systems")"
+    jobs=0 progress=()
+    for name in "${now[@]}"; do
+      jobs=$((jobs + 1))
+      train_command "$name"
+      printf '%q ' "${command[@]}" >"$work/log/train.$jobs.sh"
+      progress+=("$work/$name/log/train.progress")
+    done
+    log "training ${now[*]}, $train_jobs at a time: $work/log/train.*.log"
+    start_progress "steps of those begun" "${progress[@]}"
+    run.py --max-jobs-run "$train_jobs" ${options[@]+"${options[@]}"} "JOB=1:$jobs" "$work/log/train.JOB.log" \
+      bash "$work/log/train.JOB.sh"
+    stop_progress
+    later=() jobs=0
+    for name in "${now[@]}"; do
+      jobs=$((jobs + 1))
+      grep -F "train.sh: $work/$name: " "$work/log/train.$jobs.log" >&2 || true
+    done
+    for name; do [[ " ${now[*]} " == *" $name "* ]] || later+=("$name"); done
+    set -- ${later[@]+"${later[@]}"}
+  done
 }
 
 if begin 0 "corpus and lists"; then
@@ -168,12 +208,12 @@ if begin 3 "face crops"; then
 fi
 
 if begin 4 "single-modality systems: ${single[*]}"; then
-  for system in "${single[@]+"${single[@]}"}"; do train_system "$system"; done
+  train_systems "${single[@]+"${single[@]}"}"
   finish
 fi
 
 if begin 5 "audio-visual systems: ${fused[*]}"; then
-  for system in "${fused[@]+"${fused[@]}"}"; do train_system "$system"; done
+  train_systems "${fused[@]+"${fused[@]}"}"
   finish
 fi
 

@@ -79,8 +79,8 @@ def test_second_run_has_nothing_to_do(tiny_run):
 
 
 def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
-    """Killed half a dozen times, with other numbers of jobs and loader workers: the same bytes of results."""
-    command = ["./run.sh", "--preset", "tiny", "--nj", "4", "--num-workers", "2"]
+    """Killed half a dozen times, with other numbers of jobs, trainings at a time and workers: the same bytes."""
+    command = ["./run.sh", "--preset", "tiny", "--nj", "4", "--num-workers", "2", "--train-jobs", "2"]
     command += ["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp")]
     rng = random.Random(4242)
     moments = [rng.uniform(0.05, 0.4) * tiny_run.seconds for _ in range(6)]
@@ -162,6 +162,7 @@ def test_sweeps_after_a_run(tiny_run):
         (["--stage"], "option --stage needs a value"),
         (["--stage", "x"], "--stage takes a whole number, not 'x'"),
         (["--nj", "0"], "--nj must be at least 1"),
+        (["--train-jobs", "0"], "--train-jobs must be at least 1"),
         (["--preset", "huge"], "huge"),
         (["--sweeps", "blur noize"], "--sweeps: conf/sweeps.yaml has no sweep 'noize'"),
         (["--systems", "ecapaa"], "ecapaa"),
@@ -180,8 +181,8 @@ def test_wrong_options(arguments, message, tmp_path):
 def test_help_names_every_option():
     result = run_sh("--help")
     assert result.returncode == 0
-    options = "stage stop-stage systems preset nj ngpu nodes num-workers faces seed sweeps subtract-mean norm quality"
-    for option in (*options.split(), "weights", "data", "exp"):
+    options = "stage stop-stage systems preset nj ngpu nodes train-jobs num-workers faces seed sweeps subtract-mean norm"
+    for option in (*options.split(), "quality", "weights", "data", "exp"):
         assert f"--{option} " in result.stdout
 
 

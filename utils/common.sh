@@ -22,7 +22,7 @@
 #                               when MADE is less than WANTED say so, with the first reasons ("KEY REASON" lines of the
 #                               files); die when more than MAX_SHARE of WANTED is lost, or all of it. LOGS is shown only.
 #   show_warnings LABEL LOG     say each warning that a Python command has left in its log, where there is one
-#   start_progress LABEL GLOB   show one line of progress from the files that match GLOB ("DONE TOTAL" in each)
+#   start_progress LABEL GLOB...  one line of progress from the files that match ("DONE TOTAL" in each)
 #   stop_progress               end it
 # shellcheck shell=bash
 
@@ -158,7 +158,7 @@ show_warnings() {
 
 start_progress() {
   local parent=$BASHPID   # in the background it would be another
-  "$_utils_dir/progress.py" --parent "$parent" --label "$1" "$2" &
+  "$_utils_dir/progress.py" --parent "$parent" --label "$1" "${@:2}" &
   _progress_pid=$!
   # When the script fails in between, the line ends before the shell's prompt comes back.
   [ -n "$(trap -p EXIT)" ] || trap stop_progress EXIT
