@@ -55,7 +55,9 @@ Options:
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
+declare -A local_defaults=()
 for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+  local_defaults[$_name]=${!_name}
   help_message+="  --${_name//_/-} <value>  for local/prepare_data.sh (${!_name})
 "
 done
@@ -264,10 +266,14 @@ if begin 10 "analyses"; then
 fi
 
 if begin 11 "results"; then
-  command="./run.sh --preset $preset --seed $seed --systems '${all[*]}'"
-  [ "$subtract_mean" = false ] || command+=" --subtract-mean true"
-  [ "$norm" = as-norm1 ] || command+=" --norm $norm"
-  [ -z "$quality" ] || command+=" --quality '$quality'"
-  steps/report.sh --cmd "$train_cmd" --seed "$seed" --command "$command" "$work" "${all[*]}" "$data/$eval_set"
+  shown=
+  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+    [ "${!name}" = "${local_defaults[$name]}" ] || shown+=" --${name//_/-} ${!name@Q}"
+  done
+  [ "$subtract_mean" = false ] || shown+=" --subtract-mean true"
+  [ "$norm" = as-norm1 ] || shown+=" --norm $norm"
+  [ -z "$quality" ] || shown+=" --quality '$quality'"
+  [ -z "$sweeps" ] || shown+=" --sweeps '$sweeps'"
+  steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
   finish
 fi

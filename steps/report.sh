@@ -6,7 +6,7 @@ seed=0                        # of the run; the draws of speakers follow from it
 resamples=1000                # draws of speakers for the 95 % intervals and differences
 corpus=                       # its name; empty: the word in the file "corpus" beside the first data directory
 published=conf/published.csv  # published figures to show beside ours; no such file: none are shown
-command=                      # what makes the results again, shown with them; empty: run.sh with preset, seed, systems
+run_options=                  # of run.sh, beside preset, seed and systems: shown with the results
 help_message="Make the results of a run.
 
 Usage: $0 [options] <exp-dir> <systems> <data-dir>...
@@ -24,7 +24,7 @@ Options:
   --resamples <n>        draws of speakers for the 95 % intervals and differences ($resamples)
   --published <file>     published figures of the systems, shown beside ours where the file exists ($published)
   --corpus <name>        default: the word in the file 'corpus' beside the first data directory
-  --command <text>       what makes the results again, shown with them; default: run.sh with preset, seed, systems
+  --run-options <text>   options of run.sh beside preset, seed and systems: the command shown with the results has them
 "
 
 set -euo pipefail
@@ -46,7 +46,7 @@ if [ -z "$corpus" ]; then
   need_file "$(dirname "$1")/corpus"
   read -r corpus <"$(dirname "$1")/corpus"
 fi
-[ -n "$command" ] || command="./run.sh --preset $preset --seed $seed --systems '$names'"
+command="./run.sh --preset $preset --seed $seed --systems '$names'${run_options:+ $run_options}"
 
 [ -f "$exp/ensembles" ] || die "$exp: the ensembles are not made: run steps/score_ensemble.sh first"
 inputs=("$exp/ensembles")
