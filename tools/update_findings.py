@@ -1,0 +1,125 @@
+"""Put the figures of a run into docs/findings.md.
+
+    ./run.sh --systems "ecapa ... multiview_fusion" --sweeps all    # the command on that page
+    python tools/update_findings.py --exp exp/mini --trials eval
+
+Fills what stands between ``<!-- rates -->``, ``<!-- pairs A:B ... -->``, ``<!-- sweeps A ... -->`` and the next
+``<!-- end -->``: error rates of all systems in all modes, differences of the pairs named there, and the corruption
+sweeps of the fused systems named there.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from avsv.analysis.differences import Comparison
+from avsv.analysis.results import Row
+from avsv.analysis.sweeps import SweepRow, compare_lines
+from avsv.bin.command import run_command
+from avsv.corruption.table import KINDS
+from avsv.errors import DataError
+from avsv.io.atomic import write_text
+from avsv.report.gather import read_rows
+from avsv.scoring.modes import MODES
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> list[str]:
+    """Markdown, the first columns to the left, the others to the right."""
+    rule = [":--"] * left + ["--:"] * (len(head) - left)
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """A figure and its 95 % interval."""
+    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def rates(rows: Sequence[Row]) -> list[str]:
+    """Error rates of normalised scores, systems down, modes across."""
+    found = {(row.system, row.mode): interval(row.eer, row.eer_low, row.eer_high) for row in rows}
+    systems = list(dict.fromkeys(system for system, _ in found))
+    cells = [[system, *(found.get((system, mode), "") for mode in MODES)] for system in systems]
+    return table(["EER %", *MODES], cells, left=1)
+
+
+def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
+    """Differences of pairs of systems in the mode that both were compared in, bold where the interval lacks 0."""
+    cells = []
+    for name in names:
+        a, _, b = name.partition(":")
+        for row in rows:
+            sign = {(a, b): 1, (b, a): -1}.get((row.system_a, row.system_b))
+            if sign is None:
+                continue
+            eers = (row.eer_a, row.eer_b)[::sign]
+            ends = sorted((sign * row.low, sign * row.high))
+            text = interval(sign * row.difference, *ends, sign="+")
+            text = f"**{text}**" if ends[0] > 0 or ends[1] < 0 else text
+            modes = "/".join(row.mode.split("/")[::sign])
+            cells.append([a, b, modes, *(f"{eer:.2f}" for eer in eers), text, f"{row.p:.3f}"])
+            break
+        else:
+            raise DataError(f"{PAGE}: the run did not compare '{a}' with '{b}'")
+    return table(["a", "b", "mode", "EER % a", "EER % b", "a - b", "p"], cells, left=3)
+
+
+def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
+    """Error rates under all corruptions, of the best single modalities and of the fused systems named."""
+    cells = []
+    for path in sorted(folder.glob("*.csv"), key=lambda path: list(KINDS).index(path.stem)):
+        lines = compare_lines([row for row in read_rows(path, SweepRow) if row.trials == trials])
+        fused = {line.system: line for line in lines.fused}
+        if missing := [name for name in names if name not in fused]:
+            raise DataError(f"{path} has no system '{missing[0]}' with both modalities")
+        shown = [lines.voice, lines.face, *(fused[name] for name in names)]
+        for number, level in enumerate(lines.levels):
+            if number == 0 and cells:
+                continue  # without corruption all sweeps are the same
+            kind = "none" if number == 0 else f"{KINDS[path.stem].title}, {KINDS[path.stem].unit}"
+            cells.append([kind if number < 2 else "", level, *(_sweep_cell(line.rows[number]) for line in shown)])
+    head = ["corruption", "level", *(f"{line.system} {line.mode}" for line in shown)]
+    return table(head, cells, left=2)
+
+
+def _sweep_cell(row: SweepRow) -> str:
+    text = interval(row.eer, row.low, row.high)
+    if row.difference is None:
+        return text
+    if row.difference_high < 0:
+        return f"**{text}**"
+    return f"_{text}_" if row.difference_low > 0 else text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exp", type=Path, required=True, help="folder of the run, with results/ and sweeps/")
+    parser.add_argument("--trials", default="eval", help="list of trials (%(default)s)")
+    args = parser.parse_args()
+
+    results = args.exp / "results"
+    scored = read_rows(results / "results.csv", Row)
+    normalised = [row for row in scored if (row.trials, row.stage) == (args.trials, "asnorm")]
+    compared = [row for row in read_rows(results / "differences.csv", Comparison) if row.trials == args.trials]
+
+    def fill(found: re.Match) -> str:
+        kind, names = found["kind"], found["names"].split()
+        if kind == "rates":
+            lines = rates(normalised)
+        elif kind == "pairs":
+            lines = pairs(names, compared)
+        else:
+            lines = sweeps(names, args.exp / "sweeps", args.trials)
+        return "\n".join([found["marker"], *lines, "<!-- end -->"])
+
+    part = r"(?P<marker><!-- (?P<kind>rates|pairs|sweeps)(?P<names>[^>]*?) -->)\n.*?<!-- end -->"
+    text, count = re.subn(part, fill, PAGE.read_text(encoding="utf-8"), flags=re.S)
+    if count == 0:
+        raise DataError(f"{PAGE}: no part to fill: it lacks <!-- rates --> ... <!-- end --> and the like")
+    write_text(PAGE, text)
+
+
+if __name__ == "__main__":
+    run_command(main)
