@@ -1,5 +1,6 @@
 """Whole utterances to embedding arks."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -8,11 +9,16 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 import torch
+import torchaudio
 from synthetic import FACES, FBANK, ROOT, config, make_data_dir
 
+from avsv.audio.fbank import Fbank
 from avsv.bin import extract_embeddings
 from avsv.bin.extract_embeddings import choose_modes, extract, merge
+from avsv.corruption.embed import Loaded, embed_sides, modes_of_side
+from avsv.data.batch import Batch
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
@@ -20,25 +26,30 @@ from avsv.embed.extract import embed_batches
 from avsv.embed.parts import PartWriter, merge_parts
 from avsv.errors import DataError
 from avsv.io.ark import read_vectors
+from avsv.io.lists import read_list
 from avsv.system.system import AVSystem
 from avsv.train.model import TrainedSystem
 
 MODES = ["AV", "A", "V"]
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory) -> Path:
-    """The folder of an audio-visual system whose statistics are not those of fresh batch normalisation."""
-    folder = tmp_path_factory.mktemp("system")
-    settings = config("AV")
+def make_system(folder: Path, modalities: str = "AV", **sections: dict) -> Path:
+    """The folder of a system whose statistics are not those of fresh batch normalisation."""
+    settings = config(modalities, **sections)
     torch.manual_seed(0)
     network = AVSystem(settings, 3)
     for name, value in network.state_dict().items():
         if "running" in name:
             value.uniform_(0.5, 1.5)
-    TrainedSystem(settings, network.state_dict(), ["a", "b", "c"], FBANK, FACES).save(folder / "final.pt")
+    video = FACES if "V" in modalities else None
+    TrainedSystem(settings, network.state_dict(), ["a", "b", "c"], FBANK, video).save(folder / "final.pt")
     (folder / "config.yaml").write_text(settings.to_yaml())
     return folder
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory) -> Path:
+    return make_system(tmp_path_factory.mktemp("system"))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +95,47 @@ def test_embeddings_are_those_of_single_utterances(system, sets, tmp_path, capsy
     assert (out / "eval.AV.missing").read_text().split() == ["s0-u0", "s2-u1", "s3-u2"]
     assert (out / "eval.A.missing").read_text().split() == ["s2-u1"]
     assert not (out / "dev.AV.missing").exists()
+
+
+@pytest.mark.parametrize("modalities", ["A", "AV"])
+def test_embeddings_at_several_speeds(sets, tmp_path, modalities):
+    """The cosine is the mean of those at equal speeds, each of the network on the resampled waveform."""
+    folder = make_system(tmp_path, modalities, embed={"speeds": True, "video_frames": None})
+    modes = MODES if modalities == "AV" else ["A"]
+    out = run(folder, sets, tmp_path / "out", 2, modes)
+    network = TrainedSystem.load(folder / "final.pt").build().eval()
+    fbank = Fbank(**FBANK.to_dict())
+    directory = sets[1]
+    sounds, faces = read_list(directory / "audio.scp", fields=2), kaldiio.load_scp(str(directory / "faces.scp"))
+    keys = [key for key in sorted(sounds) if key in faces]
+
+    def brute_force(key: str, speed: float, mode: str) -> torch.Tensor:
+        wave = soundfile.read(sounds[key], dtype="float32")[0]
+        wave = wave[: (FBANK.num_frames(len(wave)) - 1) * FBANK.shift_samples + FBANK.window_samples]
+        if speed != 1:
+            wave = torchaudio.functional.resample(torch.from_numpy(wave), round(10 * speed), 10).numpy()
+        features = fbank(torch.from_numpy(wave))
+        fields = {"audio": (features - features.mean(0))[None], "audio_mask": torch.ones(1, len(features)).bool()}
+        if modalities == "AV":
+            fields["video"] = torch.from_numpy(faces[key].astype(np.uint8)).reshape(1, -1, 1, FACES.height, FACES.width)
+            fields["video_mask"] = torch.ones(fields["video"].shape[:2]).bool()
+        with torch.no_grad():
+            return network.embed(Batch([key], torch.tensor([-1]), **fields).prepare("cpu"), mode)[0]
+
+    for mode in modes:
+        found = dict(zip(*read_vectors(out / f"{directory.name}.{mode}.scp"), strict=True))
+        views = {key: [brute_force(key, speed, mode) for speed in (1.0, 0.9, 1.1)] for key in keys}
+        for a, b in itertools.combinations(keys, 2):
+            cosine = found[a] @ found[b] / np.linalg.norm(found[a]) / np.linalg.norm(found[b])
+            expected = np.mean([torch.cosine_similarity(x, y, dim=0) for x, y in zip(views[a], views[b], strict=True)])
+            assert cosine == pytest.approx(expected, abs=2e-5)
+
+    loaded = Loaded.load(folder)
+    sides = embed_sides([loaded], directory, keys, modalities, None)
+    for mode, embeddings in modes_of_side(loaded, sides[loaded.name]).items():
+        stored = dict(zip(*read_vectors(out / f"{directory.name}.{mode}.scp"), strict=True))
+        for key, vector in zip(keys, embeddings.matrix, strict=True):
+            np.testing.assert_allclose(vector, stored[key] / np.linalg.norm(stored[key]), atol=2e-5)
 
 
 @pytest.mark.parametrize("jobs", [3, 20])

@@ -107,6 +107,7 @@ def _set(mapping: dict, key: str, value) -> dict:
         ("audio", "fusion", {"name": "ssa"}, "fusion: the system has an audio network only: remove this key"),
         ("visual", "loss.audio_weight", 0.5,
          "loss.audio_weight: the system has a visual network only: remove this key"),
+        ("visual", "embed", {"speeds": True}, "embed.speeds: the system has a visual network only: remove this key"),
         ("visual", "init_from", {"audio": "ecapa"},
          "init_from.audio: the system has a visual network only: remove this key"),
         ("both", "fusion", None, "fusion: missing: the system has an audio and a visual network"),

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 import torchaudio
 
+# Of speed perturbation; each makes another speaker of a speaker.
+SPEEDS = (1.0, 0.9, 1.1)
+
 
 def change_speed(waveform: np.ndarray, speed: float) -> np.ndarray:
     """Play a waveform ``speed`` times as fast: (n,) to (ceil(n / speed),) float32.

@@ -60,7 +60,7 @@ def extract(
     import numpy as np
     import torch
 
-    from avsv.data.clips import WholeUtterances
+    from avsv.data.clips import WholeUtterances, whole_audio_list
     from avsv.data.inputs import Inputs
     from avsv.data.lists import read_utterances
     from avsv.data.loading import load_batches
@@ -82,7 +82,7 @@ def extract(
 
     datasets = []
     for directory in directories:
-        table = read_utterances(directory, inputs.audio_list, trained.video is not None)
+        table = read_utterances(directory, whole_audio_list(trained.config.embed, inputs), trained.video is not None)
         if trained.video is not None and (there := FaceFormat.read(directory / "faces.conf")) != trained.video:
             raise DataError(
                 f"{directory}/faces.conf: {there}, but {folder} was trained on {trained.video}: remake them"

@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from avsv.audio.fbank import Fbank
 from avsv.corruption.kinds import Corruption
@@ -36,7 +34,8 @@ class CorruptedUtterances(WholeUtterances):
         if corruption is not None and corruption.kind == "length":
             table = _shorten(table, inputs, corruption.level)
         super().__init__(table, np.full(len(table), -1), config, inputs)
-        self._fbank = Fbank(**inputs.audio.to_dict()) if inputs.takes == "fbank" and inputs.audio else None
+        if inputs.takes == "fbank" and inputs.audio is not None:
+            self._fbank = Fbank(**inputs.audio.to_dict())
 
     def _start(self, index: int) -> float:
         """Where the part of an utterance that is used begins, in seconds; on a video frame where there is video."""
@@ -52,13 +51,6 @@ class CorruptedUtterances(WholeUtterances):
             return 0.0
         start = self.corruption.start(self.table.keys[index], min(seconds))
         return int(start * grids[-1]) / grids[-1]
-
-    def _features(self, index: int, start: int, stop: int) -> Tensor:
-        form = self.audio_format
-        samples = self._samples(
-            index, start * form.shift_samples, (stop - 1) * form.shift_samples + form.window_samples
-        )
-        return self._fbank(torch.from_numpy(samples))
 
     def _samples(self, index: int, first: int, last: int) -> np.ndarray:
         rate = self.audio_format.sample_rate

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from avsv.corruption.clips import CorruptedUtterances
 from avsv.corruption.kinds import Corruption
-from avsv.data.clips import WholeUtterances
+from avsv.data.clips import WholeUtterances, whole_audio_list
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.data.loading import load_batches
 from avsv.errors import DataError
 from avsv.scoring.trials import Embeddings
 from avsv.system.config import EmbedConfig
-from avsv.system.system import AVSystem
+from avsv.system.system import AVSystem, join_speeds
 from avsv.train.model import TrainedSystem
 from avsv.video.config import FaceFormat
 
@@ -62,7 +62,8 @@ class Loaded:
         return inputs if "V" in letters else replace(inputs, video=None, image=None)
 
 
-# Per modality the outputs of its network for the utterances of a list: not fused, not scaled to length 1.
+# Per modality the outputs of its network for the utterances of a list: not fused, not scaled to length 1. Of a voice at
+# several speeds they stand end to end.
 Side = dict[str, Embeddings]
 
 
@@ -91,7 +92,7 @@ def embed_sides(
         num_workers: loader processes.
 
     Returns:
-        Per system's name, per modality (U, D) and which rows there are.
+        Per system's name, per modality (U, D), of a voice (U, speeds * D), and which rows there are.
 
     Raises:
         DataError: as :func:`avsv.data.lists.read_utterances`; an embedding is not finite.
@@ -105,7 +106,7 @@ def embed_sides(
     sides: dict[str, Side] = {}
     for (mine, inputs, embed), members in groups.items():
         _check_faces(directory, inputs, members[0].name)
-        audio = inputs.audio_list if corruption is None else inputs.audio and "audio.scp"
+        audio = whole_audio_list(embed, inputs) if corruption is None else inputs.audio and "audio.scp"
         table = read_utterances(
             directory, audio, inputs.video is not None, only=row_of.keys() if only is None else only
         )
@@ -114,22 +115,26 @@ def embed_sides(
         else:
             dataset = CorruptedUtterances(table, embed, inputs, corruption)
         for system in members:
-            sizes = {letter: (len(utterances), _network(system, letter).embedding_dim) for letter in mine}
-            sides[system.name] = {
-                letter: Embeddings(np.zeros(size, np.float32), np.zeros(len(utterances), bool))
-                for letter, size in sizes.items()
-            }
+            sides[system.name] = {}
+            for letter in mine:
+                columns = _network(system, letter).embedding_dim * _speeds(system, letter)
+                matrix = np.zeros((len(utterances), columns), np.float32)
+                sides[system.name][letter] = Embeddings(matrix, np.zeros(len(utterances), bool))
         pin = torch.device(device).type == "cuda"
         for batch in load_batches(dataset, range(len(dataset)), num_workers, pin):
             rows = np.array([row_of[key] for key in batch.keys])
             batch = batch.prepare(device)
             for system in members:
                 for letter in mine:
-                    values, mask = (getattr(batch, field) for field in _FIELDS[letter])
-                    if values is None:
+                    if getattr(batch, _FIELDS[letter][0]) is None:
                         continue
+                    views = [batch, *batch.at_other_speeds()][: _speeds(system, letter)]
                     with torch.inference_mode():
-                        found = _network(system, letter)(values, mask).float().cpu().numpy()
+                        outputs = [
+                            _network(system, letter)(*(getattr(view, field) for field in _FIELDS[letter]))
+                            for view in views
+                        ]
+                    found = torch.cat(outputs, dim=1).float().cpu().numpy()
                     if not np.isfinite(found).all():
                         key = batch.keys[int(np.isfinite(found).all(axis=1).argmin())]
                         raise DataError(f"{key}: its {letter} embedding by {system.name} is not finite: {corruption}")
@@ -150,8 +155,11 @@ def modes_of_side(
             it has both.
         device: where the system is.
     """
+    speeds = _speeds(system, "A")
     if system.network.fusion is None:
-        return {letter: _scaled(*side[letter]) for letter in system.letters}
+        (letter,) = system.letters
+        parts = torch.from_numpy(side[letter].matrix).chunk(_speeds(system, letter), dim=1)
+        return {letter: _scaled(join_speeds(parts).numpy(), side[letter].present)}
     have = np.stack([side["A"].present, side["V"].present], axis=1)
     allowed = {"AV": have, "A": have & [True, False], "V": have & [False, True]}
     modes = {}
@@ -159,7 +167,7 @@ def modes_of_side(
         rows = present.any(axis=1)
         if mode == "AV":
             rows = rows & complete if complete is not None else present.all(axis=1)
-        matrix = np.zeros((len(have), system.network.embedding_dim), np.float32)
+        matrix = np.zeros((len(have), speeds * system.network.embedding_dim), np.float32)
         places = np.flatnonzero(rows)
         for start in range(0, len(places), _ROWS):
             part = places[start : start + _ROWS]
@@ -167,11 +175,17 @@ def modes_of_side(
                 np.where(present[part, column, None], side[letter].matrix[part], 0)
                 for column, letter in enumerate("AV")
             )
-            tensors = (torch.from_numpy(array).to(device) for array in (audio, visual, present[part]))
+            audio, visual, there = (torch.from_numpy(array).to(device) for array in (audio, visual, present[part]))
             with torch.inference_mode():
-                matrix[part] = system.network.fusion(*tensors).float().cpu().numpy()
+                fused = [system.network.fusion(voice, visual, there) for voice in audio.chunk(speeds, dim=1)]
+                matrix[part] = join_speeds(fused).float().cpu().numpy()
         modes[mode] = _scaled(matrix, rows)
     return modes
+
+
+def _speeds(system: Loaded, letter: str) -> int:
+    """At how many speeds one of its networks takes an utterance."""
+    return system.network.speeds if letter == "A" else 1
 
 
 def _network(system: Loaded, letter: str) -> torch.nn.Module:

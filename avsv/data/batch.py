@@ -1,6 +1,6 @@
 """A batch of synchronous audio and video clips."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class Batch:
         video: (B, Tv, C, H, W) frames: float32 in [-0.5, 0.5], or uint8 pixels as loaded, see :meth:`prepare`.
         video_mask: (B, Tv) boolean.
         age: (B,) float32 years, NaN where it is not known; None where nobody asks.
+        other_speeds: (S, B, T', F) or (S, B, T') the same utterances at S other speeds, to embed them; None: no others.
+        other_speeds_mask: (S, B, T') boolean.
 
     Raises:
         ValueError: fields disagree in batch size or length, or a field lacks its mask.
@@ -40,6 +42,8 @@ class Batch:
     video: Tensor | None = None
     video_mask: Tensor | None = None
     age: Tensor | None = None
+    other_speeds: Tensor | None = None
+    other_speeds_mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.label.shape != (len(self.keys),):
@@ -58,9 +62,19 @@ class Batch:
         return len(self.keys)
 
     def _map(self, function) -> "Batch":
-        names = ("label", "audio", "audio_mask", "video", "video_mask", "age")
+        names = [field.name for field in fields(self) if field.name != "keys"]
         changed = {name: function(getattr(self, name)) for name in names if getattr(self, name) is not None}
         return replace(self, **changed)
+
+    def at_other_speeds(self) -> "list[Batch]":
+        """The utterances at every other speed, with the same video."""
+        if self.other_speeds is None:
+            return []
+        others = zip(self.other_speeds, self.other_speeds_mask, strict=True)
+        return [
+            replace(self, audio=audio, audio_mask=mask, other_speeds=None, other_speeds_mask=None)
+            for audio, mask in others
+        ]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor on ``device``."""

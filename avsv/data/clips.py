@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from avsv.audio.augment import NoiseReverb, spec_augment
 from avsv.audio.fbank import Fbank, mean_normalise
 from avsv.audio.log_mel import LogMel
-from avsv.audio.speed import change_speed
+from avsv.audio.speed import SPEEDS, change_speed
 from avsv.audio.wav import read_window
 from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
@@ -25,19 +25,17 @@ from avsv.seeding import generator_for, seed_for
 from avsv.system.config import DataConfig, EmbedConfig
 from avsv.video.augment import augment_clip
 
-# Of speed perturbation; each makes another speaker of a speaker.
-SPEEDS = (1.0, 0.9, 1.1)
-
 # Padding shows no image; masks keep networks from seeing it.
 _GREY = 128
 
 
 @dataclass
 class _Clip:
-    """One utterance's part of a batch; None for a modality that it lacks."""
+    """One utterance's part of a batch; None for a modality that it lacks. ``others``: its audio at other speeds."""
 
     audio: Tensor | None = None
     video: np.ndarray | None = None
+    others: Sequence[Tensor] = ()
 
 
 def spread_rows(count: int, wanted: int | None) -> np.ndarray:
@@ -77,6 +75,7 @@ class Clips(Dataset):
         self.table, self.labels, self.inputs = table, labels, inputs
         self.audio_format, self.video_format = inputs.audio, inputs.video
         self._log_mel = LogMel(inputs.audio.sample_rate, inputs.num_bins) if inputs.takes == "log_mel" else None
+        self._fbank: Fbank | None = None  # where features are computed from waveforms, and not read
 
     def _rows(
         self, index: int, location: str, columns: int, made_by: str, read: Callable[..., np.ndarray], *which: object
@@ -103,8 +102,10 @@ class Clips(Dataset):
             raise DataError(f"{self.table.keys[index]}: {error}") from None
 
     def _from_samples(self, samples: np.ndarray) -> Tensor:
-        """What a network that takes no Fbank features takes of a waveform."""
+        """What the network takes of a waveform."""
         waveform = torch.from_numpy(samples)
+        if self.inputs.takes == "fbank":
+            return mean_normalise(self._fbank(waveform))
         return waveform if self._log_mel is None else self._log_mel(waveform)
 
     def _pixels(self, index: int, rows: np.ndarray) -> np.ndarray:
@@ -150,6 +151,19 @@ class Clips(Dataset):
 def reads_waveforms(config: DataConfig, inputs: Inputs, noise: NoiseReverb | None) -> bool:
     """Whether training windows are read from audio.scp and not from feats.scp."""
     return inputs.takes != "fbank" or noise is not None or config.speed_perturb
+
+
+def _pad(views: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
+    """B utterances' S series (T, ...) as (S, B, longest T, ...) and a mask."""
+    longest = max(len(series) for utterance in views for series in utterance)
+    first = views[0][0]
+    values = first.new_zeros(len(views[0]), len(views), longest, *first.shape[1:])
+    mask = torch.zeros(values.shape[:3], dtype=torch.bool)
+    for row, utterance in enumerate(views):
+        for number, series in enumerate(utterance):
+            values[number, row, : len(series)] = series
+            mask[number, row, : len(series)] = True
+    return values, mask
 
 
 class TrainingClips(Clips):
@@ -202,7 +216,6 @@ class TrainingClips(Clips):
                 raise DataError(f"data.spec_augment: the audio network takes {inputs.takes}: set it to null")
             # The frames whose samples hold the window.
             self.audio_window = 1 - (audio.window_samples - self.audio_samples) // audio.shift_samples
-        self._fbank = None
         if reads_waveforms(config, inputs, noise) and inputs.takes == "fbank":
             self._fbank = Fbank(**audio.to_dict())
         self._partners = Partners(table, sessions) if config.av_mixup else None
@@ -320,6 +333,11 @@ class TrainingClips(Clips):
         return change_speed(self._samples(index, first, first + length), speed)[:wanted]
 
 
+def whole_audio_list(config: EmbedConfig, inputs: Inputs) -> str | None:
+    """The list that whole utterances are read from; None for a system without audio."""
+    return "audio.scp" if config.speeds and inputs.audio is not None else inputs.audio_list
+
+
 class WholeUtterances(Clips):
     """Whole utterances in batches of similar length: all feature frames, and face frames spread over the clip.
 
@@ -327,9 +345,9 @@ class WholeUtterances(Clips):
     only video, so that what a batch holds depends on the list alone.
 
     Args:
-        table: the utterances.
+        table: the utterances; ``table.audio`` locates what :func:`whole_audio_list` names.
         labels: (N,) class of each utterance, -1 for none.
-        config: batch size and number of face frames.
+        config: batch size, number of face frames, speeds.
         inputs: the form of what is stored, and of what the networks take.
     """
 
@@ -339,6 +357,8 @@ class WholeUtterances(Clips):
     def __init__(self, table: UtteranceTable, labels: np.ndarray, config: EmbedConfig, inputs: Inputs) -> None:
         super().__init__(table, labels, inputs)
         self.config = config
+        if config.speeds and inputs.audio is not None and inputs.takes == "fbank":
+            self._fbank = Fbank(**inputs.audio.to_dict())
         self.batches = self._plan()
 
     def __len__(self) -> int:
@@ -380,6 +400,8 @@ class WholeUtterances(Clips):
         batch = self._collate(indices, clips, audio_length, video_length)
         if audio_length == 0:
             batch.audio = batch.audio_mask = None
+        elif self.config.speeds:
+            batch.other_speeds, batch.other_speeds_mask = _pad([clip.others for clip in clips])
         if video_length == 0:
             batch.video = batch.video_mask = None
         return batch
@@ -388,11 +410,13 @@ class WholeUtterances(Clips):
         clip = _Clip()
         if self.audio_format is not None and (frames := int(self.table.audio_frames[index])) > 0:
             form = self.audio_format
-            if self.inputs.takes == "fbank":
+            if self._fbank is None and self.inputs.takes == "fbank":
                 clip.audio = mean_normalise(self._features(index, 0, frames))
             else:
                 samples = self._samples(index, 0, (frames - 1) * form.shift_samples + form.window_samples)
                 clip.audio = self._from_samples(samples)
+                if self.config.speeds:
+                    clip.others = [self._from_samples(change_speed(samples, speed)) for speed in SPEEDS[1:]]
         if self.video_format is not None and self.table.video_frames[index] > 0:
             rows = spread_rows(int(self.table.video_frames[index]), self.config.video_frames)
             clip.video = self._frames(index, rows)

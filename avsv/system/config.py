@@ -326,11 +326,15 @@ class EmbedConfig:
         batch_size: utterances in one forward pass, sorted by length; results do not depend on it beyond rounding.
         video_frames: face frames of an utterance, evenly spread over it; null for all of them.
         mirror: the visual network sees every one of them a second time, left and right exchanged.
+        speeds: the audio network hears the utterance at 0.9 and 1.1 times its speed too. A network that was trained
+            with ``data.speed_perturb`` takes these for other speakers, and so judges two utterances at each speed anew.
+            The embeddings, scaled to one length, stand end to end: a cosine is the mean of those at equal speeds.
     """
 
     batch_size: int = 16
     video_frames: int | None = None
     mirror: bool = False
+    speeds: bool = False
 
     def __post_init__(self) -> None:
         _positive(batch_size=self.batch_size, video_frames=self.video_frames)
@@ -418,6 +422,8 @@ class SystemConfig:
                     raise ValueError(
                         f"pretrained.{role}: the network starts from another system: remove one of the two"
                     )
+        if self.embed.speeds and self.audio is None:
+            raise ValueError("embed.speeds: the system has a visual network only: remove this key")
         if self.data.speed_perturb and self.visual is not None:
             raise ValueError("data.speed_perturb: at another speed voice and face are out of step: audio systems only")
         if self.loss.classifier.name == "ge2e":

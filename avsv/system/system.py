@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from avsv.audio.speed import SPEEDS
 from avsv.data.batch import Batch
 from avsv.errors import DataError
 from avsv.losses.age import AgeClassifier
@@ -18,6 +19,22 @@ from avsv.system.registry import find_class
 
 # Weights that embedding does not need.
 TRAINING_ONLY = ("classifiers.", "supervision.", "age.")
+
+
+def join_speeds(embeddings: Sequence[Tensor]) -> Tensor:
+    """Embeddings (B, D) of the same utterances at S speeds: scaled to one length and end to end, (B, S * D).
+
+    The whole is as long as they were on average; those of one speed stay as they are.
+
+    Example:
+        >>> join_speeds([torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 1.0]])]).mul(2**0.5)
+        tensor([[1.8000, 2.4000, 0.0000, 3.0000]])
+    """
+    if len(embeddings) == 1:
+        return embeddings[0]
+    lengths = torch.stack([one.norm(dim=1, keepdim=True) for one in embeddings]).mean(dim=0)
+    parts = [nn.functional.normalize(one, dim=1) for one in embeddings]
+    return torch.cat(parts, dim=1) * lengths / len(embeddings) ** 0.5
 
 
 class AVSystem(nn.Module):
@@ -60,6 +77,7 @@ class AVSystem(nn.Module):
         sizes = {name: getattr(self, name).embedding_dim for name in ("audio", "visual") if getattr(self, name)}
         if config.fusion is not None:
             self.fusion = _build("fusion", config.fusion, sizes["audio"], sizes["visual"])
+        self.speeds = len(SPEEDS) if config.embed.speeds else 1
         self.embedding_dim = self.fusion.embedding_dim if self.fusion else next(iter(sizes.values()))
 
         self.weights = {"main": 1.0}
@@ -93,15 +111,27 @@ class AVSystem(nn.Module):
         return self._embed(batch, mode)["main"]
 
     def embed_modes(self, batch: Batch, modes: Sequence[str]) -> dict[str, Tensor]:
-        """:meth:`embed` in several modes, where every network runs only once: mode to (B, embedding_dim)."""
+        """:meth:`embed` in several modes, where every network runs only once: mode to (B, embedding_dim).
+
+        A system that embeds at several speeds gives (B, speeds * embedding_dim): the embeddings at each speed, scaled
+        to one length, end to end, so that a cosine is the mean of those at equal speeds. The video is the same at all.
+        """
+        # Without audio the utterance is the same at all speeds.
+        views = [batch] * self.speeds if batch.audio is None else [batch, *batch.at_other_speeds()]
         if self.fusion is None:
-            return {mode: self.embed(batch, mode) for mode in modes}
-        present = {mode: self._present(batch, mode) for mode in modes}
-        embeddings = {}
-        for name in ("audio", "visual"):
-            rows = torch.stack([found[name] for found in present.values()]).any(dim=0)
-            embeddings[name] = self._present_rows(batch, name, rows)
-        return {mode: self._fuse(embeddings, found) for mode, found in present.items()}
+            found = [{mode: self.embed(view, mode) for mode in modes} for view in views]
+        else:
+            present = {mode: self._present(batch, mode) for mode in modes}
+            rows = {
+                name: torch.stack([which[name] for which in present.values()]).any(dim=0)
+                for name in ("audio", "visual")
+            }
+            visual = self._present_rows(batch, "visual", rows["visual"])
+            found = []
+            for view in views:
+                embeddings = {"audio": self._present_rows(view, "audio", rows["audio"]), "visual": visual}
+                found.append({mode: self._fuse(embeddings, which) for mode, which in present.items()})
+        return {mode: join_speeds([embeddings[mode] for embeddings in found]) for mode in modes}
 
     def _embed(self, batch: Batch, mode: str, series: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Embeddings: main and, in an audio-visual system, audio and visual; ``series`` gets temporal weights."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avsv.data.clips import WholeUtterances
+from avsv.data.clips import WholeUtterances, whole_audio_list
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.data.loading import load_batches
@@ -55,7 +55,8 @@ class Development:
         for path, trials in lists.items():
             _check_ids(path, trials, known, directory)
         wanted = {key for trials in lists.values() for column in trials[:2] for key in np.unique(column).tolist()}
-        table = read_utterances(directory, inputs.audio_list, inputs.video is not None, only=wanted)
+        audio_list = whole_audio_list(config.embed, inputs)
+        table = read_utterances(directory, audio_list, inputs.video is not None, only=wanted)
         usable = np.ones(len(table), dtype=bool)
         if "A" in self.mode:
             usable &= table.audio_frames > 0
@@ -79,7 +80,7 @@ class Development:
                 vectors.update(zip(keys, matrix, strict=True))
         for others in ranks.gather(vectors):
             vectors.update(others)
-        matrix = np.zeros((len(self.clips.table), system.embedding_dim), dtype=np.float32)
+        matrix = np.zeros((len(self.clips.table), len(next(iter(vectors.values())))), dtype=np.float32)
         for key, row in self.rows.items():
             matrix[row] = vectors[key] / max(float(np.linalg.norm(vectors[key])), 1e-12)
         return float(np.mean([self._score(matrix, trials) for trials in self.lists]))

@@ -10,7 +10,8 @@ import yaml
 
 from avsv.audio.augment import NoiseReverb
 from avsv.audio.config import FbankConfig, load_fbank_config
-from avsv.data.clips import SPEEDS, TrainingClips, reads_waveforms
+from avsv.audio.speed import SPEEDS
+from avsv.data.clips import TrainingClips, reads_waveforms, whole_audio_list
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_ages, read_sessions, read_utterances
 from avsv.errors import DataError
@@ -215,7 +216,7 @@ def _files(
 ) -> list[Path]:
     """Every list and file that the training depends on, with the markers of the steps that made the features."""
     files = [*trial_lists(dev_dir), *(path / "final.pt" for path in init.values())]
-    for directory, name in ((train_dir, audio_list), (dev_dir, inputs.audio_list)):
+    for directory, name in ((train_dir, audio_list), (dev_dir, whole_audio_list(config.embed, inputs))):
         files.append(directory / "utt2spk")
         if name is not None:
             files += [directory / name, directory / "utt2num_frames", directory / ".fbank.done"]
