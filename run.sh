@@ -13,6 +13,7 @@ faces=arks             # or online: face crops are decoded from the video whenev
 seed=0                 # of the corpus, the networks' initial weights and every random draw
 data=data              # data directories go here
 sweeps=                # corruption sweeps to measure in stage 10, as in 'noise blur', or 'all' of conf/sweeps.yaml
+max_lost=0.05          # largest share of a list's trials that a system may leave out, because a voice or a face is missing
 subtract_mean=false    # subtract the mean training embedding from all before cosines and score normalisation
 norm=as-norm1          # score normalisation: as-norm1, as-norm2 or s-norm, see steps/score_norm.sh
 quality=               # measures that the calibration of stage 9 uses beside the scores, as in 'duration cohort'
@@ -46,6 +47,7 @@ Options:
   --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
   --seed <n>             seed of everything random ($seed)
   --sweeps <kinds>       corruption sweeps of conf/sweeps.yaml, as in 'noise blur', or 'all'; none by default
+  --max-lost <share>     largest share of a list's trials that a system may leave out for want of a voice or a face ($max_lost)
   --subtract-mean <true|false>
                          subtract the mean training embedding from all embeddings before scoring ($subtract_mean)
   --norm <name>          score normalisation: as-norm1, as-norm2 or s-norm ($norm)
@@ -182,7 +184,8 @@ if begin 0 "corpus and lists"; then
 fi
 
 if begin 1 "validation"; then
-  steps/validate.sh --cmd "$train_cmd" --nj "$nj" "${sets[@]}"
+  source_fps=$(awk '$1 == "source_fps:" {print $2}' "$conf/faces.yaml")
+  steps/validate.sh --cmd "$train_cmd" --nj "$nj" --source-fps "$source_fps" "${sets[@]}"
   finish
 fi
 
@@ -231,14 +234,15 @@ mean_of=
 
 if begin 7 "cosine scores"; then
   for system in "${all[@]}"; do
-    steps/score_cosine.sh --cmd "$train_cmd" --subtract-mean "$mean_of" "$work/$system" "$data/$dev_set" "$data/$eval_set"
+    steps/score_cosine.sh --cmd "$train_cmd" --max-lost "$max_lost" --subtract-mean "$mean_of" \
+      "$work/$system" "$data/$dev_set" "$data/$eval_set"
   done
   finish
 fi
 
 if begin 8 "score normalisation"; then
   for system in "${all[@]}"; do
-    steps/score_norm.sh --cmd "$train_cmd" --variant "$norm" --subtract-mean "$mean_of" \
+    steps/score_norm.sh --cmd "$train_cmd" --max-lost "$max_lost" --variant "$norm" --subtract-mean "$mean_of" \
       "$work/$system" "$data/$train_set" "$data/$dev_set" "$data/$eval_set"
   done
   finish

@@ -3,6 +3,7 @@
 
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
+source_fps=25                 # frame rate of folders of images that have no file fps: as in conf/faces.yaml
 min_duration=0.1              # seconds; a shorter recording gives too few frames to be of use
 max_lost=0.05                 # fail when more than this share of the audio, or of the video, cannot be used
 help_message="Check data directories, open all their recordings, and take out those that cannot be used.
@@ -18,6 +19,7 @@ remove <data-dir>/.validate.done.
 Options:
   --nj <n>                   parallel jobs ($nj)
   --cmd <launcher>           how to run them ($cmd)
+  --source-fps <n>           frame rate of folders of images that have no file fps ($source_fps)
   --min-duration <seconds>   shortest recording that is of use ($min_duration)
   --max-lost <share>         largest share of audio, and of video, that may be lost ($max_lost)
 "
@@ -42,7 +44,7 @@ stamp_of() {   # <data-dir>
   for name in "$1"/trials/*; do
     [ ! -f "$name" ] || files+=("$name")
   done
-  stamp "$min_duration" "${files[@]}"
+  stamp "$min_duration $source_fps" "${files[@]}"
 }
 
 validate() {   # <data-dir>
@@ -59,7 +61,7 @@ validate() {   # <data-dir>
   # left lists that do not fit together.
   [ -f "$data/.validate.unfinished" ] || utils/validate_data_dir.sh --no-feats --sample 0 "$data" >/dev/null
 
-  utils/probe_media.sh --nj "$nj" --cmd "$cmd" "$data" "$logdir"
+  utils/probe_media.sh --nj "$nj" --cmd "$cmd" --source-fps "$source_fps" "$data" "$logdir"
   mkdir -p "$data/.backup"
   for list in wav.scp video.scp; do
     if [ -f "$data/$list" ] && [ ! -f "$data/.validate.unfinished" ]; then cp -p "$data/$list" "$data/.backup/"; fi

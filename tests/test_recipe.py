@@ -181,8 +181,8 @@ def test_wrong_options(arguments, message, tmp_path):
 def test_help_names_every_option():
     result = run_sh("--help")
     assert result.returncode == 0
-    options = "stage stop-stage systems preset nj ngpu nodes train-jobs num-workers faces seed sweeps subtract-mean"
-    for option in (*options.split(), "norm", "quality", "weights", "data", "exp"):
+    options = "stage stop-stage systems preset nj ngpu nodes train-jobs num-workers faces seed sweeps max-lost"
+    for option in (*options.split(), "subtract-mean", "norm", "quality", "weights", "data", "exp"):
         assert f"--{option} " in result.stdout
 
 

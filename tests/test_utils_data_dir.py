@@ -509,8 +509,9 @@ def test_durations_of_video(clip, tmp_path, suffix):
 def test_duration_of_a_folder_of_frames(clip, tmp_path):
     subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), str(tmp_path / "%d.png")], check=True)
     assert probe("video.scp", str(tmp_path)) == 2.0
+    assert probe("video.scp", str(tmp_path), 1.0) == 50.0
     (tmp_path / "fps").write_text("50\n")
-    assert probe("video.scp", str(tmp_path)) == 1.0
+    assert probe("video.scp", str(tmp_path), 1.0) == 1.0
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "m4a", "mkv", "webm"])

@@ -3,6 +3,7 @@
 
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
+source_fps=25                 # frame rate of folders of images that have no file fps
 all=true                      # audio and video; false: the video only of utterances without audio
 help_message="Open every recording of a data directory and tell how long it is, in parallel jobs.
 
@@ -14,6 +15,7 @@ Writes <log-dir>/probe.durations (UTTERANCE LIST SECONDS lines) and probe.failed
 Options:
   --nj <n>             parallel jobs ($nj)
   --cmd <launcher>     how to run them ($cmd)
+  --source-fps <n>     frame rate of folders of images that have no file fps ($source_fps)
   --all <true|false>   also the video of utterances that have audio ($all)
 "
 
@@ -44,7 +46,7 @@ recordings() {
   done | if [ "$all" = true ]; then cat; else awk '!seen[$1]++'; fi
 }
 write_atomically "$logdir/probe.list" recordings
-stamp=$(stamp "" "$logdir/probe.list")
+stamp=$(stamp "$source_fps" "$logdir/probe.list")
 nj=$(jobs_for "$nj" "$logdir/probe.list")
 split_list() {   # dealt out in turn, because audio is quicker than video
   awk -v jobs="$nj" -v stem="$logdir/probe" '{ print > (stem "." (NR - 1) % jobs + 1 ".list") }' "$logdir/probe.list"
@@ -55,7 +57,7 @@ rm -f "$logdir"/probe.*.progress
 start_progress "recordings of $data" "$logdir/probe.*.progress"
 $cmd "JOB=1:$nj" "$logdir/probe.JOB.log" \
   utils/once.sh "$logdir/.probe.JOB.done" "$stamp.$nj" \
-  python -m avsv.bin.probe_media --progress "$logdir/probe.JOB.progress" \
+  python -m avsv.bin.probe_media --source-fps "$source_fps" --progress "$logdir/probe.JOB.progress" \
   "$logdir/probe.JOB.list" "$logdir/probe.JOB.durations"
 stop_progress
 

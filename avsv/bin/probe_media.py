@@ -6,7 +6,7 @@ from pathlib import Path
 
 from avsv.bin.command import run_command
 from avsv.datadir.lists import read_raw_lines
-from avsv.datadir.media import probe
+from avsv.datadir.media import FOLDER_FPS, probe
 from avsv.errors import DataError
 from avsv.io.atomic import atomic_path, write_text
 
@@ -15,6 +15,9 @@ def main() -> None:
     """Probe every recording of a list of ``UTTERANCE LIST LOCATION`` lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--progress", type=Path, help="file that is rewritten with 'DONE TOTAL'")
+    parser.add_argument(
+        "--source-fps", type=float, default=FOLDER_FPS, help="frame rate of folders of images without a file fps"
+    )
     parser.add_argument("recordings", type=Path, help="UTTERANCE LIST LOCATION lines; LIST is wav.scp or video.scp")
     parser.add_argument("output", type=Path, help="UTTERANCE LIST SECONDS lines; failures go to OUTPUT.failed")
     options = parser.parse_args()
@@ -34,7 +37,7 @@ def main() -> None:
                 write_text(options.progress, f"{done} {total}\n")
             utterance, name, location = line.split(None, 2)
             try:
-                durations.write(f"{utterance} {name} {probe(name, location.rstrip()):.6f}\n")
+                durations.write(f"{utterance} {name} {probe(name, location.rstrip(), options.source_fps):.6f}\n")
             except DataError as error:
                 reason = " ".join(str(error).split())
                 failures.write(f"{utterance} {name}: {reason}\n")

@@ -19,7 +19,7 @@ PIPE_RATE = 16000
 FOLDER_FPS = 25.0
 
 
-def probe(name: str, location: str) -> float:
+def probe(name: str, location: str, folder_fps: float = FOLDER_FPS) -> float:
     """Open a recording and tell its duration.
 
     Files are opened and their beginning is decoded; their length is taken from the header, and a file that ends before
@@ -29,6 +29,7 @@ def probe(name: str, location: str) -> float:
     Args:
         name: the list that it stands in, ``wav.scp`` or ``video.scp``.
         location: file, folder or ``command |``.
+        folder_fps: frame rate of a folder of images that has no file ``fps``.
 
     Returns:
         Seconds, more than 0.
@@ -36,7 +37,7 @@ def probe(name: str, location: str) -> float:
     Raises:
         DataError: missing, unreadable, truncated, empty.
     """
-    seconds = _probe_video(location) if name == "video.scp" else _probe_audio(location)
+    seconds = _probe_video(location, folder_fps) if name == "video.scp" else _probe_audio(location)
     if seconds <= 0:
         raise DataError(f"{location}: no {'frames' if name == 'video.scp' else 'samples'}")
     return seconds
@@ -70,14 +71,14 @@ def _probe_audio(location: str) -> float:
         return sound.frames / sound.samplerate
 
 
-def _probe_video(location: str) -> float:
+def _probe_video(location: str, folder_fps: float) -> float:
     from avsv.video.decode import VideoSource, folder_rate, list_images
 
     if location.endswith("|"):
         return sum(count for _, count in VideoSource(location).frames(FOLDER_FPS)) / FOLDER_FPS
     if Path(location).is_dir():
         next(VideoSource(location).frames(FOLDER_FPS))
-        return float(len(list_images(Path(location))) / folder_rate(Path(location), FOLDER_FPS))
+        return float(len(list_images(Path(location))) / folder_rate(Path(location), folder_fps))
     _need_content(location)
     return _probe_container(location, "video")
 
