@@ -61,5 +61,6 @@ $cmd "$system/log/score_cosine.log" \
   ${subtract_mean:+--subtract-mean "$subtract_mean"} \
   "$system/embeddings" "$system/scores" "$@"
 
+grep 'left out' "$system/log/score_cosine.log" >&2 || true
 mark_done "$marker" "$stamp"
 log "$system: cosine scores in $(find "$system/scores" -name '*.cos' | wc -l) files"

@@ -9,7 +9,16 @@ from avsv.io.ark import write_vectors
 from avsv.io.lists import Scores, Trials, write_list, write_scores
 from avsv.scoring.calibration import LinearCalibration, fit_calibration, fit_logistic
 from avsv.scoring.cosine import cosine_scores
-from avsv.scoring.ensemble import Ensemble, Fusion, Member, combine_scores, fit_fusion, read_ensembles, widest_mode
+from avsv.scoring.ensemble import (
+    Ensemble,
+    Fusion,
+    Member,
+    combine_scores,
+    common_trials,
+    fit_fusion,
+    read_ensembles,
+    widest_mode,
+)
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
 from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
@@ -306,6 +315,23 @@ def test_places_of_scores_in_their_list():
     assert places_in("f", scores_of([1, 2], ("b", "a"), ("c", "b")), trials).tolist() == [2, 0]
     with pytest.raises(DataError, match="f:2: 'c a' is not in the trial list"):
         places_in("f", scores_of([1, 2], ("b", "c"), ("c", "a")), trials)
+
+
+def test_trials_that_all_members_have_scored():
+    """Brute force over members with gaps, and a trial that stands in the list twice."""
+    rng = np.random.default_rng(5)
+    pairs = [(f"e{n // 7}", f"t{n % 7}") for n in range(70)] + [("e0", "t0")]
+    members = []
+    for _ in range(3):
+        gone = {pairs[n] for n in rng.choice(70, 6)}
+        kept = [pair for pair in pairs if pair not in gone]
+        members.append(scores_of(rng.normal(size=len(kept)), *zip(*kept, strict=True)))
+    rows = [list(zip(m.enroll.tolist(), m.test.tolist(), m.score.tolist(), strict=True)) for m in members]
+    shared = set.intersection(*({(e, t) for e, t, _ in part} for part in rows))
+    assert 40 < len(shared) < 70
+    for part, found in zip(rows, common_trials(members), strict=True):
+        expected = [row for row in part if row[:2] in shared]
+        assert list(zip(found.enroll.tolist(), found.test.tolist(), found.score.tolist(), strict=True)) == expected
 
 
 def test_ensemble_mean():

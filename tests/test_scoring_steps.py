@@ -222,7 +222,7 @@ def test_run_sh_passes_its_options_on(tmp_path):
         done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     lists = data / "dev", data / "eval"
-    centred = "--subtract-mean", data / "train"
+    centred = "--max-lost", "0.05", "--subtract-mean", data / "train"
     assert "up to date" in step("score_cosine", *centred, system, *lists)
     assert "up to date" in step("score_norm", *centred, "--variant", "s-norm", system, data / "train", *lists)
     header = (system / "scores/calibration.csv").read_text().splitlines()[0]
@@ -251,6 +251,17 @@ def test_an_ensemble_with_fitted_weights(scene):
     assert not (exp / "ens_all/scores/weights.csv").exists()
     assert "up to date" in step("score_ensemble", "--config", config, exp, systems, data / "dev")
     config.write_text("ens_fit: [ecapa, iresnet18]\n")
+    # A trial whose face is missing is left out, and told of; a file of another list is refused.
+    path = exp / "iresnet18/scores/eval/VxV.asnorm"
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[1:]))
+    said = step("score_ensemble", "--config", config, "--prior", "0.02", exp, systems, data / "dev")
+    assert f"{len(made) - 1} trials, 1 more lack the score of a member and are left out" in said
+    assert len(read_scores(exp / "ens_fit/scores/eval/AVxAV.asnorm").score) == len(made) - 1
+    path.write_text("x y 1\n" + whole.splitlines(keepends=True)[0])
+    said = step("score_ensemble", "--config", config, "--prior", "0.03", exp, systems, data / "dev", fails=True)
+    assert f"{len(made)} trials, of which all members of the ensemble have scored 1: they must score the same" in said
+    path.write_text(whole)
     assert "ens_fit: mean of" in step("score_ensemble", "--config", config, exp, systems, data / "dev")
     assert not (exp / "ens_fit/scores/weights.csv").exists()
 

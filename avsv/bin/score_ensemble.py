@@ -1,7 +1,7 @@
 """Combined scores of ensembles of systems, each ensemble written as a system of its own."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,16 @@ import numpy as np
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.io.lists import read_scores, write_scores
-from avsv.scoring.ensemble import Ensemble, Fusion, combine_scores, fit_fusion, read_ensembles, widest_mode
+from avsv.io.lists import Scores, read_scores, write_scores
+from avsv.scoring.ensemble import (
+    Ensemble,
+    Fusion,
+    combine_scores,
+    common_trials,
+    fit_fusion,
+    read_ensembles,
+    widest_mode,
+)
 from avsv.scoring.modes import joint_mode
 from avsv.scoring.trials import TrialSet, places_in, read_trial_set
 
@@ -70,14 +78,16 @@ def score_ensemble(exp: Path, name: str, ensemble: Ensemble, development: TrialS
         write_text(weights, "\n".join(["system,mode,weight", *rows, f"offset,,{fusion.offset:.6g}"]) + "\n")
     for trials in lists:
         paths = paths_of(trials)
-        combined = combine_scores(paths, [read_scores(path) for path in paths], fusion)
+        scores, lost = _read_common(paths)
+        combined = combine_scores(paths, scores, fusion)
         folder = exp / name / "scores" / trials
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("*.asnorm"):
             if old.stem != joint:
                 old.unlink()
         write_scores(folder / f"{joint}.asnorm", *combined)
-        print(f"{folder}/{joint}.asnorm: {len(combined.score)} trials")
+        missing = f", {lost} more lack the score of a member and are left out" if lost else ""
+        print(f"{folder}/{joint}.asnorm: {len(combined.score)} trials{missing}")
     return modes
 
 
@@ -85,7 +95,7 @@ def _fit(name: str, development: TrialSet, paths_of: Callable[[str], list[Path]]
     columns, labels = [], []
     for trials in development.lists:
         paths = paths_of(trials.name)
-        scores = [read_scores(path) for path in paths]
+        scores, _ = _read_common(paths)
         combine_scores(paths, scores)  # for its check that they are of the same trials
         columns.append(np.stack([part.score for part in scores]))
         labels.append(trials.trials.is_target[places_in(paths[0], scores[0], trials.trials)])
@@ -96,6 +106,25 @@ def _fit(name: str, development: TrialSet, paths_of: Callable[[str], list[Path]]
         raise DataError(f"{name} on {' and '.join(trials.name for trials in development.lists)}: {error}") from error
     print(f"{name}: weights {' '.join(f'{w:.4g}' for w in fusion.weights)} fitted on {len(is_target)} trials")
     return fusion
+
+
+def _read_common(paths: Sequence[Path]) -> tuple[list[Scores], int]:
+    """The members' scores of the trials that all have scored, and how many trials these are fewer than the most.
+
+    Raises:
+        DataError: fewer than half are left: scores of different lists, not of one with gaps.
+    """
+    scores = [read_scores(path) for path in paths]
+    common = common_trials(scores)
+    sizes = [len(part.score) for part in scores]
+    left = len(common[0].score)
+    for path, size in zip(paths, sizes, strict=True):
+        if 2 * left < size:
+            raise DataError(
+                f"{path}: {size} trials, of which all members of the ensemble have scored {left}: they must score the"
+                " same trials"
+            )
+    return common, max(sizes) - left
 
 
 def _scored_modes(scores: Path) -> set[str]:

@@ -114,6 +114,28 @@ def fit_fusion(columns: Sequence[NDArray], is_target: NDArray[np.bool_], prior: 
     return Fusion(*fit_logistic(columns, is_target, prior, [RIDGE] * len(columns)))
 
 
+def common_trials(scores: Sequence[Scores]) -> list[Scores]:
+    """The scores of those trials that all members have scored, each in its order.
+
+    Example:
+        >>> one = Scores(np.array(["a", "a"]), np.array(["b", "c"]), np.array([1.0, 2.0]))
+        >>> other = Scores(np.array(["a"]), np.array(["c"]), np.array([3.0]))
+        >>> [part.score.tolist() for part in common_trials([one, other])]
+        [[2.0], [3.0]]
+    """
+    first = scores[0]
+    if all(np.array_equal(s.enroll, first.enroll) and np.array_equal(s.test, first.test) for s in scores):
+        return list(scores)
+    pairs = [np.char.add(np.char.add(part.enroll, " "), part.test) for part in scores]
+    shared = pairs[0]
+    for other in pairs[1:]:
+        shared = np.intersect1d(shared, other)
+    kept = [np.isin(names, shared) for names in pairs]
+    return [
+        Scores(part.enroll[keep], part.test[keep], part.score[keep]) for part, keep in zip(scores, kept, strict=True)
+    ]
+
+
 def combine_scores(paths: Sequence[str | Path], scores: Sequence[Scores], fusion: Fusion | None = None) -> Scores:
     """The arithmetic mean per trial, or the sum that a fusion makes.
 
