@@ -60,6 +60,14 @@ def test_systems_stand_in_their_widest_mode_by_kind_and_error_rate():
     assert leading_systems(ROWS, 2) == {"eval": ["sum", "two"], "hard": ["two"]}
 
 
+def test_systems_that_could_not_score_all_trials_are_named():
+    rows = [*ROWS, row("part", "asnorm", 3.0)._replace(n_target=7)]
+    gap = "part AVxAV: measured on 97 of the 100 trials, the others lack a voice or a face"
+    assert f"  {gap}" in to_console(rows, ["sum"]).splitlines()
+    assert f"- {gap}" in to_markdown(rows, RUN, []).splitlines()
+    assert not any("measured on" in line for line in to_console(ROWS, ["sum"]).splitlines())
+
+
 def test_markdown_marks_the_best():
     markdown = to_markdown(ROWS, RUN, [("A plot", "det.png")], ["sum"])
     lines = markdown.splitlines()

@@ -122,6 +122,7 @@ def to_console(rows: Sequence[Row], ensembles: Collection[str] = ()) -> str:
     for table in _tables(rows, ensembles):
         parts.append(f"Trials '{table.name}': {table.count}")
         parts += _aligned([list(HEADER), *_cells(table.widest)], left=3)
+        parts += [f"  {gap}" for gap in describe_gaps([line.best for line in table.widest])]
         if modes := _modes_table(table):
             parts += ["", f"Trials '{table.name}', all modes: EER % s-norm (95 % interval)", *_aligned(modes, left=1)]
         parts.append("")
@@ -194,6 +195,8 @@ def to_markdown(
         parts += [f"{_total(table)} trials: {table.count}; md5 of the list {best.list_md5}.", ""]
         cells = list(_cells(table.widest))
         parts += _markdown(HEADER, cells, 3, _best(cells, (3, 4, 6, 7)))
+        if gaps := describe_gaps([line.best for line in table.widest]):
+            parts += ["", *(f"- {gap}" for gap in gaps)]
         if modes := _modes_table(table):
             header, *cells = modes
             parts += ["", "All modes of the systems that have several, EER % s-norm and its 95 % interval:", ""]
@@ -209,6 +212,20 @@ def to_markdown(
 
 def _total(table: _Table) -> int:
     return max(line.best.n_target + line.best.n_nontarget for line in table.widest)
+
+
+def describe_gaps(rows: Sequence[Row]) -> list[str]:
+    """Of each system that could not score as many trials as another: how many it has scored.
+
+    Args:
+        rows: one of each system, on one list.
+    """
+    total = max(row.n_target + row.n_nontarget for row in rows)
+    return [
+        f"{row.system} {row.mode}: measured on {number} of the {total} trials, the others lack a voice or a face"
+        for row in rows
+        if (number := row.n_target + row.n_nontarget) < total
+    ]
 
 
 def _thresholds(table: _Table, points: Sequence[OperatingPoint]) -> list[str]:

@@ -13,7 +13,7 @@ from avsv.analysis.differences import Comparison
 from avsv.analysis.plots import MODALITY_NAMES
 from avsv.analysis.published import Published
 from avsv.analysis.results import Row
-from avsv.analysis.tables import KINDS
+from avsv.analysis.tables import KINDS, describe_gaps
 from avsv.analysis.thresholds import OperatingPoint
 from avsv.corruption.table import KINDS as CORRUPTIONS
 from avsv.report.exhibits import MAX_ROWS, Difference, Exhibit, Sweep
@@ -270,9 +270,11 @@ def _list_section(content: Content, view: TrialListView, colours: Mapping[str, i
         ("False rejections", "Two clips of one person that the system takes for two persons.", rejected),
         ("False acceptances", "Clips of two persons that the system takes for one.", accepted),
     ]
+    shown = [row for s in content.systems if (row := best_row(rows, view.name, s.name, s.mode))]
+    counts = f"{most.n_target:,} target and {most.n_nontarget:,} non-target trials"
     return ListSection(
         view.name,
-        f"{most.n_target:,} target and {most.n_nontarget:,} non-target trials",
+        "; ".join([counts, *describe_gaps(shown)]),
         most.list_md5,
         _results_table(content, view.name, rows, colours),
         _modes_table(content, view.name, rows, colours),
