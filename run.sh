@@ -57,9 +57,9 @@ Options:
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
-declare -A local_defaults=()
+declare -A _local_defaults=()
 for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-  local_defaults[$_name]=${!_name}
+  _local_defaults[$_name]=${!_name}
   help_message+="  --${_name//_/-} <value>  for local/prepare_data.sh (${!_name})
 "
 done
@@ -80,6 +80,7 @@ done
 for _name in $sweeps; do
   [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
 done
+[[ $max_lost =~ ^(0?\.[0-9]+|[01])$ ]] || die "--max-lost takes a share between 0 and 1, not '$max_lost'"
 [[ $norm =~ ^(as-norm1|as-norm2|s-norm)$ ]] || die "--norm is as-norm1, as-norm2 or s-norm, not '$norm'"
 for _name in $quality; do
   [[ $_name =~ ^(duration|faces|norm|cohort)$ ]] || die "--quality: '$_name' is not one of duration faces norm cohort"
@@ -180,6 +181,12 @@ if begin 0 "corpus and lists"; then
   for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do options+=("--${name//_/-}" "${!name}"); done
   local/prepare_data.sh --cmd "$train_cmd" --nj "$nj" --preset "$preset" --seed "$seed" \
     "${options[@]+"${options[@]}"}" "$data"
+  # What the corpus was made with, for the command that is shown with the results: later stages do not need it again.
+  shown=
+  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+    [ "${!name}" = "${_local_defaults[$name]}" ] || shown+=" --${name//_/-} ${!name@Q}"
+  done
+  printf '%s\n' "$shown" >"$data/options"
   finish
 fi
 
@@ -271,13 +278,11 @@ fi
 
 if begin 11 "results"; then
   shown=
-  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-    [ "${!name}" = "${local_defaults[$name]}" ] || shown+=" --${name//_/-} ${!name@Q}"
-  done
+  [ ! -f "$data/options" ] || shown=$(<"$data/options")
+  [ "$max_lost" = 0.05 ] || shown+=" --max-lost $max_lost"
   [ "$subtract_mean" = false ] || shown+=" --subtract-mean true"
   [ "$norm" = as-norm1 ] || shown+=" --norm $norm"
   [ -z "$quality" ] || shown+=" --quality '$quality'"
-  [ -z "$sweeps" ] || shown+=" --sweeps '$sweeps'"
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
   finish
 fi

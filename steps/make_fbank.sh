@@ -4,7 +4,7 @@
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
 config=conf/fbank.yaml
-write_audio=true              # training reads windows of samples, to add noise to them; evaluation needs none
+write_audio=true              # training reads windows of samples, to add noise to them, and embed.speeds at evaluation
 max_lost=0.05                 # fail when more than this share of the utterances gives no features
 help_message="Extract log-mel filterbank features for every utterance of a data directory.
 

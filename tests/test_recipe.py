@@ -166,6 +166,7 @@ def test_sweeps_after_a_run(tiny_run):
         (["--preset", "huge"], "huge"),
         (["--sweeps", "blur noize"], "--sweeps: conf/sweeps.yaml has no sweep 'noize'"),
         (["--systems", "ecapaa"], "ecapaa"),
+        (["--max-lost", "5%"], "--max-lost takes a share between 0 and 1, not '5%'"),
         (["--norm", "znorm"], "--norm is as-norm1, as-norm2 or s-norm, not 'znorm'"),
         (["--quality", "duration lenght"], "--quality: 'lenght' is not one of duration faces norm cohort"),
         (["--subtract-mean", "yes"], "option --subtract-mean must be true or false, not 'yes'"),

@@ -65,6 +65,7 @@ def test_systems_that_could_not_score_all_trials_are_named():
     gap = "part AVxAV: measured on 97 of the 100 trials, the others lack a voice or a face"
     assert f"  {gap}" in to_console(rows, ["sum"]).splitlines()
     assert f"- {gap}" in to_markdown(rows, RUN, []).splitlines()
+    assert f"  {gap.replace('100', '120')}" in to_console(rows, sizes={"eval": 120, "hard": 100}).splitlines()
     assert not any("measured on" in line for line in to_console(ROWS, ["sum"]).splitlines())
 
 

@@ -80,6 +80,8 @@ def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
                 continue  # without corruption all sweeps are the same
             kind = "none" if number == 0 else f"{KINDS[path.stem].title}, {KINDS[path.stem].unit}"
             cells.append([kind if number < 2 else "", level, *(_sweep_cell(line.rows[number]) for line in shown)])
+    if not cells:
+        raise DataError(f"{folder}: no sweeps: run with --sweeps all")
     head = ["corruption", "level", *(f"{line.system} {line.mode}" for line in shown)]
     return table(head, cells, left=2)
 

@@ -3,6 +3,7 @@
 
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
+source_fps=25                 # frame rate of folders of images that have no file fps: as in conf/faces.yaml
 max_lost=0.05                 # fail when more than this share of the utterances cannot be read
 help_message="Make utt2dur, the durations of a data directory's utterances in seconds, in parallel jobs.
 
@@ -14,6 +15,7 @@ files whose header does not tell it, are decoded. <log-dir> is <data-dir>/log by
 Options:
   --nj <n>             parallel jobs ($nj)
   --cmd <launcher>     how to run them ($cmd)
+  --source-fps <n>     frame rate of folders of images that have no file fps ($source_fps)
   --max-lost <share>   largest share of utterances that may fail ($max_lost)
 "
 
@@ -29,7 +31,7 @@ data=${1%/}
 logdir=${2:-$data/log}
 need_file "$data/utt2spk"
 
-utils/probe_media.sh --nj "$nj" --cmd "$cmd" --all false "$data" "$logdir"
+utils/probe_media.sh --nj "$nj" --cmd "$cmd" --source-fps "$source_fps" --all false "$data" "$logdir"
 durations() { awk '{printf "%s %.6g\n", $1, $3}' "$logdir/probe.durations" | LC_ALL=C sort -k 1,1; }
 made=$(wc -l <"$logdir/probe.durations")
 report_lost "$(wc -l <"$data/utt2spk")" "$made" "$max_lost" "$logdir/probe.failed" "$logdir/probe.failed"

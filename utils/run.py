@@ -19,6 +19,7 @@ from types import FrameType
 
 from launcher import (
     END_OF_HEAD,
+    MARK,
     THREAD_VARIABLES,
     Guardian,
     Request,
@@ -44,7 +45,6 @@ Options:
 Options of other launchers (--mem 4G, --time 1:00:00, --config f, -l x) are accepted and mean nothing here.
 Exit status: 0 all jobs succeeded, 1 any failed."""
 
-MARK = "AVSV_RUN_ID"
 SECONDS_TO_END = 5.0
 
 

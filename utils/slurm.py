@@ -20,6 +20,7 @@ from types import FrameType
 
 from launcher import (
     END_OF_HEAD,
+    MARK,
     THREAD_VARIABLES,
     Guardian,
     Request,
@@ -412,7 +413,9 @@ def cancel(job: str) -> None:
     """Cancel a Slurm job."""
     if job:
         with contextlib.suppress(FileNotFoundError):
-            subprocess.run(["scancel", job], capture_output=True, check=False)
+            # Without the mark of a launcher around this one, which ends all that carry it when it is stopped itself.
+            environment = {name: value for name, value in os.environ.items() if name != MARK}
+            subprocess.run(["scancel", job], capture_output=True, check=False, env=environment)
 
 
 def main() -> int:
@@ -420,11 +423,15 @@ def main() -> int:
     request = parse_command_line(sys.argv[1:], USAGE)
     job = ArrayJob(request)
 
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
     def interrupt(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
+        # A second one, of the terminal or of a launcher around this one, must not stop the cancelling.
+        for other in signals:
+            signal.signal(other, signal.SIG_IGN)
         raise Interrupted(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in signals:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
     guardian = Guardian(cancel)

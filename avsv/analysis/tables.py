@@ -1,7 +1,7 @@
 """Results for people: RESULTS.md and the table on the console."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from avsv.analysis.conditions import EXPLAINED, ConditionRow, title
@@ -111,18 +111,19 @@ def _modes_table(table: _Table) -> list[list[str]]:
     return [["system", *columns], *cells] if cells else []
 
 
-def to_console(rows: Sequence[Row], ensembles: Collection[str] = ()) -> str:
+def to_console(rows: Sequence[Row], ensembles: Collection[str] = (), sizes: Mapping[str, int] | None = None) -> str:
     """Aligned tables per trial list: the widest modes, then all modes.
 
     Args:
         rows: the results.
         ensembles: which systems are ensembles.
+        sizes: how many trials each list has; None: as many as the system that scored most.
     """
     parts = []
     for table in _tables(rows, ensembles):
         parts.append(f"Trials '{table.name}': {table.count}")
         parts += _aligned([list(HEADER), *_cells(table.widest)], left=3)
-        parts += [f"  {gap}" for gap in describe_gaps([line.best for line in table.widest])]
+        parts += [f"  {gap}" for gap in _gaps(table, sizes)]
         if modes := _modes_table(table):
             parts += ["", f"Trials '{table.name}', all modes: EER % s-norm (95 % interval)", *_aligned(modes, left=1)]
         parts.append("")
@@ -157,6 +158,7 @@ def to_markdown(
     published: Sequence[Published] = (),
     conditions: Sequence[ConditionRow] = (),
     points: Sequence[OperatingPoint] = (),
+    sizes: Mapping[str, int] | None = None,
 ) -> str:
     """The text of RESULTS.md.
 
@@ -169,6 +171,7 @@ def to_markdown(
         published: published figures, shown for the systems that are in the results.
         conditions: results by condition, of which those of the best system of every kind are shown.
         points: error rates at the thresholds that were chosen on development trials.
+        sizes: as of :func:`to_console`.
     """
     parts = [
         f"# Results: {run.corpus}, preset {run.preset}",
@@ -195,7 +198,7 @@ def to_markdown(
         parts += [f"{_total(table)} trials: {table.count}; md5 of the list {best.list_md5}.", ""]
         cells = list(_cells(table.widest))
         parts += _markdown(HEADER, cells, 3, _best(cells, (3, 4, 6, 7)))
-        if gaps := describe_gaps([line.best for line in table.widest]):
+        if gaps := _gaps(table, sizes):
             parts += ["", *(f"- {gap}" for gap in gaps)]
         if modes := _modes_table(table):
             header, *cells = modes
@@ -214,18 +217,22 @@ def _total(table: _Table) -> int:
     return max(line.best.n_target + line.best.n_nontarget for line in table.widest)
 
 
-def describe_gaps(rows: Sequence[Row]) -> list[str]:
-    """Of each system that could not score as many trials as another: how many it has scored.
+def describe_gaps(rows: Sequence[Row], size: int) -> list[str]:
+    """Of each system that could not score all trials of a list: how many it has scored.
 
     Args:
-        rows: one of each system, on one list.
+        rows: one of each system.
+        size: how many trials the list has.
     """
-    total = max(row.n_target + row.n_nontarget for row in rows)
     return [
-        f"{row.system} {row.mode}: measured on {number} of the {total} trials, the others lack a voice or a face"
+        f"{row.system} {row.mode}: measured on {number} of the {size} trials, the others lack a voice or a face"
         for row in rows
-        if (number := row.n_target + row.n_nontarget) < total
+        if (number := row.n_target + row.n_nontarget) < size
     ]
+
+
+def _gaps(table: _Table, sizes: Mapping[str, int] | None) -> list[str]:
+    return describe_gaps([line.best for line in table.widest], sizes[table.name] if sizes else _total(table))
 
 
 def _thresholds(table: _Table, points: Sequence[OperatingPoint]) -> list[str]:

@@ -54,8 +54,9 @@ def main() -> None:
     which = f"the {len(COLOURS)} best systems'" if len(systems) > len(COLOURS) else "each system's"
     figures = [(f"DET curves of {which} widest mode", "det.png")]
     figures += training_plots(args.exp, systems, args.results)
-    write_text(args.results / "table.txt", to_console(rows, ensembles))
-    markdown = to_markdown(rows, run, figures, ensembles, comparisons, published, conditions, points)
+    sizes = {trials.name: len(trials.enroll) for trial_set in sets for trials in trial_set.lists}
+    write_text(args.results / "table.txt", to_console(rows, ensembles, sizes))
+    markdown = to_markdown(rows, run, figures, ensembles, comparisons, published, conditions, points, sizes)
     write_text(args.results / "RESULTS.md", markdown)
     write_text(args.results / "conditions.csv", to_csv(conditions, ConditionRow._fields))
     write_text(args.results / "thresholds.csv", to_csv(points, OperatingPoint._fields))

@@ -406,6 +406,11 @@ class WholeUtterances(Clips):
             batch.video = batch.video_mask = None
         return batch
 
+    def _at_speed(self, samples: np.ndarray, speed: float) -> np.ndarray:
+        """At least a feature frame of samples, played ``speed`` times as fast."""
+        changed = change_speed(samples, speed)
+        return np.pad(changed, (0, max(0, self.audio_format.window_samples - len(changed))))
+
     def _clip(self, index: int) -> _Clip:
         clip = _Clip()
         if self.audio_format is not None and (frames := int(self.table.audio_frames[index])) > 0:
@@ -416,7 +421,7 @@ class WholeUtterances(Clips):
                 samples = self._samples(index, 0, (frames - 1) * form.shift_samples + form.window_samples)
                 clip.audio = self._from_samples(samples)
                 if self.config.speeds:
-                    clip.others = [self._from_samples(change_speed(samples, speed)) for speed in SPEEDS[1:]]
+                    clip.others = [self._from_samples(self._at_speed(samples, speed)) for speed in SPEEDS[1:]]
         if self.video_format is not None and self.table.video_frames[index] > 0:
             rows = spread_rows(int(self.table.video_frames[index]), self.config.video_frames)
             clip.video = self._frames(index, rows)

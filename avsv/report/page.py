@@ -274,7 +274,7 @@ def _list_section(content: Content, view: TrialListView, colours: Mapping[str, i
     counts = f"{most.n_target:,} target and {most.n_nontarget:,} non-target trials"
     return ListSection(
         view.name,
-        "; ".join([counts, *describe_gaps(shown)]),
+        "; ".join([counts, *describe_gaps(shown, len(view.judge.values))]),
         most.list_md5,
         _results_table(content, view.name, rows, colours),
         _modes_table(content, view.name, rows, colours),
