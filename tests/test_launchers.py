@@ -548,6 +548,22 @@ def test_slurm_cancels_when_stopped(cluster, number):
     wait_until(lambda: (fake / "cancelled").read_text() == "77\n")
 
 
+def test_slurm_cancels_when_a_launcher_around_it_is_stopped(cluster):
+    """As run.sh --train-jobs does: Ctrl-C reaches both launchers, and run.py ends slurm.py with a signal of its own."""
+    fake, work, env = cluster
+    (fake / "scancel").write_text(SCANCEL.replace("\n", "\nsleep 1\n", 1))
+    words = [RUN, "JOB=1:2", "outer.JOB.log", SLURM, "inner.JOB.log", "touch", "begun.JOB", ";", "sleep", "20"]
+    process = subprocess.Popen(
+        list(map(str, words)), cwd=work, env=env, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    wait_until(lambda: (work / "begun.1").exists() and (work / "begun.2").exists())
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGINT
+    wait_until(lambda: (fake / "cancelled").exists() and (fake / "cancelled").read_text() == "77\n77\n")
+
+
 CONFIG = """
 # a comment
 command sbatch --export=PATH   # with a comment
