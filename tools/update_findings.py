@@ -33,7 +33,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> list
 
 
 def interval(value: float, low: float, high: float, sign: str = "") -> str:
-    """A figure and its 95 % interval."""
+    """A figure and its 95 % interval; zeros have no minus."""
+    value, low, high = (round(figure, 2) + 0.0 for figure in (value, low, high))
     return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
@@ -59,7 +60,8 @@ def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
             text = interval(sign * row.difference, *ends, sign="+")
             text = f"**{text}**" if ends[0] > 0 or ends[1] < 0 else text
             modes = "/".join(row.mode.split("/")[::sign])
-            cells.append([a, b, modes, *(f"{eer:.2f}" for eer in eers), text, f"{row.p:.3f}"])
+            p = f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
+            cells.append([a, b, modes, *(f"{eer:.2f}" for eer in eers), text, p])
             break
         else:
             raise DataError(f"{PAGE}: the run did not compare '{a}' with '{b}'")
