@@ -57,9 +57,11 @@ Options:
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
-declare -A _local_defaults=()
+declare -A _defaults=()
+for _name in max_lost subtract_mean norm quality "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+  _defaults[$_name]=${!_name}
+done
 for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-  _local_defaults[$_name]=${!_name}
   help_message+="  --${_name//_/-} <value>  for local/prepare_data.sh (${!_name})
 "
 done
@@ -122,6 +124,16 @@ begin() {   # <stage> <title>: true when this stage is to run
 }
 finish() { printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2; }
 
+changed_options() {   # <names>: those that are not at their defaults, as on a command line
+  local name value
+  for name; do
+    value=${!name}
+    [ "$value" != "${_defaults[$name]}" ] || continue
+    [[ $value =~ ^[A-Za-z0-9_./-]+$ ]] || value=${value@Q}
+    printf ' --%s %s' "${name//_/-}" "$value"
+  done
+}
+
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
 # Systems in training order, one a line: name, single or fused, then the systems whose weights it starts from.
 mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
@@ -152,7 +164,7 @@ train_systems() {   # <names>: one after the other, or --train-jobs at a time
   [ "$ngpu" -eq 0 ] || [[ ${cuda_cmd%% *} != *run.* ]] || options=(--gpu "$ngpu")
   mkdir -p "$work/log"
   while [ $# -gt 0 ]; do   # those that start from others' weights come after them
-    read -r -a now <<<"$(awk -v names="$*" 'BEGIN { n = split(names, name, " "); for (i in name) waits[name[i]] }
+    read -r -a now <<<"$(awk -v names="$*" 'BEGIN { split(names, name, " "); for (i in name) waits[name[i]] }
       $1 in waits { for (i = 3; i <= NF; i++) { sub(/.*=/, "", $i); if ($i in waits) next }; printf "%s ", $1 }' "$work/systems")"
     jobs=0 progress=()
     for name in "${now[@]}"; do
@@ -182,11 +194,7 @@ if begin 0 "corpus and lists"; then
   local/prepare_data.sh --cmd "$train_cmd" --nj "$nj" --preset "$preset" --seed "$seed" \
     "${options[@]+"${options[@]}"}" "$data"
   # What the corpus was made with, for the command that is shown with the results: later stages do not need it again.
-  shown=
-  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-    [ "${!name}" = "${_local_defaults[$name]}" ] || shown+=" --${name//_/-} ${!name@Q}"
-  done
-  printf '%s\n' "$shown" >"$data/options"
+  changed_options "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}" >"$data/options"
   finish
 fi
 
@@ -279,10 +287,7 @@ fi
 if begin 11 "results"; then
   shown=
   [ ! -f "$data/options" ] || shown=$(<"$data/options")
-  [ "$max_lost" = 0.05 ] || shown+=" --max-lost $max_lost"
-  [ "$subtract_mean" = false ] || shown+=" --subtract-mean true"
-  [ "$norm" = as-norm1 ] || shown+=" --norm $norm"
-  [ -z "$quality" ] || shown+=" --quality '$quality'"
+  shown+=$(changed_options max_lost subtract_mean norm quality)
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
   finish
 fi

@@ -189,7 +189,7 @@ def test_help_names_every_option():
 
 def run_systems(tiny_run, exp: Path, systems: str) -> list[dict[str, str]]:
     """Train and score systems on the corpus of ``tiny_run``; the rows of results on its evaluation trials."""
-    command = ["./run.sh", "--preset", "tiny", "--stage", "4", "--systems", systems]
+    command = ["./run.sh", "--preset", "tiny", "--stage", "4", "--train-jobs", "2", "--systems", systems]
     done = subprocess.run(
         [*command, "--data", str(tiny_run.data), "--exp", str(exp)], cwd=ROOT, capture_output=True, text=True
     )

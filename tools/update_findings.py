@@ -1,7 +1,6 @@
 """Put the figures of a run into docs/findings.md.
 
-    ./run.sh --systems "ecapa ... multiview_fusion" --sweeps all    # the command on that page
-    python tools/update_findings.py --exp exp/mini --trials eval
+    python tools/update_findings.py --exp exp/mini      # after the commands on that page
 
 Fills what stands between ``<!-- rates -->``, ``<!-- pairs A:B ... -->``, ``<!-- sweeps A ... -->`` and the next
 ``<!-- end -->``: error rates of all systems in all modes, differences of the pairs named there, and the corruption
@@ -10,12 +9,13 @@ sweeps of the fused systems named there.
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from avsv.analysis.differences import Comparison
 from avsv.analysis.results import Row
-from avsv.analysis.sweeps import SweepRow, compare_lines
+from avsv.analysis.sweeps import SweepRow, compare_lines, rate_cell
+from avsv.analysis.tables import markdown_table
 from avsv.bin.command import run_command
 from avsv.corruption.table import KINDS
 from avsv.errors import DataError
@@ -26,24 +26,12 @@ from avsv.scoring.modes import MODES
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> list[str]:
-    """Markdown, the first columns to the left, the others to the right."""
-    rule = [":--"] * left + ["--:"] * (len(head) - left)
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-
-
-def interval(value: float, low: float, high: float, sign: str = "") -> str:
-    """A figure and its 95 % interval; zeros have no minus."""
-    value, low, high = (round(figure, 2) + 0.0 for figure in (value, low, high))
-    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
-
-
 def rates(rows: Sequence[Row]) -> list[str]:
     """Error rates of normalised scores, systems down, modes across."""
-    found = {(row.system, row.mode): interval(row.eer, row.eer_low, row.eer_high) for row in rows}
+    found = {(row.system, row.mode): rate_cell(row.eer, row.eer_low, row.eer_high) for row in rows}
     systems = list(dict.fromkeys(system for system, _ in found))
     cells = [[system, *(found.get((system, mode), "") for mode in MODES)] for system in systems]
-    return table(["EER %", *MODES], cells, left=1)
+    return markdown_table(["EER %", *MODES], cells, left=1)
 
 
 def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
@@ -57,7 +45,7 @@ def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
                 continue
             eers = (row.eer_a, row.eer_b)[::sign]
             ends = sorted((sign * row.low, sign * row.high))
-            text = interval(sign * row.difference, *ends, sign="+")
+            text = rate_cell(sign * row.difference, *ends, sign="+")
             text = f"**{text}**" if ends[0] > 0 or ends[1] < 0 else text
             modes = "/".join(row.mode.split("/")[::sign])
             p = f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
@@ -65,7 +53,7 @@ def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
             break
         else:
             raise DataError(f"{PAGE}: the run did not compare '{a}' with '{b}'")
-    return table(["a", "b", "mode", "EER % a", "EER % b", "a - b", "p"], cells, left=3)
+    return markdown_table(["a", "b", "mode", "EER % a", "EER % b", "a - b", "p"], cells, left=3)
 
 
 def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
@@ -85,11 +73,11 @@ def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
     if not cells:
         raise DataError(f"{folder}: no sweeps: run with --sweeps all")
     head = ["corruption", "level", *(f"{line.system} {line.mode}" for line in shown)]
-    return table(head, cells, left=2)
+    return markdown_table(head, cells, left=2)
 
 
 def _sweep_cell(row: SweepRow) -> str:
-    text = interval(row.eer, row.low, row.high)
+    text = rate_cell(row.eer, row.low, row.high)
     if row.difference is None:
         return text
     if row.difference_high < 0:

@@ -137,7 +137,7 @@ def compare_lines(rows: Sequence[SweepRow]) -> Comparison:
 def sweep_tables(comparison: Comparison) -> list[str]:
     """Markdown tables, levels down and systems across: error rates, then differences from the best single modality."""
     lines = [line for line in (comparison.voice, comparison.face, *comparison.fused) if line is not None]
-    rates = [[_cell(row.eer, row.low, row.high) for row in line.rows] for line in lines]
+    rates = [[rate_cell(row.eer, row.low, row.high) for row in line.rows] for line in lines]
     table = _table("EER %", comparison.levels, [line.label for line in lines], rates)
     compared = [line for line in comparison.fused if any(row.difference is not None for row in line.rows)]
     if compared:
@@ -152,14 +152,21 @@ def _table(name: str, levels: Sequence[str], labels: Sequence[str], columns: Seq
     return head + [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _cell(value: float, low: float, high: float, sign: str = "") -> str:
+def rate_cell(value: float, low: float, high: float, sign: str = "") -> str:
+    """A figure and its 95 % interval; zeros have no minus.
+
+    Example:
+        >>> rate_cell(-0.001, -0.5, 0.25, "+")
+        '+0.00 [-0.50, +0.25]'
+    """
+    value, low, high = (round(figure, 2) + 0.0 for figure in (value, low, high))
     return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
 def _difference_cell(row: SweepRow) -> str:
     if row.difference is None:
         return ""
-    text = _cell(row.difference, row.difference_low, row.difference_high, "+")
+    text = rate_cell(row.difference, row.difference_low, row.difference_high, "+")
     return f"**{text}** {row.single}" if row.difference_high < 0 else f"{text} {row.single}"
 
 

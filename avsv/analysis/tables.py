@@ -140,11 +140,21 @@ def _aligned(table: Sequence[Sequence[str]], left: int) -> Iterator[str]:
             yield "  " + "  ".join("-" * width for width in widths)
 
 
-def _markdown(header: Sequence[str], cells: Sequence[Sequence[str]], left: int, bold: dict[int, set[int]]) -> list[str]:
+def markdown_table(
+    header: Sequence[str], cells: Sequence[Sequence[str]], left: int, bold: Mapping[int, Collection[int]] | None = None
+) -> list[str]:
+    """Lines of a Markdown table, the first columns to the left, the others to the right.
+
+    Args:
+        header: names of the columns.
+        cells: the rows.
+        left: how many columns stand to the left.
+        bold: for some columns the numbers of the rows that are bold there.
+    """
     lines = ["| " + " | ".join(header) + " |"]
     lines.append("|" + "|".join([":--"] * left + ["--:"] * (len(header) - left)) + "|")
     for number, row in enumerate(cells):
-        words = [f"**{c}**" if number in bold.get(column, ()) else c for column, c in enumerate(row)]
+        words = [f"**{c}**" if number in (bold or {}).get(column, ()) else c for column, c in enumerate(row)]
         lines.append("| " + " | ".join(words) + " |")
     return lines
 
@@ -197,13 +207,13 @@ def to_markdown(
         parts += ["", f"## Trials `{table.name}`", ""]
         parts += [f"{_total(table)} trials: {table.count}; md5 of the list {best.list_md5}.", ""]
         cells = list(_cells(table.widest))
-        parts += _markdown(HEADER, cells, 3, _best(cells, (3, 4, 6, 7)))
+        parts += markdown_table(HEADER, cells, 3, _best(cells, (3, 4, 6, 7)))
         if gaps := _gaps(table, sizes):
             parts += ["", *(f"- {gap}" for gap in gaps)]
         if modes := _modes_table(table):
             header, *cells = modes
             parts += ["", "All modes of the systems that have several, EER % s-norm and its 95 % interval:", ""]
-            parts += _markdown(header, cells, 1, _best(cells, range(1, len(header))))
+            parts += markdown_table(header, cells, 1, _best(cells, range(1, len(header))))
         parts += _thresholds(table, [point for point in points if point.trials == table.name])
         parts += _differences(table, [c for c in comparisons if c.trials == table.name], ensembles)
         parts += _conditions(table, [c for c in conditions if c.trials == table.name])
@@ -253,7 +263,7 @@ def _thresholds(table: _Table, points: Sequence[OperatingPoint]) -> list[str]:
         f" {', '.join(f'{rate:g}' for rate in wanted)} %, and in brackets what they give on these trials: false-accept"
         " / false-reject rate in percent.",
         "",
-        *_markdown(["system", "mode", *(f"{rate:g} %" for rate in wanted)], cells, 2, {}),
+        *markdown_table(["system", "mode", *(f"{rate:g} %" for rate in wanted)], cells, 2),
     ]
 
 
@@ -298,7 +308,7 @@ def _differences(table: _Table, comparisons: Sequence[Comparison], ensembles: Co
         " p < 0.05; p holds for one pair chosen beforehand: of 20 pairs of equally good systems about one comes out"
         " bold, and more of those with the best, which is chosen here on the same trials.",
         "",
-        *_markdown(header, cells, 3, bold),
+        *markdown_table(header, cells, 3, bold),
     ]
 
 
@@ -342,7 +352,7 @@ def _conditions(table: _Table, rows: Sequence[ConditionRow]) -> list[str]:
         f"By condition, EER % s-norm and its 95 % interval; all systems, and their single modalities, are in"
         f" `conditions.csv`. {EXPLAINED}",
         "",
-        *_markdown(header, cells, 2, {}),
+        *markdown_table(header, cells, 2),
     ]
 
 
@@ -394,7 +404,7 @@ def _published(tables: Sequence[_Table], run: Run, published: Sequence[Published
         "",
         f"EER % (minDCF) of the systems of this run after score normalisation, and as published. {text}",
         "",
-        *_markdown(header, cells, 3, {}),
+        *markdown_table(header, cells, 3),
         "",
         *(f"{number}. {note}" for number, note in enumerate(notes, 1)),
     ]
