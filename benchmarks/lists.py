@@ -198,10 +198,10 @@ def loading(bench: Bench, data: Path) -> None:
 def worker_memory(table: "UtteranceTable") -> float:  # noqa: F821 -- imports torch
     """MiB that a process forked from this one has of its own after batches of random utterances."""
     from avsv.audio.config import FbankConfig
+    from avsv.config.sections import DataConfig
     from avsv.data.clips import TrainingClips
     from avsv.data.inputs import Inputs
     from avsv.data.lists import read_ages, read_sessions
-    from avsv.system.config import DataConfig
     from avsv.video.config import FaceFormat
 
     inputs = Inputs(FbankConfig(), FaceFormat())

@@ -19,6 +19,7 @@ import torch
 from avsv.audio.config import load_fbank_config
 from avsv.bin.make_face_crops import make_face_crops
 from avsv.bin.make_fbank import make_fbank
+from avsv.config.sections import DataConfig
 from avsv.data.clips import TrainingClips, WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable, read_utterances
@@ -26,8 +27,9 @@ from avsv.datadir.media import probe
 from avsv.embed.extract import embed_batches
 from avsv.io.ark import ArkWriter
 from avsv.io.lists import write_list
-from avsv.system.config import DataConfig, load_config
-from avsv.system.system import build_system
+from avsv.model.config import load_config
+from avsv.model.inputs import inputs_of
+from avsv.model.system import build_system
 from avsv.video.config import FacesConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +104,7 @@ def measure(folder: Path, count: int, wav: str, video: str) -> None:
     table = use(folder, "pixels")
     for name, mode in (("ecapa", "A"), ("iresnet18", "V")):
         config = load_config(ROOT / f"conf/systems/{name}.yaml")
-        whole = WholeUtterances(table, np.zeros(len(table)), config.embed, Inputs.of(config, fbank, faces))
+        whole = WholeUtterances(table, np.zeros(len(table)), config.embed, inputs_of(config, fbank, faces))
         system = build_system(config, 2, 50)
         work = lambda whole=whole, system=system, mode=mode: list(embed_batches(system, whole, [mode], "cpu"))  # noqa: E731
         report(f"6 an embedding of {name}, on a core", count, work)

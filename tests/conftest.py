@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from kill_and_resume import run_to_end
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @dataclass(frozen=True)
 class RecipeRun:

@@ -9,7 +9,7 @@ help_message="Set up what is missing, then check the style and run the tests.
 Usage: $0 [--all] [pytest arguments]
  e.g.: $0
        $0 --all              # the slow tests too
-       $0 tests/test_metrics.py -k eer
+       $0 tests/scoring/test_metrics.py -k eer
 "
 all=false
 case ${1:-} in

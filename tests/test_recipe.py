@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from browser import CHROMIUM, NO_BROWSER, Page
 from kill_and_resume import run_with_kills
+from paths import ROOT
 
-from avsv.system.config import load_config
+from avsv.model.config import load_config
 
-ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = (
     "corpus,preset,system,trials,mode,stage,n_target,n_nontarget,"
     "eer,eer_low,eer_high,eer_rocch,mindcf,cllr,seed,git,list_md5"

@@ -12,15 +12,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from avsv.analysis.differences import Comparison
-from avsv.analysis.results import Row
-from avsv.analysis.sweeps import SweepRow, compare_lines, rate_cell
-from avsv.analysis.tables import markdown_table
 from avsv.bin.command import run_command
 from avsv.corruption.table import KINDS
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.report.gather import read_rows
+from avsv.results.differences import Comparison
+from avsv.results.rates import Row
+from avsv.results.sweeps import SweepRow, compare_lines, rate_cell
+from avsv.results.tables import markdown_table
 from avsv.scoring.modes import MODES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from avsv.data.batch import Batch
+from avsv.model.system import AVSystem
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.generative.align import to_common_grid
 from avsv.nnet.pooling import WeightEnhancedStatsPooling, enhance_logits
-from avsv.system.system import AVSystem
 
 
 class Attention(NamedTuple):

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from avsv.audio.log_mel import LogMel
 from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
-from avsv.system.system import AVSystem
+from avsv.model.system import AVSystem
 
 _RUNS = 5  # of which the median counts, after one that does not
 
@@ -68,13 +68,13 @@ def measure_cost(system: AVSystem, batch: Batch) -> list[Cost]:
 
     Example:
         >>> from avsv.audio.config import FbankConfig
-        >>> from avsv.system.config import parse_config
+        >>> from avsv.model.config import parse_config
         >>> config = parse_config({
         ...     "audio": {"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 32},
         ...     "loss": {"classifier": {"name": "aam_softmax"}},
         ...     "train": {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd"}, "schedule": {"name": "constant"}},
         ... }, "example")
-        >>> costs = measure_cost(AVSystem(config, None), clip_batch(Inputs.of(config, FbankConfig(), None), 2.0, None))
+        >>> costs = measure_cost(AVSystem(config, None), clip_batch(inputs_of(config, FbankConfig(), None), 2.0, None))
         >>> [cost.part for cost in costs]
         ['audio', 'all']
     """

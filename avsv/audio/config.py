@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from avsv.system.strict import read_dataclass, read_yaml
+from avsv.config.strict import read_dataclass, read_yaml
 
 Window = Literal["hamming", "hanning", "povey"]
 

@@ -9,12 +9,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from avsv.analysis.geometry import Geometry, angles, geometry, sample_identities
-from avsv.analysis.plots import angle_plot, attention_plot, projection_plot
 from avsv.analysis.umap import umap
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
+from avsv.results.plots import angle_plot, attention_plot, projection_plot
 from avsv.scoring.trials import read_embeddings
 
 MAX_PROJECTED = 240  # utterances in a projection: more are no longer told apart
@@ -83,8 +83,8 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
 
     from avsv.analysis.attention import has_series
     from avsv.analysis.cost import Cost, clip_batch, measure_cost
-    from avsv.analysis.results import to_csv as table
-    from avsv.corruption.embed import Loaded
+    from avsv.model.loaded import Loaded
+    from avsv.results.rates import to_csv as table
 
     torch.set_num_threads(1)
     system = Loaded.load(folder)

@@ -28,12 +28,12 @@ import yaml
 
 from avsv.audio.config import FbankConfig
 from avsv.bin.command import run_command
+from avsv.config.strict import check_keys, nearest, overlay, read_dataclass, read_yaml
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.system.config import SystemConfig, parse_config
-from avsv.system.pretrained import resolve_weights
-from avsv.system.registry import CLASSES, takes
-from avsv.system.strict import check_keys, nearest, overlay, read_dataclass, read_yaml
+from avsv.model.config import SystemConfig, parse_config
+from avsv.model.pretrained import resolve_weights
+from avsv.model.registry import CLASSES, takes
 from avsv.video.config import FacesConfig
 
 SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")

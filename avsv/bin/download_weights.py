@@ -9,7 +9,7 @@ from pathlib import Path
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.download import download, file_sha256
-from avsv.system.pretrained import WEIGHTS_LIST, PublishedWeights, find_weights, read_weights_list, weights_path
+from avsv.model.pretrained import WEIGHTS_LIST, PublishedWeights, find_weights, read_weights_list, weights_path
 
 
 def main() -> None:

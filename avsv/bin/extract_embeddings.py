@@ -9,7 +9,7 @@ from avsv.embed.parts import PartWriter, merge_parts
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
-from avsv.system.config import load_config
+from avsv.model.config import load_config
 
 
 def choose_modes(folder: Path, wanted: list[str]) -> list[str]:
@@ -61,11 +61,11 @@ def extract(
     import torch
 
     from avsv.data.clips import WholeUtterances, whole_audio_list
-    from avsv.data.inputs import Inputs
     from avsv.data.lists import read_utterances
     from avsv.data.loading import load_batches
     from avsv.embed.extract import embed_batches
-    from avsv.train.model import TrainedSystem
+    from avsv.model.inputs import inputs_of
+    from avsv.model.saved import TrainedSystem
     from avsv.video.config import FaceFormat
 
     device = torch.device("cpu")
@@ -78,7 +78,7 @@ def extract(
         torch.set_num_threads(1)
     trained = TrainedSystem.load(folder / "final.pt")
     system = trained.build(device)
-    inputs = Inputs.of(trained.config, trained.audio, trained.video)
+    inputs = inputs_of(trained.config, trained.audio, trained.video)
 
     datasets = []
     for directory in directories:

@@ -3,8 +3,8 @@
 import argparse
 
 from avsv.bin.command import run_command
-from avsv.system.config import load_config
-from avsv.system.pretrained import resolve_weights
+from avsv.model.config import load_config
+from avsv.model.pretrained import resolve_weights
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from avsv.analysis.hard import error_shares, find_outliers, hardest
-from avsv.analysis.plots import hard_plot
-from avsv.analysis.results import score_files
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_scores
+from avsv.results.plots import hard_plot
+from avsv.results.rates import score_files
 from avsv.scoring.metrics import eer
 from avsv.scoring.trials import TrialSet, places_in, read_embeddings, read_trial_set
 

@@ -6,11 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from avsv.analysis.conditions import ConditionRow
-from avsv.analysis.differences import Comparison, read_members
-from avsv.analysis.published import read_published
-from avsv.analysis.results import Row
-from avsv.analysis.thresholds import OperatingPoint
 from avsv.bin.command import run_command
 from avsv.bin.results import read_history
 from avsv.errors import DataError
@@ -32,6 +27,11 @@ from avsv.report.hardest import hardest_trials
 from avsv.report.media import ClipReader
 from avsv.report.page import Content, Origin, Projection, TrialListView, render
 from avsv.report.svg import COLOURS, Curve
+from avsv.results.conditions import ConditionRow
+from avsv.results.differences import Comparison, read_members
+from avsv.results.published import read_published
+from avsv.results.rates import Row
+from avsv.results.thresholds import OperatingPoint
 from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import TrialList
 

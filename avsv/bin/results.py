@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from avsv.analysis.conditions import ConditionRow, evaluate_conditions
-from avsv.analysis.differences import Comparison, compare, read_members
-from avsv.analysis.plots import COLOURS, DetLine, det_plot, training_plot
-from avsv.analysis.published import read_published
-from avsv.analysis.results import Run, evaluate, score_files, to_csv
-from avsv.analysis.tables import leading_systems, to_console, to_markdown
-from avsv.analysis.thresholds import OperatingPoint, apply_thresholds
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_scores
+from avsv.results.conditions import ConditionRow, evaluate_conditions
+from avsv.results.differences import Comparison, compare, read_members
+from avsv.results.plots import COLOURS, DetLine, det_plot, training_plot
+from avsv.results.published import read_published
+from avsv.results.rates import Run, evaluate, score_files, to_csv
+from avsv.results.tables import leading_systems, to_console, to_markdown
+from avsv.results.thresholds import OperatingPoint, apply_thresholds
 from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import TrialSet, places_in
 

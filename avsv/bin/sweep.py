@@ -9,8 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from avsv.analysis.results import to_csv
-from avsv.analysis.sweeps import (
+from avsv.bin.command import run_command
+from avsv.config.strict import nearest
+from avsv.corruption.kinds import Corruption, Level, conditions, format_level, read_sweeps, why_impossible
+from avsv.corruption.sound import Noises
+from avsv.corruption.table import KINDS
+from avsv.errors import DataError
+from avsv.io.atomic import write_text
+from avsv.results.rates import to_csv
+from avsv.results.sweeps import (
     CLEAN,
     Drawn,
     SweepRow,
@@ -21,13 +28,6 @@ from avsv.analysis.sweeps import (
     sweep_plot,
     sweep_tables,
 )
-from avsv.bin.command import run_command
-from avsv.corruption.kinds import Corruption, Level, conditions, format_level, read_sweeps, why_impossible
-from avsv.corruption.sound import Noises
-from avsv.corruption.table import KINDS
-from avsv.errors import DataError
-from avsv.io.atomic import write_text
-from avsv.system.strict import nearest
 
 
 class Share:

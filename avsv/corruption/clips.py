@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from avsv.audio.fbank import Fbank
+from avsv.config.sections import EmbedConfig
 from avsv.corruption.kinds import Corruption
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable
 from avsv.seeding import generator_for
-from avsv.system.config import EmbedConfig
 
 
 class CorruptedUtterances(WholeUtterances):

@@ -1,13 +1,13 @@
 """Embeddings of corrupted utterances: only what a corruption touches is computed again."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from avsv.config.sections import EmbedConfig
 from avsv.corruption.clips import CorruptedUtterances
 from avsv.corruption.kinds import Corruption
 from avsv.data.clips import WholeUtterances, whole_audio_list
@@ -15,51 +15,14 @@ from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.data.loading import load_batches
 from avsv.errors import DataError
+from avsv.model.loaded import Loaded
+from avsv.model.system import join_speeds
 from avsv.scoring.trials import Embeddings
-from avsv.system.config import EmbedConfig
-from avsv.system.system import AVSystem, join_speeds
-from avsv.train.model import TrainedSystem
 from avsv.video.config import FaceFormat
 
 _ROWS = 1024  # utterances that are fused at a time
 _NETWORKS = {"A": "audio", "V": "visual"}
 _FIELDS = {"A": ("audio", "audio_mask"), "V": ("video", "video_mask")}
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A trained system that embeds.
-
-    Args:
-        name: of the system.
-        network: in evaluation mode.
-        inputs: what it takes.
-        embed: how it embeds whole utterances.
-    """
-
-    name: str
-    network: AVSystem
-    inputs: Inputs
-    embed: EmbedConfig
-
-    @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Loaded":
-        """Read ``final.pt`` of a system's folder."""
-        trained = TrainedSystem.load(folder / "final.pt")
-        inputs = Inputs.of(trained.config, trained.audio, trained.video)
-        return cls(folder.name, trained.build(device), inputs, trained.config.embed)
-
-    @property
-    def letters(self) -> str:
-        """The modalities that it has: A, V or AV."""
-        return "".join(letter for letter in "AV" if getattr(self.network, _NETWORKS[letter]) is not None)
-
-    def inputs_of(self, letters: str) -> Inputs:
-        """What it takes of some of its modalities only."""
-        inputs = self.inputs
-        if "A" not in letters:
-            inputs = replace(inputs, audio=None, takes="fbank", bins=None)
-        return inputs if "V" in letters else replace(inputs, video=None, image=None)
 
 
 # Per modality the outputs of its network for the utterances of a list: not fused, not scaled to length 1. Of a voice at

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from avsv.config.strict import check_keys, read_yaml
 from avsv.corruption.codec import find_encoder, parse_codec, through_codec
 from avsv.corruption.picture import blur, darken, lower_resolution, occlude
 from avsv.corruption.sound import Noises, add_noise, add_room, clip_peaks, limit_band
 from avsv.corruption.table import KINDS
 from avsv.errors import DataError
 from avsv.seeding import generator_for
-from avsv.system.strict import check_keys, read_yaml
 
 Level = float | str
 

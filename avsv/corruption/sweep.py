@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avsv.corruption.embed import Loaded, Side, embed_sides, modes_of_side
+from avsv.corruption.embed import Side, embed_sides, modes_of_side
 from avsv.corruption.kinds import Corruption
 from avsv.errors import DataError
 from avsv.io.lists import read_list
+from avsv.model.loaded import Loaded
 from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
 from avsv.scoring.metrics import det_curve, eer
 from avsv.scoring.norm import Normaliser, speaker_cohort

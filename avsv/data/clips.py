@@ -14,6 +14,7 @@ from avsv.audio.fbank import Fbank, mean_normalise
 from avsv.audio.log_mel import LogMel
 from avsv.audio.speed import SPEEDS, change_speed
 from avsv.audio.wav import read_window
+from avsv.config.sections import DataConfig, EmbedConfig
 from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable
@@ -22,7 +23,6 @@ from avsv.data.threads import one_thread
 from avsv.errors import DataError
 from avsv.io.ark import is_online, read_rows
 from avsv.seeding import generator_for, seed_for
-from avsv.system.config import DataConfig, EmbedConfig
 from avsv.video.augment import augment_clip
 
 # Padding shows no image; masks keep networks from seeing it.

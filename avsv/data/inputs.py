@@ -6,8 +6,6 @@ from typing import Literal
 import numpy as np
 
 from avsv.audio.config import FbankConfig
-from avsv.system.config import SystemConfig
-from avsv.system.registry import takes
 from avsv.video.config import FaceFormat
 
 FEATURE_LISTS = {"fbank": "feats.scp", "waveform": "audio.scp", "log_mel": "audio.scp"}
@@ -30,18 +28,6 @@ class Inputs:
     takes: Literal["fbank", "waveform", "log_mel"] = "fbank"
     bins: int | None = None
     image: tuple[int, int, int] | None = None
-
-    @classmethod
-    def of(cls, config: SystemConfig, audio: FbankConfig | None, video: FaceFormat | None) -> "Inputs":
-        """What the networks of a configuration take of features and faces of the given forms."""
-        kind, bins, image = "fbank", None, None
-        if config.audio is not None:
-            kind = takes(config.audio.name)
-            bins = config.audio.options.get("feature_dim")
-        if config.visual is not None:
-            options = config.visual.options
-            image = (options["image_channels"], options["image_height"], options["image_width"])
-        return cls(audio if config.audio else None, video if config.visual else None, kind, bins, image)
 
     @property
     def audio_list(self) -> str | None:

@@ -7,7 +7,7 @@ import torch
 
 from avsv.data.batch import Batch
 from avsv.errors import DataError
-from avsv.system.system import AVSystem
+from avsv.model.system import AVSystem
 
 Embedded = dict[str, tuple[list[str], np.ndarray]]
 

@@ -9,10 +9,10 @@ from typing import NamedTuple, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from avsv.analysis.results import Row, score_files
-from avsv.analysis.tables import KINDS
 from avsv.errors import DataError
 from avsv.io.lists import read_scores
+from avsv.results.rates import Row, score_files
+from avsv.results.tables import KINDS
 from avsv.scoring.metrics import det_curve
 from avsv.scoring.modes import MODES
 from avsv.scoring.trials import TrialList, places_in
@@ -29,7 +29,7 @@ class System(NamedTuple):
 
     Attributes:
         name: of the system or ensemble.
-        kind: one of :data:`avsv.analysis.tables.KINDS`.
+        kind: one of :data:`avsv.results.tables.KINDS`.
         mode: its widest evaluation mode.
     """
 
@@ -68,7 +68,7 @@ class ScoreSet(NamedTuple):
 
 
 def read_rows(path: Path, kind: type[Record]) -> list[Record]:
-    """Read a table such as ``results.csv``, written by :func:`avsv.analysis.results.to_csv`.
+    """Read a table such as ``results.csv``, written by :func:`avsv.results.rates.to_csv`.
 
     Args:
         path: the file.

@@ -8,13 +8,6 @@ from typing import NamedTuple
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from avsv.analysis.conditions import EXPLAINED, ConditionRow, title
-from avsv.analysis.differences import Comparison
-from avsv.analysis.plots import MODALITY_NAMES
-from avsv.analysis.published import Published
-from avsv.analysis.results import Row
-from avsv.analysis.tables import KINDS, describe_gaps
-from avsv.analysis.thresholds import OperatingPoint
 from avsv.corruption.table import KINDS as CORRUPTIONS
 from avsv.report.exhibits import MAX_ROWS, Difference, Exhibit, Sweep
 from avsv.report.gather import FUSED, Cost, ScoreSet, Spread, System, best_row, leaders
@@ -34,6 +27,13 @@ from avsv.report.svg import (
     sweep_picture,
     training_picture,
 )
+from avsv.results.conditions import EXPLAINED, ConditionRow, title
+from avsv.results.differences import Comparison
+from avsv.results.plots import MODALITY_NAMES
+from avsv.results.published import Published
+from avsv.results.rates import Row
+from avsv.results.tables import KINDS, describe_gaps
+from avsv.results.thresholds import OperatingPoint
 from avsv.scoring.modes import MODES
 
 _ALL_PAIRS = 40  # more pairs of systems than these are not all shown

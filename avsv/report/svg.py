@@ -11,9 +11,9 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from avsv.analysis.plots import DET_TICKS, MODALITY_NAMES
 from avsv.report.exhibits import Rate
 from avsv.report.gather import ScoreSet, Spread
+from avsv.results.plots import DET_TICKS, MODALITY_NAMES
 from avsv.scoring.metrics import det_curve, eer, min_dcf_point
 
 COLOURS = 8

@@ -1,23 +1,13 @@
-"""Checkpoints that survive a kill at any moment, and the trained model's file."""
+"""Checkpoints that survive a kill at any moment."""
 
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from avsv.errors import DataError
-from avsv.io.atomic import atomic_path
-
-
-def save_atomically(path: str | Path, content: Any) -> None:
-    """``torch.save`` under a temporary name, then rename; equal content gives equal bytes."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        # Given a path, torch would store its name in the file.
-        torch.save(content, file)
+from avsv.io.torch_file import read_file, save_atomically
 
 
 class CheckpointFolder:
@@ -58,40 +48,10 @@ class CheckpointFolder:
         """The newest checkpoint that can be read, its tensors on the CPU; None when there is none."""
         for path in reversed(self.paths()):
             try:
-                return _read(path)
+                return read_file(path)
             except ValueError as error:
                 self.warn(f"{path}: not readable ({error}): going back to the checkpoint before it")
         return None
-
-
-def load_file(path: str | Path) -> dict[str, Any]:
-    """Read a file of :func:`save_atomically`, its tensors on the CPU.
-
-    Raises:
-        DataError: no such file, or it is not readable.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file: train this system first")
-    try:
-        return _read(Path(path))
-    except ValueError as error:
-        raise DataError(f"{path}: not readable ({error}): remove it and train this system again") from None
-
-
-def _read(path: Path) -> Any:
-    """``torch.load``, with a ValueError in few words for a file that is not whole."""
-    # torch.load neither checks the checksums nor fails on damage in a way of its own.
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(str(error)) from None
-    if damaged is not None:
-        raise ValueError(f"{damaged} is damaged")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from None
 
 
 def mean_weights(states: list[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -13,9 +13,9 @@ from avsv.data.loading import load_batches
 from avsv.embed.extract import embed_batches
 from avsv.errors import DataError
 from avsv.io.lists import Trials, read_list, read_trials
+from avsv.model.config import SystemConfig
+from avsv.model.system import AVSystem
 from avsv.scoring.metrics import eer
-from avsv.system.config import SystemConfig
-from avsv.system.system import AVSystem
 from avsv.train.distributed import Ranks
 
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from avsv.config.sections import EmbedConfig
 from avsv.data.clips import TrainingClips, WholeUtterances
 from avsv.data.loading import load_batches
+from avsv.model.system import AVSystem
 from avsv.nnet.audio.mobilenetv2 import RunningMoments
 from avsv.seeding import generator_for
-from avsv.system.config import EmbedConfig
-from avsv.system.system import AVSystem
 
 # The error of a mean over so many utterances is far below what a network notices.
 MAX_UTTERANCES = 20_000

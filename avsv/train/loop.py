@@ -20,9 +20,10 @@ from avsv.data.loading import load_batches
 from avsv.data.sampler import BatchSampler, SpeakerBatchSampler
 from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
+from avsv.io.torch_file import load_file, save_atomically
+from avsv.model.system import AVSystem
 from avsv.seeding import seed_for
-from avsv.system.system import AVSystem
-from avsv.train.checkpoint import CheckpointFolder, load_file, mean_weights, save_atomically
+from avsv.train.checkpoint import CheckpointFolder, mean_weights
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
 from avsv.train.provenance import difference

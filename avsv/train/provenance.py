@@ -10,7 +10,7 @@ from typing import Any
 
 import avsv
 from avsv.audio.config import FbankConfig
-from avsv.system.config import SystemConfig
+from avsv.model.config import SystemConfig
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "scipy")
 # Keys that change when, not what, is computed.

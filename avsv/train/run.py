@@ -16,15 +16,16 @@ from avsv.data.inputs import Inputs
 from avsv.data.lists import read_ages, read_sessions, read_utterances
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.model.config import SystemConfig, load_config
+from avsv.model.inputs import inputs_of
+from avsv.model.pretrained import load_published, resolve_weights
+from avsv.model.saved import TrainedSystem
+from avsv.model.system import TRAINING_ONLY, AVSystem, build_system
 from avsv.seeding import seed_for
-from avsv.system.config import SystemConfig, load_config
-from avsv.system.pretrained import load_published, resolve_weights
-from avsv.system.system import TRAINING_ONLY, AVSystem, build_system
 from avsv.train.development import Development, trial_lists
 from avsv.train.distributed import Ranks
 from avsv.train.log_mel import fit_log_mel
 from avsv.train.loop import Trainer
-from avsv.train.model import TrainedSystem
 from avsv.train.provenance import environment, identity
 from avsv.train.report import log
 from avsv.video.config import FaceFormat
@@ -75,7 +76,7 @@ def train_system(
     config, folder, train_dir, init = load_config(config_path), Path(folder), Path(train_dir), dict(init or {})
     audio = load_fbank_config(fbank_config) if config.audio is not None else None
     video = _face_format(train_dir) if config.visual is not None else None
-    inputs = Inputs.of(config, audio, video)
+    inputs = inputs_of(config, audio, video)
     if audio is not None and inputs.takes == "fbank" and inputs.num_bins != audio.num_mel_bins:
         raise DataError(
             f"{config_path}: audio.feature_dim: {inputs.num_bins}, but the data have {audio.num_mel_bins}: change it or"

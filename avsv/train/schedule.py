@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from avsv.system.config import (
+from avsv.config.sections import (
     CosineSchedule,
     ExponentialSchedule,
     PlateauSchedule,
@@ -31,7 +31,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, dev_eers
         dev_eers: development EERs of the epochs before, which the plateau schedule goes by.
 
     Example (lr 0.01 halved every 2 epochs, at epoch 4):
-        >>> from avsv.system.config import SGDConfig, StepSchedule
+        >>> from avsv.config.sections import SGDConfig, StepSchedule
         >>> config = TrainConfig(epochs=20, batch_size=1, optimizer=SGDConfig(lr=0.01), schedule=StepSchedule(every=2))
         >>> learning_rate(config, step=40, steps_per_epoch=10)
         0.0025

@@ -7,8 +7,8 @@ from typing import Literal
 
 import yaml
 
+from avsv.config.strict import read_dataclass, read_yaml
 from avsv.io.atomic import write_text
-from avsv.system.strict import read_dataclass, read_yaml
 
 Detector = Literal["none", "yunet", "blazeface", "blazeface_back", "sfd", "retinaface", "scrfd", "dlib", "folder"]
 Selection = Literal["largest", "central"]

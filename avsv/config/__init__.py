@@ -1,0 +1,1 @@
+"""Checked configuration: YAML files read into typed objects."""

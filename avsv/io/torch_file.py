@@ -1,0 +1,48 @@
+"""Files of tensors and plain values: written whole or not at all, read without running code."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avsv.errors import DataError
+from avsv.io.atomic import atomic_path
+
+
+def save_atomically(path: str | Path, content: Any) -> None:
+    """``torch.save`` under a temporary name, then rename; equal content gives equal bytes."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        # Given a path, torch would store its name in the file.
+        torch.save(content, file)
+
+
+def load_file(path: str | Path) -> dict[str, Any]:
+    """Read a file of :func:`save_atomically`, its tensors on the CPU.
+
+    Raises:
+        DataError: no such file, or it is not readable.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file: train this system first")
+    try:
+        return read_file(Path(path))
+    except ValueError as error:
+        raise DataError(f"{path}: not readable ({error}): remove it and train this system again") from None
+
+
+def read_file(path: Path) -> Any:
+    """``torch.load`` of plain values and tensors, with a ValueError in few words for a file that is not whole."""
+    # torch.load neither checks the checksums nor fails on damage in a way of its own.
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(str(error)) from None
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise ValueError((str(error).splitlines() or [type(error).__name__])[0]) from None

@@ -1,0 +1,19 @@
+"""What the networks of a configuration take."""
+
+from avsv.audio.config import FbankConfig
+from avsv.data.inputs import Inputs
+from avsv.model.config import SystemConfig
+from avsv.model.registry import takes
+from avsv.video.config import FaceFormat
+
+
+def inputs_of(config: SystemConfig, audio: FbankConfig | None, video: FaceFormat | None) -> Inputs:
+    """What the networks of a configuration take of features and faces of the given forms."""
+    kind, bins, image = "fbank", None, None
+    if config.audio is not None:
+        kind = takes(config.audio.name)
+        bins = config.audio.options.get("feature_dim")
+    if config.visual is not None:
+        options = config.visual.options
+        image = (options["image_channels"], options["image_height"], options["image_width"])
+    return Inputs(audio if config.audio else None, video if config.visual else None, kind, bins, image)

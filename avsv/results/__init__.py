@@ -1,0 +1,1 @@
+"""Results of a run: computed once, written as tables and plots."""

@@ -1,0 +1,240 @@
+"""Results by condition of the trials: conditions.csv.
+
+The lists of the data directory say what conditions there are:
+
+- ``utt2dur``: seconds of the shorter clip, in thirds of the trials;
+- ``utt2num_faces``: frames with a face of the clip that has fewer, in thirds; a clip without a line has none;
+- ``utt2session``: target trials of one session and of two, where there are both, each with all non-target trials;
+- every other ``utt2LABEL`` and ``spk2LABEL`` of 2 to 12 values, but ages: for each value the trials that have it on
+  both sides, and the trials of two values. Where no target trial is of two values, as with the gender of persons, these
+  are non-target trials beside all target trials.
+
+Trials with a side of which a list says nothing are a condition too. Thirds are those of the whole list, so that all
+systems have the same limits, rounded to two digits.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsv.datadir.lists import speaker_lists, utterance_lists
+from avsv.datadir.validate import VALUES
+from avsv.errors import DataError
+from avsv.io.lists import read_list, read_scores
+from avsv.results.rates import Run, score_files
+from avsv.scoring.bootstrap import speaker_bootstrap
+from avsv.scoring.metrics import eer
+from avsv.scoring.trials import TrialList, TrialSet, places_in
+
+MAX_VALUES = 12  # of a label
+MIN_TRIALS = 10  # of either class
+MIN_SPEAKERS = 5
+SIZES = {"utt2dur": " s", "utt2num_faces": ""}  # lists of sizes and their unit
+NO_CONDITIONS = ("utt2spk", "utt2uniq", "utt2num_frames", "utt2age", "spk2age")
+# Names of conditions have a blank, values of a label have none.
+DIFFERENT, NOT_KNOWN = "not the same", "not known"
+EXPLAINED = (
+    "Durations and numbers of face frames are those of the clip that has less, in thirds of the trials. Target trials"
+    " of one session and of two are each measured against all non-target trials. Where no target trial is of two values"
+    " of a label, as with genders, non-target trials of two are measured against all target trials. A rate needs"
+    f" {MIN_TRIALS} trials of either class and {MIN_SPEAKERS} speakers."
+)
+TITLES = {"utt2dur": "duration", "utt2num_faces": "face frames", "utt2session": "session"}
+
+
+class Condition(NamedTuple):
+    """Some trials of a list.
+
+    Attributes:
+        source: list of the data directory that says which.
+        name: of the condition, unique in its source.
+        chosen: (N,) which trials.
+    """
+
+    source: str
+    name: str
+    chosen: NDArray[np.bool_]
+
+
+class ConditionRow(NamedTuple):
+    """One line of conditions.csv; rates in percent, or none and ``missing``, why there is none."""
+
+    corpus: str
+    preset: str
+    system: str
+    trials: str
+    mode: str
+    stage: str
+    source: str
+    condition: str
+    n_target: int
+    n_nontarget: int
+    eer: float | None
+    eer_low: float | None
+    eer_high: float | None
+    missing: str
+    seed: int
+
+
+def title(source: str) -> str:
+    """What a list tells, in words.
+
+    Example:
+        >>> title("utt2dur"), title("spk2gender")
+        ('duration', 'gender')
+    """
+    return TITLES.get(source, source.partition("2")[2])
+
+
+def evaluate_conditions(
+    exp: Path, systems: Sequence[str], trial_sets: Sequence[TrialSet], data_dirs: Sequence[str | Path], run: Run
+) -> list[ConditionRow]:
+    """Evaluate systems under every condition of the trial lists: in their widest mode, and in AxA and VxV.
+
+    Normalised scores are evaluated, raw ones where there are no others. A rate needs 10 trials of either class and 5
+    speakers.
+
+    Args:
+        exp: folder of the systems.
+        systems: their names, in the order of the table.
+        trial_sets: the lists to report on.
+        data_dirs: the data directories that they are of.
+        run: what the rows share.
+
+    Raises:
+        DataError: a list of a data directory is not well formed, scores are of other trials or not finite.
+    """
+    rows = []
+    for trial_set, data_dir in zip(trial_sets, data_dirs, strict=True):
+        speakers = np.unique(trial_set.speakers, return_inverse=True)[1]
+        for trials in trial_set.lists:
+            conditions = conditions_of(Path(data_dir), trial_set, trials)
+            for system in systems:
+                for path in _chosen_files(exp / system / "scores" / trials.name) if conditions else ():
+                    rows += _evaluate_file(path, system, trials, speakers, conditions, run)
+    return rows
+
+
+def conditions_of(data_dir: Path, trial_set: TrialSet, trials: TrialList) -> list[Condition]:
+    """The conditions of a trial list that hold for any of its trials; what gives none is printed.
+
+    Args:
+        data_dir: data directory with the lists that describe utterances and speakers.
+        trial_set: its trial lists.
+        trials: one of them.
+
+    Raises:
+        DataError: a list of the data directory is not well formed, a size is not positive.
+    """
+    names = [
+        name for name in (*utterance_lists(data_dir), *speaker_lists(data_dir)) if name.startswith(("utt2", "spk2"))
+    ]
+    names = [name for name in names if name not in NO_CONDITIONS]
+    found: list[Condition] = []
+    for name in sorted(names, key=lambda name: (name not in TITLES, name.startswith("spk2"), name)):
+        path = data_dir / name
+        keys = trial_set.speakers.tolist() if name.startswith("spk2") else trial_set.utterances
+        listed = read_list(path, fields=2)
+        if name in SIZES:
+            conditions = _by_size(name, _sizes(path, listed, keys), trials)
+        else:
+            values, codes = np.unique([listed.get(key, "") for key in keys], return_inverse=True)
+            if values[0] == "":
+                values, codes = values[1:], codes - 1
+            if name == "utt2session":
+                conditions = _by_session(codes, trials)
+            else:
+                conditions = _by_label(name, values.tolist(), codes, trials) if len(values) <= MAX_VALUES else []
+        conditions = [condition for condition in conditions if condition.chosen.any()]
+        if len([condition for condition in conditions if condition.name != NOT_KNOWN]) > 1:
+            found += conditions
+        else:
+            print(f"{path}: tells no conditions of the trials {trials.name}")
+    return found
+
+
+def _sizes(path: Path, listed: dict[str, str], keys: Sequence[str]) -> NDArray[np.float64]:
+    """(U,) durations, NaN where not known, or numbers of faces."""
+    for key, value in listed.items():
+        if wrong := VALUES[path.name](value):
+            raise DataError(f"{path}: {key}: {wrong}")
+    return np.array([float(listed.get(key, "nan" if path.name == "utt2dur" else 0)) for key in keys])
+
+
+def _by_size(source: str, sizes: NDArray[np.float64], trials: TrialList) -> list[Condition]:
+    """Thirds of the trials by the size of the smaller side; those of size 0 apart."""
+    smaller = np.minimum(sizes[trials.enroll], sizes[trials.test])
+    some = smaller > 0
+    edges = [float(f"{edge:.2g}") for edge in np.quantile(smaller[some], [1 / 3, 2 / 3])] if some.any() else []
+    ends = [-np.inf, *dict.fromkeys(edges), np.inf]
+    found = [Condition(source, "no face", smaller == 0)]
+    for low, high in pairwise(ends):
+        name = f"{low:g} to {high:g}" if np.isfinite([low, high]).all() else f"from {low:g}"
+        name = f"below {high:g}" if low == -np.inf else name
+        found.append(Condition(source, name + SIZES[source], some & (smaller >= low) & (smaller < high)))
+    return [*found, Condition(source, NOT_KNOWN, np.isnan(smaller))]
+
+
+def _by_session(codes: NDArray[np.int64], trials: TrialList) -> list[Condition]:
+    """Target trials of one session and of two, each with all non-target trials."""
+    others = ~trials.trials.is_target
+    enroll, test = codes[trials.enroll], codes[trials.test]
+    known = (enroll >= 0) & (test >= 0)
+    kinds = {"one session": known & (enroll == test), "two sessions": known & (enroll != test), NOT_KNOWN: ~known}
+    kinds = {name: kind for name, kind in kinds.items() if (kind & ~others).any()}
+    return [Condition("utt2session", name, kind | others) for name, kind in kinds.items()]
+
+
+def _by_label(source: str, values: Sequence[str], codes: NDArray[np.int64], trials: TrialList) -> list[Condition]:
+    """Trials of one value on both sides, and those of two."""
+    enroll, test = codes[trials.enroll], codes[trials.test]
+    known = (enroll >= 0) & (test >= 0)
+    different = known & (enroll != test)
+    if different.any() and not (different & trials.trials.is_target).any():
+        different |= trials.trials.is_target
+    found = [Condition(source, value, (enroll == n) & (test == n)) for n, value in enumerate(values)]
+    return [*found, Condition(source, DIFFERENT, different), Condition(source, NOT_KNOWN, ~known)]
+
+
+def _chosen_files(folder: Path) -> list[Path]:
+    """Normalised scores, or raw ones, in the widest mode and in those of one modality."""
+    files = score_files(folder)
+    modes: dict[str, dict[str, Path]] = {}
+    for path in files:
+        if path.stem in (files[0].stem, "AxA", "VxV"):
+            modes.setdefault(path.stem, {})[path.suffix] = path
+    return [found.get(".asnorm") or next(iter(found.values())) for found in modes.values()]
+
+
+def _evaluate_file(
+    path: Path, system: str, trials: TrialList, speakers: NDArray, conditions: Sequence[Condition], run: Run
+) -> list[ConditionRow]:
+    scores = read_scores(path)
+    places = places_in(path, scores, trials.trials)
+    is_target = trials.trials.is_target[places]
+    sides = [speakers[side[places]] for side in (trials.enroll, trials.test)]
+    names = run.corpus, run.preset, system, trials.name, path.stem, path.suffix[1:]
+    rows = []
+    for source, name, chosen in conditions:
+        of_file = chosen[places]
+        data = scores.score[of_file], is_target[of_file], *(side[of_file] for side in sides)
+        counts = int(data[1].sum()), int((~data[1]).sum())
+        missing = _missing(*counts, len(np.union1d(*data[2:])))
+        figures: tuple[float | None, ...] = None, None, None
+        if not missing:
+            low, high = speaker_bootstrap(*data, run.resamples, run.seed)
+            figures = 100 * eer(*data[:2]), 100 * low, 100 * high
+        rows.append(ConditionRow(*names, source, name, *counts, *figures, missing, run.seed))
+    return rows
+
+
+def _missing(n_target: int, n_nontarget: int, n_speakers: int) -> str:
+    """Why there is no error rate; nothing where there is one."""
+    for count, kind in ((n_target, "target trials"), (n_nontarget, "non-target trials")):
+        if count < MIN_TRIALS:
+            return f"too few {kind}" if count else f"no {kind}"
+    return "" if n_speakers >= MIN_SPEAKERS else "too few speakers"

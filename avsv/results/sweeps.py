@@ -1,0 +1,230 @@
+"""Corruption sweeps as tables and pictures: fused systems beside the best single modality."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsv.corruption.table import KINDS
+from avsv.results.plots import COLOURS, new_figure
+from avsv.scoring.bootstrap import difference_of_draws
+from avsv.scoring.modes import MODES
+
+CLEAN = "clean"
+
+
+class SweepRow(NamedTuple):
+    """One line of KIND.csv; rates in percent, differences in percentage points.
+
+    ``single`` is the best single modality beside a fused system (see :func:`beside_best_single`), ``difference`` how
+    much the fused system's rate is above its, and ``difference_low`` and ``difference_high`` the 95 % interval of that.
+    """
+
+    corpus: str
+    preset: str
+    system: str
+    trials: str
+    mode: str
+    sweep: str
+    level: str
+    eer: float
+    low: float
+    high: float
+    eer_cos: float
+    n_target: int
+    n_nontarget: int
+    guessed: int
+    corrupted: str
+    seed: int
+    git: str
+    single: str | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+
+
+class Drawn(NamedTuple):
+    """A row with the rates (R,) over drawn speakers, and how many speakers there are."""
+
+    row: SweepRow
+    draws: NDArray[np.float64]
+    n_speakers: int
+
+
+class Line(NamedTuple):
+    """One system in one mode over the levels of a sweep."""
+
+    system: str
+    mode: str
+    rows: list[SweepRow]
+
+    @property
+    def label(self) -> str:
+        """For tables and legends."""
+        return f"{self.system} {self.mode}"
+
+
+class Comparison(NamedTuple):
+    """The lines of a sweep on one list.
+
+    Attributes:
+        levels: names, ``clean`` first.
+        voice, face: the best single modalities without corruption, None where there is none.
+        fused: audio-visual systems with both modalities.
+    """
+
+    levels: list[str]
+    voice: Line | None
+    face: Line | None
+    fused: list[Line]
+
+
+def beside_best_single(found: Sequence[Drawn]) -> list[SweepRow]:
+    """The rows, those of fused systems in mode AVxAV with their difference from the best single modality.
+
+    It is chosen anew at every level, which favours it: the lowest rate of the systems of one modality, and of the fused
+    system itself when it may use only the voice, or only the face. Where the two could not score the same trials, there
+    is no difference.
+    """
+    names = {drawn.row.system for drawn in found if drawn.row.mode == "AVxAV"}
+    singles: dict[tuple[str, str], list[Drawn]] = {}
+    for drawn in found:
+        if drawn.row.mode in ("AxA", "VxV"):
+            singles.setdefault((drawn.row.trials, drawn.row.level), []).append(drawn)
+    rows = []
+    for row, draws, n_speakers in found:
+        others = singles.get((row.trials, row.level), [])
+        others = [other for other in others if other.row.system == row.system or other.row.system not in names]
+        best = min(others, key=lambda other: other.row.eer, default=None)
+        if row.mode == "AVxAV" and best is not None and _same_trials(row, best.row):
+            result = difference_of_draws(row.eer - best.row.eer, draws - best.draws, n_speakers)
+            row = row._replace(
+                single=f"{best.row.system} {best.row.mode}",
+                difference=result.difference,
+                difference_low=result.low,
+                difference_high=result.high,
+            )
+        rows.append(row)
+    return rows
+
+
+def _same_trials(first: SweepRow, second: SweepRow) -> bool:
+    return (first.n_target, first.n_nontarget) == (second.n_target, second.n_nontarget)
+
+
+def compare_lines(rows: Sequence[SweepRow]) -> Comparison:
+    """Choose the lines of one sweep on one list.
+
+    Voice and face are those systems of a single modality, or, where there are none, those fused systems in this
+    mode, that have the lowest error rate without corruption.
+    """
+    lines: dict[tuple[str, str], list[SweepRow]] = {}
+    for row in rows:
+        lines.setdefault((row.system, row.mode), []).append(row)
+    fused = [Line(*key, found) for key, found in lines.items() if key[1] == "AVxAV"]
+    names = {line.system for line in fused}
+
+    def best(mode: str) -> Line | None:
+        found = [Line(*key, group) for key, group in lines.items() if key[1] == mode]
+        alone = [line for line in found if line.system not in names]
+        return min(alone or found, key=lambda line: line.rows[0].eer, default=None)
+
+    return Comparison([row.level for row in next(iter(lines.values()))], best("AxA"), best("VxV"), fused)
+
+
+def sweep_tables(comparison: Comparison) -> list[str]:
+    """Markdown tables, levels down and systems across: error rates, then differences from the best single modality."""
+    lines = [line for line in (comparison.voice, comparison.face, *comparison.fused) if line is not None]
+    rates = [[rate_cell(row.eer, row.low, row.high) for row in line.rows] for line in lines]
+    table = _table("EER %", comparison.levels, [line.label for line in lines], rates)
+    compared = [line for line in comparison.fused if any(row.difference is not None for row in line.rows)]
+    if compared:
+        differences = [[_difference_cell(row) for row in line.rows] for line in compared]
+        table += ["", *_table("difference", comparison.levels, [line.label for line in compared], differences)]
+    return table
+
+
+def _table(name: str, levels: Sequence[str], labels: Sequence[str], columns: Sequence[Sequence[str]]) -> list[str]:
+    rows = zip(levels, *columns, strict=True)
+    head = [f"| {name} | {' | '.join(labels)} |", f"|---|{'---:|' * len(labels)}"]
+    return head + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def rate_cell(value: float, low: float, high: float, sign: str = "") -> str:
+    """A figure and its 95 % interval; zeros have no minus.
+
+    Example:
+        >>> rate_cell(-0.001, -0.5, 0.25, "+")
+        '+0.00 [-0.50, +0.25]'
+    """
+    value, low, high = (round(figure, 2) + 0.0 for figure in (value, low, high))
+    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
+
+
+def _difference_cell(row: SweepRow) -> str:
+    if row.difference is None:
+        return ""
+    text = rate_cell(row.difference, row.difference_low, row.difference_high, "+")
+    return f"**{text}** {row.single}" if row.difference_high < 0 else f"{text} {row.single}"
+
+
+def count_verdicts(comparison: Comparison) -> tuple[int, int, int]:
+    """In how many (fused system, corrupted level) the fused system is surely better, surely worse, of how many."""
+    rows = [row for line in comparison.fused for row in line.rows if row.level != CLEAN and row.difference is not None]
+    return sum(x.difference_high < 0 for x in rows), sum(x.difference_low > 0 for x in rows), len(rows)
+
+
+def sweep_plot(path: str | Path, kind: str, panels: Mapping[str, Comparison]) -> None:
+    """Error rates over the levels of a sweep, a panel per list, with intervals as bars.
+
+    Args:
+        path: PNG file to write.
+        kind: one of :data:`avsv.corruption.kinds.KINDS`.
+        panels: per trial list its lines.
+    """
+    with new_figure(path, len(panels), 6.4 * len(panels), 4.6) as (figure, axes):
+        for axis, (name, comparison) in zip(axes, panels.items(), strict=True):
+            singles = [
+                (line, "black", style) for line, style in ((comparison.voice, "--"), (comparison.face, ":")) if line
+            ]
+            fused = [
+                (line, COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "-.")
+                for number, line in enumerate(comparison.fused)
+            ]
+            shown = singles + fused
+            for number, (line, colour, style) in enumerate(shown):
+                place = np.arange(len(line.rows)) + 0.3 * ((number + 0.5) / len(shown) - 0.5)
+                rate, low, high = (
+                    np.array([getattr(row, column) for row in line.rows]) for column in ("eer", "low", "high")
+                )
+                axis.plot(place, rate, style, marker=".", color=colour, label=line.label, zorder=3)
+                axis.vlines(place, low, high, color=colour, linewidth=1, alpha=0.45)
+            axis.set_xticks(np.arange(len(comparison.levels)), comparison.levels)
+            axis.set_xlabel(KINDS[kind].unit)
+            axis.set_ylabel("EER (%)")
+            axis.set_ylim(bottom=0)
+            axis.set_title(f"{name}: {KINDS[kind].title}", fontsize=10)
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=min(4, len(handles[0])), fontsize=8, frameon=False)
+
+
+def by_list(rows: Sequence[SweepRow]) -> dict[str, Comparison]:
+    """The lines of one sweep for each trial list."""
+    names = dict.fromkeys(row.trials for row in rows)
+    return {name: compare_lines([row for row in rows if row.trials == name]) for name in names}
+
+
+def sort_rows(rows: Sequence[SweepRow], levels: Sequence[str], systems: Sequence[str]) -> list[SweepRow]:
+    """By list, system, mode, and level from clean to hard."""
+    lists = list(dict.fromkeys(row.trials for row in rows))
+    return sorted(
+        rows,
+        key=lambda row: (
+            lists.index(row.trials),
+            systems.index(row.system),
+            MODES.index(row.mode),
+            levels.index(row.level),
+        ),
+    )

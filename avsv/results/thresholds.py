@@ -1,0 +1,73 @@
+"""What thresholds chosen on development trials give on other trials: results/thresholds.csv."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from avsv.errors import DataError
+from avsv.io.lists import read_scores
+from avsv.results.rates import Run
+from avsv.scoring.thresholds import read_thresholds
+from avsv.scoring.trials import TrialSet, places_in
+
+
+class OperatingPoint(NamedTuple):
+    """One line of results/thresholds.csv; rates in percent.
+
+    ``wanted`` is the false-accept rate of the development trials at ``threshold``, None where these were too few; the
+    rates beside it are those of the evaluation trials, which took no part in choosing it.
+    """
+
+    corpus: str
+    preset: str
+    trials: str
+    system: str
+    mode: str
+    wanted: float
+    threshold: float | None
+    false_accept: float | None
+    false_reject: float | None
+    n_target: int
+    n_nontarget: int
+    seed: int
+
+
+def apply_thresholds(
+    exp: Path, systems: Sequence[str], trial_sets: Sequence[TrialSet], run: Run
+) -> list[OperatingPoint]:
+    """The error rates of calibrated scores at the thresholds of each system and mode.
+
+    Args:
+        exp: folder of the systems; a mode without calibrated scores of a list is left out of it.
+        systems: their names, in the order of the table.
+        trial_sets: the lists.
+        run: what the lines share.
+
+    Raises:
+        DataError: calibrated scores without thresholds, scores of other trials, a class of trials missing.
+    """
+    rows = []
+    for trials in (trials for trial_set in trial_sets for trials in trial_set.lists):
+        for system in systems:
+            folder = exp / system / "scores"
+            if not any((folder / trials.name).glob("*.llr")):
+                continue
+            modes: dict[str, list] = {}
+            for threshold in read_thresholds(folder / "thresholds.csv"):
+                modes.setdefault(threshold.mode, []).append(threshold)
+            for mode, thresholds in modes.items():
+                path = folder / trials.name / f"{mode}.llr"
+                if not path.is_file():
+                    continue
+                scores = read_scores(path)
+                is_target = trials.trials.is_target[places_in(path, scores, trials.trials)]
+                targets, others = scores.score[is_target], scores.score[~is_target]
+                if not len(targets) or not len(others):
+                    raise DataError(f"{path}: target and non-target trials are needed")
+                for _, wanted, threshold, *_ in thresholds:
+                    rates = None, None
+                    if threshold is not None:
+                        rates = 100 * float((others > threshold).mean()), 100 * float((targets <= threshold).mean())
+                    names = run.corpus, run.preset, trials.name, system, mode
+                    rows.append(OperatingPoint(*names, wanted, threshold, *rates, len(targets), len(others), run.seed))
+    return rows

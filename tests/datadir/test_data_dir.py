@@ -1,0 +1,563 @@
+"""The data-directory tools, against sort, awk and plain dictionaries; Kaldi's semantics; bad lists."""
+
+import os
+import shutil
+import subprocess
+import wave
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+
+from avsv.audio.decode import read_audio
+from avsv.datadir.media import probe
+from avsv.datadir.split import part_sizes, whole_speaker_sizes
+from avsv.errors import DataError
+
+SPEAKERS = {"id1": 5, "id10": 1, "id2": 4, "id3": 2}
+
+
+def tool(name, *arguments, stdin=None, cwd=ROOT):
+    command = [str(ROOT / "utils" / name), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, input=stdin, timeout=120, check=False)
+
+
+def good(name, *arguments, **options):
+    done = tool(name, *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def write_wav(path, seconds=0.5, rate=16000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(rate)
+        stream.writeframes(b"\1\2" * round(seconds * rate))
+
+
+def read(path):
+    return dict(line.split(None, 1) for line in path.read_text().splitlines())
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def is_sorted(path):
+    """As sort itself sees it."""
+    command = ["sort", "-c", "-u", "-k", "1,1", str(path)]
+    return subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, check=False).returncode == 0
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data directory, in a path with a blank: id1-b-01 has no audio, id2-a-01 no video."""
+    folder = tmp_path / "da ta" / "train"
+    folder.mkdir(parents=True)
+    utt2spk = {f"{s}-{'abc'[n % 3]}-{n:02d}": s for s, count in SPEAKERS.items() for n in range(count)}
+    utt2spk = dict(sorted(utt2spk.items()))
+    media = tmp_path / "media files"
+    for utterance in utt2spk:
+        write_wav(media / f"{utterance}.wav")
+    with_audio = [u for u in utt2spk if u != "id1-b-01"]
+    with_video = [u for u in utt2spk if u != "id2-a-00"]
+    rows = {
+        "utt2spk": utt2spk,
+        "wav.scp": {u: f"{media}/{u}.wav" for u in with_audio},
+        "video.scp": {u: f"{media}/{u}.mp4" for u in with_video},
+        "utt2dur": dict.fromkeys(utt2spk, "0.5"),
+        "utt2session": {u: u.rpartition("-")[0] for u in utt2spk},
+        "feats.scp": {u: f"ark file.ark:{n}" for n, u in enumerate(with_audio)},
+        "utt2num_frames": dict.fromkeys(with_audio, "48"),
+        "faces.scp": {u: f"faces.ark:{n}" for n, u in enumerate(with_video)},
+        "utt2num_faces": dict.fromkeys(with_video, "12"),
+        "spk2gender": {"id1": "m", "id10": "f", "id2": "f", "id3": "m"},
+        "spk2age": {"id1": "31", "id3": "54.5"},
+    }
+    for name, mapping in rows.items():
+        (folder / name).write_text("".join(f"{key} {value}\n" for key, value in mapping.items()))
+    spk2utt = "".join(f"{s} {' '.join(u for u in utt2spk if utt2spk[u] == s)}\n" for s in sorted(SPEAKERS))
+    (folder / "spk2utt").write_text(spk2utt)
+    (folder / "faces.conf").write_text("channels: 1\n")
+    (folder / "trials").mkdir()
+    (folder / "trials" / "all").write_text("id1-a-00 id1-b-01 target\nid1-a-00 id3-a-00 nontarget\n")
+    return folder
+
+
+# --------------------------------------------------------------------------------------------------------- mapping
+
+
+def test_spk2utt_and_back(data):
+    back = good("spk2utt_to_utt2spk.sh", data / "spk2utt").stdout
+    assert sorted(back.splitlines()) == lines(data / "utt2spk")
+    there = good("utt2spk_to_spk2utt.sh", stdin=back).stdout
+    assert there == (data / "spk2utt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("utt2spk_to_spk2utt.sh", "a b\na\n", "/dev/stdin:2: 1 fields, expected UTTERANCE SPEAKER"),
+        ("spk2utt_to_utt2spk.sh", "a\n", "/dev/stdin:1: 1 fields, expected SPEAKER UTTERANCE ..."),
+    ],
+)
+def test_mapping_of_bad_lists(name, text, message):
+    done = tool(name, stdin=text)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"{name[:-3]}: error: {message}"
+
+
+def test_filter_scp(data, tmp_path):
+    (tmp_path / "ids").write_text("id1-a-00 x\nid3-b-01\nnot-there\n")
+    kept = good("filter_scp.sh", tmp_path / "ids", data / "wav.scp").stdout.splitlines()
+    others = good("filter_scp.sh", "--exclude", tmp_path / "ids", stdin=(data / "wav.scp").read_text()).stdout
+    assert [line.split()[0] for line in kept] == ["id1-a-00", "id3-b-01"]
+    assert sorted(kept + others.splitlines()) == lines(data / "wav.scp")
+    (tmp_path / "ids").write_text("id3\n")
+    by_speaker = good("filter_scp.sh", "-f", 2, tmp_path / "ids", data / "utt2spk").stdout.split()
+    assert by_speaker == ["id3-a-00", "id3", "id3-b-01", "id3"]
+
+
+# -------------------------------------------------------------------------------------------------------- splitting
+
+
+def concatenated(folder, parts, name):
+    return [line for part in range(1, parts + 1) for line in lines(folder / str(part) / name)]
+
+
+@pytest.mark.parametrize(("options", "suffix", "parts"), [([], "", 3), (["--per-utt"], "utt", 5), ([], "", 4)])
+def test_split(data, options, suffix, parts):
+    good("split_data.sh", *options, data, parts)
+    folder = data / f"split{parts}{suffix}"
+    names = ["utt2spk", "wav.scp", "video.scp", "utt2dur", "utt2session", "feats.scp", "faces.scp", "utt2num_faces"]
+    for name in names:
+        assert concatenated(folder, parts, name) == lines(data / name), name
+    for part in range(1, parts + 1):
+        utt2spk = read(folder / str(part) / "utt2spk")
+        assert utt2spk
+        expected = subprocess.run(
+            ["awk", "{u[$2] = u[$2] \" \" $1} END {for (s in u) print s u[s]}", folder / str(part) / "utt2spk"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert lines(folder / str(part) / "spk2utt") == sorted(expected.stdout.splitlines())
+        assert set(read(folder / str(part) / "spk2gender")) == set(utt2spk.values())
+        assert set(read(folder / str(part) / "spk2age")) == set(utt2spk.values()) & {"id1", "id3"}
+    if not options:
+        speakers = Counter(s for part in range(1, parts + 1) for s in set(read(folder / f"{part}/utt2spk").values()))
+        assert set(speakers.values()) == {1}, "speakers are whole"
+
+
+def test_parts_per_utterance_are_kaldis(data):
+    """Consecutive, and the first ones are longer."""
+    good("split_data.sh", "--per-utt", data, 5)
+    assert [len(lines(data / f"split5utt/{part}/utt2spk")) for part in range(1, 6)] == [3, 3, 2, 2, 2]
+
+
+def test_split_is_not_done_again(data):
+    good("split_data.sh", data, 2)
+    part = data / "split2/1/utt2spk"
+    before = part.stat().st_mtime_ns
+    good("split_data.sh", data, 2)
+    assert part.stat().st_mtime_ns == before
+    shutil.copy(data / "utt2dur", data / "utt2age")
+    good("split_data.sh", data, 2)
+    assert concatenated(data / "split2", 2, "utt2age") == lines(data / "utt2dur")
+    (data / "utt2age").unlink()
+    good("split_data.sh", data, 2)
+    assert not (data / "split2/1/utt2age").exists(), "a list that is gone is gone from the parts"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([5], "4 speakers cannot be split into 5 parts: use fewer jobs (--nj), or --per-utt"),
+        (["--per-utt", 13], "12 utterances cannot be split into 13 parts: use fewer jobs (--nj)"),
+    ],
+)
+def test_too_many_parts(data, options, message):
+    done = tool("split_data.sh", *options[:-1], data, options[-1])
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"split_data: error: {data}: {message}"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sizes_of_parts(seed):
+    import random
+
+    draw = random.Random(seed)
+    counts = [draw.choice([1, 2, 3, 50]) for _ in range(draw.randint(1, 40))]
+    for parts in range(1, len(counts) + 1):
+        sizes = whole_speaker_sizes(counts, parts)
+        assert len(sizes) == parts
+        assert min(sizes) >= 1
+        assert sum(sizes) == len(counts)
+        assert sum(part_sizes(sum(counts), parts)) == sum(counts)
+
+
+def test_split_of_unsorted_lists(data):
+    rows = lines(data / "wav.scp")
+    (data / "wav.scp").write_text("\n".join([rows[1], rows[0], *rows[2:]]) + "\n")
+    done = tool("split_data.sh", data, 2)
+    assert done.returncode == 1
+    assert "wav.scp:2: not sorted, 'id1-a-00' follows 'id1-a-03': run utils/fix_data_dir.sh" in done.stderr
+    assert not (data / "split2/.done").exists()
+
+
+# -------------------------------------------------------------------------------------------------------- combining
+
+
+def test_combine_what_was_split(data, tmp_path):
+    good("split_data.sh", data, 3)
+    good("combine_data.sh", tmp_path / "all", *(data / f"split3/{part}" for part in (3, 1, 2)))
+    for path in (path for path in data.iterdir() if path.is_file() and path.name[0] not in ".f"):
+        assert (tmp_path / "all" / path.name).read_text() == path.read_text(), path.name
+
+
+def test_combine_sorts_like_sort(data, tmp_path):
+    good("copy_data_dir.sh", "--spk-prefix=id1!", "--utt-prefix=id1!", data, tmp_path / "other")
+    good("combine_data.sh", tmp_path / "both", tmp_path / "other", data)
+    for name in ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "spk2age", "utt2uniq"):
+        assert is_sorted(tmp_path / "both" / name), name
+    assert len(lines(tmp_path / "both/utt2spk")) == 24
+    assert read(tmp_path / "both/utt2uniq")["id1!id3-a-00"] == "id3-a-00"
+    assert read(tmp_path / "both/utt2uniq")["id3-a-00"] == "id3-a-00"
+
+
+def test_combine_where_lists_differ(data, tmp_path):
+    good("copy_data_dir.sh", "--spk-prefix=x-", "--utt-prefix=x-", data, tmp_path / "x")
+    for name in ("utt2session", "video.scp", "faces.scp", "utt2num_faces", "faces.conf"):
+        (tmp_path / "x" / name).unlink()
+    done = good("combine_data.sh", tmp_path / "both", data, tmp_path / "x")
+    assert f"{tmp_path}/both: no utt2session: not all sources have it" in done.stderr
+    assert not (tmp_path / "both/utt2session").exists()
+    assert lines(tmp_path / "both/video.scp") == lines(data / "video.scp")
+    (tmp_path / "x/faces.conf").write_text("channels: 3\n")
+    done = tool("combine_data.sh", tmp_path / "both", data, tmp_path / "x")
+    assert "differ: face crops of one kind only can be combined" in done.stderr
+
+
+def test_combine_conflict(data, tmp_path):
+    shutil.copytree(data, tmp_path / "same")
+    good("combine_data.sh", tmp_path / "both", data, tmp_path / "same")
+    assert lines(tmp_path / "both/utt2spk") == lines(data / "utt2spk"), "equal lines are written once"
+    (tmp_path / "same/spk2age").write_text("id1 32\n")
+    done = tool("combine_data.sh", tmp_path / "both", data, tmp_path / "same")
+    assert done.returncode == 1
+    assert "spk2age: 'id1' is 'id1 31' in one source and 'id1 32' in another" in done.stderr
+    done = tool("combine_data.sh", data, data, tmp_path / "same")
+    assert f"{data}: source and destination are the same" in done.stderr
+    assert len(lines(data / "utt2spk")) == 12
+
+
+# ------------------------------------------------------------------------------------------------ subsets and copies
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--first", 3], ["id1-a-00", "id1-a-03", "id1-b-01"]),
+        (["--last", 2], ["id3-a-00", "id3-b-01"]),
+        (["--per-spk", 1], ["id1-a-00", "id10-a-00", "id2-a-00", "id3-a-00"]),
+        (["--shortest", 1], ["id2-b-01"]),
+        ([4], ["id1-a-00", "id1-b-04", "id2-a-00", "id2-c-02"]),
+    ],
+)
+def test_subset(data, tmp_path, options, expected):
+    (data / "utt2dur").write_text((data / "utt2dur").read_text().replace("id2-b-01 0.5", "id2-b-01 0.25"))
+    good("subset_data_dir.sh", *options[:-1], data, options[-1], tmp_path / "sub")
+    assert list(read(tmp_path / "sub/utt2spk")) == expected
+    wav, full = read(tmp_path / "sub/wav.scp"), read(data / "wav.scp")
+    assert wav == {key: full[key] for key in expected if key in full}
+    assert sum(len(line.split()) - 1 for line in lines(tmp_path / "sub/spk2utt")) == len(expected)
+    assert good("validate_data_dir.sh", "--sample", 0, tmp_path / "sub").stdout.startswith("Successfully validated")
+
+
+def test_subset_by_speakers(data, tmp_path):
+    good("subset_data_dir.sh", "--speakers", data, 6, tmp_path / "sub")
+    kept = read(tmp_path / "sub/utt2spk")
+    assert len(kept) >= 6
+    for speaker in set(kept.values()):
+        assert list(kept.values()).count(speaker) == SPEAKERS[speaker]
+    (tmp_path / "list").write_text("id3\nid10\nid99\n")
+    done = good("subset_data_dir.sh", "--spk-list", tmp_path / "list", data, tmp_path / "sub")
+    assert set(read(tmp_path / "sub/utt2spk").values()) == {"id3", "id10"}
+    assert "1 of 3 are not in" in done.stderr
+    assert "'id99' for one" in done.stderr
+
+
+def test_subset_keeps_trials_between_its_utterances(data, tmp_path):
+    (tmp_path / "list").write_text("id1-a-00\nid3-a-00\n")
+    good("subset_data_dir.sh", "--utt-list", tmp_path / "list", data, tmp_path / "sub")
+    assert lines(tmp_path / "sub/trials/all") == ["id1-a-00 id3-a-00 nontarget"]
+    (tmp_path / "list").write_text("id3-a-00\n")
+    done = good("subset_data_dir.sh", "--utt-list", tmp_path / "list", data, tmp_path / "sub")
+    assert not (tmp_path / "sub/trials/all").exists(), "not even that of an earlier subset"
+    assert "no trials/all" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--first", "DATA", 99, "OUT"], 1, "99 utterances wanted, there are 12"),
+        (["DATA", "OUT"], 2, "a <count> is given unless there is --utt-list or --spk-list"),
+        (["DATA", "few", "OUT"], 2, "'few' is not a whole number of at least 1"),
+        (["--utt-list", "none", "DATA", "OUT"], 1, "none: no such file"),
+        (["--worst", "DATA", 3, "OUT"], 2, "usage: utils/subset_data_dir.sh"),
+        (["nowhere", 3, "OUT"], 1, "nowhere: no such data directory"),
+    ],
+)
+def test_subset_mistakes(data, tmp_path, options, status, message):
+    options = [{"DATA": data, "OUT": tmp_path / "out"}.get(option, option) for option in options]
+    done = tool("subset_data_dir.sh", *options)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_copy_with_prefixes(data, tmp_path):
+    good("copy_data_dir.sh", "--spk-prefix=n-", "--utt-prefix=n-", "--utt-suffix=-x", data, tmp_path / "copy")
+    old, new = read(data / "utt2spk"), read(tmp_path / "copy/utt2spk")
+    assert new == {f"n-{key}-x": f"n-{value}" for key, value in old.items()}
+    assert read(tmp_path / "copy/wav.scp") == {f"n-{k}-x": v for k, v in read(data / "wav.scp").items()}
+    assert read(tmp_path / "copy/spk2gender") == {f"n-{k}": v for k, v in read(data / "spk2gender").items()}
+    assert lines(tmp_path / "copy/trials/all")[0] == "n-id1-a-00-x n-id1-b-01-x target"
+    assert read(tmp_path / "copy/utt2uniq")["n-id3-a-00-x"] == "id3-a-00"
+    assert (tmp_path / "copy/faces.conf").read_text() == "channels: 1\n"
+    good("validate_data_dir.sh", "--sample", 0, tmp_path / "copy")
+
+
+def test_copy_keeps_order_when_names_grow(data, tmp_path):
+    """id1 ... id10: a suffix can change who comes first."""
+    for path in [*data.glob("*2*"), *data.glob("*.scp")]:
+        path.write_text(path.read_text().replace("id10-a-00", "id10"))
+    good("copy_data_dir.sh", "--utt-suffix=.b", "--spk-suffix=", data, tmp_path / "copy")
+    assert is_sorted(tmp_path / "copy/utt2spk")
+    assert is_sorted(tmp_path / "copy/wav.scp")
+
+
+def test_copy_mistakes(data, tmp_path):
+    done = tool("copy_data_dir.sh", "--spk-prefix=n-", data, tmp_path / "copy")
+    assert done.returncode == 1
+    assert "utterance 'id1-a-00' would not begin with its speaker 'n-id1'" in done.stderr
+    assert tool("copy_data_dir.sh", data, data).returncode == 1
+    assert len(lines(data / "utt2spk")) == 12
+
+
+# ------------------------------------------------------------------------------------------------------------ speed
+
+
+def test_speed_perturbation(data, tmp_path):
+    rows = lines(data / "wav.scp")
+    path = Path(rows[1].split(None, 1)[1])
+    rows[1] = f"{rows[1].split()[0]} cat '{path}' |"
+    flac = tmp_path / "media files/a b.flac"
+    subprocess.run(["sox", str(path), str(flac)], check=True)
+    rows[2] = f"{rows[2].split()[0]} {flac}"
+    video = tmp_path / "media files/a b.mp4"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(path), "-c:a", "aac", str(video)], check=True)
+    rows[3] = f"{rows[3].split()[0]} {video}"
+    (data / "wav.scp").write_text("\n".join(rows) + "\n")
+
+    done = good("perturb_data_dir_speed.sh", "0.9", data, tmp_path / "slow")
+    assert "left out because they do not belong to the new speed: feats.scp utt2num_frames video.scp" in done.stderr
+    assert not (tmp_path / "slow/video.scp").exists()
+    assert not (tmp_path / "slow/feats.scp").exists()
+    assert not (tmp_path / "slow/faces.conf").exists()
+    locations = read(tmp_path / "slow/wav.scp")
+    assert len(locations) == 11
+    for number, location in enumerate(list(locations.values())[:5]):
+        slow = read_audio(location)
+        tolerance = 0.1 if number == 3 else 0.003  # AAC pads
+        assert len(slow) / 16000 == pytest.approx(0.5 / 0.9, abs=tolerance), location
+    assert set(read(tmp_path / "slow/utt2spk").values()) == {f"sp0.9-{speaker}" for speaker in SPEAKERS}
+    assert read(tmp_path / "slow/utt2dur")["sp0.9-id2-a-00"] == f"{0.5 / 0.9:.6g}"
+    good("validate_data_dir.sh", "--no-feats", tmp_path / "slow")
+
+    good("perturb_data_dir_speed.sh", "1.1", tmp_path / "slow", tmp_path / "twice")
+    twice = next(iter(read(tmp_path / "twice/wav.scp").values()))
+    assert len(read_audio(twice)) / 16000 == pytest.approx(0.5 / 0.9 / 1.1, abs=0.003)
+
+
+def test_speed_changes_the_pitch(tmp_path):
+    """A tone of 400 Hz at speed 1.1 is one of 440 Hz."""
+    import numpy as np
+
+    from avsv.datadir.edit import at_speed
+
+    subprocess.run(
+        ["sox", "-n", "-r", "16000", "-b", "16", str(tmp_path / "t.wav"), "synth", "1", "sine", "400"], check=True
+    )
+    fast = read_audio(at_speed(str(tmp_path / "t.wav"), "1.1"))
+    peak = np.abs(np.fft.rfft(fast)).argmax() * 16000 / len(fast)
+    assert peak == pytest.approx(440, abs=2)
+
+
+def test_speed_with_video(data, tmp_path):
+    good("perturb_data_dir_speed.sh", "--keep-video", "1.1", data, tmp_path / "fast")
+    wav, video = read(tmp_path / "fast/wav.scp"), read(tmp_path / "fast/video.scp")
+    assert set(video) == {f"sp1.1-{key}" for key in read(data / "video.scp") if f"sp1.1-{key}" in wav}
+    assert (tmp_path / "fast/faces.conf").exists()
+
+
+@pytest.mark.parametrize("factor", ["zero", "0", "-1", "nan", "inf"])
+def test_speed_mistakes(data, tmp_path, factor):
+    done = tool("perturb_data_dir_speed.sh", "--", factor, data, tmp_path / "out")
+    assert done.returncode == 1
+    assert f"speed factor '{factor}': a positive number is expected, 0.9 for example" in done.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------- fixing
+
+
+def test_fix_leaves_a_good_directory_alone(data):
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in data.rglob("*") if path.is_file()}
+    assert "kept all 12 utterances" in good("fix_data_dir.sh", data).stderr
+    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in data.rglob("*") if path.is_file()}
+
+
+def test_fix_sorts_and_mends_the_form(data):
+    good_lists = {name: (data / name).read_text() for name in ("utt2spk", "wav.scp", "spk2utt", "spk2gender")}
+    rows = lines(data / "wav.scp")
+    broken = "\n".join([*rows[5:], "", rows[0].replace(" ", "\t", 1) + "  ", *rows[:5]])
+    (data / "wav.scp").write_text(broken)
+    (data / "utt2spk").write_text("\r\n".join(reversed(lines(data / "utt2spk"))) + "\r\n")
+    (data / "spk2gender").write_text("id3 m\nid2 f\nid10 f\nid1 m\nid9 f\n")
+    (data / "spk2utt").unlink()
+    good("fix_data_dir.sh", data)
+    assert good_lists == {name: (data / name).read_text() for name in good_lists}
+    assert (data / ".backup/wav.scp").read_text() == broken
+    good("validate_data_dir.sh", "--sample", 0, data)
+
+
+def test_fix_keeps_what_is_complete(data):
+    """Kaldi's rule for lists that cannot lack lines; a missing modality is no reason to go."""
+    (data / "utt2dur").write_text((data / "utt2dur").read_text().replace("id1-a-03 0.5", "id1-a-03 0"))
+    (data / "utt2session").write_text((data / "utt2session").read_text().replace("id3-b-01 id3-b\n", ""))
+    wav = [line for line in lines(data / "wav.scp") if not line.startswith("id10-")]
+    (data / "wav.scp").write_text("\n".join(wav) + "\n")
+    video = [line for line in lines(data / "video.scp") if not line.startswith(("id10-", "id1-b-01"))]
+    (data / "video.scp").write_text("\n".join(video) + "\n")
+    done = good("fix_data_dir.sh", data)
+    assert "kept 8 utterances out of 12" in done.stderr
+    assert "trials/all: 1 of 2 trials removed" in done.stderr
+    gone = {"id1-a-03", "id3-b-01", "id10-a-00", "id1-b-01"}
+    assert set(read(data / "utt2spk")) == set(read(data / "utt2session")) - gone
+    assert "id2-a-00" in read(data / "utt2spk")
+    assert set(read(data / "spk2gender")) == {"id1", "id2", "id3"}
+    assert lines(data / "trials/all") == ["id1-a-00 id3-a-00 nontarget"]
+    good("validate_data_dir.sh", "--sample", 0, data)
+    assert len(lines(data / ".backup/utt2spk")) == 12
+
+
+def test_fix_removes_lists_with_nothing_left(data):
+    (data / "utt2age").write_text("id9-a-00 30\n")
+    done = good("fix_data_dir.sh", data)
+    assert f"{data}/utt2age: removed, none of its lines is left" in done.stderr
+    assert not (data / "utt2age").exists()
+
+
+def test_fix_reports_what_it_cannot_keep(data):
+    with (data / "utt2spk").open("a") as stream:
+        stream.write("id4-a id4 more\nid3-a-00 id4\n")
+    done = good("fix_data_dir.sh", data)
+    assert "utt2spk: 2 lines left out: line 13, 'id4-a id4 more', has not the right number of fields; " in done.stderr
+    assert "line 14: 'id3-a-00' was there with another value" in done.stderr
+
+
+def test_fix_with_nothing_left(data):
+    (data / "utt2dur").write_text("")
+    before = (data / "utt2spk").read_text()
+    done = tool("fix_data_dir.sh", data)
+    assert done.returncode == 1
+    assert "none of 12 utterances is in all lists that it has to be in" in done.stderr
+    assert (data / "utt2spk").read_text() == before
+
+
+# ------------------------------------------------------------------------------------------------------------ media
+
+
+def test_durations_from_headers(tmp_path):
+    write_wav(tmp_path / "a b.wav", 1.25, 8000)
+    assert probe("wav.scp", str(tmp_path / "a b.wav")) == 1.25
+    assert probe("wav.scp", f"sox '{tmp_path}/a b.wav' -t wav - |") == pytest.approx(1.25, abs=1e-3)
+    subprocess.run(["sox", str(tmp_path / "a b.wav"), str(tmp_path / "a.flac")], check=True)
+    assert probe("wav.scp", str(tmp_path / "a.flac")) == 1.25
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """Two seconds of moving picture and tone, as an mp4 whose index comes first."""
+    path = tmp_path_factory.mktemp("clip") / "c l.mp4"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=128x96:rate=25:duration=2", "-f", "lavfi"]
+    command += ["-i", "sine=440:duration=2", "-c:v", "libx264", "-c:a", "aac", "-movflags", "+faststart", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "webm", "mpg", "h264"])
+def test_durations_of_video(clip, tmp_path, suffix):
+    path = tmp_path / f"v.{suffix}"
+    codec = {"webm": ["-c:v", "libvpx"], "mpg": ["-c:v", "mpeg1video"]}.get(suffix, ["-c:v", "copy"])
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-an", *codec, str(path)], check=True)
+    assert probe("video.scp", str(path)) == pytest.approx(2.0, abs=0.05)
+    assert probe("video.scp", f"cat '{path}' |") == pytest.approx(2.0, abs=0.05)
+
+
+def test_duration_of_a_folder_of_frames(clip, tmp_path):
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), str(tmp_path / "%d.png")], check=True)
+    assert probe("video.scp", str(tmp_path)) == 2.0
+    assert probe("video.scp", str(tmp_path), 1.0) == 50.0
+    (tmp_path / "fps").write_text("50\n")
+    assert probe("video.scp", str(tmp_path), 1.0) == 1.0
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "m4a", "mkv", "webm"])
+@pytest.mark.parametrize("share", [0.6, 0.02])
+def test_truncated_audio_is_found(clip, tmp_path, suffix, share):
+    path = tmp_path / f"a.{suffix}"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-vn", str(path)], check=True)
+    assert probe("wav.scp", str(path)) == pytest.approx(2.0, abs=0.1)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match=r"truncated|unreadable|no audio frame"):
+        probe("wav.scp", str(path))
+
+
+@pytest.mark.parametrize("share", [0.95, 0.6, 0.02])
+def test_truncated_video_is_found(clip, tmp_path, share):
+    content = clip.read_bytes()
+    (tmp_path / "v.mp4").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match=r"truncated|unreadable"):
+        probe("video.scp", str(tmp_path / "v.mp4"))
+
+
+def test_media_that_are_no_media(clip, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp4").write_text("not a film\n" * 50)
+    (tmp_path / "folder").mkdir()
+    write_wav(tmp_path / "none.wav", 0)
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(clip), "-an", "-c", "copy", str(tmp_path / "mute.mp4")], check=True
+    )
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(clip), "-vn", "-c", "copy", str(tmp_path / "dark.mp4")], check=True
+    )
+    for name, location, message in (
+        ("wav.scp", "empty.wav", "the file is empty (0 bytes)"),
+        ("wav.scp", "none.wav", "no samples"),
+        ("wav.scp", "nowhere.wav", "no such file"),
+        ("wav.scp", "text.mp4", "unreadable"),
+        ("wav.scp", "mute.mp4", "no audio stream"),
+        ("wav.scp", "false |", "status 1"),
+        ("video.scp", "dark.mp4", "no video stream"),
+        ("video.scp", "text.mp4", "unreadable"),
+        ("video.scp", "folder", "no images"),
+        ("video.scp", "nowhere.mp4", "no such file"),
+        ("video.scp", "false |", "status 1"),
+    ):
+        with pytest.raises(DataError) as error:
+            probe(name, location if location.endswith("|") else str(tmp_path / location))
+        assert message in str(error.value)

@@ -1,0 +1,324 @@
+"""Corruption sweeps from trained systems to tables: rates, differences, jobs, what is kept and what is remade."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from paths import ROOT
+from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials
+
+from avsv.bin import sweep
+from avsv.bin.analyse import analyse_networks
+from avsv.bin.extract_embeddings import extract, merge
+from avsv.corruption.kinds import Corruption
+from avsv.corruption.sound import Noises
+from avsv.corruption.sweep import Bench, fill_guesses
+from avsv.data.clips import WholeUtterances
+from avsv.data.inputs import Inputs
+from avsv.data.lists import read_utterances
+from avsv.errors import DataError
+from avsv.io.lists import read_list
+from avsv.model.inputs import inputs_of
+from avsv.model.saved import TrainedSystem
+from avsv.model.system import AVSystem
+from avsv.results.sweeps import (
+    Drawn,
+    SweepRow,
+    beside_best_single,
+    compare_lines,
+    count_verdicts,
+    sweep_plot,
+    sweep_tables,
+)
+from avsv.scoring.bootstrap import difference_of_draws, speaker_bootstrap
+from avsv.scoring.metrics import eer
+
+SYSTEMS = {"voice": "A", "face": "V", "both": "AV"}
+SWEEPS = "noise: [10, 0]\nblur: [20]\nno_video: [0.5, 1]\ncodec: [gsm 13]\n"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Data, untrained systems with their embeddings, and a list of sweeps."""
+    folder = tmp_path_factory.mktemp("a world")
+    data = [make_data_dir(folder / "data" / "train", 5, 3), make_data_dir(folder / "data" / "eval", 4, 4, seed=1)]
+    make_trials(data[1], "eval")
+    (folder / "data" / "corpus").write_text("made-up\n")
+    make_noise(folder / "data")
+    (folder / "sweeps.yaml").write_text(SWEEPS)
+    for name, letters in SYSTEMS.items():
+        pooling = {"audio": {"pooling": "we_asp"}, "visual": {"pooling": "we_asp"}} if letters == "AV" else {}
+        settings, home = config(letters, **pooling), folder / "exp" / name
+        torch.manual_seed(len(letters))
+        network, out = AVSystem(settings, 5), home / "embeddings"
+        out.mkdir(parents=True)
+        audio, video = FBANK if "A" in letters else None, FACES if "V" in letters else None
+        gather_statistics(network, data[0], inputs_of(settings, audio, video))
+        TrainedSystem(settings, network.state_dict(), list("abcde"), audio, video).save(home / "final.pt")
+        (home / "config.yaml").write_text(settings.to_yaml())
+        modes = list(settings.modalities)
+        extract(home, modes, data, out, 1, 1, use_gpu=False, num_workers=0, progress=None)
+        merge(out, 1, modes, out, data)
+        for directory in data:
+            (out / f".{directory.name}.done").write_text("made\n")
+    return folder
+
+
+def gather_statistics(network: AVSystem, directory: Path, inputs: Inputs) -> None:
+    """Let batch normalisation see data: with fresh statistics all embeddings are alike."""
+    table = read_utterances(directory, inputs.audio_list, inputs.video is not None)
+    clips = WholeUtterances(table, np.zeros(len(table)), network.config.embed, inputs)
+    network.train()
+    for number in 5 * list(range(len(clips))):
+        with torch.no_grad():
+            network.embed(clips[number].prepare("cpu"), network.modalities[0])
+
+
+def bench(world, names=("both",), **options) -> Bench:
+    data = world / "data"
+    return Bench(world / "exp", names, data / "train", [data / "eval"], resamples=50, **options)
+
+
+def test_without_corruption_the_networks_give_the_stored_embeddings(world):
+    """Reverberation of next to nothing recomputes all that is heard, from waveforms: the scores hardly move."""
+    measured = bench(world)
+    clean = {rate.mode: rate for rate in measured.measure(None, ["both"])["both"]}
+    same = {rate.mode: rate for rate in measured.measure(Corruption("clipping", 0), ["both"])["both"]}
+    assert list(clean) == ["AVxAV", "AxA", "VxV"]
+    assert same["VxV"] == clean["VxV"]
+    for mode in ("AVxAV", "AxA"):
+        assert same[mode].eer == pytest.approx(clean[mode].eer, abs=3)
+        assert same[mode].draws != clean[mode].draws or same[mode] == clean[mode]
+
+
+def test_rates_and_intervals_are_those_of_the_metrics(world):
+    measured = bench(world, names=("voice",))
+    (rate,) = measured.measure(None, ["voice"])["voice"]
+    (trial_set, _), *_ = measured.sets
+    trials = trial_set.lists[0]
+    clean = measured.clean["voice", "eval"]["A"].matrix
+    cohort = measured.cohorts["voice"]["A"].means
+    scores = []
+    for a, b in zip(clean[trials.enroll], clean[trials.test], strict=True):
+        sides = [np.sort(cohort @ x)[::-1] for x in (a, b)]
+        scores.append(0.5 * sum((a @ b - side.mean()) / side.std() for side in sides))
+    is_target = trials.trials.is_target
+    assert rate.eer == pytest.approx(100 * eer(scores, is_target), abs=1e-4)
+    speakers = [trial_set.speakers[side] for side in (trials.enroll, trials.test)]
+    interval = speaker_bootstrap(scores, is_target, *speakers, 50, 0)
+    assert (rate.low, rate.high) == pytest.approx([100 * x for x in interval], abs=1e-4)
+    assert (rate.n_target, rate.n_target + rate.n_nontarget, rate.n_speakers) == (is_target.sum(), len(is_target), 4)
+
+
+def test_a_system_that_knows_nothing_guesses(world):
+    measured = bench(world, names=("face", "both"))
+    clean = {(r.mode): r for r in measured.measure(None, ["both"])["both"]}
+    found = measured.measure(Corruption("no_video", 1), ["face", "both"])
+    (face,) = found["face"]
+    both = {rate.mode: rate for rate in found["both"]}
+    assert (face.eer, face.guessed) == (50, face.n_target + face.n_nontarget)
+    assert both["VxV"].eer == 50
+    assert both["AxA"] == clean["AxA"]
+    assert both["AVxAV"].guessed == 0
+    # Half of the trials are guessed: a rate between the others.
+    share = 0.5
+    (half,) = bench(world, names=("face",)).measure(Corruption("no_video", share), ["face"])["face"]
+    assert 0 < half.guessed < half.n_target + half.n_nontarget
+
+
+def test_guesses_are_wrong_in_half_of_the_trials():
+    rng = np.random.default_rng(0)
+    is_target = np.arange(40000) % 2 == 0
+    scores = rng.standard_normal(40000) + 3 * is_target
+    known = rng.random(40000) > 0.3
+    rate = eer(scores[known], is_target[known])
+    assert eer(fill_guesses(scores[known], known, is_target), is_target) == pytest.approx(
+        0.7 * rate + 0.3 / 2, abs=0.01
+    )
+    assert eer(fill_guesses(scores[:0], np.zeros(40000, bool), is_target), is_target) == 0.5
+
+
+def test_both_sides_corrupted_differ_from_the_test_side(world):
+    noises = Noises(world / "data" / "musan")
+    corruption = Corruption("noise", 0, noises=noises)
+    rates = {
+        sides: bench(world, names=("voice",), corrupted=sides).measure(corruption, ["voice"])["voice"]
+        for sides in ("test", "both")
+    }
+    assert rates["test"] != rates["both"]
+
+
+def run(world, out, jobs, *options, kinds="", names="voice face both") -> None:
+    data = world / "data"
+    common = ["--config", world / "sweeps.yaml", "--kinds", kinds, "--systems", names]
+    common += ["--stamps", " ".join("x" for _ in names.split()), "--noise-dir", data / "musan"]
+    common += ["--cohort", data / "train", "--resamples", 50, "--parts", out / "parts", "--git", "abc", *options]
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    for step in [["--job", job, "--num-jobs", jobs] for job in range(1, jobs + 1)] + [["--merge"]]:
+        with pytest.MonkeyPatch.context() as patch:
+            arguments = ["sweep", *common, *step, world / "exp", out, data / "eval"]
+            patch.setattr(sys, "argv", [str(word) for word in arguments])
+            sweep.main()
+
+
+@pytest.fixture(scope="module")
+def swept(world) -> Path:
+    run(world, world / "one", 1)
+    return world / "one"
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_number_of_jobs_changes_no_byte(world, swept, tmp_path):
+    run(world, tmp_path, 2)
+    for name in ("noise.csv", "blur.csv", "no_video.csv", "SWEEPS.md", "noise.png"):
+        assert (tmp_path / name).read_bytes() == (swept / name).read_bytes(), name
+
+
+def test_tables(swept):
+    rows = read(swept / "noise.csv")
+    assert [row["level"] for row in rows[:3]] == ["clean", "10", "0"]
+    assert {(row["system"], row["mode"]) for row in rows} == {
+        ("voice", "AxA"), ("face", "VxV"), ("both", "AVxAV"), ("both", "AxA"), ("both", "VxV"),
+    }  # fmt: skip
+    rates = {(row["system"], row["mode"], row["level"]): float(row["eer"]) for row in rows}
+    assert rates["face", "VxV", "0"] == rates["face", "VxV", "clean"]
+    assert rates["voice", "AxA", "0"] != rates["voice", "AxA", "clean"]
+    for row in rows:
+        assert float(row["low"]) <= float(row["eer"]) <= float(row["high"])
+        if row["mode"] == "AVxAV":
+            system, mode = row["single"].split()
+            best = min(rates[line["system"], line["mode"], row["level"]] for line in rows if line["mode"] != "AVxAV")
+            assert rates[system, mode, row["level"]] == best
+            assert float(row["difference"]) == pytest.approx(float(row["eer"]) - best, abs=2e-4)
+        else:
+            assert row["single"] == row["difference"] == ""
+    text = (swept / "SWEEPS.md").read_text()
+    assert "## Noise, by signal-to-noise ratio (dB)" in text
+    assert "| clean |" in text
+    assert "- codec gsm 13 is left out: PyAV has no encoder of gsm" in text
+    assert not (swept / "codec.csv").exists()
+    assert imread(swept / "noise.png").shape[1] > 400
+
+
+def test_what_was_measured_is_kept(world, swept, tmp_path):
+    shutil.copytree(swept, tmp_path / "out")
+    parts = tmp_path / "out" / "parts"
+    before = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    assert len(before) == 3 * 6
+    lost = {name for name in before if name.startswith(("voice.noise_10", "face.blur"))}
+    for name in lost:
+        (parts / name).unlink()
+    run(world, tmp_path / "out", 1, kinds="blur")
+    after = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {x for x in lost if "blur" in x}
+    # The sweep that is no longer whole is not shown; those that were not asked for but hold are.
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.csv")) == ["blur", "no_video"]
+    assert (tmp_path / "out/blur.csv").read_bytes() == (swept / "blur.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kinds": "blurr"}, "sweeps.yaml has no sweep 'blurr': did you mean 'blur'"),
+        ({"kinds": "codec"}, "no sweep is left: codec gsm 13 is left out"),
+        ({"names": "voice nobody"}, "nobody/final.pt"),
+    ],
+)
+def test_wrong_requests(world, tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        run(world, tmp_path, 1, **options)
+
+
+def test_networks_are_analysed(world, tmp_path, capsys):
+    """Cost of every trained system; attention where both networks have temporal weights."""
+    utt2spk = read_list(world / "data" / "eval" / "utt2spk")
+    for name in ("voice", "both"):
+        folder = tmp_path / name
+        (folder / "analysis").mkdir(parents=True)
+        shutil.copy(world / "exp" / name / "final.pt", folder)
+        analyse_networks(folder, world / "data" / "eval", utt2spk, seed=0)
+    assert [line["part"] for line in read(tmp_path / "voice/analysis/cost.csv")] == ["audio", "all"]
+    assert not (tmp_path / "voice/analysis/attention.csv").exists()
+    rows = read(tmp_path / "both/analysis/attention.csv")
+    assert {row["utterance"]: row["speaker"] for row in rows} == utt2spk
+    assert all(-1 <= float(row["correlation"]) <= 1 for row in rows)
+    assert len({row["correlation"] for row in rows}) > 8
+    assert imread(tmp_path / "both/analysis/attention.png").shape[1] > 1000
+    mean = np.mean([float(row["correlation"]) for row in rows])
+    assert f"over {len(rows)} clips of 0.8 s correlate by {mean:.2f} " in capsys.readouterr().out
+
+
+def row(system, mode, level, rate, n_target=10):
+    return SweepRow("c", "p", system, "eval", mode, "noise", level, rate, rate - 1, rate + 1, rate, n_target, 90, 0,
+                    "test", 0, "abc")  # fmt: skip
+
+
+def test_best_single_modality_is_chosen_at_every_level():
+    rng = np.random.default_rng(0)
+    rates = {("a", "AxA"): (5, 30), ("v", "VxV"): (10, 10), ("av", "AVxAV"): (3, 12), ("av", "AxA"): (4, 40)}
+    rates |= {("other", "AVxAV"): (6, 9), ("other", "VxV"): (1, 1)}
+    noise = rng.standard_normal(200)
+    found = [
+        Drawn(row(*key, level, rate), rate + (0.1 if key[0] == "v" else 0.2) * noise, 20)
+        for key, pair in rates.items()
+        for level, rate in zip(("clean", "0"), pair, strict=True)
+    ]
+    rows = {(r.system, r.mode, r.level): r for r in beside_best_single(found)}
+    assert rows["av", "AVxAV", "clean"].single == "av AxA"
+    assert rows["av", "AVxAV", "0"].single == "v VxV"
+    assert rows["other", "AVxAV", "clean"].single == "other VxV"
+    expected = difference_of_draws(2, 0.1 * noise, 20)
+    hard = rows["av", "AVxAV", "0"]
+    assert (hard.difference, hard.difference_low, hard.difference_high) == pytest.approx(expected[:3])
+    comparison = compare_lines(list(rows.values()))
+    assert (comparison.voice.label, comparison.face.label) == ("a AxA", "v VxV")
+    assert count_verdicts(comparison) == (0, 2, 2)
+    text = "\n".join(sweep_tables(comparison))
+    assert "| clean | **-1.00 [-1.00, -1.00]** av AxA | +5.00" in text
+    # On other trials nothing is compared.
+    found = [Drawn(row("a", "AxA", "clean", 5, 11), noise, 20), Drawn(row("av", "AVxAV", "clean", 3), noise, 20)]
+    assert beside_best_single(found)[1].difference is None
+
+
+def test_plot_shows_every_line(tmp_path):
+    comparison = compare_lines(
+        [row(s, m, x, 5.0) for s, m in (("a", "AxA"), ("v", "VxV"), ("f", "AVxAV")) for x in ("clean", "10")]
+    )
+    sweep_plot(tmp_path / "one.png", "noise", {"eval": comparison})
+    sweep_plot(tmp_path / "two.png", "noise", {"eval": comparison, "hard": comparison})
+    assert imread(tmp_path / "two.png").shape[1] == 2 * imread(tmp_path / "one.png").shape[1]
+
+
+@pytest.mark.slow
+def test_step(world, tmp_path):
+    """The step says what is wrong before any work, makes the sweeps, and is then up to date."""
+    shutil.copytree(world / "exp", tmp_path / "exp")
+    data = world / "data"
+    command = [ROOT / "steps/sweep.sh", "--config", world / "sweeps.yaml", "--resamples", "20", "--kinds", "no_video"]
+    end = [tmp_path / "exp", "face both", data / "train", data / "eval"]
+
+    def step(*options):
+        done = subprocess.run([*command, *options, *end], cwd=ROOT, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    code, text = step("--corrupted", "left")
+    assert code != 0 and "--corrupted is test or both, not 'left'" in text
+    code, text = step("--nj", "1")
+    assert code == 0, text
+    assert "1 sweeps of face both" in text
+    assert len(read(tmp_path / "exp/sweeps/no_video.csv")) == 3 * 4
+    made_by = (tmp_path / "exp/sweeps/command.txt").read_text()
+    assert made_by.startswith("steps/sweep.sh --config ")
+    assert made_by.endswith(" --kinds no_video exp/exp 'face both' data/train data/eval\n")
+    code, text = step()
+    assert code == 0 and "sweeps are up to date" in text
