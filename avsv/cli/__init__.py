@@ -1,0 +1,1 @@
+"""The program ``avsv``: what a person does with scores and trained systems outside a recipe."""

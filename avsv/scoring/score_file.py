@@ -1,0 +1,185 @@
+"""Score files and trial lists in the formats of the common toolkits.
+
+A line holds the two sides of a trial, a score, a label, or some of these, in the order that its toolkit writes:
+
+==========================  ======================================================================
+``enroll test score``       this toolkit, Kaldi
+``enroll test score label`` WeSpeaker; more columns may follow, as after its score normalization
+``enroll test label score`` 3D-Speaker
+``label enroll test score`` a VoxCeleb list with scores
+``enroll test label``       trial lists of this toolkit, Kaldi, WeSpeaker
+``label enroll test``       trial lists of VoxCeleb
+==========================  ======================================================================
+
+Labels are ``target`` and ``nontarget``, or ``1`` and ``0``.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from avsv.errors import DataError
+
+LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
+SCORE_LAYOUTS = ("enroll test score", "enroll test score label", "enroll test label score", "label enroll test score")
+TRIAL_LAYOUTS = ("enroll test label", "label enroll test")
+# A trial list may carry scores, of which only the labels are read.
+_LABELED = (*TRIAL_LAYOUTS, *SCORE_LAYOUTS[1:])
+
+
+class ScoredTrials(NamedTuple):
+    """The trials of a score file.
+
+    Attributes:
+        enroll, test: (N,) ids of both sides.
+        score: (N,) float32.
+        is_target: (N,) labels; None where the file has none.
+    """
+
+    enroll: NDArray[np.object_]
+    test: NDArray[np.object_]
+    score: NDArray[np.float32]
+    is_target: NDArray[np.bool_] | None
+
+
+class LabeledTrials(NamedTuple):
+    """The trials of a list: ids (N,) of both sides and labels (N,)."""
+
+    enroll: NDArray[np.object_]
+    test: NDArray[np.object_]
+    is_target: NDArray[np.bool_]
+
+
+def read_score_file(path: str | Path, layout: str | None = None) -> ScoredTrials:
+    """Read a score file of any toolkit.
+
+    Args:
+        path: text file.
+        layout: one of :data:`SCORE_LAYOUTS`; None recognizes it from the values.
+
+    Raises:
+        DataError: naming file and line: no such file, an empty file, lines of different lengths, no layout or several
+            fit, a score that is not a finite number, an unknown label.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w") as file:
+        ...     _ = file.write("a b 0.71 target 3.1\\na c 0.12 nontarget 2.9\\n")
+        ...     file.flush()
+        ...     scored = read_score_file(file.name)
+        >>> scored.score.tolist(), scored.is_target.tolist()
+        ([0.7099999785423279, 0.11999999731779099], [True, False])
+    """
+    columns = _read_columns(path)
+    layout = layout or _recognize(path, columns, SCORE_LAYOUTS, "a score file")
+    named = _named(path, columns, layout)
+    return ScoredTrials(
+        named["enroll"].to_numpy(),
+        named["test"].to_numpy(),
+        _scores(path, named["score"]),
+        _labels(path, named["label"]) if "label" in named else None,
+    )
+
+
+def read_trial_list(path: str | Path) -> LabeledTrials:
+    """Read a trial list with labels of any toolkit, or the labels of a score file.
+
+    Raises:
+        DataError: as :func:`read_score_file`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w") as file:
+        ...     _ = file.write("1 id1/x/1.wav id1/y/1.wav\\n0 id1/x/1.wav id2/z/1.wav\\n")
+        ...     file.flush()
+        ...     read_trial_list(file.name).is_target.tolist()
+        [True, False]
+    """
+    columns = _read_columns(path)
+    named = _named(path, columns, _recognize(path, columns, _LABELED, "a trial list with labels"))
+    return LabeledTrials(named["enroll"].to_numpy(), named["test"].to_numpy(), _labels(path, named["label"]))
+
+
+def _read_columns(path: str | Path) -> pd.DataFrame:
+    """The blank-separated columns of a text file, as text."""
+    try:
+        table = pd.read_csv(
+            path, sep=r"\s+", header=None, dtype=str, quoting=3, na_filter=False, skip_blank_lines=False, engine="c"
+        )
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder, not a score file or trial list") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except pd.errors.EmptyDataError:
+        raise DataError(f"{path}: the file is empty") from None
+    except pd.errors.ParserError as error:
+        # "Error tokenizing data. C error: Expected 3 fields in line 7, saw 4"
+        raise DataError(f"{path}: lines of different lengths: {str(error).strip().rpartition('error: ')[2]}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file (UTF-8)") from None
+    last = table.columns[-1]
+    short = (table[last].isna() | (table[last] == "")).to_numpy()
+    if short.any():
+        line = int(short.argmax()) + 1
+        raise DataError(f"{path}:{line}: fewer columns than the {len(table.columns)} of other lines")
+    return table
+
+
+def _recognize(path: str | Path, columns: pd.DataFrame, layouts: tuple[str, ...], what: str) -> str:
+    """The layout that fits all lines; DataError where none or several do."""
+    fitting = [layout for layout in layouts if _fits(columns, layout)]
+    # Labels written as numbers are numbers too: a layout that explains more columns goes first.
+    most = max((len(layout.split()) for layout in fitting), default=0)
+    fitting = [layout for layout in fitting if len(layout.split()) == most]
+    if len(fitting) == 1:
+        return fitting[0]
+    first = " ".join(columns.iloc[0])
+    if fitting:
+        raise DataError(f"{path}:1: '{first}' could be {' or '.join(map(repr, fitting))}: say which with --layout")
+    raise DataError(f"{path}:1: '{first}' is not {what}: expected one of {', '.join(map(repr, layouts))}")
+
+
+def _fits(columns: pd.DataFrame, layout: str) -> bool:
+    """Whether all values of the columns can be what the layout says they are."""
+    names = layout.split()
+    # Only WeSpeaker's files have more columns than these.
+    extra = len(columns.columns) - len(names)
+    if extra < 0 or (extra > 0 and layout != "enroll test score label"):
+        return False
+    for name, (_, column) in zip(names, columns.items(), strict=False):
+        values = column.unique()
+        if name == "label" and not set(values) <= LABELS.keys():
+            return False
+        if name == "score" and not np.isfinite(pd.to_numeric(values, errors="coerce")).any():
+            return False
+    return True
+
+
+def _named(path: str | Path, columns: pd.DataFrame, layout: str) -> dict[str, pd.Series]:
+    names = layout.split()
+    if len(columns.columns) < len(names):
+        raise DataError(f"{path}:1: {len(columns.columns)} columns, but the layout '{layout}' has {len(names)}")
+    return dict(zip(names, (columns[column] for column in columns), strict=False))
+
+
+def _scores(path: str | Path, column: pd.Series) -> NDArray[np.float32]:
+    scores = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        line = int(bad.argmax())
+        raise DataError(f"{path}:{line + 1}: score '{column.iloc[line]}' is not a finite number")
+    return scores.astype(np.float32)
+
+
+def _labels(path: str | Path, column: pd.Series) -> NDArray[np.bool_]:
+    labels = column.map(LABELS)
+    unknown = labels.isna().to_numpy()
+    if unknown.any():
+        line = int(unknown.argmax())
+        raise DataError(f"{path}:{line + 1}: label '{column.iloc[line]}', expected one of {', '.join(LABELS)}")
+    return labels.to_numpy(dtype=bool)

@@ -1,0 +1,200 @@
+"""``avsv eval``: score files of all toolkits give the figures of the recipe's own evaluation."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from paths import ROOT
+
+from avsv.errors import DataError
+from avsv.io.lists import write_scores
+from avsv.results.evaluation import find_speakers
+from avsv.scoring.bootstrap import paired_difference, speaker_bootstrap
+from avsv.scoring.metrics import actual_dcf, cllr, eer, min_cllr, min_dcf
+from avsv.scoring.score_file import read_score_file, read_trial_list
+
+COUNT = 500
+
+
+@pytest.fixture(scope="module")
+def trials():
+    """Pairs of the utterances of 12 speakers in an arbitrary order, with scores of two systems."""
+    rng = np.random.default_rng(0)
+    pairs = [
+        (f"id{a:02d}/s{i}/1.wav", f"id{b:02d}/s{j}/2.wav")
+        for a in range(12)
+        for b in range(12)
+        for i in (1, 2)
+        for j in (3, 4)
+    ]
+    pairs = [pairs[n] for n in rng.permutation(len(pairs))[:COUNT]]
+    enroll, test = (np.array(side, object) for side in zip(*pairs, strict=True))
+    speakers = [np.array([name.split("/")[0] for name in side]) for side in (enroll, test)]
+    is_target = speakers[0] == speakers[1]
+    scores = [(1.5 * is_target + rng.normal(size=len(pairs))).astype(np.float32) for _ in range(2)]
+    return enroll, test, is_target, speakers, scores
+
+
+WRITERS = {
+    "kaldi": lambda e, t, s, label: f"{e} {t} {s:.9g}",
+    "wespeaker": lambda e, t, s, label: f"{e} {t} {s:.9g} {'target' if label else 'nontarget'}",
+    "wespeaker s-norm": lambda e, t, s, label: f"{e} {t} {s:.9g} {'target' if label else 'nontarget'} 1.5 2.5 0.1 0.2",
+    "3d-speaker": lambda e, t, s, label: f"{e} {t} {'target' if label else 'nontarget'} {s:.9g}",
+    "3d-speaker 0/1": lambda e, t, s, label: f"{e} {t} {int(label)} {s:.9g}",
+    "voxceleb": lambda e, t, s, label: f"{int(label)} {e} {t} {s:.9g}",
+    "tabs": lambda e, t, s, label: f"{e}\t{t}\t{s:.9g}",
+}
+
+
+def write_as(path, writer, trials, system=0, order=None):
+    enroll, test, is_target, _, scores = trials
+    rows = list(zip(enroll, test, scores[system].tolist(), is_target, strict=True))
+    path.write_text(
+        "".join(WRITERS[writer](*rows[n]) + "\n" for n in (order if order is not None else range(len(rows))))
+    )
+    return path
+
+
+def write_trials(path, trials, form="voxceleb"):
+    enroll, test, is_target, *_ = trials
+    lines = {
+        "voxceleb": lambda e, t, label: f"{int(label)} {e} {t}",
+        "kaldi": lambda e, t, label: f"{e} {t} {'target' if label else 'nontarget'}",
+        "zeros": lambda e, t, label: f"{e} {t} {int(label)}",
+    }
+    path.write_text("".join(lines[form](*row) + "\n" for row in zip(enroll, test, is_target, strict=True)))
+    return path
+
+
+def avsv_eval(*arguments):
+    command = [sys.executable, "-m", "avsv.cli", "eval", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_reads_all_formats(tmp_path, trials, writer):
+    scored = read_score_file(write_as(tmp_path / "s", writer, trials))
+    assert scored.enroll.tolist() == trials[0].tolist() and scored.test.tolist() == trials[1].tolist()
+    np.testing.assert_array_equal(scored.score, trials[4][0])
+    assert (scored.is_target is None) == (writer in ("kaldi", "tabs"))
+    if scored.is_target is not None:
+        np.testing.assert_array_equal(scored.is_target, trials[2])
+
+
+@pytest.mark.parametrize("form", ["voxceleb", "kaldi", "zeros"])
+def test_reads_all_trial_lists(tmp_path, trials, form):
+    listed = read_trial_list(write_trials(tmp_path / "t", trials, form))
+    assert listed.enroll.tolist() == trials[0].tolist() and listed.test.tolist() == trials[1].tolist()
+    np.testing.assert_array_equal(listed.is_target, trials[2])
+
+
+def test_figures_are_those_of_the_library(tmp_path, trials):
+    _, _, is_target, speakers, scores = trials
+    order = np.random.default_rng(1).permutation(COUNT)
+    a = write_as(tmp_path / "a", "wespeaker s-norm", trials, 0, order)
+    b = write_as(tmp_path / "b", "kaldi", trials, 1)
+    listed = write_trials(tmp_path / "t", trials)
+    result = avsv_eval(a, b, "--trials", listed, "--json", "--det", tmp_path / "det.png", "--resamples", 200)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    for row, values in zip(report["scores"], scores, strict=True):
+        assert row["eer"] == pytest.approx(100 * eer(values, is_target), abs=1e-12)
+        interval = speaker_bootstrap(values, is_target, *speakers, 200, 0)
+        assert [row["eer_low"], row["eer_high"]] == pytest.approx([100 * x for x in interval], abs=1e-12)
+        assert row["min_dcf"] == [min_dcf(values, is_target, p) for p in (0.01, 0.05)]
+        assert row["actual_dcf"] == [actual_dcf(values, is_target, p) for p in (0.01, 0.05)]
+        assert (row["cllr"], row["min_cllr"]) == (cllr(values, is_target), min_cllr(values, is_target))
+    (difference,) = report["differences"]
+    expected = paired_difference(*scores, is_target, *speakers, resamples=200)
+    assert [difference[k] for k in ("difference", "low", "high")] == pytest.approx([100 * x for x in expected[:3]])
+    assert difference["p"] == pytest.approx(expected.p)
+    assert (tmp_path / "det.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_and_labels_from_the_score_file(tmp_path, trials):
+    result = avsv_eval(write_as(tmp_path / "a.txt", "3d-speaker", trials), "--resamples", 20)
+    assert result.returncode == 0, result.stderr
+    rate = f"{100 * eer(trials[4][0], trials[2]):.3f}"
+    assert f"a.txt  {rate}" in result.stdout and "12 speakers" in result.stdout
+
+
+def test_speakers_from_a_list_and_without(tmp_path, trials):
+    enroll, test, is_target, speakers, scores = trials
+    renamed = {name: f"utterance{n}" for n, name in enumerate(dict.fromkeys([*enroll, *test]))}
+    sides = [np.array([renamed[name] for name in side], object) for side in (enroll, test)]
+    write_scores(tmp_path / "s", *sides, scores[0])
+    lines = zip(*sides, is_target, strict=True)
+    (tmp_path / "t").write_text("".join(f"{e} {t} {'target' if x else 'nontarget'}\n" for e, t, x in lines))
+    (tmp_path / "utt2spk").write_text("".join(f"{new} {old.split('/')[0]}\n" for old, new in renamed.items()))
+    arguments = [tmp_path / "s", "--trials", tmp_path / "t", "--json", "--resamples", 50]
+    alone = json.loads(avsv_eval(*arguments).stdout)
+    assert alone["speakers"] is None and alone["scores"][0]["eer_low"] is None
+    assert alone["scores"][0]["eer"] == pytest.approx(100 * eer(scores[0], is_target))
+    known = json.loads(avsv_eval(*arguments, "--utt2spk", tmp_path / "utt2spk").stdout)
+    low, high = speaker_bootstrap(scores[0], is_target, *speakers, 50, 0)
+    assert [known["scores"][0][k] for k in ("eer_low", "eer_high")] == pytest.approx([100 * low, 100 * high])
+
+
+def test_models_as_enrollment_sides(trials):
+    from avsv.scoring.score_file import LabeledTrials
+
+    listed = LabeledTrials(np.array(["id1", "id1"], object), np.array(["u1", "u2"], object), np.array([True, False]))
+    speakers = find_speakers(listed, {"u1": "id1", "u2": "id2"}, "utt2spk")
+    assert speakers.enroll.tolist() == [0, 0] and speakers.test.tolist() == [0, 1]
+
+
+def test_missing_trials(tmp_path, trials):
+    listed = write_trials(tmp_path / "t", trials)
+    part = write_as(tmp_path / "a", "kaldi", trials, 0, range(1, COUNT))
+    result = avsv_eval(part, "--trials", listed)
+    assert result.returncode == 1 and f"1 of {COUNT} trials" in result.stderr and "--max-lost" in result.stderr
+    result = avsv_eval(part, "--trials", listed, "--max-lost", "0.01", "--json", "--resamples", "20")
+    row = json.loads(result.stdout)["scores"][0]
+    assert row["n_target"] + row["n_nontarget"] == COUNT - 1
+    assert row["eer"] == pytest.approx(100 * eer(trials[4][0][1:], trials[2][1:]))
+
+
+BAD = {
+    "": "the file is empty",
+    "a b\n": "is not a score file",
+    "a b 0.5\na b\n": ":2: fewer columns",
+    "a b 0.5\na b 0.5 7\n": "lines of different lengths",
+    "a b 0.5 target\nc d nan target\n": ":2: score 'nan' is not a finite number",
+    "a b 0.5\nc d x\n": ":2: score 'x' is not a finite number",
+    "a b 1 0\nc d 0 1\n": "say which with --layout",
+    "\xff": "not a score file",
+}
+
+
+@pytest.mark.parametrize("content", BAD)
+def test_bad_score_files(tmp_path, content):
+    path = tmp_path / "scores"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"scores") as error:
+        read_score_file(path)
+    assert BAD[content] in str(error.value) and "\n" not in str(error.value)
+
+
+def test_binary_missing_and_foreign_files(tmp_path, trials):
+    (tmp_path / "binary").write_bytes(bytes(range(128, 256)))
+    for path, said in ((tmp_path / "binary", "not a"), (tmp_path / "none", "no such file"), (tmp_path, "is a folder")):
+        with pytest.raises(DataError, match=said):
+            read_score_file(path)
+    listed = write_trials(tmp_path / "t", trials)
+    (tmp_path / "other").write_text("x y 0.5\n")
+    result = avsv_eval(tmp_path / "other", "--trials", listed)
+    assert result.returncode == 1 and "none of the list's trials" in result.stderr
+    (tmp_path / "no-labels").write_text("x y 0.5\n")
+    result = avsv_eval(tmp_path / "no-labels")
+    assert result.returncode == 1 and "Traceback" not in result.stderr and result.stderr.count("\n") == 1
+    wrong = write_as(tmp_path / "wrong", "wespeaker", (*trials[:2], ~trials[2], *trials[3:]))
+    result = avsv_eval(wrong, "--trials", listed)
+    assert result.returncode == 1 and "another label" in result.stderr
+    doubled = write_as(tmp_path / "doubled", "kaldi", trials)
+    doubled.write_text(doubled.read_text() + f"{trials[0][0]} {trials[1][0]} 77\n")
+    result = avsv_eval(doubled, "--trials", listed)
+    assert result.returncode == 1 and "several scores" in result.stderr
