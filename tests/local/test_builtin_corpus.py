@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import wave
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from commands import PythonPrograms, modified, run, wait_until
 from paths import ROOT
 
 from avsv.errors import DataError
@@ -32,8 +32,7 @@ SETTINGS = ROOT / "local" / "corpus.yaml"
 
 
 def prepare(data, *options, **kwargs):
-    command = ["local/prepare_data.sh", "--preset", "tiny", *options, str(data)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **kwargs)
+    return run("local/prepare_data.sh", "--preset", "tiny", *options, data, **kwargs)
 
 
 def contents(data):
@@ -86,9 +85,7 @@ def test_killed_and_resumed_with_other_jobs_gives_the_same_bytes(corpus, tmp_pat
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    until = time.monotonic() + 60
-    while len(list(data.glob("media/*/mp4/id*"))) < 4 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: len(list(data.glob("media/*/mp4/id*"))) >= 4)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in data.glob("media/*/mp4/id*")}
@@ -100,14 +97,15 @@ def test_killed_and_resumed_with_other_jobs_gives_the_same_bytes(corpus, tmp_pat
     assert contents(data) == contents(corpus)
 
 
-def test_second_run_does_nothing(corpus):
-    before = contents(corpus)
-    start = time.monotonic()
-    done = prepare(corpus, "--nj", "3")
-    assert time.monotonic() - start < 3
+def test_second_run_does_nothing(corpus, tmp_path):
+    before, times = contents(corpus), modified(corpus)
+    programs = PythonPrograms(tmp_path)
+    done = prepare(corpus, "--nj", "3", env=programs.environment)
+    assert programs.started() == []
     assert done.returncode == 0
     assert "up to date" in done.stderr
     assert contents(corpus) == before
+    assert modified(corpus) == times
 
 
 def test_another_seed_in_the_same_folder_leaves_nothing_of_the_first(corpus, tmp_path):
