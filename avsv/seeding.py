@@ -5,6 +5,7 @@ workers, jobs or ranks, and where a run was interrupted, change nothing.
 """
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,3 +26,24 @@ def seed_for(seed: int, *keys: int | str) -> int:
 def generator_for(seed: int, *keys: int | str) -> np.random.Generator:
     """A numpy generator for the given seed and keys; see :func:`seed_for`."""
     return np.random.default_rng(seed_for(seed, *keys))
+
+
+class Draw(NamedTuple):
+    """What the draws for an utterance in an epoch depend on.
+
+    Example:
+        >>> Draw(0, 3, "id1-a").seed_for("noise") == seed_for(0, "noise", 3, "id1-a")
+        True
+    """
+
+    seed: int
+    epoch: int
+    key: str
+
+    def seed_for(self, purpose: str) -> int:
+        """A seed for one of the utterance's draws."""
+        return seed_for(self.seed, purpose, self.epoch, self.key)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """A numpy generator for one of the utterance's draws."""
+        return np.random.default_rng(self.seed_for(purpose))

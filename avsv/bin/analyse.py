@@ -102,7 +102,7 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
 def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], output: Path, seed: int) -> None:
     """Correlate the weights of voice and face over short clips, and draw those of one."""
     from avsv.analysis.attention import attention_of, correlations, mean_interval, weight_series
-    from avsv.corruption.clips import CorruptedUtterances
+    from avsv.corruption.clips import corrupted_utterances
     from avsv.corruption.kinds import Corruption
     from avsv.data.lists import read_utterances
 
@@ -122,7 +122,7 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
     table = read_utterances(directory, "audio.scp", True, only=set(long[::step]))
     corruption = Corruption("length", ATTENTION_SECONDS, seed)
     embed = replace(system.embed, video_frames=None, mirror=False)
-    clips = CorruptedUtterances(table, embed, system.inputs, corruption)
+    clips = corrupted_utterances(table, embed, system.inputs, corruption)
     keys, series, first = [], [], None
     for number in range(len(clips)):
         batch = clips[number]

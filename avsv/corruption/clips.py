@@ -4,17 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from avsv.audio.fbank import Fbank
 from avsv.config.sections import EmbedConfig
 from avsv.corruption.kinds import Corruption
+from avsv.data.audio_source import Waveforms, WaveformSource
 from avsv.data.clips import WholeUtterances
+from avsv.data.face_source import FaceCrops, FaceSource
 from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable
 from avsv.seeding import generator_for
 
 
-class CorruptedUtterances(WholeUtterances):
-    """Whole utterances with a corruption; without one, they are those of :class:`WholeUtterances`.
+def corrupted_utterances(
+    table: UtteranceTable, config: EmbedConfig, inputs: Inputs, corruption: Corruption
+) -> WholeUtterances:
+    """Whole utterances with a corruption.
 
     Fbank features are computed from the corrupted waveform. Those of the data directory were stored in half precision
     after the same computation. Faces are corrupted as they are stored, before they are scaled for a network.
@@ -23,70 +26,115 @@ class CorruptedUtterances(WholeUtterances):
         table: the utterances; ``table.audio`` locates waveforms, whatever the network takes.
         config: batch size and number of face frames.
         inputs: the form of what is stored, and of what the networks take.
-        corruption: what happens to every utterance; None for nothing.
+        corruption: what happens to every utterance.
+    """
+    used = _shorten(table, inputs, corruption.level) if corruption.kind == "length" else table
+    excerpts = Excerpts(table, used, inputs, corruption)
+    waveforms, faces = None, None
+    if inputs.audio is not None:
+        rate = inputs.audio.sample_rate
+        waveforms = CorruptedWaveforms(Waveforms(used, rate), used, rate, corruption, excerpts)
+    if inputs.video is not None:
+        faces = CorruptedFaces(FaceCrops(used, inputs.video), used, inputs.video.fps, corruption, excerpts)
+    return WholeUtterances(used, np.full(len(used), -1), config, inputs, waveforms, faces)
+
+
+class Excerpts:
+    """Where the part of an utterance that is used begins.
+
+    Args:
+        full: the utterances as they are.
+        used: with the numbers of frames that are used.
+        inputs: the form of what is stored.
+        corruption: draws the place.
+    """
+
+    def __init__(self, full: UtteranceTable, used: UtteranceTable, inputs: Inputs, corruption: Corruption) -> None:
+        self.full, self.used, self.corruption = full, used, corruption
+        self.audio_rate = inputs.audio and 1000 / inputs.audio.frame_shift
+        self.video_rate = inputs.video and inputs.video.fps
+
+    def start(self, index: int) -> float:
+        """In seconds; on a video frame where there is video."""
+        spare, rates = [], []
+        for rate, full, used in (
+            (self.audio_rate, self.full.audio_frames, self.used.audio_frames),
+            (self.video_rate, self.full.video_frames, self.used.video_frames),
+        ):
+            if rate and used[index] > 0:
+                spare.append((int(full[index]) - int(used[index])) / rate)
+                rates.append(rate)
+        if min(spare, default=0) <= 0:
+            return 0.0
+        start = self.corruption.start(self.used.keys[index], min(spare))
+        return int(start * rates[-1]) / rates[-1]
+
+
+class CorruptedWaveforms:
+    """Samples with a corruption: an :class:`avsv.data.audio_source.WaveformSource` around another.
+
+    Args:
+        waveforms: the samples as they are.
+        table: the utterances.
+        sample_rate: in Hz.
+        corruption: what happens to them.
+        excerpts: which part of an utterance is used.
     """
 
     def __init__(
-        self, table: UtteranceTable, config: EmbedConfig, inputs: Inputs, corruption: Corruption | None
+        self,
+        waveforms: WaveformSource,
+        table: UtteranceTable,
+        sample_rate: int,
+        corruption: Corruption,
+        excerpts: Excerpts,
     ) -> None:
-        self.corruption = corruption
-        self.full_frames = table.audio_frames, table.video_frames
-        if corruption is not None and corruption.kind == "length":
-            table = _shorten(table, inputs, corruption.level)
-        super().__init__(table, np.full(len(table), -1), config, inputs)
-        if inputs.takes == "fbank" and inputs.audio is not None:
-            self._fbank = Fbank(**inputs.audio.to_dict())
+        self.waveforms, self.table, self.sample_rate = waveforms, table, sample_rate
+        self.corruption, self.excerpts = corruption, excerpts
 
-    def _start(self, index: int) -> float:
-        """Where the part of an utterance that is used begins, in seconds; on a video frame where there is video."""
-        seconds, grids = [], []
-        for form, full, used in (
-            (self.audio_format and 1000 / self.audio_format.frame_shift, self.full_frames[0], self.table.audio_frames),
-            (self.video_format and self.video_format.fps, self.full_frames[1], self.table.video_frames),
-        ):
-            if form and used[index] > 0:
-                seconds.append((int(full[index]) - int(used[index])) / form)
-                grids.append(form)
-        if self.corruption is None or min(seconds, default=0) <= 0:
-            return 0.0
-        start = self.corruption.start(self.table.keys[index], min(seconds))
-        return int(start * grids[-1]) / grids[-1]
+    def read(self, index: int, first: int, last: int) -> np.ndarray:
+        """See :meth:`avsv.data.audio_source.WaveformSource.read`; samples are counted from the excerpt's start."""
+        offset = round(self.excerpts.start(index) * self.sample_rate)
+        samples = self.waveforms.read(index, first + offset, last + offset)
+        return self.corruption.sound(samples, self.table.keys[index], self.sample_rate)
 
-    def _samples(self, index: int, first: int, last: int) -> np.ndarray:
-        rate = self.audio_format.sample_rate
-        offset = round(self._start(index) * rate)
-        samples = super()._samples(index, first + offset, last + offset)
-        return samples if self.corruption is None else self.corruption.sound(samples, self.table.keys[index], rate)
 
-    def _frames(self, index: int, rows: np.ndarray) -> np.ndarray:
-        if self.corruption is None:
-            return super()._frames(index, rows)
-        key, form = self.table.keys[index], self.video_format
-        count = int(self.table.video_frames[index])
-        seen = self.corruption.rows(rows, count, form.fps, key) + round(self._start(index) * form.fps)
-        frames = self._pixels(index, seen)
+class CorruptedFaces:
+    """Face frames with a corruption: an :class:`avsv.data.face_source.FaceSource` around another.
+
+    Args:
+        faces: the frames as they are.
+        table: the utterances, with the numbers of frames that are used.
+        fps: frames a second.
+        corruption: what happens to them.
+        excerpts: which part of an utterance is used.
+    """
+
+    def __init__(
+        self, faces: FaceSource, table: UtteranceTable, fps: float, corruption: Corruption, excerpts: Excerpts
+    ) -> None:
+        self.faces, self.table, self.fps = faces, table, fps
+        self.corruption, self.excerpts = corruption, excerpts
+
+    def read(self, index: int, rows: np.ndarray) -> np.ndarray:
+        """See :meth:`avsv.data.face_source.FaceSource.read`; frames are counted from the excerpt's start."""
+        key, count = self.table.keys[index], int(self.table.video_frames[index])
+        seen = self.corruption.rows(rows, count, self.fps, key) + round(self.excerpts.start(index) * self.fps)
+        frames = self.faces.read(index, seen)
         strange = self.corruption.strangers(rows, count, key)
         if strange.any():
             other = self._other_person(index)
-            frames[strange] = self._pixels(other, seen[strange] % int(self.table.video_frames[other]))
-        return self.inputs.show(self.corruption.picture(frames, key))
-
-    def _pixels(self, index: int, rows: np.ndarray) -> np.ndarray:
-        """Of rows in any order, some of them perhaps several times."""
-        read, places = np.unique(rows, return_inverse=True)
-        return super()._pixels(index, read)[places]
+            frames[strange] = self.faces.read(other, seen[strange] % int(self.table.video_frames[other]))
+        return self.corruption.picture(frames, key)
 
     def _other_person(self, index: int) -> int:
         """An utterance with video of another person of the same list, drawn for this utterance."""
-        speaker, rng = (
-            self.table.speakers[index],
-            generator_for(self.corruption.seed, "stranger", self.table.keys[index]),
-        )
-        order = rng.permutation(len(self.table))
+        table, speaker = self.table, self.table.speakers[index]
+        rng = generator_for(self.corruption.seed, "stranger", table.keys[index])
         strangers = (
             int(other)
-            for other in order
-            if self.table.video_frames[other] > 0 and self.table.speakers[int(other)] != speaker
+            for other in rng.permutation(len(table))
+            if table.video_frames[other] > 0 and table.speakers[int(other)] != speaker
         )
         return next(strangers, index)
 

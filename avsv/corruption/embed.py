@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from avsv.config.sections import EmbedConfig
-from avsv.corruption.clips import CorruptedUtterances
+from avsv.corruption.clips import corrupted_utterances
 from avsv.corruption.kinds import Corruption
 from avsv.data.clips import WholeUtterances, whole_audio_list
 from avsv.data.inputs import Inputs
@@ -74,9 +74,9 @@ def embed_sides(
             directory, audio, inputs.video is not None, only=row_of.keys() if only is None else only
         )
         if corruption is None:
-            dataset: WholeUtterances = WholeUtterances(table, np.full(len(table), -1), embed, inputs)
+            dataset = WholeUtterances(table, np.full(len(table), -1), embed, inputs)
         else:
-            dataset = CorruptedUtterances(table, embed, inputs, corruption)
+            dataset = corrupted_utterances(table, embed, inputs, corruption)
         for system in members:
             sides[system.name] = {}
             for letter in mine:

@@ -46,7 +46,7 @@ def _as_is(batch: Batch | DataError) -> Batch | DataError:
 
 def _start_worker(_number: int) -> None:
     torch.set_num_threads(1)
-    if get_worker_info().dataset.video_format is not None:
+    if get_worker_info().dataset.inputs.video is not None:
         import cv2
 
         # Its thread pool does not survive a fork.

@@ -6,7 +6,7 @@ import torch
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise
 
 from avsv.audio.fbank import mean_normalise
-from avsv.corruption.clips import CorruptedUtterances
+from avsv.corruption.clips import corrupted_utterances
 from avsv.corruption.codec import CODECS, find_encoder, through_codec
 from avsv.corruption.kinds import (
     Corruption,
@@ -18,6 +18,7 @@ from avsv.corruption.kinds import (
 )
 from avsv.corruption.sound import DISTANCE, ROOM_VOLUME, Noises, add_room, held_out, room_response
 from avsv.corruption.table import KINDS
+from avsv.data.audio_source import Waveforms
 from avsv.data.clips import WholeUtterances
 from avsv.data.lists import read_utterances
 from avsv.errors import DataError
@@ -281,10 +282,11 @@ def world(tmp_path_factory):
 def load(world, corruption, audio="audio.scp"):
     folder, system, inputs = world
     table = read_utterances(folder, audio, True)
-    if audio == "feats.scp":
-        clips = WholeUtterances(table, np.full(len(table), -1), system.embed, inputs)
+    if corruption is None:
+        waveforms = None if audio == "feats.scp" else Waveforms(table, RATE)
+        clips = WholeUtterances(table, np.full(len(table), -1), system.embed, inputs, waveforms)
     else:
-        clips = CorruptedUtterances(table, system.embed, inputs, corruption)
+        clips = corrupted_utterances(table, system.embed, inputs, corruption)
     found = {}
     for number in range(len(clips)):
         batch = clips[number]

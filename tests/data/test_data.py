@@ -18,7 +18,8 @@ from avsv.audio.log_mel import LogMel
 from avsv.audio.speed import change_speed
 from avsv.config.sections import DataConfig, EmbedConfig
 from avsv.data.batch import Batch
-from avsv.data.clips import TrainingClips, WholeUtterances, spread_rows
+from avsv.data.clips import TrainingClips, WholeUtterances
+from avsv.data.face_source import spread_rows
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_ages, read_utterances
 from avsv.data.loading import load_batches

@@ -88,7 +88,7 @@ def test_embeddings_are_those_of_single_utterances(system, sets, tmp_path, capsy
                 if key not in able:
                     continue
                 with torch.no_grad():
-                    alone = network.embed(clips._batch([index]).prepare("cpu"), mode)[0].numpy()
+                    alone = network.embed(clips.batch_of([index]).prepare("cpu"), mode)[0].numpy()
                 np.testing.assert_allclose(vectors[keys.index(key)], alone, atol=2e-5)
     told = capsys.readouterr().out.splitlines()
     assert any(line.startswith("eval.AV: 3 of 12 utterances lack a modality") for line in told)

@@ -389,7 +389,7 @@ def test_development_eer_is_that_of_the_embeddings(corpus):
         for index, key in enumerate(table.keys):
             # One utterance a batch: no padding, nothing shared.
             clips = WholeUtterances(table, np.zeros(len(table)), settings.embed, Inputs(FBANK, FACES))
-            vectors[key] = system.embed(clips._batch([index]).prepare("cpu"), "AV")[0].double()
+            vectors[key] = system.embed(clips.batch_of([index]).prepare("cpu"), "AV")[0].double()
     trials = read_trials(corpus.dev / "trials" / "dev")
     scores = [
         torch.nn.functional.cosine_similarity(vectors[a], vectors[b], dim=0).item()

@@ -1,0 +1,198 @@
+"""Where the audio of a clip comes from: stored Fbank features, or a waveform and what the network takes of it."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avsv.audio.augment import NoiseReverb
+from avsv.audio.fbank import Fbank, mean_normalise
+from avsv.audio.log_mel import LogMel
+from avsv.audio.speed import SPEEDS, change_speed
+from avsv.audio.wav import read_window
+from avsv.config.sections import DataConfig
+from avsv.data.inputs import Inputs
+from avsv.data.lists import UtteranceTable
+from avsv.data.stored import check_columns, naming
+from avsv.io.ark import read_rows
+from avsv.seeding import Draw
+
+
+class AudioSource(ABC):
+    """The audio of the utterances of a table, in the form that the audio network takes."""
+
+    @abstractmethod
+    def read(self, index: int, start: int, stop: int, draw: Draw | None = None) -> Tensor:
+        """Read a part of an utterance.
+
+        Args:
+            index: the utterance's row in the table.
+            start: first feature frame.
+            stop: feature frame after the last.
+            draw: random generators of the clip, for a source that augments.
+
+        Returns:
+            (stop - start, F) Fbank features, mean-normalised; or what the network takes of the samples under these
+            frames: (n,) samples or (T, F) log-mel energies.
+
+        Raises:
+            DataError: the audio cannot be read; names the utterance.
+        """
+
+
+class StoredFbank(AudioSource):
+    """Fbank features from ``feats.scp``.
+
+    Args:
+        table: the utterances; ``table.audio`` locates the features.
+        columns: F, mel filters.
+    """
+
+    def __init__(self, table: UtteranceTable, columns: int) -> None:
+        self.table, self.columns = table, columns
+
+    def read(self, index: int, start: int, stop: int, draw: Draw | None = None) -> Tensor:
+        """See :meth:`AudioSource.read`."""
+        location = self.table.audio[index]
+        with naming(self.table.keys[index]):
+            rows = read_rows(location, start, stop)
+        check_columns(rows, self.columns, self.table, index, location, "steps/make_fbank.sh")
+        return mean_normalise(torch.from_numpy(rows))
+
+
+class WaveformSource(Protocol):
+    """The samples of the utterances of a table."""
+
+    def read(self, index: int, first: int, last: int) -> np.ndarray:
+        """Samples ``first`` to ``last`` of an utterance: (last - first,) float32 in [-1, 1]."""
+
+
+class Waveforms:
+    """Samples from ``audio.scp``: a :class:`WaveformSource`.
+
+    Args:
+        table: the utterances; ``table.audio`` locates 16-bit mono wav.
+        sample_rate: the rate that they must have.
+    """
+
+    def __init__(self, table: UtteranceTable, sample_rate: int) -> None:
+        self.table, self.sample_rate = table, sample_rate
+
+    def read(self, index: int, first: int, last: int) -> np.ndarray:
+        """See :meth:`WaveformSource.read`. Raises DataError as :func:`avsv.audio.wav.read_window`."""
+        with naming(self.table.keys[index]):
+            return read_window(self.table.audio[index], first, last, self.sample_rate)
+
+
+class FrontEnd:
+    """What an audio network takes of a waveform: Fbank features (mean-normalised), log-mel energies, or the waveform.
+
+    Args:
+        inputs: the form of audio, and what the network takes.
+
+    Example:
+        >>> from avsv.audio.config import FbankConfig
+        >>> front_end = FrontEnd(Inputs(FbankConfig()))
+        >>> front_end.num_frames(32000), tuple(front_end(np.zeros(32000, np.float32)).shape)
+        (198, (198, 80))
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._fbank = Fbank(**inputs.audio.to_dict()) if inputs.takes == "fbank" else None
+        self._log_mel = LogMel(inputs.audio.sample_rate, inputs.num_bins) if inputs.takes == "log_mel" else None
+
+    def num_frames(self, num_samples: int) -> int:
+        """Length of the result for a waveform; a waveform's own where the network takes it."""
+        if self._fbank is not None:
+            return self._fbank.config.num_frames(num_samples)
+        return num_samples if self._log_mel is None else self._log_mel.num_frames(num_samples)
+
+    def __call__(self, samples: np.ndarray, dither: torch.Generator | None = None) -> Tensor:
+        """(n,) float32 samples to (T, F) or (n,); Fbank features with dither where there is a generator for it."""
+        waveform = torch.from_numpy(samples)
+        if self._fbank is not None:
+            return mean_normalise(self._fbank(waveform, dither))
+        return waveform if self._log_mel is None else self._log_mel(waveform)
+
+
+class ComputedAudio(AudioSource):
+    """Audio computed from waveforms.
+
+    Args:
+        waveforms: samples of the utterances.
+        inputs: the form of audio, and what the network takes.
+    """
+
+    def __init__(self, waveforms: WaveformSource, inputs: Inputs) -> None:
+        self.waveforms, self.form, self.front_end = waveforms, inputs.audio, FrontEnd(inputs)
+
+    def _samples(self, index: int, start: int, stop: int) -> np.ndarray:
+        form = self.form
+        return self.waveforms.read(
+            index, start * form.shift_samples, (stop - 1) * form.shift_samples + form.window_samples
+        )
+
+    def read(self, index: int, start: int, stop: int, draw: Draw | None = None) -> Tensor:
+        """See :meth:`AudioSource.read`."""
+        return self.front_end(self._samples(index, start, stop))
+
+    def read_at_speeds(self, index: int, start: int, stop: int) -> list[Tensor]:
+        """A part of an utterance as :meth:`read` gives it, at every one of ``SPEEDS``; a feature frame at least."""
+        samples = self._samples(index, start, stop)
+        views = [samples, *(change_speed(samples, speed) for speed in SPEEDS[1:])]
+        return [self.front_end(np.pad(view, (0, max(0, self.form.window_samples - len(view))))) for view in views]
+
+
+class AugmentedAudio(AudioSource):
+    """Audio computed from waveforms that are played at another speed, made noisy and dithered, as drawn for a clip.
+
+    Args:
+        waveforms: samples of the utterances.
+        table: the utterances.
+        config: window length, and whether the speed changes.
+        inputs: the form of audio, and what the network takes.
+        noise: adds noise or a room; None for neither.
+    """
+
+    def __init__(
+        self,
+        waveforms: WaveformSource,
+        table: UtteranceTable,
+        config: DataConfig,
+        inputs: Inputs,
+        noise: NoiseReverb | None,
+    ) -> None:
+        self.waveforms, self.table, self.noise = waveforms, table, noise
+        self.form, self.front_end = inputs.audio, FrontEnd(inputs)
+        self.speed_perturb = config.speed_perturb
+        # A network that takes no Fbank frames gets no more samples than the window has.
+        self.most_samples = None if inputs.takes == "fbank" else round(config.window * inputs.audio.sample_rate)
+
+    def read(self, index: int, start: int, stop: int, draw: Draw | None = None) -> Tensor:
+        """See :meth:`AudioSource.read`; ``draw`` is needed."""
+        samples = self._samples(index, start, stop, draw)
+        if self.noise is not None:
+            samples = self.noise(samples, draw.generator("noise"))
+        return self.front_end(samples, torch.Generator().manual_seed(draw.seed_for("dither")))
+
+    def _samples(self, index: int, start: int, stop: int, draw: Draw) -> np.ndarray:
+        form = self.form
+        first, last = start * form.shift_samples, (stop - 1) * form.shift_samples + form.window_samples
+        if self.most_samples is not None:
+            last = min(last, first + self.most_samples)
+        if not self.speed_perturb or (speed := draw_speed(draw.seed, draw.epoch, self.table.keys[index])) == 1.0:
+            return self.waveforms.read(index, first, last)
+        # As many samples as there were before, where the utterance has enough of them.
+        recorded = (int(self.table.audio_frames[index]) - 1) * form.shift_samples + form.window_samples
+        wanted = last - first
+        length = min(recorded, math.ceil(wanted * speed) + 1)
+        first = min(first, recorded - length)
+        return change_speed(self.waveforms.read(index, first, first + length), speed)[:wanted]
+
+
+def draw_speed(seed: int, epoch: int, key: str) -> float:
+    """The speed of an utterance in an epoch, one of ``SPEEDS``; the same for all its clips."""
+    return SPEEDS[int(Draw(seed, epoch, key).generator("speed").integers(len(SPEEDS)))]

@@ -1,0 +1,94 @@
+"""Clips of several utterances put together to one batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avsv.data.batch import Batch
+from avsv.data.inputs import Inputs
+from avsv.data.lists import UtteranceTable
+
+# Padding shows no image; masks keep networks from seeing it.
+_GRAY = 128
+
+
+@dataclass
+class Clip:
+    """One utterance's part of a batch; None for a modality that it lacks. ``others``: its audio at other speeds."""
+
+    audio: Tensor | None = None
+    video: Tensor | None = None
+    others: Sequence[Tensor] = ()
+
+
+def pad(series: Sequence[Tensor | None], length: int, shape: Sequence[int], fill: Tensor) -> tuple[Tensor, Tensor]:
+    """Pad B series (T, ...) to one length.
+
+    Args:
+        series: None for one that is missing.
+        length: of the longest at least.
+        shape: of one step.
+        fill: the number under a False mask; its type is that of the result.
+
+    Returns:
+        (B, length, ...) values, and a (B, length) mask that is True on what was given.
+
+    Example:
+        >>> pad([torch.ones(2), None], 3, (), torch.tensor(0.0))[0].tolist()
+        [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    values = fill.expand(len(series), length, *shape).clone()
+    mask = torch.zeros(len(series), length, dtype=torch.bool)
+    for row, steps in enumerate(series):
+        if steps is not None:
+            values[row, : len(steps)] = steps
+            mask[row, : len(steps)] = True
+    return values, mask
+
+
+def collate(
+    table: UtteranceTable,
+    labels: np.ndarray,
+    inputs: Inputs,
+    indices: Sequence[int],
+    clips: Sequence[Clip],
+    lengths: tuple[int, int] | None = None,
+) -> Batch:
+    """Make a batch of clips.
+
+    Args:
+        table: the utterances.
+        labels: (N,) class of each utterance of the table.
+        inputs: which modalities there are, and their shapes.
+        indices: (B,) rows in the table.
+        clips: (B,) their clips.
+        lengths: of audio and of video in the batch; None for those of the longest clip, and then a modality that all
+            clips lack is None in the batch.
+    """
+    fields: dict[str, Tensor] = {}
+    columns = () if inputs.takes == "waveform" or inputs.audio is None else (inputs.num_bins,)
+    audio_length, video_length = lengths or (
+        _longest(clip.audio for clip in clips),
+        _longest(clip.video for clip in clips),
+    )
+    silence = torch.tensor(0.0)
+    if inputs.audio is not None and (lengths or audio_length):
+        audio = [clip.audio for clip in clips]
+        fields["audio"], fields["audio_mask"] = pad(audio, audio_length, columns, silence)
+        if clips[0].others:
+            speeds = list(zip(*(clip.others for clip in clips), strict=True))
+            length = max(map(_longest, speeds))
+            padded = [pad(views, length, columns, silence) for views in speeds]
+            fields["other_speeds"], fields["other_speeds_mask"] = map(torch.stack, zip(*padded, strict=True))
+    if inputs.video is not None and (lengths or video_length):
+        video, gray = [clip.video for clip in clips], torch.tensor(_GRAY, dtype=torch.uint8)
+        fields["video"], fields["video_mask"] = pad(video, video_length, inputs.image_shape, gray)
+    label = torch.from_numpy(labels[list(indices)].astype(np.int64))
+    return Batch([table.keys[index] for index in indices], label, **fields)
+
+
+def _longest(series) -> int:
+    return max(0 if steps is None else len(steps) for steps in series)

@@ -1,0 +1,69 @@
+"""Where the video of a clip comes from: face crops in arks, or cut out of the video when they are read."""
+
+from typing import Protocol
+
+import numpy as np
+
+from avsv.data.lists import UtteranceTable
+from avsv.data.stored import check_columns, naming
+from avsv.io.ark import is_online, read_rows
+from avsv.video.config import FaceFormat
+
+
+class FaceSource(Protocol):
+    """The face frames of the utterances of a table, as they are stored."""
+
+    def read(self, index: int, rows: np.ndarray) -> np.ndarray:
+        """Frames of an utterance.
+
+        Args:
+            index: the utterance's row in the table.
+            rows: (T,) numbers of frames, in any order.
+
+        Returns:
+            (T, C, H, W) uint8.
+        """
+
+
+class FaceCrops:
+    """Face crops from ``faces.scp``, in arks or online: a :class:`FaceSource`.
+
+    Args:
+        table: the utterances; ``table.video`` locates the crops.
+        form: what a crop is.
+    """
+
+    def __init__(self, table: UtteranceTable, form: FaceFormat) -> None:
+        self.table, self.form = table, form
+
+    def read(self, index: int, rows: np.ndarray) -> np.ndarray:
+        """See :meth:`FaceSource.read`. Raises DataError where they cannot be read, naming the utterance."""
+        location, form = self.table.video[index], self.form
+        with naming(self.table.keys[index]):
+            pixels = _read(location, rows)
+        check_columns(pixels, form.row, self.table, index, location, "steps/make_face_crops.sh")
+        return pixels.reshape(-1, form.channels, form.height, form.width)
+
+
+def _read(location: str, rows: np.ndarray) -> np.ndarray:
+    if is_online(location):
+        from avsv.video.online import read_faces
+
+        wanted, places = np.unique(rows, return_inverse=True)
+        return read_faces(location, wanted)[places]
+    first = int(rows.min())
+    return read_rows(location, first, int(rows.max()) + 1)[rows - first]
+
+
+def spread_rows(count: int, wanted: int | None) -> np.ndarray:
+    """The middle rows of ``wanted`` equal parts of ``count`` rows; all rows when ``wanted`` is None.
+
+    Source: the frame index floor((j + 0.5) * fps_src / fps_dst) of resampling a clip.
+
+    Example:
+        >>> spread_rows(50, 5).tolist(), spread_rows(3, None).tolist()
+        ([5, 15, 25, 35, 45], [0, 1, 2])
+    """
+    if wanted is None:
+        return np.arange(count)
+    return ((2 * np.arange(wanted) + 1) * count) // (2 * wanted)
