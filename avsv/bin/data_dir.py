@@ -3,13 +3,17 @@
 import argparse
 import gc
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from avsv.bin.command import run_command
-from avsv.datadir.edit import choose, combine_data, copy_data, fix_data, perturb_speed, subset_data
-from avsv.datadir.lists import group_by_speaker, key_of, read_raw_lines, read_utt2spk
+from avsv.datadir.combine import combine_data
+from avsv.datadir.copy import copy_data
+from avsv.datadir.fix import fix_data
+from avsv.datadir.mapping import filter_lines, spk2utt_lines, utt2spk_lines
+from avsv.datadir.speed import perturb_speed
 from avsv.datadir.split import split_data
+from avsv.datadir.subset import choose, choose_listed, subset_data
 from avsv.errors import DataError
 
 
@@ -68,16 +72,7 @@ def subset(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], No
         if (options.count is None) != bool(listed):
             parser.error("a <count> is given unless there is --utt-list or --spk-list")
         if listed:
-            wanted = {key_of(line) for line in read_raw_lines(listed) if line.strip()}
-            utterances, speakers = read_utt2spk(options.source)
-            known = set(utterances if options.utt_list else speakers)
-            if wanted - known:
-                say(
-                    f"{listed}: {len(wanted - known)} of {len(wanted)} are not in {options.source}/utt2spk,"
-                    f" '{min(wanted - known)}' for one"
-                )
-            keys = utterances if options.utt_list else speakers
-            keep = {utterance for utterance, key in zip(utterances, keys, strict=True) if key in wanted}
+            keep = choose_listed(options.source, listed, speakers=bool(options.spk_list))
         else:
             keep = choose(options.source, options.mode, options.count)
         say(f"{options.target}: {subset_data(options.source, options.target, keep)} utterances")
@@ -181,26 +176,17 @@ def to_spk2utt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
     """Turn utt2spk (a file, or standard input) into spk2utt. Example: utils/utt2spk_to_spk2utt.sh <utt2spk >spk2utt"""
     parser.add_argument("utt2spk", nargs="?", type=Path, default=Path("/dev/stdin"))
 
-    def run(options: argparse.Namespace) -> None:
-        rows = list(fields_of(options.utt2spk, "UTTERANCE SPEAKER", lambda count: count == 2))
-        groups = group_by_speaker((row[0] for row in rows), (row[1] for row in rows))
-        sys.stdout.writelines(f"{speaker} {' '.join(groups[speaker])}\n" for speaker in groups)
-
-    return run
+    return lambda options: sys.stdout.writelines(spk2utt_lines(options.utt2spk))
 
 
 def to_utt2spk(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Turn spk2utt (a file, or standard input) into utt2spk. Example: utils/spk2utt_to_utt2spk.sh <spk2utt >utt2spk"""
     parser.add_argument("spk2utt", nargs="?", type=Path, default=Path("/dev/stdin"))
 
-    def run(options: argparse.Namespace) -> None:
-        for speaker, *utterances in fields_of(options.spk2utt, "SPEAKER UTTERANCE ...", lambda count: count >= 2):
-            sys.stdout.writelines(f"{utterance} {speaker}\n" for utterance in utterances)
-
-    return run
+    return lambda options: sys.stdout.writelines(utt2spk_lines(options.spk2utt))
 
 
-def filter_lines(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+def filter_scp(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Print the lines of a list (a file, or standard input) whose key is the first field of a line of another.
 
     Example: utils/filter_scp.sh wanted data/train/wav.scp >wanted.scp
@@ -210,25 +196,9 @@ def filter_lines(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     parser.add_argument("ids", type=Path)
     parser.add_argument("list", nargs="?", type=Path, default=Path("/dev/stdin"))
 
-    def run(options: argparse.Namespace) -> None:
-        ids = {key_of(line) for line in read_raw_lines(options.ids) if line.strip()}
-        for number, line in enumerate(read_raw_lines(options.list), 1):
-            fields = line.split(None, options.field)
-            if len(fields) < options.field:
-                raise DataError(f"{options.list}:{number}: '{line.strip()}' has no field {options.field}")
-            if (fields[options.field - 1].rstrip() in ids) != options.exclude:
-                sys.stdout.write(line)
-
-    return run
-
-
-def fields_of(path: Path, form: str, right: Callable[[int], bool]) -> Iterator[list[str]]:
-    """Fields of every line; DataError where their number is not right."""
-    for number, line in enumerate(read_raw_lines(path), 1):
-        fields = line.split()
-        if not right(len(fields)):
-            raise DataError(f"{path}:{number}: {len(fields)} fields, expected {form}")
-        yield fields
+    return lambda options: sys.stdout.writelines(
+        filter_lines(options.list, options.ids, options.field, options.exclude)
+    )
 
 
 def say(message: str) -> None:
@@ -250,7 +220,7 @@ TOOLS = {
     "perturb_data_dir_speed": perturb,
     "utt2spk_to_spk2utt": to_spk2utt,
     "spk2utt_to_utt2spk": to_utt2spk,
-    "filter_scp": filter_lines,
+    "filter_scp": filter_scp,
 }
 
 

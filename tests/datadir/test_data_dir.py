@@ -385,7 +385,7 @@ def test_speed_changes_the_pitch(tmp_path):
     """A tone of 400 Hz at speed 1.1 is one of 440 Hz."""
     import numpy as np
 
-    from avsv.datadir.edit import at_speed
+    from avsv.datadir.speed import at_speed
 
     subprocess.run(
         ["sox", "-n", "-r", "16000", "-b", "16", str(tmp_path / "t.wav"), "synth", "1", "sine", "400"], check=True

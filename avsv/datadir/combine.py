@@ -1,0 +1,91 @@
+"""Combining data directories into a new one."""
+
+import filecmp
+import heapq
+import shutil
+from collections.abc import Iterator
+from itertools import islice, pairwise
+from pathlib import Path
+
+from avsv.datadir.create import FACES_CONF, need_new_folder, note
+from avsv.datadir.lists import (
+    DERIVED,
+    PARTIAL,
+    SOURCES,
+    group_by_speaker,
+    increases,
+    key_of,
+    need_data_directory,
+    read_keys,
+    read_lines,
+    read_utt2spk,
+    speaker_lists,
+    utterance_lists,
+    write_lines,
+    write_spk2utt,
+)
+from avsv.errors import DataError
+
+
+def combine_data(target: Path, sources: list[Path]) -> int:
+    """Combine data directories; returns the number of utterances.
+
+    Lists that may lack lines are combined from those that have them; others must be in all sources, and are left out
+    otherwise. Trials are not combined.
+
+    Raises:
+        DataError: an utterance, or a speaker's gender or age, that differs between sources; face crops of different
+            sizes.
+    """
+    for source in sources:
+        need_data_directory(source)
+    need_new_folder(target, sources)
+    _combine_faces_conf(target, sources)
+    per_utterance = {name for source in sources for name in utterance_lists(source)}
+    per_speaker = {name for source in sources for name in speaker_lists(source)}
+    for name in sorted(per_utterance | per_speaker):
+        having = [source for source in sources if (source / name).is_file()]
+        if len(having) < len(sources) and name not in (*SOURCES, *DERIVED, *PARTIAL):
+            note(f"{target}: no {name}: not all sources have it")
+            continue
+        if name == "utt2uniq":
+            # Where a source has none, its utterances stand for themselves.
+            write_lines(target / name, _merge(name, [_uniq_lines(source) for source in sources]))
+        else:
+            write_lines(target / name, _merge(name, [read_lines(source / name) for source in having]))
+    utterances, speakers = read_utt2spk(target)
+    write_spk2utt(target, group_by_speaker(utterances, speakers))
+    return len(utterances)
+
+
+def _uniq_lines(source: Path) -> Iterator[str]:
+    if (source / "utt2uniq").is_file():
+        return read_lines(source / "utt2uniq")
+    return (f"{key} {key}\n" for key in read_keys(source / "utt2spk"))
+
+
+def _merge(name: str, lists: list[Iterator[str]]) -> Iterator[str]:
+    """Merge sorted lists; a line that several have is written once."""
+    # A blank sorts before all that a key may hold, so that whole lines sort like their keys.
+    merged = heapq.merge(*lists)
+    last = ""
+    while chunk := list(islice(merged, 10_000)):
+        keys = list(map(key_of, chunk))
+        if not increases(keys, last and key_of(last)):
+            chunk = [line for line, before in zip(chunk, [last, *chunk], strict=False) if line != before]
+            for before, line in pairwise([last, *chunk] if last else chunk):
+                if key_of(before) == key_of(line) and before != line:
+                    key, one, other = key_of(line), before.strip(), line.strip()
+                    raise DataError(f"{name}: '{key}' is '{one}' in one source and '{other}' in another")
+        if chunk:
+            last = chunk[-1]
+            yield from chunk
+
+
+def _combine_faces_conf(target: Path, sources: list[Path]) -> None:
+    having = [source / FACES_CONF for source in sources if (source / FACES_CONF).is_file()]
+    for path in having[1:]:
+        if not filecmp.cmp(having[0], path, shallow=False):
+            raise DataError(f"{having[0]} and {path} differ: face crops of one kind only can be combined")
+    if having:
+        shutil.copy(having[0], target / FACES_CONF)

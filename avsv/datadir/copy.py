@@ -1,0 +1,72 @@
+"""Copying a data directory under other names."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from avsv.datadir.create import copy_faces_conf, copy_trials, need_new_folder, write_filled
+from avsv.datadir.lists import (
+    group_by_speaker,
+    read_pairs,
+    read_utt2spk,
+    speaker_lists,
+    utterance_lists,
+    write_lines,
+    write_spk2utt,
+)
+from avsv.errors import DataError
+
+
+def copy_data(
+    source: Path,
+    target: Path,
+    utterance_name: Callable[[str], str] = str,
+    speaker_name: Callable[[str], str] = str,
+    leave_out: Iterable[str] = (),
+    change: dict[str, Callable[[str], str]] | None = None,
+    keep: set[str] | None = None,
+    trials: bool = True,
+) -> int:
+    """Copy a data directory under other names of utterances and speakers; returns the number of utterances.
+
+    Args:
+        source, target: data directories.
+        utterance_name, speaker_name: the new name of an old one.
+        leave_out: names of lists that are not copied.
+        change: for some lists, the new value of an old one.
+        keep: utterances to copy; None for all.
+        trials: copy the trials, too.
+
+    Raises:
+        DataError: two old names become one, or an utterance's new name does not begin with its speaker's.
+    """
+    need_new_folder(target, [source])
+    old = [(u, s) for u, s in zip(*read_utt2spk(source), strict=True) if keep is None or u in keep]
+    pairs = sorted((utterance_name(u), speaker_name(s)) for u, s in old)
+    for (one, speaker), (other, _) in zip(pairs, [*pairs[1:], ("", "")], strict=True):
+        if one == other:
+            raise DataError(f"{target}: two utterances would be called '{one}'")
+        if not one.startswith(speaker):
+            raise DataError(f"{target}: utterance '{one}' would not begin with its speaker '{speaker}'")
+    groups = group_by_speaker(*zip(*pairs, strict=True))
+    if len(groups) != len({s for _, s in old}):
+        raise DataError(f"{target}: two speakers would have the same name")
+
+    write_lines(target / "utt2spk", (f"{u} {s}\n" for u, s in pairs))
+    write_spk2utt(target, groups)
+    for name in utterance_lists(source):
+        if name in ("utt2spk", "utt2uniq") or name in leave_out:
+            continue
+        convert = (change or {}).get(name, str)
+        rows = ((k, v) for k, v in read_pairs(source / name) if keep is None or k in keep)
+        write_filled(target / name, sorted(f"{utterance_name(k)} {convert(v)}\n" for k, v in rows))
+    if (source / "utt2uniq").is_file() or utterance_name(old[0][0]) != old[0][0]:
+        uniq = dict(read_pairs(source / "utt2uniq")) if (source / "utt2uniq").is_file() else {}
+        write_filled(target / "utt2uniq", sorted(f"{utterance_name(u)} {uniq.get(u, u)}\n" for u, _ in old))
+    for name in speaker_lists(source):
+        rows = ((speaker_name(k), v) for k, v in read_pairs(source / name))
+        write_filled(target / name, sorted(f"{k} {v}\n" for k, v in rows if k in groups))
+    copied = {u for u, _ in old}
+    copy_faces_conf(source, target)
+    if trials:
+        copy_trials(source, target, lambda key: utterance_name(key) if key in copied else None)
+    return len(pairs)

@@ -1,0 +1,65 @@
+"""What all tools that make a data directory from others share."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from avsv.datadir.lists import read_raw_lines, speaker_lists, trial_lists, utterance_lists, write_lines
+from avsv.errors import DataError
+
+FACES_CONF = "faces.conf"
+
+
+def note(message: str) -> None:
+    """Tell the user what was left out."""
+    print(message, file=sys.stderr)
+
+
+def need_new_folder(target: Path, sources: Iterable[Path]) -> None:
+    """Make the folder of a new data directory, without lists of an earlier one; DataError where it is a source."""
+    for source in sources:
+        if target.resolve() == source.resolve():
+            raise DataError(f"{target}: source and destination are the same")
+    target.mkdir(parents=True, exist_ok=True)
+    stale = [target / name for name in (*utterance_lists(target), *speaker_lists(target), "spk2utt", FACES_CONF)]
+    for path in [*stale, *trial_lists(target), *target.glob(".*.done")]:
+        path.unlink(missing_ok=True)
+
+
+def write_filled(path: Path, lines: Iterable[str]) -> None:
+    """Write a list; one that would be empty is left out, as if nobody had known anything to put into it."""
+    write_lines(path, lines)
+    if path.stat().st_size == 0:
+        path.unlink()
+
+
+def copy_faces_conf(source: Path, target: Path) -> None:
+    if (source / FACES_CONF).is_file() and (target / "faces.scp").is_file():
+        shutil.copy(source / FACES_CONF, target / FACES_CONF)
+
+
+def copy_trials(source: Path, target: Path, rename: Callable[[str], str | None]) -> None:
+    """Copy the trials between utterances that ``rename`` gives a name."""
+    for path in trial_lists(source):
+        rows = []
+        for number, line in enumerate(read_raw_lines(path), 1):
+            fields = line.split()
+            if len(fields) != 3:
+                raise DataError(f"{path}:{number}: {len(fields)} fields, expected 3: ENROLL TEST target|nontarget")
+            enroll, test = rename(fields[0]), rename(fields[1])
+            if enroll is not None and test is not None:
+                rows.append(f"{enroll} {test} {fields[2]}\n")
+        if rows:
+            (target / "trials").mkdir(exist_ok=True)
+            write_lines(target / "trials" / path.name, rows)
+        else:
+            note(f"{target}: no trials/{path.name}: none of its trials is between utterances that are there")
+
+
+def is_positive(text: str) -> bool:
+    """Whether a text is a positive, finite number."""
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False

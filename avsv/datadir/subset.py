@@ -1,0 +1,102 @@
+"""Choosing utterances of a data directory, and making a data directory of them."""
+
+from itertools import chain
+from pathlib import Path
+
+from avsv.datadir.create import copy_faces_conf, copy_trials, need_new_folder, note, write_filled
+from avsv.datadir.lists import (
+    group_by_speaker,
+    key_of,
+    read_pairs,
+    read_raw_lines,
+    read_utt2spk,
+    select_lines,
+    speaker_lists,
+    utterance_lists,
+    write_spk2utt,
+)
+from avsv.errors import DataError
+
+
+def subset_data(source: Path, target: Path, keep: set[str]) -> int:
+    """Copy the lines of some utterances, their speakers, and the trials between them; returns how many utterances.
+
+    Raises:
+        DataError: none of the utterances is in ``utt2spk``.
+    """
+    utterances, speakers = read_utt2spk(source)
+    pairs = [(u, s) for u, s in zip(utterances, speakers, strict=True) if u in keep]
+    if not pairs:
+        raise DataError(f"{source}: none of the utterances asked for is in utt2spk")
+    need_new_folder(target, [source])
+    groups = group_by_speaker(*zip(*pairs, strict=True))
+    for name in utterance_lists(source):
+        write_filled(target / name, select_lines(source / name, keep.__contains__))
+    for name in speaker_lists(source):
+        write_filled(target / name, select_lines(source / name, groups.__contains__))
+    write_spk2utt(target, groups)
+    copy_faces_conf(source, target)
+    copy_trials(source, target, lambda key: key if key in keep else None)
+    return len(pairs)
+
+
+def spread(items: list[str], count: int) -> list[str]:
+    """``count`` of the items, evenly spaced.
+
+    >>> spread(list("abcdefgh"), 3)
+    ['a', 'c', 'f']
+    """
+    return [items[i * len(items) // count] for i in range(min(count, len(items)))]
+
+
+def choose(source: Path, mode: str, count: int) -> set[str]:
+    """Choose utterances of a data directory, always the same ones.
+
+    Args:
+        source: the data directory.
+        mode: ``spread`` evenly over the list, ``first``, ``last``, ``shortest`` (by utt2dur), ``speakers`` (evenly
+            spaced whole speakers until there are at least ``count`` utterances), ``per-spk`` (``count`` of each).
+        count: how many.
+
+    Raises:
+        DataError: fewer utterances than that.
+    """
+    utterances, speakers = read_utt2spk(source)
+    if mode == "per-spk":
+        groups = group_by_speaker(utterances, speakers)
+        return set(chain.from_iterable(spread(group, count) for group in groups.values()))
+    if count > len(utterances):
+        raise DataError(f"{source}: {count} utterances wanted, there are {len(utterances)}")
+    if mode == "first":
+        return set(utterances[:count])
+    if mode == "last":
+        return set(utterances[-count:])
+    if mode == "shortest":
+        durations = sorted((float(value), key) for key, value in read_pairs(source / "utt2dur"))
+        return {key for _, key in durations[:count]}
+    if mode == "speakers":
+        groups = group_by_speaker(utterances, speakers)
+        for number in range(max(1, count * len(groups) // len(utterances)), len(groups) + 1):
+            chosen = spread(list(groups), number)
+            if sum(len(groups[speaker]) for speaker in chosen) >= count:
+                return {key for speaker in chosen for key in groups[speaker]}
+    return set(spread(utterances, count))
+
+
+def choose_listed(source: Path, listed: Path, speakers: bool) -> set[str]:
+    """The utterances of a data directory that a file lists, or all those of the speakers that it lists.
+
+    Keys of the file that the data directory does not have are reported.
+
+    Args:
+        source: the data directory.
+        listed: a text file; the first field of each line counts.
+        speakers: whether it lists speakers.
+    """
+    wanted = {key_of(line) for line in read_raw_lines(listed) if line.strip()}
+    utterances, speaker_of = read_utt2spk(source)
+    keys = speaker_of if speakers else utterances
+    missing = wanted.difference(keys)
+    if missing:
+        note(f"{listed}: {len(missing)} of {len(wanted)} are not in {source}/utt2spk, '{min(missing)}' for one")
+    return {utterance for utterance, key in zip(utterances, keys, strict=True) if key in wanted}
