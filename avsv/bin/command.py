@@ -1,6 +1,7 @@
 """What every command of ``avsv.bin`` shares: one-line errors and exit codes."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +10,45 @@ from avsv.errors import DataError
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run ``main`` and exit: 0, 1 with one line for a user's error, 2 for bad options (argparse), else a traceback."""
-    program = Path(sys.argv[0]).stem
+    """Run ``main`` and exit.
+
+    The status is 0, 1 with one line for bad input or a refusal of the system (no space, no permission, no memory, ...),
+    2 for bad options (argparse), 141 when nobody reads the output any more, 130 after Ctrl-C; else a traceback.
+    """
     try:
         status = main()
+        sys.stdout.flush()
     except DataError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        status = 1
+        status = _say(str(error))
+    except BrokenPipeError:
+        # The interpreter would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        status = _say(_of_system(error))
+    except MemoryError as error:
+        detail = f" ({error})" if str(error) else ""
+        status = _say(f"out of memory{detail}: give the job more, or make it smaller")
+    except RuntimeError as error:
+        # PyTorch's way to say so on a processor; on a GPU it has a class of its own, with the same beginning.
+        if "can't allocate memory" not in str(error) and not type(error).__name__ == "OutOfMemoryError":
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        print(f"{program}: error: no space left on the device{where}: free some and run again", file=sys.stderr)
-        status = 1
+        status = _say(f"out of memory ({str(error).splitlines()[0]}): give the job more, or make it smaller")
+    except KeyboardInterrupt:
+        status = 130
     sys.exit(status or 0)
+
+
+def _say(message: str) -> int:
+    """One line on standard error, whatever the names in it hold."""
+    print(f"{Path(sys.argv[0]).stem}: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return 1
+
+
+def _of_system(error: OSError) -> str:
+    where = f" while writing {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the device{where}: free some and run again"
+    reason = error.strerror or str(error) or type(error).__name__
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(names)}: {reason}" if names else reason

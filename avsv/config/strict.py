@@ -6,46 +6,111 @@ you mean 'epochs'?``.
 
 import dataclasses
 import difflib
+import math
+import re
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from avsv.errors import DataError
+from avsv.io.text import read_text
+
+_LARGEST = 1 << 53  # whole numbers above are not exact as floating-point ones
+_DEEPEST = 20  # levels of nesting; reading recurses, and no setting needs a tenth of this
 
 
-class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML of plain values in which a key may stand only once."""
+class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """YAML of plain values: no tags, no aliases, text as keys, each only once; dates are text."""
+
+    # Numbers in decimal digits only: elsewhere YAML reads 1:30 as 90, 010 as 8, and a date that does not exist fails.
+    yaml_implicit_resolvers: ClassVar[dict] = {}
+    source: str = ""  # what messages call the text
+
+    def construct_object(self, node, deep=False):
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
 
     def construct_mapping(self, node, deep=False):
         keys = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            where = f"{self.source}:{key_node.start_mark.line + 1}"
+            if not isinstance(key, str):
+                raise DataError(f"{where}: the key is a {_kind(key)}: write it as text, in quotes if need be")
             if key in keys:
-                line = key_node.start_mark.line + 1
-                raise DataError(f"{key_node.start_mark.name}:{line}: {key}: the key stands twice: remove one")
+                raise DataError(f"{where}: {key}: the key stands twice: remove one")
             keys.add(key)
         return super().construct_mapping(node, deep)
+
+
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), [*"~nN", ""])
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("(?:yes|no|true|false|on|off)$", re.IGNORECASE), [*"yYnNtTfFoO"]
+)
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]{1,400}$"), [*"-+0123456789"])
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    [*"-+0123456789."],
+)
+
+
+def _check_plain(text: str, name: str) -> None:
+    """Raise DataError for what a file of plain values does not need: tags, aliases, deep nesting."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_PlainLoader):
+        where = f"{name}:{event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent):
+            raise DataError(f"{where}: *{event.anchor}: aliases are not read: write the value itself")
+        if getattr(event, "tag", None) is not None:
+            raise DataError(f"{where}: tags like !!int are not read: write the value alone")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise DataError(f"{where}: nested more than {_DEEPEST} levels deep")
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The plain values of a YAML text; ``name`` is what messages call it.
+
+    Raises:
+        DataError: no valid YAML, a tag, an alias, a key that is no text or stands twice.
+
+    Example:
+        >>> parse_yaml("{lr: 0.1, day: 2020-02-30}", "x.yaml")
+        {'lr': 0.1, 'day': '2020-02-30'}
+        >>> parse_yaml("a: !!int x", "x.yaml")
+        Traceback (most recent call last):
+        avsv.errors.DataError: x.yaml:1: tags like !!int are not read: write the value alone
+    """
+    try:
+        _check_plain(text, name)
+        loader = _PlainLoader(text)
+        loader.source = name
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+        raise DataError(f"{name}{line}: not valid YAML: {' '.join(str(problem).split())}") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds; an empty file is an empty mapping.
 
     Raises:
-        DataError: no such file, no valid YAML, a key that stands twice, or something else than a mapping.
+        DataError: as :func:`avsv.io.text.read_text` and :func:`parse_yaml`, or something else than a mapping.
     """
-    try:
-        with Path(path).open(encoding="utf-8") as stream:
-            content = yaml.load(stream, Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise DataError(f"{path}{line}: not valid YAML: {problem}") from None
+    content = parse_yaml(read_text(path), str(path))
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -74,7 +139,7 @@ def check_keys(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> 
     known = list(known)
     for key in mapping:
         if key not in known:
-            raise DataError(f"{where}{key}: unknown key: {nearest(key, known)}")
+            raise DataError(f"{where}{_shown(key)}: unknown key: {nearest(key, known)}")
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,31 +189,41 @@ def convert(value: Any, kind: Any, where: str) -> Any:
         if value in arguments and type(value) in {type(a) for a in arguments}:
             return value
         if all(isinstance(item, str) for item in arguments):
-            raise DataError(f"{where}: {value}: {nearest(value, arguments)}")
-        raise DataError(f"{where}: {value}: choose one of the numbers {', '.join(map(str, arguments))}")
+            raise DataError(f"{where}: {_shown(value)}: {nearest(value, arguments)}")
+        raise DataError(f"{where}: {_shown(value)}: choose one of the numbers {', '.join(map(str, arguments))}")
     if origin in (Union, types.UnionType):
         return _convert_union(value, arguments, where)
     if origin is tuple:
         if not isinstance(value, list):
-            raise DataError(f"{where}: expected a list like [8, 8, 8], not the {_kind(value)} {value}")
+            raise DataError(f"{where}: expected a list like [8, 8, 8], not the {_kind(value)} {_shown(value)}")
         return tuple(convert(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise DataError(f"{where}: expected 'key: value' lines, not the {_kind(value)} {value}")
+            raise DataError(f"{where}: expected 'key: value' lines, not the {_kind(value)} {_shown(value)}")
         return {convert(k, str, where): convert(v, arguments[1], f"{where}.{k}") for k, v in value.items()}
     if dataclasses.is_dataclass(kind):
         return read_dataclass(kind, value, where)
-    if kind is float and isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise DataError(f"{where}: expected a number, not the text {value}") from None
-    if kind is float and type(value) is int:
-        return float(value)
+    if kind is float and type(value) in (str, int, float):
+        return _number(value, where)
+    if kind is int and type(value) is int and abs(value) > _LARGEST:
+        raise DataError(f"{where}: {_shown(value)}: larger than any such number can be")
     if type(value) is kind or (value is None and kind is type(None)):
         return value
     expected = {float: "a number", int: "a whole number", bool: "true or false", str: "a word"}.get(kind, "null")
-    raise DataError(f"{where}: expected {expected}, not the {_kind(value)} {value}")
+    raise DataError(f"{where}: expected {expected}, not the {_kind(value)} {_shown(value)}")
+
+
+def _number(value: str | float, where: str) -> float:
+    """A finite number; YAML takes ``5e-4`` for text."""
+    try:
+        number = float(value)
+    except ValueError:
+        raise DataError(f"{where}: expected a number, not the text {_shown(value)}") from None
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise DataError(f"{where}: {_shown(value)}: expected a finite number")
+    return number
 
 
 def _convert_union(value: Any, arguments: tuple, where: str) -> Any:
@@ -161,8 +236,8 @@ def _convert_union(value: Any, arguments: tuple, where: str) -> Any:
     by_name = {get_args(get_type_hints(kind)["name"])[0]: kind for kind in kinds}
     if not isinstance(value, dict) or "name" not in value:
         raise DataError(f"{where}: expected 'name: ...' with one of {', '.join(sorted(by_name))} and its options")
-    if value["name"] not in by_name:
-        raise DataError(f"{where}.name: {value['name']}: {nearest(value['name'], by_name)}")
+    if not isinstance(value["name"], str) or value["name"] not in by_name:
+        raise DataError(f"{where}.name: {_shown(value['name'])}: {nearest(value['name'], by_name)}")
     return read_dataclass(by_name[value["name"]], value, where)
 
 
@@ -175,7 +250,7 @@ def read_dataclass(kind: type, value: Any, where: str) -> Any:
     if hasattr(kind, "from_mapping"):
         return kind.from_mapping(value, where)
     if not isinstance(value, dict):
-        raise DataError(f"{where}: expected 'key: value' lines, not the {_kind(value)} {value}")
+        raise DataError(f"{where}: expected 'key: value' lines, not the {_kind(value)} {_shown(value)}")
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     prefix = f"{where}." if ": " in where else f"{where}: "
@@ -189,6 +264,12 @@ def read_dataclass(kind: type, value: Any, where: str) -> Any:
         return kind(**arguments)
     except ValueError as error:
         raise DataError(f"{prefix}{error}") from None
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: on one line, not too long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _kind(value: Any) -> str:

@@ -30,10 +30,10 @@ def read_sweeps(path: str | Path) -> dict[str, tuple[Level, ...]]:
         where = f"{path}: {name}"
         if not isinstance(levels, list) or not levels:
             raise DataError(f"{where}: expected a list of levels like [10, 5, 0], not {levels}")
-        if len({format_level(level) for level in levels}) < len(levels):
-            raise DataError(f"{where}: a level stands twice")
         for level in levels:
             check_level(name, level, where)
+        if len({format_level(level) for level in levels}) < len(levels):
+            raise DataError(f"{where}: a level stands twice")
         sweeps[name] = tuple(levels)
     return sweeps
 
@@ -42,10 +42,12 @@ def check_level(kind: str, level: object, where: str) -> None:
     """Raise DataError for a level that a kind does not have."""
     _, _, unit, lowest, highest = KINDS[kind]
     try:
+        if kind in ("codec", "band") and not isinstance(level, str):
+            raise ValueError(f"{level}: {unit} must be text")
         if kind == "codec":
-            parse_codec(str(level))
+            parse_codec(level)
         elif kind == "band":
-            _parse_band(str(level))
+            _parse_band(level)
         elif isinstance(level, bool) or not isinstance(level, int | float) or not lowest <= level <= highest:
             raise ValueError(f"{level}: {unit} must be a number from {lowest:g} to {highest:g}")
     except ValueError as error:

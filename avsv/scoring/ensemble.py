@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from avsv.config.strict import read_yaml
 from avsv.errors import DataError
 from avsv.io.lists import Scores
 from avsv.scoring.calibration import RIDGE, fit_logistic
@@ -43,17 +44,8 @@ def read_ensembles(path: str | Path) -> dict[str, Ensemble]:
     Raises:
         DataError: not such a mapping, fewer than two members, a member twice, an unknown mode.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: not readable as yaml: {' '.join(str(error).split())}") from error
-    if not isinstance(content, Mapping):
-        raise DataError(f"{path}: expected lines like 'ens_all: [ecapa, iresnet18, ssa]'")
-    return {str(name): _ensemble(path, name, value) for name, value in content.items()}
+    content = read_yaml(path)
+    return {name: _ensemble(path, name, value) for name, value in content.items()}
 
 
 def _ensemble(path: str | Path, name: object, value: object) -> Ensemble:

@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
-import yaml
 
+from avsv.config.strict import read_yaml
 from avsv.errors import DataError
 from avsv.seeding import generator_for
 
@@ -78,7 +78,7 @@ def load_settings(config: Path, preset: str) -> Settings:
     Raises:
         DataError: there is no such preset, or a section has a setting too many or too few.
     """
-    content = yaml.safe_load(config.read_text())
+    content = read_yaml(config)
     presets = content.pop("presets", {})
     if preset not in presets:
         raise DataError(f"{config}: no preset {preset!r}: take one of {', '.join(presets)}")

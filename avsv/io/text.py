@@ -1,0 +1,79 @@
+"""Text files that a person may have written, read whole, where whatever is wrong with one gives one clear line."""
+
+import os
+import stat
+from pathlib import Path
+
+from avsv.errors import DataError
+
+_MARKS = {
+    b"\xef\xbb\xbf": "a UTF-8 byte-order mark: remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' FILE",
+    b"\xff\xfe": "a byte-order mark of UTF-16: save the file as UTF-8",
+    b"\xfe\xff": "a byte-order mark of UTF-16: save the file as UTF-8",
+}
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def check_regular_file(path: str | Path) -> None:
+    """Raise DataError for what cannot be read like a file: none there, a folder, a named pipe, a device.
+
+    The pipes of a shell's ``<(command)`` below ``/dev/fd`` pass, for their writer is known to be there.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 -- the path may hold a NUL byte, which pathlib does not bear
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise cannot_read(path, error) from None
+    if stat.S_ISDIR(mode):
+        raise DataError(f"{path}: is a folder, not a file")
+    if not stat.S_ISREG(mode) and not str(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin")):
+        raise DataError(f"{path}: is a pipe or a device, not a file")
+
+
+def cannot_read(path: str | Path, error: Exception) -> DataError:
+    """The error of a file that the system refuses to open or read."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return DataError(f"{str(path)!r:.300}: cannot be read: {reason}" if "\0" in str(path) else f"{path}: {reason}")
+
+
+def read_text(path: str | Path, limit: int = 1 << 20) -> str:
+    """The text of a file (UTF-8).
+
+    Args:
+        path: file to read.
+        limit: largest size in bytes.
+
+    Raises:
+        DataError: no such file, a folder or pipe, no permission, larger than ``limit``, a byte-order mark, a Git LFS
+            pointer in place of the file, or not UTF-8 text (names the line).
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w") as file:
+        ...     _ = file.write("epochs: 3\\n")
+        ...     file.flush()
+        ...     read_text(file.name)
+        'epochs: 3\\n'
+    """
+    check_regular_file(path)
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise cannot_read(path, error) from None
+    if len(content) > limit:
+        raise DataError(f"{path}: larger than {limit} bytes: not such a file")
+    for mark, what in _MARKS.items():
+        if content.startswith(mark):
+            raise DataError(f"{path}: starts with {what.replace('FILE', str(path))}")
+    if content.startswith(_LFS_POINTER):
+        raise DataError(f"{path}: is a Git LFS pointer and not the file itself: run 'git lfs pull' in its repository")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: not a text file (UTF-8): {error.reason}") from None
+    if "\0" in text:
+        raise DataError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: not a text file: has a NUL byte")
+    return text
