@@ -1,4 +1,4 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and the order of the files."""
 
 import time
 from dataclasses import dataclass
@@ -6,6 +6,21 @@ from pathlib import Path
 
 import pytest
 from kill_and_resume import run_to_end
+
+# The files that take longest start first, so that at the end no process works alone on one of them.
+LONGEST = (
+    "tests/test_recipe.py",
+    "tests/utils/test_slurm.py",
+    "tests/steps/test_scoring_steps.py",
+    "tests/local/test_builtin_corpus.py",
+    "tests/model/test_systems.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first; pytest-xdist hands out the files in this order."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 @dataclass(frozen=True)

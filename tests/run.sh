@@ -4,21 +4,30 @@
 cd "$(dirname "$0")/.." || exit 1
 set -euo pipefail
 
-help_message="Set up what is missing, then check the style and run the tests.
+help_message="Set up what is missing, then check the style and run the tests, two test files at a time.
 
 Usage: $0 [--all] [pytest arguments]
  e.g.: $0
-       $0 --all              # the slow tests too
+       $0 --all                            # the slow tests too
        $0 tests/scoring/test_metrics.py -k eer
+       $0 -m 'not slow and not recipe'     # all but the tests that run run.sh
+       $0 -n 0 tests/io                    # in one process, for a debugger
+The style is checked when no pytest arguments are given.
+
+Markers of tests, for -m:
+  slow      takes minutes; left out without --all
+  recipe    runs run.sh
+  cluster   starts a Slurm cluster on this machine; skipped without root or Slurm
+  browser   opens a page in Chromium; skipped where there is none
 "
-all=false
+marker=(-m "not slow")
 case ${1:-} in
   -h | --help)
     printf '%s' "$help_message"
     exit 0
     ;;
   --all)
-    all=true
+    marker=()
     shift
     ;;
 esac
@@ -35,6 +44,6 @@ if [ $# -eq 0 ]; then
   ruff format --check .
 fi
 echo "== pytest" >&2
-marker=()
-"$all" || marker=(-m "not slow")
-exec python -m pytest "${marker[@]+"${marker[@]}"}" "$@"
+# The tests of a file stay together and in order: they share what its fixtures make.
+parallel=(-n 2 --dist loadfile --no-loadscope-reorder)
+exec python -m pytest "${parallel[@]}" "${marker[@]+"${marker[@]}"}" "$@"

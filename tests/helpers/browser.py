@@ -6,11 +6,19 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_BROWSER = "no Chromium: as root on Debian, apt-get install chromium; tests/run.sh does it itself"
+
+
+def needs_browser(test: Callable) -> Callable:
+    """Mark a test that opens a page: it is skipped where there is no Chromium."""
+    return pytest.mark.browser(pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)(test))
 
 
 class Page:

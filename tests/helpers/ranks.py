@@ -2,19 +2,18 @@
 
 import multiprocessing
 import os
-import socket
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+
+from ports import free_ports
 
 FORK = multiprocessing.get_context("fork")
 
 
 def start_ranks(world: int, function: Callable[[int], object]) -> list[BaseProcess]:
     """Start ``function(rank)`` in processes that find each other as those of torchrun do."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
 
     def run(rank: int) -> None:
         settings = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}

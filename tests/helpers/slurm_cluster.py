@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from ports import free_ports
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
 # Debian installs the daemons where only root's PATH leads.
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -75,14 +77,6 @@ def why_not() -> str | None:
     if missing:
         return f"{', '.join(missing)} not installed: tools/setup.sh --tests"
     return None
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
 
 
 def _marked(mark: str) -> list[int]:
@@ -165,7 +159,7 @@ class Cluster:
 
     def _configure(self) -> None:
         host = socket.gethostname().partition(".")[0]
-        controller, *ports = _free_ports(1 + len(NODES))
+        controller, *ports = free_ports(1 + len(NODES))
         nodes = [NODE.format(name=name, host=host, port=port) for name, port in zip(NODES, ports, strict=True)]
         (self.folder / "slurm.conf").write_text(
             CONFIG.format(

@@ -6,7 +6,6 @@ import csv
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import torch
 import yaml
 from paths import ROOT
+from ports import free_ports
 from synthetic import AUDIO, FACES, FBANK, VISUAL, config, make_data_dir, make_noise, make_trials, write_config
 
 import avsv.train.run as run_module
@@ -241,9 +241,7 @@ def gradient_of_rows(rows: slice) -> torch.Tensor:
 def test_processes_compare_the_whole_batch():
     """One speaker in each; the mean of their gradients is that of one process with both."""
     fork = multiprocessing.get_context("fork")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     queue = fork.SimpleQueue()
     processes = [fork.Process(target=share_of_gradient, args=(rank, port, queue)) for rank in range(2)]
     for process in processes:

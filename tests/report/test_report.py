@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import soundfile
-from browser import CHROMIUM, NO_BROWSER, Page
+from browser import Page, needs_browser
 from scipy.special import ndtr, ndtri
 
 from avsv.bin.report import main
@@ -597,8 +597,6 @@ def test_bad_input_is_named(made, tmp_path, monkeypatch):
 
 
 # In the browser.
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)
 
 
 @pytest.fixture(scope="module")

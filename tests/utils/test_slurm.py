@@ -22,6 +22,8 @@ from avsv.io.lists import read_list
 from avsv.model.saved import TrainedSystem
 from avsv.train.run import train_system
 
+pytestmark = pytest.mark.cluster
+
 # Seconds in which a lost task has to be noticed.
 NOTICED = 30.0
 
