@@ -1,0 +1,106 @@
+"""Tables as data: built once, rendered as Markdown, HTML or plain text."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: what is shown.
+        detail: what belongs to it, such as an interval; shown in brackets or in smaller type.
+        order: number or text to sort by; None where the figure is missing.
+        emphasis: ``best`` marks a good figure, ``worse`` a bad one.
+        note: number of a note of the table; 0 for none.
+        bar: low end, middle and high end of an interval to draw; only HTML shows it.
+    """
+
+    text: str = ""
+    detail: str = ""
+    order: float | str | None = None
+    emphasis: Literal["", "best", "worse"] = ""
+    note: int = 0
+    bar: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: the header.
+        kind: ``number`` is aligned to the right, ``system`` names a system, ``text`` is short and ``words`` long text,
+            ``bar`` is drawn, and only in HTML.
+        explained: what the figures are, in a sentence.
+    """
+
+    name: str
+    kind: Literal["number", "system", "text", "words", "bar"] = "number"
+    explained: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: short heading.
+        caption: what the table shows, without its context.
+        columns: its columns.
+        rows: as many cells each as there are columns.
+        explanation: how to read it, in sentences; may be empty.
+        notes: numbered from 1, referred to by cells.
+    """
+
+    title: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    explanation: str = ""
+    notes: Sequence[str] = ()
+
+
+def number(value: float | None, digits: int) -> Cell:
+    """A cell with a number, empty where it is None or NaN.
+
+    Example:
+        >>> number(2.345, 1), number(None, 1)
+        (Cell(text='2.3', detail='', order=2.345, emphasis='', note=0, bar=None), Cell(text='', detail='', order=None, \
+emphasis='', note=0, bar=None))
+    """
+    if value is None or value != value:
+        return Cell()
+    return Cell(f"{value:.{digits}f}", order=float(value))
+
+
+def with_interval(value: float, low: float, high: float) -> Cell:
+    """A cell with a rate in percent and its 95 % interval."""
+    return Cell(f"{value:.2f}", f"{low:.2f} - {high:.2f}", float(value))
+
+
+def text(value: str) -> Cell:
+    """A cell that is sorted by its text."""
+    return Cell(value, order=value)
+
+
+def emphasize_lowest(rows: Iterable[Sequence[Cell]], columns: Iterable[int]) -> list[list[Cell]]:
+    """The same rows, with the lowest figure, as it is printed, of each of these columns marked as best.
+
+    A figure that is the only one of its column is best of nothing.
+
+    Example:
+        >>> rows = emphasize_lowest([[number(2.0, 1)], [number(1.0, 1)], [Cell()]], [0])
+        >>> [row[0].emphasis for row in rows]
+        ['', 'best', '']
+    """
+    marked = [list(row) for row in rows]
+    for column in columns:
+        known = [row for row in marked if row[column].text]
+        lowest = min((float(row[column].text) for row in known), default=0.0)
+        for row in known if len(known) > 1 else ():
+            if float(row[column].text) == lowest:
+                row[column] = replace(row[column], emphasis="best")
+    return marked
