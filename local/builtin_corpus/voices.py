@@ -1,6 +1,7 @@
 """Voices: espeak-ng speaks with a voice description of the identity's own, sox shapes tract, timbre and channel."""
 
 import functools
+import io
 import shutil
 import subprocess
 import tempfile
@@ -9,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import soundfile
+import sox
 
 from avsv.errors import DataError
 from avsv.seeding import generator_for
@@ -84,7 +87,7 @@ class Session:
     f0: float
     rate: float
     formants: float
-    channel: tuple[str, ...]
+    channel: tuple[str, ...]  # effects of sox
     response: np.ndarray | None
     noise: str
     snr_db: float
@@ -169,14 +172,19 @@ class Synthesiser:
                 ]
             )
         )
-        rate = voice.words_per_minute * session.rate / voice.tract
-        command = ["espeak-ng", "--path=.", "-z", "-v", f"{voice.accent}+own", "-s", f"{rate:.0f}", "--stdout", text]
-        spoken = run_tool(command, b"", self._folder.name)
-        shape = ["gain", "-10", "speed", f"{voice.tract:.4f}", "treble", f"{voice.treble_db:.2f}", "3000"]
-        shape += ["bass", f"{voice.bass_db:.2f}", "150", *session.channel, "rate", str(self.sample_rate)]
-        raw = ["-t", "raw", "-e", "signed", "-b", "16", "-c", "1", "-"]
-        shaped = run_tool(["sox", "-D", "-V1", "-t", "wav", "-", *raw, *shape], spoken, self._folder.name)
-        return np.frombuffer(shaped, dtype="<i2") / 32768.0
+        pace = voice.words_per_minute * session.rate / voice.tract
+        command = ["espeak-ng", "--path=.", "-z", "-v", f"{voice.accent}+own", "-s", f"{pace:.0f}", "--stdout", text]
+        spoken = run_tool(command, self._folder.name)
+        samples, rate = soundfile.read(io.BytesIO(spoken), dtype="int16")
+        shaper = sox.Transformer().set_globals(dither=False, verbosity=1)
+        shaper.set_output_format(rate=self.sample_rate)
+        shaper.gain(-10, normalize=False).speed(round(voice.tract, 4))
+        shaper.treble(round(voice.treble_db, 2), 3000).bass(round(voice.bass_db, 2), 150)
+        try:
+            shaped = shaper.build_array(input_array=samples, sample_rate_in=rate, extra_args=list(session.channel))
+        except sox.SoxError as error:
+            raise DataError(f"sox failed: {str(error).splitlines()[-1].removeprefix('Stderr: ')}") from None
+        return shaped / 32768.0
 
 
 def clip_sound(clip: Clip, settings: Settings, synthesiser: Synthesiser) -> tuple[np.ndarray, np.ndarray]:
@@ -221,16 +229,16 @@ def mouth_opening(speech: np.ndarray, samples_per_frame: int) -> np.ndarray:
 @functools.cache
 def system_voices() -> Path:
     """The data folder of the installed espeak-ng."""
-    words = run_tool(["espeak-ng", "--version"], b"", "/").decode()
+    words = run_tool(["espeak-ng", "--version"], "/").decode()
     folder = Path(words.partition("Data at:")[2].strip())
     if not (folder / "phontab").is_file():
         raise DataError(f"espeak-ng names no data folder ({words.strip()}): install the system package espeak-ng-data")
     return folder
 
 
-def run_tool(command: list[str], data: bytes, folder: str) -> bytes:
-    """The output of a program fed with ``data``; raises DataError with the program's own words when it fails."""
-    done = subprocess.run(command, input=data, capture_output=True, cwd=folder, check=False)
+def run_tool(command: list[str], folder: str) -> bytes:
+    """The output of a program run in a folder; raises DataError with the program's own words when it fails."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, check=False)
     if done.returncode != 0 or not done.stdout:
         words = done.stderr.decode(errors="replace").strip() or "no output"
         raise DataError(f"{command[0]} failed with status {done.returncode}: {words}")

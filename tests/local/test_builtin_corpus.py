@@ -20,12 +20,14 @@ from paths import ROOT
 
 from avsv.errors import DataError
 from avsv.io.lists import read_list, read_trials
-from local.builtin_corpus import faces, rooms, sounds
+from local.builtin_corpus import canvas, faces, rooms, sounds
 from local.builtin_corpus.face_model import Appearance, appearance_of, face_of
+from local.builtin_corpus.film import Film
 from local.builtin_corpus.lists import trials_of
 from local.builtin_corpus.make import write_clip
 from local.builtin_corpus.media import write_mp4
 from local.builtin_corpus.plan import SETS, clips_of, identities, load_settings
+from local.builtin_corpus.relief import Relief
 from local.builtin_corpus.voices import Synthesiser, clip_sound, run_tool, session_of, voice_of
 
 SETTINGS = ROOT / "local" / "corpus.yaml"
@@ -403,8 +405,12 @@ def test_clip_sound_has_the_length_and_no_clipping(tiny, synthesiser):
 
 
 def test_failing_tool_is_quoted(tiny, synthesiser):
-    with pytest.raises(DataError, match=r"sox failed with status \d+: sox FAIL .*: no such file|can't open"):
-        run_tool(["sox", "/nowhere.wav", "-n", "stat"], b"", "/")
+    person = identities(tiny, 0)[0]
+    session = dataclasses.replace(session_of(person, "a", tiny), channel=("highpass", "much"))
+    with pytest.raises(DataError, match=r"^sox failed: sox FAIL highpass: usage: \[-1\|-2\] frequency .*$"):
+        synthesiser.speak("Hello.", voice_of(person, 1.0), session)
+    with pytest.raises(DataError, match=r"^espeak-ng failed with status 1: Error: .*voice does not exist"):
+        run_tool(["espeak-ng", "-v", "nowhere", "Hello."], "/")
 
 
 def plain(look: Appearance, **changes):
@@ -445,16 +451,16 @@ def test_background_belongs_to_the_session_alone(portrait):
 def test_turning_moves_the_nose_more_than_the_ears(portrait):
     """Parallax: what is nearer to the viewer moves further."""
     face, look = portrait
-    relief = faces.Relief(face, look)
+    relief = Relief(face, look)
     rng = np.random.default_rng(0)
-    flat = np.zeros((faces.CANVAS, faces.CANVAS, 4), np.uint8)
+    flat = np.zeros((canvas.CANVAS, canvas.CANVAS, 4), np.uint8)
     moved = {}
     for part, x in {"nose": 0.0, "cheek": 0.55}.items():
         picture = flat.copy()
-        faces.ellipse(picture, (x, face.eye_y + face.nose_length - 0.05), (0.06, 0.06), 0, (255.0, 255.0, 255.0))
+        canvas.ellipse(picture, (x, face.eye_y + face.nose_length - 0.05), (0.06, 0.06), 0, (255.0, 255.0, 255.0))
         centres = []
         for yaw in (0.0, 0.2):
-            film = faces.Film(plain(look, yaw=yaw), 96, rng)
+            film = Film(plain(look, yaw=yaw), 96, rng)
             film.background = np.zeros_like(film.background)
             frame = film.shoot(picture, relief, np.zeros(5), 0.0)[..., 0].astype(float)
             centres.append((frame.sum(axis=0) * np.arange(96)).sum() / frame.sum())
