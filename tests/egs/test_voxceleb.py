@@ -1,11 +1,11 @@
 """The lists that egs/voxceleb makes, from small made-up trees and, where they are there, the real meta files."""
 
-import importlib.util
+import importlib
 import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from paths import ROOT, SHARED
@@ -19,12 +19,11 @@ TRIAL = "{} {}/aaaaaaaaaaa/00001.wav {}/{}/00001.wav\n"
 
 
 @pytest.fixture(scope="module")
-def voxceleb():
-    spec = importlib.util.spec_from_file_location("voxceleb_lists", RECIPE / "local" / "voxceleb.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def local():
+    """The modules of the recipe's local/, which find each other as scripts do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(RECIPE / "local"))
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in ("published", "selection")})
 
 
 def touch(path):
@@ -132,17 +131,17 @@ def test_development_trials_are_across_videos_and_cover_every_identity(corpora, 
     assert {speakers[key] for key in trials.enroll} == set(speakers.values())
 
 
-def test_development_identities_do_not_depend_on_who_else_is_there(voxceleb):
+def test_development_identities_do_not_depend_on_who_else_is_there(local):
     everybody = [f"id{n:05d}" for n in range(12, 400)]
-    people = {identity: voxceleb.Identity(gender="mf"[number % 2]) for number, identity in enumerate(everybody)}
-    chosen = voxceleb.choose_dev(everybody, people, "auto", 0)
+    people = {identity: local.published.Identity(gender="mf"[number % 2]) for number, identity in enumerate(everybody)}
+    chosen = local.selection.choose_dev(everybody, people, "auto", 0)
     assert len(chosen) == 8 and Counter(people[identity].gender for identity in chosen) == {"m": 4, "f": 4}
-    assert voxceleb.choose_dev(everybody[::-1], people, "auto", 0) == chosen
-    assert voxceleb.choose_dev(everybody, people, "auto", 1) != chosen
-    most = voxceleb.choose_dev(everybody, people, "40", 0)
+    assert local.selection.choose_dev(everybody[::-1], people, "auto", 0) == chosen
+    assert local.selection.choose_dev(everybody, people, "auto", 1) != chosen
+    most = local.selection.choose_dev(everybody, people, "40", 0)
     assert chosen <= most
     with pytest.raises(DataError, match="dev-speakers: 387 of 388"):
-        voxceleb.choose_dev(everybody, people, "387", 0)
+        local.selection.choose_dev(everybody, people, "387", 0)
 
 
 def test_second_run_changes_nothing_and_a_new_clip_is_found(corpora, musan, tmp_path):
@@ -334,19 +333,19 @@ def write(path, text):
     return path
 
 
-def test_only_the_whole_corpus_goes_by_its_name(voxceleb):
-    assert voxceleb.corpus_name(["O", "O_cleaned", "E", "H"], 5994) == "voxceleb"
-    assert voxceleb.corpus_name(["O"], 5874) == "voxceleb (part)"
+def test_only_the_whole_corpus_goes_by_its_name(local):
+    assert local.selection.corpus_name(["O", "O_cleaned", "E", "H"], 5994) == "voxceleb"
+    assert local.selection.corpus_name(["O"], 5874) == "voxceleb (part)"
     # A list that is not the published one keeps its file's name.
-    assert voxceleb.corpus_name(["O", "veri_test2"], 5994) == "voxceleb (part)"
+    assert local.selection.corpus_name(["O", "veri_test2"], 5994) == "voxceleb (part)"
 
 
-def test_forms_of_trial_lists(voxceleb, tmp_path):
+def test_forms_of_trial_lists(local, tmp_path):
     path = write(
         tmp_path / "list",
         "1 id10001/-x/00001.wav id10001/_y/00002.wav\r\n0 wav/id10001/-x/00001.m4a vox1/wav/id10002/z/00001\n\n",
     )
-    assert list(voxceleb.read_trials(path)) == [
+    assert list(local.published.read_trials(path)) == [
         ("id10001/-x/00001", "id10001/_y/00002", True),
         ("id10001/-x/00001", "id10002/z/00001", False),
     ]
@@ -362,17 +361,18 @@ def test_forms_of_trial_lists(voxceleb, tmp_path):
         ("0 id10001/x/00001.wav id10001/x/00002.wav", "labelled 0"),
     ],
 )
-def test_wrong_trials_name_file_and_line(voxceleb, tmp_path, line, message):
+def test_wrong_trials_name_file_and_line(local, tmp_path, line, message):
     with pytest.raises(DataError, match=message):
-        list(voxceleb.read_trials(write(tmp_path / "list", line + "\n")))
+        list(local.published.read_trials(write(tmp_path / "list", line + "\n")))
 
 
-def test_forms_of_meta_files(voxceleb, tmp_path):
+def test_forms_of_meta_files(local, tmp_path):
     text = "\ufeffVoxCeleb2 ID\tGender\tSet\r\nid00012\tf\tdev\r\n\r\n"
-    assert voxceleb.read_meta(write(tmp_path / "meta", text)) == {"id00012": voxceleb.Identity("", "f", "dev")}
+    identity = local.published.Identity("", "f", "dev")
+    assert local.published.read_meta(write(tmp_path / "meta", text)) == {"id00012": identity}
     text = "Set \tVoxCeleb1 ID \nTest\tid10001\n"
     with pytest.raises(DataError, match="meta:2: set 'Test', expected dev or test"):
-        voxceleb.read_meta(write(tmp_path / "meta", text))
+        local.published.read_meta(write(tmp_path / "meta", text))
 
 
 @pytest.mark.parametrize(
@@ -385,17 +385,17 @@ def test_forms_of_meta_files(voxceleb, tmp_path):
         (["VoxCeleb1 ID\tGender", "id10001\tx"], "meta:2: gender 'x'"),
     ],
 )
-def test_wrong_meta_files_name_file_and_line(voxceleb, tmp_path, rows, message):
+def test_wrong_meta_files_name_file_and_line(local, tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
-        voxceleb.read_meta(write(tmp_path / "meta", "\n".join(rows)))
+        local.published.read_meta(write(tmp_path / "meta", "\n".join(rows)))
 
 
-def test_ages_by_identity_video_and_clip(voxceleb, tmp_path):
+def test_ages_by_identity_video_and_clip(local, tmp_path):
     text = "id00012 30\nid00013 ?\nid00014/abc/00001.wav 41.5\nid00014-def 42\nid00015 nan\n\n"
-    ages = voxceleb.read_ages(write(tmp_path / "utt2age", text))
+    ages = local.published.read_ages(write(tmp_path / "utt2age", text))
     assert ages == {"id00012": "30", "id00014-abc-00001": "41.5", "id00014-def": "42"}
     with pytest.raises(DataError, match="utt2age:1: 3 fields"):
-        voxceleb.read_ages(write(tmp_path / "utt2age", "id00012 30 years\n"))
+        local.published.read_ages(write(tmp_path / "utt2age", "id00012 30 years\n"))
 
 
 @pytest.fixture(scope="module")
@@ -406,10 +406,10 @@ def real():
     return folder
 
 
-def test_real_trials(voxceleb, real):
-    report = voxceleb.Report()
-    assert voxceleb.find_trial_lists([real], report) == {"O": real / "veri_test.txt"}
-    trials = list(voxceleb.read_trials(real / "veri_test.txt"))
+def test_real_trials(local, real):
+    report = local.published.Report()
+    assert local.published.find_trial_lists([real], report) == {"O": real / "veri_test.txt"}
+    trials = list(local.published.read_trials(real / "veri_test.txt"))
     assert len(trials) == 37720 and sum(target for *_, target in trials) == 18860
     sides = {side for one, other, _ in trials for side in (one, other)}
     assert len(sides) == 4715
@@ -417,17 +417,17 @@ def test_real_trials(voxceleb, real):
     assert any("/_" in side for side in sides)
 
 
-def test_real_meta_files_and_who_is_in_both_corpora(voxceleb, real):
-    meta1, meta2 = (voxceleb.read_meta(real / f"vox{number}_meta.csv") for number in (1, 2))
+def test_real_meta_files_and_who_is_in_both_corpora(local, real):
+    meta1, meta2 = (local.published.read_meta(real / f"vox{number}_meta.csv") for number in (1, 2))
     assert Counter(person.subset for person in meta1.values()) == {"dev": 1211, "test": 40}
     assert Counter(person.gender for person in meta1.values()) == {"m": 690, "f": 561}
     assert Counter(person.subset for person in meta2.values()) == {"dev": 5994, "test": 120}
     assert Counter(person.gender for person in meta2.values()) == {"m": 3763, "f": 2351}
     assert meta2["id09271"].name == "Željko_Obradović"
     # VoxCeleb1-E and -H are of everybody in VoxCeleb1, VoxCeleb1-O is of its test set.
-    left_out, usable = voxceleb.left_out_of_training(meta2, meta1, meta2, set(meta1))
+    left_out, usable = local.selection.left_out_of_training(meta2, meta1, meta2, set(meta1))
     assert left_out["evaluated under another number"] == ["id02123"]
     assert len(left_out["of the test set of VoxCeleb2"]) == 120 and len(usable) == 5993
     test = {identity for identity, person in meta1.items() if person.subset == "test"}
-    assert len(voxceleb.left_out_of_training(meta2, meta1, meta2, test)[1]) == 5994
-    assert len(voxceleb.choose_dev(usable, meta2, "auto", 0)) == 120
+    assert len(local.selection.left_out_of_training(meta2, meta1, meta2, test)[1]) == 5994
+    assert len(local.selection.choose_dev(usable, meta2, "auto", 0)) == 120
