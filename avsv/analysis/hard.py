@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from avsv.scoring.metrics import det_curve
+from avsv.scoring.metrics import eer_threshold
 
 
 class Outliers(NamedTuple):
@@ -42,8 +42,7 @@ def error_shares(
         [1.0, 1.0, 0.5]
     """
     scores, is_target = np.asarray(scores), np.asarray(is_target)
-    curve = det_curve(scores, is_target)
-    threshold = curve.thresholds[1:][np.abs(curve.p_miss - curve.p_fa)[1:].argmin()]
+    threshold = eer_threshold(scores, is_target)
     wrong = np.where(is_target, scores <= threshold, scores > threshold)
     both = enroll != test
     rows, weights = np.r_[enroll, test[both]], np.r_[wrong, wrong[both]]

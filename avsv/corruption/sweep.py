@@ -14,7 +14,7 @@ from avsv.errors import DataError
 from avsv.io.lists import read_list
 from avsv.model.loaded import Loaded
 from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
-from avsv.scoring.metrics import det_curve, eer
+from avsv.scoring.metrics import eer, eer_threshold
 from avsv.scoring.norm import Normaliser, speaker_cohort
 from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embedding_blocks, read_embeddings
@@ -236,6 +236,5 @@ def fill_guesses(scores: NDArray, known: NDArray[np.bool_], is_target: NDArray[n
     filled[known] = scores
     targets = is_target[known]
     if not known.all() and targets.any() and not targets.all():
-        curve = det_curve(scores, targets)
-        filled[~known] = curve.thresholds[1:][np.abs(curve.p_miss - curve.p_fa)[1:].argmin()]
+        filled[~known] = eer_threshold(scores, targets)
     return filled

@@ -13,7 +13,7 @@ from avsv.errors import DataError
 from avsv.io.lists import read_scores
 from avsv.results.rates import Row, score_files
 from avsv.results.tables import KINDS
-from avsv.scoring.metrics import det_curve
+from avsv.scoring.metrics import eer_threshold
 from avsv.scoring.modes import MODES
 from avsv.scoring.trials import TrialList, places_in
 
@@ -163,18 +163,6 @@ def read_score_set(exp: Path, system: str, mode: str, trials: TrialList) -> Scor
     except ValueError as error:
         raise DataError(f"{files[stage]}: {error}") from error
     return ScoreSet(system, mode, stage, values, is_target, threshold)
-
-
-def eer_threshold(scores: NDArray, is_target: NDArray[np.bool_]) -> float:
-    """The threshold of the operating point whose two error rates differ least.
-
-    Example:
-        >>> eer_threshold(np.array([3.0, 1.0, 2.0, 0.0, -1.0]), np.array([True, True, False, False, False]))
-        1.0
-    """
-    curve = det_curve(scores, is_target)
-    # The first point accepts every trial, at a threshold of minus infinity.
-    return float(curve.thresholds[1 + np.abs(curve.p_miss - curve.p_fa)[1:].argmin()])
 
 
 class Spread(NamedTuple):

@@ -69,6 +69,19 @@ def eer(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None = Non
     return _crossing(p_miss, p_fa)
 
 
+def eer_threshold(scores: ArrayLike, is_target: ArrayLike) -> float:
+    """The score at which P_miss and P_fa differ least, the lowest of several; never the one that accepts every trial.
+
+    Arguments and errors as for :func:`det_curve`.
+
+    Example:
+        >>> eer_threshold([3.0, 1.0, 2.0, 0.0, -1.0], [True, True, False, False, False])
+        1.0
+    """
+    thresholds, p_miss, p_fa = det_curve(scores, is_target)
+    return float(thresholds[1 + np.abs(p_miss - p_fa)[1:].argmin()])
+
+
 def eer_rocch(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Equal error rate in [0, 0.5] on the convex hull of the operating points; never larger than :func:`eer`.
 

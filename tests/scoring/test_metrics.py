@@ -18,6 +18,7 @@ from avsv.scoring.metrics import (
     det_curve,
     eer,
     eer_rocch,
+    eer_threshold,
     min_cllr,
     min_dcf,
     min_dcf_point,
@@ -101,6 +102,13 @@ def test_against_brute_force(seed, ties):
         assert min_dcf(scores, is_target, prior, miss, fa) <= 1
 
 
+@pytest.mark.parametrize(("seed", "ties"), [(seed, ties) for seed in range(6) for ties in (False, True)])
+def test_the_threshold_of_the_equal_error_rate_by_counting(seed, ties):
+    scores, is_target = random_trials(seed, ties)
+    gaps = {x: abs((scores[is_target] <= x).mean() - (scores[~is_target] > x).mean()) for x in sorted(set(scores))}
+    assert eer_threshold(scores, is_target) == min(gaps, key=gaps.get)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_operating_points_are_those_of_scikit_learn(seed):
     scores, is_target = random_trials(seed, ties=True)
@@ -177,7 +185,7 @@ def test_cllr_against_its_definition_and_isotonic_regression():
     assert min_cllr(scores, is_target) < cllr(2 * scores, is_target) < cllr(9 * scores, is_target)
 
 
-@pytest.mark.parametrize("metric", [eer, eer_rocch, min_dcf, det_curve, cllr, min_cllr, actual_dcf])
+@pytest.mark.parametrize("metric", [eer, eer_rocch, eer_threshold, min_dcf, det_curve, cllr, min_cllr, actual_dcf])
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
