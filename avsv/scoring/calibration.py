@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from avsv.errors import DataError
 from avsv.scoring.metrics import check_trials
 
-_STEPS = 100
+_STEPS = 100  # of Newton's method, which takes about ten
+_TOLERANCE = 1e-12  # of the gradient
 RIDGE = 1e-5  # weight of half the squared weight of a score
 # Of half the squared weight of a quality measure, times the prior: 100 target trials say as much as the guess that the
 # weight is normal of variance 1. Few development identities cannot tell what a measure is worth.
@@ -84,42 +85,23 @@ def fit_logistic(
         columns: K arrays (N,) of finite numbers; a constant one gets weight 0.
         is_target: (N,) booleans, of both kinds.
         prior: of a target trial.
-        ridge: (K,) numbers from 0 up.
+        ridge: (K,) numbers above 0.
 
     Example:
         >>> fit_logistic([np.array([1.0, 0.0, 0.0]), np.ones(3)], np.array([True, False, False]), 0.5, [0.2, 0.2])[0][1]
         0.0
     """
-    from scipy.special import expit
+    from sklearn.linear_model import LogisticRegression
 
-    centres = [column.mean() for column in columns]
-    spreads = [column.std() for column in columns]
-    varies = [spread > _CONSTANT * abs(centre) for spread, centre in zip(spreads, centres, strict=True)]
-    spreads = [spread if used else np.inf for spread, used in zip(spreads, varies, strict=True)]
-    scaled = [(c - centre) / spread for c, centre, spread in zip(columns, centres, spreads, strict=True)]
-    inputs = np.stack([*scaled, np.ones(len(is_target))])
+    centres = np.array([column.mean() for column in columns])
+    spreads = np.array([column.std() for column in columns])
+    # scikit-learn has one penalty for all columns: a column's own one goes into its unit, and a constant has none.
+    units = np.where(spreads > _CONSTANT * np.abs(centres), spreads * np.sqrt(ridge), np.inf)
+    inputs = (np.stack(columns, axis=1) - centres) / units
     counts = np.where(is_target, is_target.sum(), (~is_target).sum())
     weights = np.where(is_target, prior, 1 - prior) / counts
-    ridge = np.array([*ridge, 0.0])
-    log_odds = np.log(prior / (1 - prior))
-
-    def cost(parameters):
-        logits = parameters @ inputs + log_odds
-        return weights @ (np.logaddexp(0, logits) - is_target * logits) + ridge @ parameters**2 / 2
-
-    parameters = np.zeros(len(inputs))
-    for _ in range(_STEPS):
-        posterior = expit(parameters @ inputs + log_odds)
-        gradient = inputs @ (weights * (posterior - is_target)) + ridge * parameters
-        hessian = (inputs * (weights * posterior * (1 - posterior))) @ inputs.T + np.diag(ridge)
-        step = np.linalg.solve(hessian, gradient)
-        before = cost(parameters)
-        # Newton's method from afar may step too far; the cost is convex, so some part of the step lowers it.
-        while cost(parameters - step) > before and np.abs(step).max() > 1e-12:
-            step /= 2
-        parameters = parameters - step
-        if np.abs(step).max() < 1e-10:
-            break
-    result = [float(value / spread) for value, spread in zip(parameters, spreads, strict=False)]
-    shift = sum(value * float(centre) for value, centre in zip(result, centres, strict=True))
-    return result, float(parameters[-1]) - shift
+    model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=_TOLERANCE, max_iter=_STEPS)
+    model.fit(inputs, is_target, sample_weight=weights)
+    scales = model.coef_[0] / units
+    offset = model.intercept_[0] - np.log(prior / (1 - prior)) - scales @ centres
+    return scales.tolist(), float(offset)

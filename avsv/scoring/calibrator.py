@@ -1,0 +1,182 @@
+"""Calibrate the scores of a system: ``MODE.llr``, ``calibration.csv`` and ``thresholds.csv`` in its folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsv.errors import DataError
+from avsv.io.atomic import write_text
+from avsv.io.lists import Scores, read_scores, write_scores
+from avsv.scoring.calibration import LinearCalibration, fit_calibration
+from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
+from avsv.scoring.modes import MODES, parse_mode
+from avsv.scoring.quality import OF_EMBEDDINGS, quality_columns, read_measures
+from avsv.scoring.thresholds import Threshold, find_thresholds, thresholds_csv
+from avsv.scoring.trials import TrialSet, places_in
+
+_HEADER = ["mode", "scale", "offset", "prior", "n_target", "n_nontarget", "cllr", "min_cllr", "dcf", "min_dcf"]
+
+
+class QualityReader:
+    """Quality measures of a system's scored trials.
+
+    Args:
+        folder: of the system.
+        measures: which; an ensemble does without those of embeddings.
+        data_dirs: where the lists of trials come from.
+        trial_sets: what they hold.
+    """
+
+    def __init__(
+        self, folder: Path, measures: Sequence[str], data_dirs: Sequence[Path], trial_sets: Sequence[TrialSet]
+    ) -> None:
+        self.folder = folder
+        if not (folder / "embeddings").is_dir():
+            lacking = [name for name in measures if name in OF_EMBEDDINGS]
+            if lacking:
+                print(f"{folder}: has no embeddings, so it is calibrated without the measures {' and '.join(lacking)}")
+            measures = [name for name in measures if name not in OF_EMBEDDINGS]
+        self.measures = measures
+        self.sources = {
+            trials.name: (data_dir, trial_set, trials)
+            for data_dir, trial_set in zip(data_dirs, trial_sets, strict=True)
+            for trials in trial_set.lists
+        }
+
+    def columns(self, path: Path, scores: Scores) -> dict[str, np.ndarray]:
+        """The measures (N,) of the trials of a score file ``LIST/MODE.asnorm``, by name.
+
+        Raises:
+            DataError: no data directory has the list, a file is missing or wrong, an utterance has no value.
+        """
+        if not self.measures:
+            return {}
+        name, mode = path.parent.name, path.stem
+        if name not in self.sources:
+            raise DataError(
+                f"{path}: no data directory with the list '{name}' is given, which --quality needs: give it, or remove"
+                f" {path.parent} if the list is no more"
+            )
+        data_dir, trial_set, trials = self.sources[name]
+        modalities = sorted(set(parse_mode(mode)))
+        values = read_measures(self.measures, data_dir, trial_set.utterances, self.folder, modalities)
+        places = places_in(path, scores, trials.trials)
+        columns = quality_columns(values, mode, trials.enroll[places], trials.test[places])
+        for column, numbers in columns.items():
+            if np.isnan(numbers).any():
+                line = int(np.isnan(numbers).argmax())
+                raise DataError(
+                    f"{path}:{line + 1}: '{scores.enroll[line]}' or '{scores.test[line]}' has no measure"
+                    f" {column.split('_')[0]} in {data_dir} or {self.folder}: leave it out of --quality, or make it"
+                )
+        return columns
+
+
+class _Development(NamedTuple):
+    """Development trials of one mode.
+
+    Attributes:
+        scores: (N,).
+        is_target: (N,) booleans.
+        quality: (N,) measures by name.
+    """
+
+    scores: NDArray[np.float32]
+    is_target: NDArray[np.bool_]
+    quality: dict[str, NDArray[np.float64]]
+
+
+def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: QualityReader) -> None:
+    """Fit every mode of a system on its development scores; write MODE.llr, calibration.csv and thresholds.csv.
+
+    Args:
+        folder: of the system.
+        development: trials to fit on.
+        prior: of a target trial, which the fit is weighted for.
+        reader: quality measures of the system's trials.
+
+    Raises:
+        DataError: no normalised scores, or scores that cannot be calibrated.
+    """
+    scores_dir = folder / "scores"
+    present = {path.stem for path in scores_dir.glob("*/*.asnorm")}
+    rows, weights, thresholds = [], [], []
+    for mode in (mode for mode in MODES if mode in present):
+        trials = _read_development(scores_dir, development, mode, reader)
+        try:
+            calibration = fit_calibration(trials.scores, trials.is_target, prior, list(trials.quality.values()))
+        except (DataError, ValueError) as error:
+            names = " and ".join(trials.name for trials in development.lists)
+            raise DataError(f"{scores_dir}: {mode} on {names}: {error}") from error
+        if calibration.scale <= 0:
+            print(f"{scores_dir}: {mode}: left out, its target trials do not score higher than the others")
+            for old in scores_dir.glob(f"*/{mode}.llr"):
+                old.unlink()
+            continue
+        for path in sorted(scores_dir.glob(f"*/{mode}.asnorm")):
+            part = read_scores(path)
+            llr = calibration(part.score, reader.columns(path, part).values())
+            write_scores(path.with_suffix(".llr"), part.enroll, part.test, llr)
+        weights.append(dict(zip(trials.quality, calibration.weights, strict=True)))
+        row, found = _judge(f"{scores_dir}: {mode}", mode, calibration, trials, prior)
+        rows.append(row)
+        thresholds += found
+    if not present:
+        raise DataError(f"{scores_dir}: no normalised scores: normalise them first")
+    for old in scores_dir.glob("*/*.llr"):
+        if not old.with_suffix(".asnorm").is_file():
+            old.unlink()
+    write_text(scores_dir / "thresholds.csv", thresholds_csv(thresholds))
+    write_text(scores_dir / "calibration.csv", _calibration_csv(rows, weights))
+
+
+def _read_development(scores_dir: Path, development: TrialSet, mode: str, reader: QualityReader) -> _Development:
+    paths = [scores_dir / trials.name / f"{mode}.asnorm" for trials in development.lists]
+    scores = [read_scores(path) for path in paths]
+    labels = [
+        trials.trials.is_target[places_in(path, part, trials.trials)]
+        for path, part, trials in zip(paths, scores, development.lists, strict=True)
+    ]
+    columns = [reader.columns(path, part) for path, part in zip(paths, scores, strict=True)]
+    quality = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
+    return _Development(np.concatenate([part.score for part in scores]), np.concatenate(labels), quality)
+
+
+def _judge(
+    where: str, mode: str, calibration: LinearCalibration, trials: _Development, prior: float
+) -> tuple[list[str], list[Threshold]]:
+    """The row of calibration.csv and the thresholds of a mode; both are printed."""
+    is_target = trials.is_target
+    llr = calibration(trials.scores, trials.quality.values())
+    costs = cllr(llr, is_target), min_cllr(llr, is_target)
+    costs += actual_dcf(llr, is_target, prior), min_dcf(llr, is_target, prior)
+    counts = is_target.sum(), (~is_target).sum()
+    figures = [f"{x:.6g}" for x in (calibration.scale, calibration.offset, prior)]
+    row = [mode, *figures, *map(str, counts), *(f"{x:.4f}" for x in costs)]
+    terms = "".join(
+        f" {weight:+.4g} * {name}" for name, weight in zip(trials.quality, calibration.weights, strict=True)
+    )
+    print(
+        f"{where}: llr = {calibration.scale:.4g} * score{terms} {calibration.offset:+.4g} from"
+        f" {counts[0]} target and {counts[1]} non-target trials; there Cllr {costs[0]:.3f} (at best {costs[1]:.3f})"
+    )
+    # As read from the file, where a score may equal the threshold.
+    found = find_thresholds(mode, llr.astype(np.float32), is_target)
+    for threshold in found:
+        value = (
+            f"accept above {threshold.threshold:.4g}" if threshold.threshold is not None else "not from so few trials"
+        )
+        print(f"{where}: false-accept rate {threshold.wanted:g} %: {value}")
+    return row, found
+
+
+def _calibration_csv(rows: Sequence[list[str]], weights: Sequence[dict[str, float]]) -> str:
+    # A mode has only the measures that apply to it.
+    names = list(dict.fromkeys(name for part in weights for name in part))
+    table = [[*_HEADER, *names]]
+    for row, part in zip(rows, weights, strict=True):
+        table.append(row + [f"{part[name]:.6g}" if name in part else "" for name in names])
+    return "".join(",".join(row) + "\n" for row in table)
