@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from commands import run
 from paths import ROOT
 
 from avsv.audio.decode import read_audio
@@ -19,8 +20,7 @@ SPEAKERS = {"id1": 5, "id10": 1, "id2": 4, "id3": 2}
 
 
 def tool(name, *arguments, stdin=None, cwd=ROOT):
-    command = [str(ROOT / "utils" / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, input=stdin, timeout=120, check=False)
+    return run(ROOT / "utils" / name, *arguments, cwd=cwd, input=stdin)
 
 
 def good(name, *arguments, **options):
@@ -48,8 +48,7 @@ def lines(path):
 
 def is_sorted(path):
     """As sort itself sees it."""
-    command = ["sort", "-c", "-u", "-k", "1,1", str(path)]
-    return subprocess.run(command, env={**os.environ, "LC_ALL": "C"}, check=False).returncode == 0
+    return run("sort", "-c", "-u", "-k", "1,1", path, env={**os.environ, "LC_ALL": "C"}).returncode == 0
 
 
 @pytest.fixture

@@ -9,17 +9,13 @@ import time
 import wave
 
 import pytest
+from commands import run
 from paths import ROOT
 
 from avsv.datadir.validate import Validator
 
 SPEAKERS = [f"s{n:02d}" for n in range(5)]
 UTTERANCES = [f"{speaker}-{n}" for speaker in SPEAKERS for n in range(4)]
-
-
-def run(script, *arguments, env=None):
-    command = [str(ROOT / script), *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, env=env)
 
 
 def validate(*arguments):

@@ -1,12 +1,11 @@
 """The recipe of a second corpus, egs/cremad, on a made-up tree of its layout."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import run
 from paths import ROOT
 from video_media import ffmpeg
 
@@ -48,16 +47,11 @@ def cremad(tmp_path_factory) -> Path:
     return root
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(["./run.sh", *arguments], cwd=RECIPE, capture_output=True, text=True, env=environment)
-
-
 def test_lists_of_the_tree(cremad, tmp_path):
     data = tmp_path / "data"
     command = ["--cremad-root", cremad, "--musan-root", cremad / "musan", "--rirs-root", cremad, "--data", data]
     command += ["--preset", "tiny", "--exp", tmp_path / "exp", "--nj", "2"]
-    done = run("--stop-stage", "1", *command)
+    done = run("./run.sh", "--stop-stage", "1", *command, cwd=RECIPE)
     assert done.returncode == 0, done.stderr
     for part, actors in (("train", TRAIN), ("dev", DEV), ("eval", EVAL)):
         keys = sorted(f"{actor}_{clip}" for actor in actors for clip in CLIPS)
@@ -83,7 +77,7 @@ def test_lists_of_the_tree(cremad, tmp_path):
         )
     assert (data / "corpus").read_text() == "cremad\n"
 
-    again = run("--stop-stage", "0", *command)
+    again = run("./run.sh", "--stop-stage", "0", *command, cwd=RECIPE)
     assert "the lists are up to date" in again.stderr
     assert set(read_list(data / "train" / "wav.scp")) == train - {"1003_WSI_NEU_XX"}
 
@@ -100,8 +94,7 @@ def test_faces_of_flash_video(cremad):
     [([], "--cremad-root DIR: say where CREMA-D is"), (["--cremad-root", "local"], "is --cremad-root the folder")],
 )
 def test_wrong_root(arguments, message, tmp_path):
-    command = ["local/prepare_data.sh", *arguments, tmp_path / "data"]
-    done = subprocess.run(command, cwd=RECIPE, capture_output=True, text=True, check=False)
+    done = run("local/prepare_data.sh", *arguments, tmp_path / "data", cwd=RECIPE)
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr

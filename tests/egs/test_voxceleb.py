@@ -1,13 +1,12 @@
 """The lists that egs/voxceleb makes, from small made-up trees and, where they are there, the real meta files."""
 
 import importlib
-import os
 import shutil
-import subprocess
 from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from commands import run
 from paths import ROOT, SHARED
 
 from avsv.datadir.validate import NUMBER
@@ -58,10 +57,9 @@ def corpora(tmp_path):
     return vox1, vox2
 
 
-def run(corpora, data, *options, status=0):
-    command = ["local/prepare_data.sh", "--vox1-root", corpora[0], "--vox2-root", corpora[1], *options, data]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=RECIPE, capture_output=True, text=True, check=False, env=environment)
+def prepare(corpora, data, *options, status=0):
+    roots = ["--vox1-root", corpora[0], "--vox2-root", corpora[1]]
+    done = run("local/prepare_data.sh", *roots, *options, data, cwd=RECIPE)
     assert done.returncode == status, done.stderr
     return done.stderr
 
@@ -88,7 +86,7 @@ def edit(path, old, new):
 def test_lists_are_what_the_folders_hold(corpora, musan, tmp_path):
     data = tmp_path / "some data"
     (corpora[1] / "spk2age").write_text("".join(f"id000{n} {'?' if n == 13 else n + 0.5}\n" for n in range(12, 32)))
-    run(corpora, data, *musan, "--dev-speakers", "4")
+    prepare(corpora, data, *musan, "--dev-speakers", "4")
     train, dev = (read_list(data / name / "utt2spk") for name in ("train", "dev"))
     assert (len(train), len(dev)) == (80, 20)
     assert not set(train.values()) & set(dev.values())
@@ -112,13 +110,12 @@ def test_lists_are_what_the_folders_hold(corpora, musan, tmp_path):
     assert Counter(types.values()) == {"speech": 2, "music": 1, "noise": 1}
     assert len(read_list(data / "rirs" / "wav.scp")) == 2
     for name in ("train", "dev", "eval"):
-        command = ["utils/validate_data_dir.sh", "--no-feats", "--sample", "0", data / name]
-        done = subprocess.run(command, cwd=RECIPE, capture_output=True, text=True, check=False)
+        done = run("utils/validate_data_dir.sh", "--no-feats", "--sample", "0", data / name, cwd=RECIPE)
         assert done.returncode == 0, done.stderr
 
 
 def test_development_trials_are_across_videos_and_cover_every_identity(corpora, musan, tmp_path):
-    run(corpora, tmp_path / "data", *musan, "--dev-speakers", "6")
+    prepare(corpora, tmp_path / "data", *musan, "--dev-speakers", "6")
     sessions = read_list(tmp_path / "data" / "dev" / "utt2session")
     speakers = read_list(tmp_path / "data" / "dev" / "utt2spk")
     trials = read_trials(tmp_path / "data" / "dev" / "trials" / "dev")
@@ -146,14 +143,14 @@ def test_development_identities_do_not_depend_on_who_else_is_there(local):
 
 def test_second_run_changes_nothing_and_a_new_clip_is_found(corpora, musan, tmp_path):
     data = tmp_path / "data"
-    run(corpora, data, *musan)
+    prepare(corpora, data, *musan)
     (data / "train" / "utt2dur").write_text("made by stage 1\n")
     before = (data / "train" / "wav.scp").stat().st_mtime_ns
-    assert "up to date" in run(corpora, data, *musan)
+    assert "up to date" in prepare(corpora, data, *musan)
     assert (data / "train" / "wav.scp").stat().st_mtime_ns == before
     identity = next(iter(read_list(data / "train" / "spk2utt")))
     touch(corpora[1] / "dev" / "aac" / identity / "hhhhhhhhhhh" / "00001.m4a")
-    run(corpora, data, *musan)
+    prepare(corpora, data, *musan)
     assert not (data / "train" / "utt2dur").exists()
     assert f"{identity}-hhhhhhhhhhh-00001" in read_list(data / "train" / "wav.scp")
     assert (
@@ -170,7 +167,7 @@ def test_converted_audio_wins_and_foreign_files_are_ignored(corpora, musan, tmp_
     touch(folder / ".DS_Store")
     touch(folder / "a b.m4a")
     touch(corpora[1] / "dev" / "aac" / "README")
-    assert "3 files or folders are none of VoxCeleb's" in run(corpora, tmp_path / "data", *musan)
+    assert "3 files or folders are none of VoxCeleb's" in prepare(corpora, tmp_path / "data", *musan)
     sources = {}
     for name in ("train", "dev"):
         sources |= read_list(tmp_path / "data" / name / "wav.scp")
@@ -180,7 +177,7 @@ def test_converted_audio_wins_and_foreign_files_are_ignored(corpora, musan, tmp_
     shutil.copytree(corpora[1] / "dev" / "mp4" / "id00013", corpora[1] / "dev" / "wav" / "id00013")
     for path in (corpora[1] / "dev" / "wav" / "id00013").glob("*/*.mp4"):
         path.rename(path.with_suffix(".wav"))
-    run(corpora, tmp_path / "data", *musan)
+    prepare(corpora, tmp_path / "data", *musan)
     for name in ("train", "dev"):
         sources |= read_list(tmp_path / "data" / name / "wav.scp")
     assert len(sources) == 100
@@ -197,11 +194,11 @@ def test_video_as_tracks_and_as_images_of_a_clip(corpora, musan, tmp_path):
         ([], "mp4/id10001/-bbbbbbbbbb/00001.mp4"),
         (["--vox1-video", "faces"], "faces/id10001/-bbbbbbbbbb/00001"),
     ):
-        run(corpora, tmp_path / "data", *musan, *options)
+        prepare(corpora, tmp_path / "data", *musan, *options)
         assert read_list(tmp_path / "data" / "eval" / "video.scp")[key] == f"{corpora[0]}/{wanted}"
-    run(corpora, tmp_path / "data", *musan, "--vox1-video", "none")
+    prepare(corpora, tmp_path / "data", *musan, "--vox1-video", "none")
     assert not (tmp_path / "data" / "eval" / "video.scp").exists()
-    assert "no " in run(corpora, tmp_path / "data", *musan, "--vox1-video", "unzippedFaces", status=1)
+    assert "no " in prepare(corpora, tmp_path / "data", *musan, "--vox1-video", "unzippedFaces", status=1)
 
 
 def test_published_face_images_by_name_and_by_identity(corpora, musan, tmp_path):
@@ -209,7 +206,7 @@ def test_published_face_images_by_name_and_by_identity(corpora, musan, tmp_path)
     for name in ("Person_No.1", "person_no2", "id10003", "id10004", "Nobody"):
         for video in ("aaaaaaaaaaa", "-bbbbbbbbbb", "_cccccccccc"):
             touch(faces / name / "1.6" / video / "0000025.jpg")
-    log = run(corpora, tmp_path / "data", *musan)
+    log = prepare(corpora, tmp_path / "data", *musan)
     assert "1 folders are neither identities nor names in vox1_meta.csv, such as Nobody" in log
     found = read_list(tmp_path / "data" / "eval" / "video.scp")
     assert found["id10001--bbbbbbbbbb-00001"] == f"{faces}/Person_No.1/1.6/-bbbbbbbbbb"
@@ -231,14 +228,14 @@ def test_wav_folders_of_dev_and_test_apart(corpora, musan, tmp_path):
     (corpora[0] / "wav").rename(corpora[0] / "test" / "wav")
     (corpora[0] / "dev" / "wav").mkdir(parents=True)
     (corpora[0] / "test" / "wav" / "id10001").rename(corpora[0] / "dev" / "wav" / "id10001")
-    run(corpora, tmp_path / "data", *musan)
+    prepare(corpora, tmp_path / "data", *musan)
     assert len(read_list(tmp_path / "data" / "eval" / "wav.scp")) == 11
 
 
 def test_roots_are_needed_and_must_be_there(corpora, tmp_path):
-    assert "--vox2-root DIR" in run((corpora[0], ""), tmp_path / "data", status=2)
-    assert "no such folder" in run((corpora[0], tmp_path / "nowhere"), tmp_path / "data", status=1)
-    assert "is --vox2-root the folder that has dev/" in run((corpora[0], corpora[0]), tmp_path / "data", status=1)
+    assert "--vox2-root DIR" in prepare((corpora[0], ""), tmp_path / "data", status=2)
+    assert "no such folder" in prepare((corpora[0], tmp_path / "nowhere"), tmp_path / "data", status=1)
+    assert "is --vox2-root the folder that has dev/" in prepare((corpora[0], corpora[0]), tmp_path / "data", status=1)
 
 
 def test_without_noises_substitutes_are_made_of_training_data_alone(tmp_path):
@@ -246,7 +243,7 @@ def test_without_noises_substitutes_are_made_of_training_data_alone(tmp_path):
     if not chimera.is_dir():
         pytest.skip(f"no {chimera}: the shared test data are not here")
     data = tmp_path / "data"
-    run((chimera / "vox1", chimera / "vox2"), data)
+    prepare((chimera / "vox1", chimera / "vox2"), data)
     assert len(read_list(data / "train" / "utt2spk")) == 122 * 12
     assert len(read_list(data / "dev" / "utt2spk")) == 8 * 12
     types = read_list(data / "musan" / "utt2type")
@@ -267,7 +264,7 @@ def test_training_leaves_out_who_is_evaluated_or_a_test_identity(corpora, musan,
     edit(meta, "Somebody_12 \tid00012 ", "Pérson_No1 \tid00012 ")  # id10001 under another number
     edit(meta, "id00013 \tn000013 \tf \tdev", "id00013 \tn000013 \tf \ttest")
     shutil.copytree(corpora[1] / "dev" / "aac" / "id00014", corpora[1] / "dev" / "aac" / "id10002")
-    log = run(corpora, tmp_path / "data", *musan)
+    log = prepare(corpora, tmp_path / "data", *musan)
     for reason, identity in (
         ("evaluated under another number", "id00012"),
         ("of the test set of VoxCeleb2", "id00013"),
@@ -286,37 +283,37 @@ def test_training_leaves_out_who_is_evaluated_or_a_test_identity(corpora, musan,
 def test_missing_recordings_are_listed_counted_and_bounded(corpora, musan, tmp_path):
     videos = corpora[1] / "dev" / "mp4"
     shutil.rmtree(videos / "id00020" / "--ggggggggg")
-    log = run(corpora, tmp_path / "data", *musan)
+    log = prepare(corpora, tmp_path / "data", *musan)
     lines = [line for name in ("train", "dev") for line in _lines(tmp_path / "data" / name / "missing.txt")]
     assert lines == ["id00020---ggggggggg-00005 video.scp: no such recording"]
     assert "1 without video" in log
     for number in range(12, 32):
         shutil.rmtree(videos / f"id000{number}" / "fffffffffff", ignore_errors=True)
     (tmp_path / "data" / "train" / "feats.scp").touch()
-    message = run(corpora, tmp_path / "data", *musan, status=1)
+    message = prepare(corpora, tmp_path / "data", *musan, status=1)
     assert "recordings have no video, more than a share of 0.05" in message
     assert (
         len(_lines(tmp_path / "data" / "train" / "missing.txt"))
         + len(_lines(tmp_path / "data" / "dev" / "missing.txt"))
         == 1
     )
-    run(corpora, tmp_path / "data", *musan, "--max-missing", "0.5")
+    prepare(corpora, tmp_path / "data", *musan, "--max-missing", "0.5")
     shutil.rmtree(videos)
-    assert "(no video)" in run(corpora, tmp_path / "data", *musan)
+    assert "(no video)" in prepare(corpora, tmp_path / "data", *musan)
     assert len(read_trials(tmp_path / "data" / "dev" / "trials" / "dev").enroll) > 0
 
 
 def test_trials_without_recordings_are_listed_counted_and_bounded(corpora, musan, tmp_path):
     shutil.rmtree(corpora[0] / "wav" / "id10004" / "_cccccccccc")
-    message = run(corpora, tmp_path / "data", *musan, status=1)
+    message = prepare(corpora, tmp_path / "data", *musan, status=1)
     assert "1 of 7 trials lack a recording" in message
-    run(corpora, tmp_path / "data", *musan, "--max-missing", "0.2")
+    prepare(corpora, tmp_path / "data", *musan, "--max-missing", "0.2")
     assert len(read_trials(tmp_path / "data" / "eval" / "trials" / "veri_test2").enroll) == 6
     assert _lines(tmp_path / "data" / "eval" / "missing.txt")[-1].startswith("trials/veri_test2: id10001-")
     # A list of another part of the corpus.
     lines = [TRIAL.format(1, f"id110{n}", f"id110{n}", "-bbbbbbbbbb") for n in range(10, 30)]
     (corpora[0] / "list_test_hard.txt").write_text("".join(lines))
-    log = run(corpora, tmp_path / "data", *musan, "--max-missing", "0.2")
+    log = prepare(corpora, tmp_path / "data", *musan, "--max-missing", "0.2")
     assert "trials list_test_hard: left out, its part of VoxCeleb1 is not here" in log
     assert [path.name for path in (tmp_path / "data" / "eval" / "trials").iterdir()] == ["veri_test2"]
 

@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
+from commands import run
 
 from avsv.errors import DataError
 from avsv.io import files
@@ -267,10 +267,10 @@ def test_no_space_left_is_one_line_and_nothing_half_written(tmp_path, what):
     script = tmp_path / "fill.py"
     script.write_text(FILL)
     mount = shutil.which("unshare") and ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=512k t "$1" || exit 77']
-    if not mount or subprocess.run([*mount, "sh", folder], capture_output=True, check=False).returncode != 0:
+    if not mount or run(*mount, "sh", folder).returncode != 0:
         pytest.skip("this machine lets no user mount a small file system")
     mount[-1] += '; shift; python "$@"; status=$?; ls -A "$2"; exit $status'
-    done = subprocess.run([*mount, "sh", folder, script, folder, what], capture_output=True, text=True, check=False)
+    done = run(*mount, "sh", folder, script, folder, what)
     assert done.returncode == 1
     name = folder / ("big.ark" if what == "ark" else "big")
     assert done.stderr == f"fill: error: no space left on the device while writing {name}: free some and run again\n"
@@ -281,9 +281,7 @@ def test_a_limit_on_the_size_of_files_leaves_nothing_half_written(tmp_path):
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
-    done = subprocess.run(
-        [sys.executable, "-c", FILL, tmp_path, "ark"], preexec_fn=limit, capture_output=True, text=True, check=False
-    )
+    done = run(sys.executable, "-c", FILL, tmp_path, "ark", preexec_fn=limit)
     assert done.returncode == 1
     assert f"{tmp_path}/big.ark" in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []

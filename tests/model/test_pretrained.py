@@ -18,6 +18,7 @@ import torch
 import torchaudio
 import torchvision
 import yaml
+from commands import run
 from paths import ROOT
 
 from avsv.errors import DataError
@@ -170,7 +171,7 @@ def _command(*arguments):
 
 
 def _run(*arguments):
-    return subprocess.run(_command(*arguments), capture_output=True, text=True, check=False, timeout=60)
+    return run(*_command(*arguments))
 
 
 def test_command(server, tmp_path):

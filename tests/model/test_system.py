@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import subprocess
 import sys
 from pathlib import Path
 from typing import get_type_hints
@@ -10,6 +9,7 @@ from typing import get_type_hints
 import pytest
 import torch
 import yaml
+from commands import run
 from paths import ROOT
 from torch.nn import functional
 
@@ -306,14 +306,13 @@ def test_configuring_imports_no_torch(tmp_path):
         f"configure.main(['--conf', {str(ROOT / 'conf')!r}, '--preset', 'tiny', '--out', {str(tmp_path)!r}, 'ssa']); "
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = run(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["ecapa single", "iresnet18 single", "ssa fused audio=ecapa visual=iresnet18"]
 
 
 def test_the_command_prints_one_line_for_a_users_error(tmp_path):
-    command = [sys.executable, "-m", "avsv.bin.configure", "--preset", "nimi", "--out", str(tmp_path), "ssa"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    done = run(sys.executable, "-m", "avsv.bin.configure", "--preset", "nimi", "--out", tmp_path, "ssa")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.endswith("did you mean 'mini'?\n") and done.stderr.count("\n") == 1
 

@@ -6,10 +6,10 @@ import csv
 import multiprocessing
 import os
 import signal
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -365,8 +365,7 @@ def test_the_step_trains_anew_with_other_published_weights(corpus, tmp_path):
     def train(*options):
         files = [tmp_path / "V.yaml", corpus / "train", corpus / "dev", tmp_path / "V"]
         fixed = ["--num-workers", "0", "--fbank-config", corpus / "train" / "fbank.yaml"]
-        words = ["steps/train.sh", *fixed, *options, *files]
-        return subprocess.run(list(map(str, words)), cwd=ROOT, capture_output=True, text=True)
+        return commands.run("steps/train.sh", *fixed, *options, *files)
 
     options = {name: value for name, value in VISUAL.items() if name != "name"}
     weights = tmp_path / "my weights.pth"

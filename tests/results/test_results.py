@@ -1,13 +1,12 @@
 """Tables for people, differences between systems and published figures, on made-up results."""
 
 import csv
-import os
-import subprocess
 import sys
 from itertools import combinations
 
 import numpy as np
 import pytest
+from commands import run
 from paths import ROOT, SHARED
 
 from avsv.errors import DataError
@@ -346,10 +345,10 @@ def test_bad_published_figures(tmp_path, text, message):
 
 def run_results(folder, *options):
     command = [sys.executable, "-m", "avsv.bin.results", "--corpus", "c", "--preset", "mini", "--seed", "7"]
-    command += ["--git", "abc", "--command", "./run.sh", "--resamples", "60", *map(str, options)]
-    command += ["--systems", " ".join(WORLD), str(folder / "exp"), str(folder / "results"), str(folder / "data/eval")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, capture_output=True, env=environment, timeout=120)
+    command += ["--git", "abc", "--command", "./run.sh", "--resamples", "60", *options]
+    command += ["--systems", " ".join(WORLD), folder / "exp", folder / "results", folder / "data/eval"]
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
     return (folder / "results/RESULTS.md").read_text()
 
 
@@ -405,4 +404,4 @@ def test_thresholds_are_applied_to_other_trials(tmp_path):
 
 def test_results_need_no_torch():
     code = "import sys, avsv.bin.results; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert run(sys.executable, "-c", code).returncode == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import kaldiio
 import numpy as np
 import pytest
+from commands import modified, run
 from paths import ROOT
 from video_media import soft_video
 
@@ -21,8 +22,7 @@ CONFIG = "channels: 1\nheight: 24\nwidth: 16\nfps: 10\n"
 
 def step(*words: object, check: bool = True) -> subprocess.CompletedProcess:
     """Run the step in the recipe directory."""
-    command = ["bash", "-c", '. ./path.sh && exec steps/make_face_crops.sh "$@"', "make_face_crops", *map(str, words)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = run("steps/make_face_crops.sh", *words)
     assert not check or result.returncode == 0, result.stderr
     return result
 
@@ -96,11 +96,11 @@ def test_lists_and_arks_fit_together(data, media):
 
 def test_nothing_to_do_is_one_line_and_changed_options_redo(data):
     step("--nj", 1, "--config", data / "faces.yaml", data)
-    before = {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
+    before = modified(data)
     again = step("--nj", 1, "--config", data / "faces.yaml", data)
     assert again.stderr.splitlines()[1:] == [again.stderr.splitlines()[1]]
     assert "face crops are up to date" in again.stderr
-    assert before == {path: path.stat().st_mtime_ns for path in data.rglob("*") if path.is_file()}
+    assert before == modified(data)
     (data / "faces.yaml").write_text(CONFIG.replace("10", "5"))
     step("--nj", 1, "--config", data / "faces.yaml", data)
     assert read_list(data / "utt2num_faces")["s0-u0"] == "2"

@@ -11,6 +11,7 @@ import kaldiio
 import numpy as np
 import pytest
 import torch
+from commands import run
 from paths import ROOT
 from torchaudio.compliance import kaldi
 
@@ -26,14 +27,7 @@ RATE = 16000
 
 
 def step(*arguments, **environment) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        ["steps/make_fbank.sh", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("steps/make_fbank.sh", *arguments, env={**os.environ, **environment})
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 import csv
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -308,7 +308,7 @@ def test_step(world, tmp_path):
     end = [tmp_path / "exp", "face both", data / "train", data / "eval"]
 
     def step(*options):
-        done = subprocess.run([*command, *options, *end], cwd=ROOT, capture_output=True, text=True)
+        done = commands.run(*command, *options, *end)
         return done.returncode, done.stderr
 
     code, text = step("--corrupted", "left")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import run, wait_until
 from paths import ROOT
 
 RUN = ROOT / "utils" / "run.py"
@@ -18,15 +19,7 @@ SLURM = ROOT / "utils" / "slurm.py"
 
 
 def launch(*words, launcher=RUN, cwd, env=None, timeout=60):
-    return subprocess.run(
-        [str(launcher), *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=env,
-        check=False,
-    )
+    return run(launcher, *words, cwd=cwd, timeout=timeout, env=env)
 
 
 def kaldis_own(name):
@@ -72,13 +65,6 @@ def parent_of(pid):
 
 def command_line(pid):
     return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-
-
-def wait_until(condition, seconds=15.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 # ------------------------------------------------------------------------------------------------- Kaldi's contract

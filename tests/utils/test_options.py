@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import run
 from paths import ROOT
 
 SCRIPT = """\
@@ -26,9 +27,7 @@ printf '%s|' "$nj" "$cmd" "$train_opts" "$resume" "$max_lost" "$#" "$@"
 
 def bash(script, *arguments, cwd=ROOT, name="step.sh", tmp_path=None, timeout=20, **environment):
     """Run a script's text under the given name, with arguments."""
-    command = ["bash", "-c", script, name, *map(str, arguments)]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, env=env, check=False)
+    return run("bash", "-c", script, name, *arguments, cwd=cwd, timeout=timeout, env={**os.environ, **environment})
 
 
 def parse(*arguments, **options):
@@ -280,8 +279,7 @@ def test_report_lost(tmp_path, wanted, made, share, status):
 
 
 def once(*words, cwd):
-    command = [str(ROOT / "utils/once.sh"), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return run(ROOT / "utils/once.sh", *words, cwd=cwd)
 
 
 def test_once(tmp_path):
@@ -327,5 +325,5 @@ def test_shellcheck():
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed")
     scripts = [str(path.relative_to(ROOT)) for path in [*ROOT.glob("utils/*.sh"), ROOT / "steps/validate.sh"]]
-    done = subprocess.run(["shellcheck", "-x", *scripts], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run("shellcheck", "-x", *scripts)
     assert done.returncode == 0, done.stdout

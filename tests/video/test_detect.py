@@ -1,12 +1,12 @@
 """Detectors on real clips with real weights, and what is said where weights are missing or damaged."""
 
-import subprocess
 import sys
 import urllib.error
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from paths import SHARED
 from video_media import ffmpeg, soft_video
 
@@ -269,9 +269,8 @@ def test_find_detector(tmp_path):
 
     def find(text: str, *places: Path) -> tuple[list[str], str]:
         faces.write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-m", "avsv.bin.find_detector", faces, *places], capture_output=True, text=True, check=True
-        )
+        done = run(sys.executable, "-m", "avsv.bin.find_detector", faces, *places)
+        assert done.returncode == 0, done.stderr
         return done.stdout.splitlines(), done.stderr
 
     assert find("detector: blazeface\nalign: true\n", *folders) == (["--detector-weights", str(folders[2])], "")

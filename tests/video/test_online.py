@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from paths import ROOT
+from commands import run
 from synthetic import FACES, make_data_dir, write_config
 from video_media import soft_video, write_levels
 
@@ -130,10 +130,7 @@ def test_the_step_stores_one_kind_or_the_other(clips, tmp_path):
     (data / "faces.yaml").write_text("height: 16\nwidth: 16\n")
 
     def step(*words: str) -> subprocess.CompletedProcess[str]:
-        command = ["bash", "-c", '. ./path.sh && exec steps/make_face_crops.sh "$@"', "make_face_crops", *words]
-        return subprocess.run(
-            [*command, "--config", f"{data}/faces.yaml", str(data)], cwd=ROOT, capture_output=True, text=True
-        )
+        return run("steps/make_face_crops.sh", *words, "--config", data / "faces.yaml", data)
 
     frames = {}
     for faces, jobs, suffixes in (("arks", "2", {".ark"}), ("online", "1", {".online"}), ("arks", "1", {".ark"})):
