@@ -6,7 +6,7 @@ from pathlib import Path
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.lists import read_list, write_list
-from avsv.scoring.norm import VARIANTS, Normaliser, speaker_cohort
+from avsv.scoring.norm import VARIANTS, Normaliser, find_variant, speaker_cohort
 from avsv.scoring.scorer import (
     modalities_of,
     modes_of,
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--modes", default="", help="evaluation modes; default: all that the embeddings allow")
     parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
-    parser.add_argument("--variant", choices=VARIANTS, default="as-norm1", help="normalisation")
+    parser.add_argument("--variant", default="as-norm1", help=f"{', '.join(VARIANTS)}, or MODULE:NAME of a Variant")
     parser.add_argument("--top-n", type=int, default=300, help="cohort speakers per utterance, for adaptive variants")
     parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding to subtract from all")
     parser.add_argument("--num-threads", type=int, default=2)
@@ -35,6 +35,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.top_n < 2:
         raise DataError(f"--top-n {args.top_n}: a standard deviation needs at least 2 cohort speakers")
+    adaptive = find_variant(args.variant).adaptive
 
     sets = read_trial_sets(args.data)
     cohort_name = args.cohort.name
@@ -48,7 +49,10 @@ def main() -> None:
         scp = args.embeddings / f"{cohort_name}.{modality}.scp"
         cohorts[modality] = speaker_cohort(*read_embedding_blocks(scp, mean=means.get(modality)), utt2spk)
     size = min(len(cohort.speakers) for cohort in cohorts.values())
-    print(f"cohort: {size} speakers of {args.cohort}, {args.variant}" + _top(args.variant, args.top_n, size))
+    print(
+        f"cohort: {size} speakers of {args.cohort}, {args.variant}"
+        + (f" with the nearest {min(args.top_n, size)}" if adaptive else "")
+    )
     for trial_set in sets:
         embeddings = read_modalities(args.embeddings, trial_set, modes, means)
         normaliser = Normaliser(embeddings, cohorts, args.variant, args.top_n, args.num_threads)
@@ -59,10 +63,6 @@ def main() -> None:
             rows = zip(trial_set.utterances, normaliser.statistics(modality).mean, present, strict=True)
             cohort_means = {utterance: f"{value:.9g}" for utterance, value, there in rows if there}
             write_list(args.scores / f"{trial_set.name}.{modality}.cohort", cohort_means)
-
-
-def _top(variant: str, top_n: int, size: int) -> str:
-    return "" if variant == "s-norm" else f" with the nearest {min(top_n, size)}"
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ population (divided by N). Each side is compared with the cohort in its own moda
 Source: Matějka et al. 2017, "Analysis of score normalization in multilingual speaker recognition".
 """
 
+import importlib
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,6 @@ from threadpoolctl import threadpool_limits
 from avsv.errors import DataError
 from avsv.scoring.cosine import cosine_scores
 from avsv.scoring.trials import Embeddings
-
-VARIANTS = ("as-norm1", "as-norm2", "s-norm")
 
 _BLOCK = 256  # utterances at a time: their scores against thousands of cohort speakers take a few MB
 _SMALLEST_STD = 1e-6  # single-precision cosines that differ by less are equal
@@ -173,13 +172,88 @@ def as_norm2(
     )
 
 
+class Normalise(Protocol):
+    """How a score normalisation computes its scores."""
+
+    def __call__(
+        self,
+        normaliser: "Normaliser",
+        raw: NDArray[np.float64],
+        enroll: str,
+        test: str,
+        enroll_rows: NDArray,
+        test_rows: NDArray,
+    ) -> NDArray[np.float64]:
+        """Normalised scores (N,) of pairs of utterances.
+
+        Args:
+            normaliser: has ``embeddings`` and ``cohorts`` per modality, ``top_n``, and ``statistics(modality)``.
+            raw: (N,) cosine scores.
+            enroll, test: modalities of both sides.
+            enroll_rows, test_rows: (N,) the pairs.
+        """
+
+
+class Variant(NamedTuple):
+    """A score normalisation.
+
+    Attributes:
+        normalise: computes the scores.
+        adaptive: an utterance's statistics are of its nearest cohort speakers, else of all of them.
+    """
+
+    normalise: Normalise
+    adaptive: bool = True
+
+
+def _own_cohort(normaliser, raw, enroll, test, enroll_rows, test_rows) -> NDArray[np.float64]:
+    return s_norm(raw, normaliser.statistics(enroll), normaliser.statistics(test), enroll_rows, test_rows)
+
+
+def _cohort_of_the_other_side(normaliser, raw, enroll, test, enroll_rows, test_rows) -> NDArray[np.float64]:
+    embeddings = normaliser.embeddings[enroll], normaliser.embeddings[test]
+    cohorts = normaliser.cohorts[enroll], normaliser.cohorts[test]
+    return as_norm2(raw, *embeddings, *cohorts, enroll_rows, test_rows, normaliser.top_n)
+
+
+VARIANTS = {
+    "as-norm1": Variant(_own_cohort),
+    "as-norm2": Variant(_cohort_of_the_other_side),
+    "s-norm": Variant(_own_cohort, adaptive=False),
+}
+
+
+def find_variant(name: str) -> Variant:
+    """The score normalisation of a name: one of :data:`VARIANTS`, or MODULE:NAME of a :class:`Variant` elsewhere.
+
+    Raises:
+        DataError: there is none of this name.
+
+    Example:
+        >>> find_variant("s-norm").adaptive
+        False
+    """
+    if name in VARIANTS:
+        return VARIANTS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise DataError(f"normalization {name}: choose one of {', '.join(VARIANTS)}, or MODULE:NAME of your own")
+    try:
+        variant = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise DataError(f"normalization {name}: {error}: put its folder on PYTHONPATH, and check the name") from error
+    if not isinstance(variant, Variant):
+        raise DataError(f"normalization {name}: expected an avsv.scoring.norm.Variant")
+    return variant
+
+
 class Normaliser:
     """Normalised scores in any modality, computing each utterance's statistics once per modality.
 
     Args:
         embeddings: of the trials' utterances, per modality.
         cohorts: per modality.
-        variant: one of :data:`VARIANTS`.
+        variant: as :func:`find_variant` takes it.
         top_n: how many cohort speakers, for the adaptive variants.
         num_threads: as for :func:`cohort_statistics`.
     """
@@ -192,29 +266,24 @@ class Normaliser:
         top_n: int = 300,
         num_threads: int = 1,
     ) -> None:
-        if variant not in VARIANTS:
-            raise ValueError(f"unknown variant {variant}")
         self.embeddings, self.cohorts = embeddings, cohorts
-        self.variant, self.top_n, self.num_threads = variant, top_n, num_threads
+        self.variant, self.top_n, self.num_threads = find_variant(variant), top_n, num_threads
         self._statistics: dict[str, CohortStatistics] = {}
 
     def score(self, enroll: str, test: str, enroll_rows: NDArray, test_rows: NDArray) -> NDArray[np.float64]:
         """Normalised cosine scores (N,) of pairs of rows, given the modalities of both sides.
 
         Raises:
-            DataError: as :func:`as_norm2`.
+            DataError: what the variant raises, such as :func:`as_norm2`.
         """
         sides = self.embeddings[enroll], self.embeddings[test]
         raw = cosine_scores(sides[0].matrix, sides[1].matrix, enroll_rows, test_rows)
-        if self.variant == "as-norm2":
-            cohorts = self.cohorts[enroll], self.cohorts[test]
-            return as_norm2(raw, *sides, *cohorts, enroll_rows, test_rows, self.top_n)
-        return s_norm(raw, self.statistics(enroll), self.statistics(test), enroll_rows, test_rows)
+        return self.variant.normalise(self, raw, enroll, test, enroll_rows, test_rows)
 
     def statistics(self, modality: str) -> CohortStatistics:
         """Of every utterance's scores against the cohort: its nearest speakers, or all of them for s-norm."""
         if modality not in self._statistics:
-            top_n = None if self.variant == "s-norm" else self.top_n
+            top_n = self.top_n if self.variant.adaptive else None
             self._statistics[modality] = cohort_statistics(
                 self.embeddings[modality].matrix, self.cohorts[modality].means, top_n, self.num_threads
             )

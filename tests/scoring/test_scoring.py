@@ -21,7 +21,15 @@ from avsv.scoring.ensemble import (
 )
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
-from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, cohort_statistics, s_norm, speaker_cohort
+from avsv.scoring.norm import (
+    Cohort,
+    CohortStatistics,
+    Normaliser,
+    cohort_statistics,
+    find_variant,
+    s_norm,
+    speaker_cohort,
+)
 from avsv.scoring.quality import quality_columns, read_measures
 from avsv.scoring.scorer import cosine_scorer, modes_of, read_trial_sets
 from avsv.scoring.thresholds import find_thresholds, read_thresholds, thresholds_csv
@@ -141,6 +149,32 @@ def test_norm_warns_of_what_has_no_spread():
     with pytest.warns(UserWarning, match="in 2 of 2 trials an utterance scores alike with all its cohort speakers"):
         scores = normaliser.score("A", "A", np.array([0, 1]), np.array([1, 0]))
     assert np.isfinite(scores).all() and scores[0] == scores[1]
+
+
+def test_a_normalisation_from_outside_the_package(tmp_path, monkeypatch):
+    """Z-norm: the enrolment side's statistics alone."""
+    (tmp_path / "my_norms.py").write_text(
+        "from avsv.scoring.norm import Variant\n"
+        "def normalise(normaliser, raw, enroll, test, enroll_rows, test_rows):\n"
+        "    mean, std = normaliser.statistics(enroll)\n"
+        "    return (raw - mean[enroll_rows]) / std[enroll_rows]\n"
+        "z_norm = Variant(normalise, adaptive=False)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    sides, cohorts = {"A": embeddings([ENROLL, TEST])}, {"A": cohort(COHORT)}
+    rows = np.array([0]), np.array([1])
+    of_cohort = cosine_scores(sides["A"].matrix, cohorts["A"].means, np.zeros(len(COHORT), int), np.arange(len(COHORT)))
+    raw = cosine_scores(sides["A"].matrix, sides["A"].matrix, *rows)
+    found = Normaliser(sides, cohorts, "my_norms:z_norm").score("A", "A", *rows)
+    np.testing.assert_allclose(found, (raw - of_cohort.mean()) / of_cohort.std(), rtol=1e-5)
+    for name, message in (
+        ("as-norm3", "choose one of as-norm1, as-norm2, s-norm, or MODULE:NAME"),
+        ("my_norms:x", "has no attribute 'x'"),
+        ("no_norms:x", "No module named 'no_norms'"),
+        ("my_norms:normalise", r"expected an avsv\.scoring\.norm\.Variant"),
+    ):
+        with pytest.raises(DataError, match=f"normalization {name}: .*{message}"):
+            find_variant(name)
 
 
 def test_as_norm2_refuses_different_speakers():
