@@ -2,7 +2,6 @@
 
 import io
 import os
-import subprocess
 from math import gcd
 
 import numpy as np
@@ -10,7 +9,10 @@ import numpy as np
 from avsv.audio.wav import WavHeader, int16_to_float, parse_wav_header, read_wav_header
 from avsv.errors import DataError
 from avsv.io.ark import split_location
+from avsv.io.command import command_output, is_command
 from avsv.io.files import file_size, read_at
+from avsv.io.media import check_memory, choose_stream, library_errors, open_media, stated_seconds
+from avsv.io.text import check_regular_file
 
 # A container's duration is rounded to its packets; less than this share of it means that packets are missing.
 _LEAST_SHARE = 0.9
@@ -33,7 +35,7 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
         DataError: no such file, not audio, truncated, no samples, another rate or several channels without leave to
             convert them, samples that are not finite, a command that fails.
     """
-    if source.rstrip().endswith("|"):
+    if is_command(source):
         channels, rate = _read_command(source)
     else:
         channels, rate = _read_file(source)
@@ -69,12 +71,8 @@ def _read_file(source: str) -> tuple[np.ndarray, int]:
     if offset or path != source:
         raise DataError(f"{source}: no 16-bit wav file at this offset")
 
-    import soundfile
-
-    try:
-        return _read_soundfile(source, source)
-    except soundfile.LibsndfileError as error:
-        return _read_av(source, error.error_string)
+    check_regular_file(source)
+    return _read_soundfile(source, source) or _read_av(source)
 
 
 def _from_pcm16(header: WavHeader, samples: bytes) -> np.ndarray:
@@ -82,60 +80,53 @@ def _from_pcm16(header: WavHeader, samples: bytes) -> np.ndarray:
     return int16_to_float(codes.reshape(-1, header.channels).T)
 
 
-def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, int]:
+def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, int] | None:
+    """Decode what libsndfile reads; None for anything else, and for MP3, of whose length it only makes a guess."""
     import soundfile
 
-    with soundfile.SoundFile(file) as sound:
+    try:
+        sound = soundfile.SoundFile(file)
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw means samples without a header
+        return None
+    with sound, library_errors(source, "audio"):
+        if sound.format == "MP3":
+            return None
+        check_memory(source, 4 * sound.frames * sound.channels)
         promised, rate = sound.frames, sound.samplerate
-        try:
-            samples = sound.read(dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise DataError(f"{source}: truncated or damaged: {error.error_string}") from None
-    if len(samples) < _LEAST_SHARE * promised:
-        raise DataError(f"{source}: truncated: {len(samples)} samples, the header promises {promised}")
-    return samples.T, rate
+        samples = sound.read(dtype="float32", always_2d=True)
+        if len(samples) < _LEAST_SHARE * promised:
+            raise DataError(f"{source}: truncated: {len(samples)} samples, the header promises {promised}")
+        return samples.T, rate
 
 
-def _read_av(source: str, reason: str) -> tuple[np.ndarray, int]:
+def _read_av(source: str, content: bytes | None = None) -> tuple[np.ndarray, int]:
     import av
 
-    try:
-        with av.open(source) as container:
-            if not container.streams.audio:
-                raise DataError(f"{source}: no audio stream")
-            stream = container.streams.audio[0]
-            if stream.codec_context is None:
-                raise DataError(f"{source}: unreadable, truncated or damaged audio: no known codec")
-            rate = stream.rate
-            promised = float(stream.duration * stream.time_base) * rate if stream.duration else 0.0
-            resampler = av.AudioResampler(format="fltp")
-            parts = [part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)]
-    except av.error.FFmpegError as error:
-        raise DataError(f"{source}: unreadable, truncated or damaged audio: {error.strerror or reason}") from None
-    channels = np.concatenate(parts, axis=1) if parts else np.empty((1, 0), dtype=np.float32)
-    if channels.shape[1] < _LEAST_SHARE * promised:
-        raise DataError(f"{source}: truncated: {channels.shape[1]} samples, the header promises {promised:.0f}")
+    with open_media(source if content is None else content, source, "audio") as container:
+        stream = choose_stream(container, source, "audio")
+        rate = stream.rate
+        stated = stated_seconds(container, stream, source if content is None else None)
+        resampler = av.AudioResampler(format="fltp")
+        parts, size = [], 0
+        for frame in container.decode(stream):
+            for part in resampler.resample(frame):
+                parts.append(part.to_ndarray())
+                size += parts[-1].nbytes
+            check_memory(source, size)
+        channels = np.concatenate(parts, axis=1) if parts else np.empty((1, 0), dtype=np.float32)
+        promised = float(stated * rate) if stated else 0.0
+        if channels.shape[1] < _LEAST_SHARE * promised:
+            raise DataError(f"{source}: truncated: {channels.shape[1]} samples, the header promises {promised:.0f}")
     return channels, rate
 
 
 def _read_command(source: str) -> tuple[np.ndarray, int]:
     """Decode what ``command |`` writes."""
-    import soundfile
-
-    command = source.rstrip()[:-1]
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise DataError(f"{source} status {done.returncode}: {lines[-1] if lines else 'no message'}")
-    if not done.stdout:
-        raise DataError(f"{source} no output, expected wav or flac")
-    output = done.stdout
+    output = command_output(source)
     header = parse_wav_header(source, lambda position, count: output[position : position + count], len(output))
     if header is not None and header.is_pcm16:
         return _from_pcm16(header, output[header.start : header.start + header.num_bytes]), header.sample_rate
-    try:
-        return _read_soundfile(io.BytesIO(output), source)
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{source} the output is neither wav nor flac: {error.error_string}") from None
+    found = _read_soundfile(io.BytesIO(output), source)
+    if found is None:
+        raise DataError(f"{source} the output is neither wav nor flac")
+    return found

@@ -8,13 +8,16 @@ from avsv.audio.decode import read_audio
 from avsv.audio.wav import read_wav_header
 from avsv.errors import DataError
 from avsv.io.ark import split_location
+from avsv.io.command import is_command
+from avsv.io.media import choose_stream, library_errors, measured_seconds, open_media, stated_seconds
+from avsv.io.text import check_regular_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
 # A container's duration is rounded to its packets; less than this share of it means that packets are missing.
-_LEAST_SHARE = 0.9
+_LEAST_SHARE = Fraction(9, 10)
 PIPE_RATE = 16000
 FOLDER_FPS = 25.0
 
@@ -44,7 +47,7 @@ def probe(name: str, location: str, folder_fps: float = FOLDER_FPS) -> float:
 
 
 def _probe_audio(location: str) -> float:
-    if location.endswith("|"):
+    if is_command(location):
         return len(read_audio(location, PIPE_RATE, resample=True, downmix=True)) / PIPE_RATE
     path, offset = location, 0
     if not Path(location).exists():
@@ -58,23 +61,22 @@ def _probe_audio(location: str) -> float:
 
     try:
         sound = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw means samples without a header
         return _probe_container(path, "audio")
-    with sound:
-        try:
-            # The end is looked at because a header may promise more than there is.
-            sound.seek(max(0, sound.frames - 1))
-            if sound.frames and len(sound.read(1)) == 0:
-                raise DataError(f"{location}: truncated: the header promises {sound.frames} samples")
-        except soundfile.LibsndfileError as error:
-            raise DataError(f"{location}: truncated or damaged: {error.error_string}") from None
+    with sound, library_errors(location, "audio"):
+        if sound.format == "MP3":  # of whose length libsndfile only makes a guess
+            return _probe_container(path, "audio")
+        # The end is looked at because a header may promise more than there is.
+        sound.seek(max(0, sound.frames - 1))
+        if sound.frames and len(sound.read(1)) == 0:
+            raise DataError(f"{location}: truncated: the header promises {sound.frames} samples")
         return sound.frames / sound.samplerate
 
 
 def _probe_video(location: str, folder_fps: float) -> float:
     from avsv.video.decode import VideoSource, folder_rate, list_images
 
-    if location.endswith("|"):
+    if is_command(location):
         return sum(count for _, count in VideoSource(location).frames(FOLDER_FPS)) / FOLDER_FPS
     if Path(location).is_dir():
         next(VideoSource(location).frames(FOLDER_FPS))
@@ -84,59 +86,33 @@ def _probe_video(location: str, folder_fps: float) -> float:
 
 
 def _need_content(path: str) -> None:
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
+    check_regular_file(path)
     if Path(path).stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes)")
 
 
 def _probe_container(path: str, kind: str) -> float:
     """Duration of the first audio or video stream of a file, whose first frame is decoded."""
-    import av
-    import av.error
-
-    try:
-        # The protocol is given because a name such as "12:30.mp4" would be taken for one.
-        with av.open(f"file:{path}") as container:
-            cover = av.stream.Disposition.attached_pic
-            stream = next((s for s in container.streams if s.type == kind and not s.disposition & cover), None)
-            if stream is None:
-                raise DataError(f"{path}: no {kind} stream")
-            last = stream.index_entries[-1] if len(stream.index_entries) else None
-            if last is not None and last.pos + last.size > Path(path).stat().st_size:
-                raise DataError(f"{path}: truncated: the file ends before the {kind} that its header lists")
-            stream.thread_type = "NONE"
-            if next(container.decode(stream), None) is None:
-                raise DataError(f"{path}: no {kind} frame could be decoded")
+    with open_media(path, path, kind) as container:
+        stream = choose_stream(container, path, kind)
+        last = stream.index_entries[-1] if len(stream.index_entries) else None
+        if last is not None and last.pos + last.size > Path(path).stat().st_size:
+            raise DataError(f"{path}: truncated: the file ends before the {kind} that its header lists")
+        if next(container.decode(stream), None) is None:
+            raise DataError(f"{path}: no {kind} frame could be decoded")
+        promised = stated_seconds(container, stream, path)
+        if not promised:
+            with open_media(path, path, kind) as again:
+                return measured_seconds(again, choose_stream(again, path, kind))
+        if "mp4" not in container.format.name:  # whose header lists all packets, and has been looked at above
             begin = (stream.start_time or 0) * stream.time_base
-            if stream.duration:
-                promised = float(stream.duration * stream.time_base)
-            elif container.duration:
-                promised = container.duration / av.time_base
-            else:
-                return _count_seconds(path, kind)
-            if "mp4" not in container.format.name:  # whose header lists all packets, and has been looked at above
-                container.seek(int((begin + Fraction(0.9 * promised)) / stream.time_base), stream=stream)
-                if float(_end_of_packets(container, stream) - begin) < _LEAST_SHARE * promised:
-                    raise DataError(f"{path}: truncated: the header promises {promised:.2f} s of {kind}")
-            return promised
-    except av.error.FFmpegError as error:
-        reason = error.strerror or type(error).__name__
-        raise DataError(f"{path}: unreadable, truncated or damaged {kind}: {reason}") from None
+            container.seek(int((begin + Fraction(9, 10) * promised) / stream.time_base), stream=stream)
+            if _end_of_packets(container, stream) - begin < _LEAST_SHARE * promised:
+                raise DataError(f"{path}: truncated: the header promises {float(promised):.2f} s of {kind}")
+        return float(promised)
 
 
 def _end_of_packets(container: "InputContainer", stream: "Stream") -> Fraction:
     """The time at which the last of a stream's remaining packets ends."""
     ends = (packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None)
     return max(ends, default=0) * stream.time_base
-
-
-def _count_seconds(path: str, kind: str) -> float:
-    """Duration of a stream whose header does not tell it: everything is decoded."""
-    import av
-
-    with av.open(f"file:{path}") as container:
-        stream = next(s for s in container.streams if s.type == kind)
-        if kind == "audio":
-            return sum(frame.samples for frame in container.decode(stream)) / stream.rate
-        return float(sum(1 for _ in container.decode(stream)) / (stream.guessed_rate or Fraction(FOLDER_FPS)))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from avsv.errors import DataError
+from avsv.io.media import check_memory
 from avsv.video.config import FacesConfig
-from avsv.video.decode import PictureConverter, VideoSource, centre_crop, upright_size, whole_picture
+from avsv.video.decode import PictureConverter, VideoSource, centre_crop, whole_picture
 from avsv.video.detect import Face, open_detector
 from avsv.video.track import align_transform, box_transform, follow_face, interpolate, warp
 
@@ -52,7 +53,8 @@ class FaceCutter:
             at += count
             if len(numbers) == 0:
                 continue
-            picture = self._convert(frame.picture)
+            picture = self._convert(frame)
+            check_memory(source.location, (len(rows) + len(numbers)) * self.config.row)
             if matrices is None:
                 rows.extend([_row(picture)] * len(numbers))
             else:
@@ -132,8 +134,8 @@ class FaceCropper:
             total += count
             if number >= total:
                 continue
-            small = self._convert_small(frame.picture)
-            width, height = upright_size(frame.picture)
+            small = self._convert_small(frame)
+            width, height = frame.size
             scale = np.array([width / small.shape[1], height / small.shape[0]])
             faces = self._detect(small, frame.path)
             looked.append(number)

@@ -3,7 +3,7 @@
 import io
 import itertools
 import re
-import subprocess
+import struct
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,9 @@ import av.error
 import numpy as np
 
 from avsv.errors import DataError
+from avsv.io.command import command_output, is_command
+from avsv.io.media import MAX_PIXELS, choose_stream, library_errors, open_media, stated_seconds
+from avsv.io.text import check_regular_file
 from avsv.video.timing import as_rate, resample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -33,10 +36,82 @@ _WHOLE = Fraction(9, 10)
 
 
 class SourceFrame(NamedTuple):
-    """A decoded frame, and the file it came from where that is an image of its own."""
+    """A decoded frame as it is to be shown.
+
+    Attributes:
+        picture: its pixels as they are stored.
+        orientation: how they are turned and mirrored for display.
+        path: the file it came from, where that is an image of its own.
+        aspect: width of a stored pixel over its height.
+    """
 
     picture: av.VideoFrame
+    orientation: "Orientation"
     path: str | None = None
+    aspect: Fraction = Fraction(1)
+
+    @property
+    def stretched(self) -> tuple[int, int]:
+        """Width and height of the stored picture with square pixels."""
+        return max(round(self.picture.width * self.aspect), 1), self.picture.height
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as displayed."""
+        width, height = self.stretched
+        return (height, width) if self.orientation.transpose else (width, height)
+
+
+class Orientation(NamedTuple):
+    """Stored pixels become those to display: rows and columns exchanged first, then either reversed.
+
+    Example:
+        >>> pixels = np.array([[1, 2], [3, 4]])
+        >>> Orientation(transpose=True, reverse_columns=True).apply(pixels).tolist()
+        [[3, 1], [4, 2]]
+    """
+
+    transpose: bool = False
+    reverse_rows: bool = False
+    reverse_columns: bool = False
+
+    @classmethod
+    def of(cls, picture: av.VideoFrame) -> "Orientation":
+        """What the picture's display matrix asks for, to the nearest quarter of a turn."""
+        try:
+            matrix = picture.side_data.get("DISPLAYMATRIX")
+        except ValueError:  # side data of a kind that PyAV does not know
+            return cls.turned(picture.rotation)
+        if matrix is None:
+            return cls()
+        # x' = a x + c y, y' = b x + d y, with x to the right and y downward.
+        a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))
+        if abs(a) >= abs(c):
+            return cls(False, d < 0, a < 0)
+        return cls(True, b < 0, c < 0)
+
+    @classmethod
+    def turned(cls, degrees: float) -> "Orientation":
+        """Counterclockwise by a number of degrees, to the nearest quarter of a turn."""
+        return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[round(degrees / 90) % 4]
+
+    @classmethod
+    def of_image(cls, data: bytes) -> "Orientation":
+        """What the EXIF orientation (1 to 8) in an image file asks for."""
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                number = image.getexif().get(_EXIF_ORIENTATION, 1)
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return cls()  # the decoder has the last word on whether it is an image
+        return _EXIF.get(number, cls())
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (height, width, ...) as displayed."""
+        if self.transpose:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
 
 
 class VideoSource:
@@ -56,8 +131,8 @@ class VideoSource:
         self._data: bytes | None = None
         self._images: list[Path] = []
         path = Path(location)
-        if location.endswith("|"):
-            self._data = _run_pipe(location)
+        if is_command(location):
+            self._data = command_output(location)
         elif path.is_dir():
             self._images = list_images(path)
             self._rate = folder_rate(path, folder_fps)
@@ -94,7 +169,7 @@ class VideoSource:
             count = (made if last is None else min(made, last)) - start
             if count > 0:
                 yield (
-                    (frame if isinstance(frame, SourceFrame) else SourceFrame(_decode_image(frame), str(frame))),
+                    frame if isinstance(frame, SourceFrame) else _decode_image(frame),
                     count,
                 )
             if last is not None and made >= last:
@@ -105,26 +180,15 @@ class VideoSource:
             yield index / self._rate, (index + 1) / self._rate, path
 
     def _decode_stream(self) -> Iterator[tuple[Fraction, Fraction, SourceFrame]]:
-        # The protocol is given because a name such as "12:30.mp4" would be taken for one.
-        source = f"file:{self.location}" if self._data is None else io.BytesIO(self._data)
-        try:
-            with av.open(source) as container:
-                yield from self._decode_container(container)
-        except av.error.EOFError:
-            raise DataError(f"{self.location}: it has no video frames") from None
-        except av.error.FFmpegError as error:
-            reason = error.strerror or type(error).__name__
-            raise DataError(f"{self.location}: cannot be read as video: {reason}") from None
+        source = self.location if self._data is None else self._data
+        with open_media(source, self.location, "video") as container:
+            yield from self._decode_container(container)
 
     def _decode_container(
         self, container: av.container.InputContainer
     ) -> Iterator[tuple[Fraction, Fraction, SourceFrame]]:
-        stream = next((s for s in container.streams.video if not _is_cover(s)), None)
-        if stream is None:
-            raise DataError(f"{self.location}: has no video stream")
-        # One job is one core: --nj says how many there are.
-        stream.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
+        stream = choose_stream(container, self.location, "video")
+        aspect = _pixel_aspect(stream)
         clock = _Clock(stream)
         end = Fraction(0)
         count = 0
@@ -137,11 +201,11 @@ class VideoSource:
             for picture in pictures:
                 start, end = clock.span(picture)
                 count += 1
-                yield start, end, SourceFrame(picture)
+                yield start, end, SourceFrame(picture, Orientation.of(picture), aspect=aspect)
         if count == 0:
             raise DataError(f"{self.location}: no video frame could be decoded: the clip is empty or damaged")
-        promised = _promised_seconds(container, stream)
-        if promised is not None and end < _WHOLE * promised:
+        promised = stated_seconds(container, stream)
+        if promised and end < _WHOLE * promised:
             raise DataError(
                 f"{self.location}: truncated: {float(end):.2f} s of video where the header promises"
                 f" {float(promised):.2f} s: copy or download it again"
@@ -187,37 +251,10 @@ class _Clock:
         return Fraction(nearest * self._grid.denominator, self._grid.numerator)
 
 
-def _is_cover(stream: av.VideoStream) -> bool:
-    """Whether a "video" stream is the cover picture of an audio file."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _promised_seconds(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """How long the header says the video is; None where it does not, or ffmpeg only guesses from the file's size."""
-    if "mp4" in container.format.name:
-        # Not the number of frames: an edit list may show only some of them.
-        return stream.duration * stream.time_base if stream.duration else None
-    if stream.frames and stream.average_rate:
-        return stream.frames / stream.average_rate
-    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if tag:
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
-    return None
-
-
-def _run_pipe(location: str) -> bytes:
-    command = location[:-1].strip()
-    if not command:
-        raise DataError(f"'{location}': there is no command before the |")
-    shell = ["bash", "-o", "pipefail", "-c", command]
-    result = subprocess.run(shell, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if result.returncode != 0:
-        lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = f": {lines[-1].strip()}" if lines else ""
-        raise DataError(f"{location}: the command failed with status {result.returncode}{reason}")
-    if not result.stdout:
-        raise DataError(f"{location}: the command wrote nothing")
-    return result.stdout
+def _pixel_aspect(stream: av.VideoStream) -> Fraction:
+    """Width over height of a stored pixel; 1 where nothing sensible is stated."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return aspect if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -254,8 +291,10 @@ def folder_rate(folder: Path, default: float) -> Fraction:
     return rate
 
 
-def _decode_image(path: Path) -> av.VideoFrame:
-    data = path.read_bytes()
+def _decode_image(path: Path) -> SourceFrame:
+    check_regular_file(path)
+    with library_errors(str(path), "image"):
+        data = path.read_bytes()
     if not data:
         raise DataError(f"{path}: the image is empty (0 bytes)")
     codec = next((name for magic, name in _IMAGE_CODECS.items() if data.startswith(magic)), None)
@@ -263,13 +302,12 @@ def _decode_image(path: Path) -> av.VideoFrame:
         raise DataError(f"{path}: is no image of a known kind, whatever its name says")
     context = av.CodecContext.create(codec, "r")
     context.thread_count = 1
-    try:
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    with library_errors(str(path), "image"):
         pictures = context.decode(av.Packet(data)) or context.decode(None)
-    except av.error.FFmpegError as error:
-        raise DataError(f"{path}: cannot be read as an image: {error.strerror}") from None
     if not pictures:
         raise DataError(f"{path}: cannot be read as an image")
-    return pictures[0]
+    return SourceFrame(pictures[0], Orientation.of_image(data), str(path))
 
 
 class Window(NamedTuple):
@@ -311,14 +349,14 @@ def whole_picture(longest: int | None = None) -> Callable[[int, int], Window]:
     return window
 
 
-def upright_size(picture: av.VideoFrame) -> tuple[int, int]:
-    """Width and height after the rotation that the picture's metadata asks for."""
-    turned = round(picture.rotation / 90) % 2
-    return (picture.height, picture.width) if turned else (picture.width, picture.height)
+_EXIF_ORIENTATION = 0x112
+_EXIF = {number: Orientation(number >= 5, number in (3, 4, 7, 8), number in (2, 3, 6, 7)) for number in range(1, 9)}
 
 
 class PictureConverter:
-    """Decoded pictures become arrays: upright, cropped, resized (bilinear with antialias), gray or red-green-blue.
+    """Decoded pictures become arrays as displayed: upright, square pixels, cropped, resized, gray or red-green-blue.
+
+    Resizing is bilinear with antialias.
 
     Gray is 0.299 R + 0.587 G + 0.114 B, which is the luma of BT.601 video expanded to 0...255.
 
@@ -336,12 +374,13 @@ class PictureConverter:
         self.window = window
         self._key: tuple | None = None
 
-    def __call__(self, picture: av.VideoFrame) -> np.ndarray:
+    def __call__(self, frame: SourceFrame) -> np.ndarray:
+        picture, orientation = frame.picture, frame.orientation
         key = (picture.width, picture.height, picture.format.name, picture.colorspace, picture.color_range)
-        turns = round(picture.rotation / 90) % 4
-        if (*key, turns) != self._key:
-            self._build(picture, turns)
-            self._key = (*key, turns)
+        key = (*key, frame.aspect, orientation)
+        if key != self._key:
+            self._build(frame, orientation.transpose)
+            self._key = key
         self._graph.push(picture)
         result = self._graph.pull()
         plane = result.planes[0]
@@ -349,21 +388,22 @@ class PictureConverter:
         rows = rows[: result.height, : result.width * self.channels]
         if self.channels == 3:
             rows = rows.reshape(result.height, result.width, 3)
-        if turns:
-            rows = np.rot90(rows, turns)
-        return np.ascontiguousarray(rows)
+        return np.ascontiguousarray(orientation.apply(rows))
 
-    def _build(self, picture: av.VideoFrame, turns: int) -> None:
-        window = self.window(*upright_size(picture))
-        if turns % 2:
+    def _build(self, frame: SourceFrame, transpose: bool) -> None:
+        picture = frame.picture
+        window = self.window(*frame.size)
+        if transpose:
             window = Window(window.crop_height, window.crop_width, window.height, window.width)
+        # The window is one of square pixels, the filters work on stored ones.
+        crop_width = min(max(round(window.crop_width / frame.aspect), 1), picture.width)
         graph = av.filter.Graph()
         graph.threads = 1
         chain = [
             graph.add_buffer(
                 width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, 25)
             ),
-            graph.add("crop", f"{window.crop_width}:{window.crop_height}:exact=1"),
+            graph.add("crop", f"{crop_width}:{window.crop_height}:exact=1"),
             # accurate_rnd and bitexact: the same bytes on every processor.
             graph.add("scale", f"{window.width}:{window.height}:flags=bilinear+accurate_rnd+full_chroma_int+bitexact"),
             graph.add("format", "gray" if self.channels == 1 else "rgb24"),

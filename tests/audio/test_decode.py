@@ -216,10 +216,10 @@ def test_bad_recordings_are_named(tmp_path, wav, codes):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("echo 'first line' >&2; echo 'the reason' >&2; exit 3 |", "{} status 3: the reason"),
-        ("false | cat |", "{} status 1: no message"),
-        ("true |", "{} no output, expected wav or flac"),
-        ("echo hello |", "{} the output is neither wav nor flac: Format not recognised."),
+        ("echo 'first line' >&2; echo 'the reason' >&2; exit 3 |", "{}: the command failed with status 3: the reason"),
+        ("false | cat |", "{}: the command failed with status 1: no message"),
+        ("true |", "{}: the command wrote nothing"),
+        ("echo hello |", "{} the output is neither wav nor flac"),
     ],
 )
 def test_bad_commands_are_named(command, message):

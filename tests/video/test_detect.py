@@ -53,7 +53,7 @@ def test_faces_are_found_in_nearly_all_frames(detector, talkers):
     found = total = 0
     for clip in talkers:
         for frame, _ in VideoSource(str(clip)).frames(3):
-            picture = convert(frame.picture)
+            picture = convert(frame)
             faces = detect(picture, None)
             total += 1
             if not faces:

@@ -1,0 +1,166 @@
+"""Containers of sound and video: opened, chosen from and measured in one place.
+
+What a library throws becomes a :class:`DataError` that names the recording. Only files are opened, never other files or
+addresses that a playlist names, and metadata that is not text does not matter.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsv.errors import DataError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.stream import Stream
+
+# Containers whose header, index or last page states how long they are; of others FFmpeg guesses from size and bit rate.
+_STATE_LENGTH = {"aiff", "asf", "au", "avi", "caf", "flac", "matroska", "mov", "nut", "ogg", "w64", "wav"}
+# Neither playlists nor formats that name other files, and no raw samples or pictures, which any file could be.
+_FORMATS = (
+    "3g2,3gp,aac,ac3,aiff,amr,ape,asf,au,av1,avi,avif,caf,dts,dv,eac3,flac,flv,gif,h263,h264,hevc,ivf,loas,m4a,m4v,"
+    "matroska,mj2,mjpeg,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,tak,truehd,tta,voc,vc1,w64,wav,webm,wv"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+MAX_PIXELS = 1 << 26
+"""Pixels of the largest picture that is decoded."""
+MAX_MEGABYTES = int(os.environ.get("AVSV_MAX_MEGABYTES", "256"))
+"""Memory that one decoded recording may take: samples as float32, or face crops. From the environment."""
+
+
+@contextmanager
+def library_errors(name: str, kind: str) -> Iterator[None]:
+    """Turn whatever a library throws into the DataError of a recording that cannot be used.
+
+    Args:
+        name: of the recording.
+        kind: what it should hold, audio or video.
+    """
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    # Decoders raise errors of many classes, and each of them must cost one recording only.
+    except Exception as error:
+        if isinstance(error, EOFError):
+            raise DataError(f"{name}: it has no {kind} frames") from error
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
+        reason = str(reason) or type(error).__name__
+        raise DataError(f"{name}: unreadable, truncated or damaged {kind}: {reason}") from error
+
+
+@contextmanager
+def open_media(source: str | bytes, name: str, kind: str) -> "Iterator[InputContainer]":
+    """Open a container of a common format for reading.
+
+    Args:
+        source: path of a file, or its content.
+        name: what messages call it.
+        kind: what is wanted of it, audio or video.
+
+    Raises:
+        DataError: not such a file, or anything that fails inside the block.
+    """
+    import av
+
+    # The protocol is given because a name such as "12:30.mp4" would be taken for one.
+    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
+    with library_errors(name, kind), av.open(file, metadata_errors="ignore", options=dict(_OPTIONS)) as container:
+        yield container
+
+
+def choose_stream(container: "InputContainer", name: str, kind: str) -> "Stream":
+    """The stream that a player plays: no cover picture, not made for an impairment, marked as default, the first.
+
+    Raises:
+        DataError: there is none, or this build of FFmpeg lacks its decoder.
+    """
+    import av
+
+    flags = av.stream.Disposition
+    unlike = flags.hearing_impaired | flags.visual_impaired | flags.comment | flags.dub | flags.karaoke
+    streams = [
+        stream
+        for stream in container.streams
+        if stream.type == kind and not stream.disposition & (flags.attached_pic | flags.timed_thumbnails)
+    ]
+    if not streams:
+        raise DataError(f"{name}: no {kind} stream")
+    chosen = min(streams, key=lambda s: (bool(s.disposition & unlike), not s.disposition & flags.default, s.index))
+    if chosen.codec_context is None:
+        raise DataError(f"{name}: unreadable, truncated or damaged {kind}: no known codec")
+    # One job is one core: --nj says how many there are.
+    chosen.thread_type = "NONE"
+    chosen.codec_context.thread_count = 1
+    if kind == "video":
+        chosen.codec_context.options = {**chosen.codec_context.options, "max_pixels": str(MAX_PIXELS)}
+    return chosen
+
+
+def stated_seconds(container: "InputContainer", stream: "Stream", path: str | None = None) -> Fraction | None:
+    """How long the header says a stream is; None where it does not say, or FFmpeg only guesses.
+
+    Args:
+        container: of the stream.
+        stream: the stream.
+        path: of the file, to look for the length in an MP3 file's first frame.
+    """
+    formats = set(container.format.name.split(","))
+    if not formats & _STATE_LENGTH and not ("mp3" in formats and path and _mp3_states_length(path)):
+        return None
+    if stream.type == "video" and "mov" not in formats and stream.frames and stream.average_rate:
+        # In mov and mp4 an edit list may show only some of the frames.
+        return stream.frames / stream.average_rate
+    if stream.duration:
+        return stream.duration * stream.time_base
+    tag = stream.metadata.get("DURATION", "").split(":")
+    if len(tag) == 3:
+        hours, minutes, seconds = (Fraction(part) for part in tag)
+        return 3600 * hours + 60 * minutes + seconds
+    return None
+
+
+def _mp3_states_length(path: str) -> bool:
+    """Whether the first frame of an MP3 file is a table of contents, which counts the frames."""
+    with Path(path).open("rb") as file:
+        head = file.read(10)
+        start = 0
+        if head[:3] == b"ID3" and len(head) == 10:
+            start = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        file.seek(start)
+        first = file.read(256)
+    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def measured_seconds(container: "InputContainer", stream: "Stream") -> float:
+    """How long a stream is, by the times of its packets, or by their number where they have none.
+
+    No packet is decoded.
+    """
+    begin, end, count = None, Fraction(0), 0
+    for packet in container.demux(stream):
+        if packet.pts is None:
+            count += packet.size > 0
+            continue
+        begin = packet.pts if begin is None else min(begin, packet.pts)
+        end = max(end, packet.pts + (packet.duration or 0))
+    if begin is not None:
+        return float((end - begin) * stream.time_base)
+    return float(count / stream.guessed_rate) if stream.type == "video" and stream.guessed_rate else 0.0
+
+
+def check_memory(name: str, size: float) -> None:
+    """Raise DataError for a recording that takes more than :data:`MAX_MEGABYTES` when decoded.
+
+    Args:
+        name: of the recording.
+        size: bytes.
+    """
+    if size > MAX_MEGABYTES * 1e6:
+        raise DataError(
+            f"{name}: takes more than {MAX_MEGABYTES} MB when decoded: cut it into segments, or set AVSV_MAX_MEGABYTES"
+        )
