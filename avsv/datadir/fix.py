@@ -1,5 +1,6 @@
 """Fixing a data directory: sorted lists of the utterances that are complete."""
 
+import codecs
 import filecmp
 import shutil
 from collections.abc import Collection, Iterable
@@ -62,6 +63,9 @@ class _Fixer:
 
     def run(self) -> tuple[int, int]:
         folder = self.folder
+        trials = [f"trials/{path.name}" for path in trial_lists(folder)]
+        for name in [*self.utterance_lists, *self.speaker_lists, *trials]:
+            self._drop_mark(name)
         for name in [*self.utterance_lists, *self.speaker_lists]:
             self._sort(name, 2 if name == "utt2spk" else None)
         speaker_of = dict(read_pairs(folder / "utt2spk"))
@@ -99,6 +103,15 @@ class _Fixer:
             elif name.startswith("utt2") and name not in (*DERIVED, *PARTIAL, "utt2spk"):
                 keep.intersection_update(read_keys(path))
         return keep
+
+    def _drop_mark(self, name: str) -> None:
+        """Remove a byte-order mark."""
+        path = self.folder / name
+        with path.open("rb") as stream:
+            if stream.read(3) != codecs.BOM_UTF8:
+                return
+            note(f"{path}: byte-order mark removed")
+            self._replace(name, (line.decode(errors="surrogateescape") for line in stream))
 
     def _sort(self, name: str, fields: int | None) -> None:
         """Sort a list by its key; leave out repeated, blank and incomplete lines, saying so."""

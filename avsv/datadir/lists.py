@@ -11,6 +11,7 @@ from pathlib import Path
 
 from avsv.errors import DataError
 from avsv.io.atomic import atomic_path
+from avsv.io.text import refuse_mark
 
 # An utterance may lack a modality: these lists, and only these, may lack lines. The value is the list that must have
 # every key of the list named first.
@@ -72,10 +73,11 @@ def read_raw_chunks(path: Path) -> Iterator[list[str]]:
     """Stream the lines of a text file as they are, each ending in a newline, some thousand at a time.
 
     Raises:
-        DataError: no such file, or not UTF-8.
+        DataError: no such file, a byte-order mark, or not UTF-8.
     """
     try:
         with path.open(encoding="utf-8", newline="\n") as stream:
+            refuse_mark(path, stream.buffer.peek(3))
             while lines := stream.readlines(_CHUNK):
                 if not lines[-1].endswith("\n"):
                     lines[-1] += "\n"

@@ -292,6 +292,12 @@ class Validator:
             self.problems.add(f"less {name}", f"{self.folder}/{name}: '{key}' of {source} is not there")
 
     def _check_trials(self, path: Path) -> None:
+        try:
+            self._check_trial_lines(path)
+        except DataError as error:
+            self.problems.add("unreadable", str(error))
+
+    def _check_trial_lines(self, path: Path) -> None:
         count = 0
         for count, line in enumerate(read_raw_lines(path), 1):
             fields = line.split()

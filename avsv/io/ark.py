@@ -2,6 +2,7 @@
 
 import contextlib
 import mmap
+import re
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from avsv.io.lists import read_list
 Kind = Literal["float", "fbank", "pixels", "online"]
 
 _ONLINE_SUFFIX = ".online"
+# As in raw.ark:17[0:99] or raw.ark:17[:,0:12].
+_RANGE = re.compile(r"\[[\d:]*(,[\d:]*)?\]$")
 
 # What a matrix's header needs at most: "\0B", "CM2 ", two floats, two integers.
 _HEADER_BYTES = 24
@@ -161,6 +164,32 @@ def split_location(location: str) -> tuple[str, int]:
     return (path, int(offset)) if colon and offset.isascii() and offset.isdigit() else (location, 0)
 
 
+def _find(location: str) -> tuple[str, int]:
+    """Path and offset of a Kaldi object; DataError where the location has a form of Kaldi's that is not read here."""
+    form = None
+    if location.endswith("|"):
+        form = "the output of a command"
+    elif _RANGE.search(location) and not Path(location).exists():
+        form = f"a range, '{_RANGE.search(location).group()}', of a matrix"
+    if form:
+        raise DataError(
+            f"{location}: {form} is a form of Kaldi's that is not read here: store what it gives, and count its rows"
+            " again: copy-feats scp:OLD.scp ark,scp:NEW.ark,NEW.scp"
+        )
+    return split_location(location)
+
+
+def _not_binary(location: str, start: bytes) -> str | None:
+    """What there is in place of a binary Kaldi object, and what to do; None where it is unknown."""
+    for mark, what in ((b"[", "a text ark"), (b"\x1f\x8b", "an ark compressed by gzip")):
+        if start.lstrip(b" ").startswith(mark):
+            return (
+                f"{location}: {what}: only binary arks are read: convert it:"
+                " copy-feats (or copy-vector) ark:OLD ark,scp:NEW.ark,NEW.scp"
+            )
+    return None
+
+
 def is_online(location: str) -> bool:
     """Whether a value of ``faces.scp`` names a clip to be decoded, see :mod:`avsv.video.online`, and not a matrix.
 
@@ -172,9 +201,11 @@ def is_online(location: str) -> bool:
 
 
 def _read_header(location: str) -> tuple[str, _Header]:
-    path, offset = split_location(location)
+    path, offset = _find(location)
     head = read_at(path, offset, _HEADER_BYTES)
     if head[:2] != b"\0B" or b" " not in head[2:6]:
+        if form := _not_binary(location, head):
+            raise DataError(form)
         if offset + len(head) >= file_size(path) and len(head) < 6:
             raise _cut_short(path, offset, offset + _HEADER_BYTES)
         raise DataError(f"{location}: no Kaldi matrix at this offset: the list and the ark do not belong together")
@@ -319,7 +350,7 @@ def read_vector_blocks(scp: str | Path) -> tuple[list[str], Iterator[tuple[np.nd
     keys: list[str] = []
     places: dict[str, tuple[array, array]] = {}
     for row, (key, location) in enumerate(read_list(scp).items()):
-        path, offset = split_location(location)
+        path, offset = _find(location)
         keys.append(key)
         for numbers, number in zip(places.setdefault(path, (array("q"), array("q"))), (row, offset), strict=True):
             numbers.append(number)
@@ -349,6 +380,8 @@ def _blocks(keys: list[str], places: dict[str, tuple[array, array]]) -> Iterator
 
 
 def _vector_at(ark: mmap.mmap, path: str, offset: int, key: str) -> np.ndarray:
+    if form := _not_binary(f"{path}:{offset}: '{key}'", ark[offset : offset + _VECTOR_HEADER.size]):
+        raise DataError(form)
     if offset + _VECTOR_HEADER.size > len(ark):
         raise _cut_short(path, offset, offset + _VECTOR_HEADER.size)
     flag, name, size_of_int, size = _VECTOR_HEADER.unpack_from(ark, offset)

@@ -1,6 +1,7 @@
 """Text lists, trials and scores: strict reading that names file and line, atomic writing."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -8,11 +9,15 @@ import numpy as np
 
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.io.text import refuse_mark
 
 
-def _open(path: str | Path) -> TextIO:
+@contextmanager
+def _open(path: str | Path) -> Iterator[TextIO]:
     try:
-        return Path(path).open(encoding="utf-8")
+        with Path(path).open(encoding="utf-8") as file:
+            refuse_mark(path, file.buffer.peek(3))
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -63,7 +68,8 @@ def read_list(path: str | Path, fields: int | None = None) -> dict[str, str]:
         The value of every key.
 
     Raises:
-        DataError: naming file and line: no such file, an empty list, a wrong number of fields, a key that occurs twice.
+        DataError: naming file and line: no such file, an empty list, a byte-order mark, a wrong number of fields, a key
+            that occurs twice.
 
     Example:
         >>> import tempfile

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from avsv.errors import DataError
 
+_UTF16 = "not a text file (UTF-8): starts with a byte-order mark of UTF-16: save it as UTF-8"
 _MARKS = {
-    b"\xef\xbb\xbf": "a UTF-8 byte-order mark: remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' FILE",
-    b"\xff\xfe": "a byte-order mark of UTF-16: save the file as UTF-8",
-    b"\xfe\xff": "a byte-order mark of UTF-16: save the file as UTF-8",
+    b"\xef\xbb\xbf": "starts with a UTF-8 byte-order mark: remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' FILE",
+    b"\xff\xfe": _UTF16,
+    b"\xfe\xff": _UTF16,
 }
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -35,6 +36,19 @@ def cannot_read(path: str | Path, error: Exception) -> DataError:
     """The error of a file that the system refuses to open or read."""
     reason = getattr(error, "strerror", None) or str(error)
     return DataError(f"{str(path)!r:.300}: cannot be read: {reason}" if "\0" in str(path) else f"{path}: {reason}")
+
+
+def refuse_mark(path: str | Path, start: bytes) -> None:
+    """Raise DataError where the first bytes of a file are a byte-order mark.
+
+    Example:
+        >>> refuse_mark("list", "\ufeffid1".encode())
+        Traceback (most recent call last):
+        avsv.errors.DataError: list: starts with a UTF-8 byte-order mark: remove it: sed -i '1s/^\\xEF\\xBB\\xBF//' list
+    """
+    for mark, what in _MARKS.items():
+        if start.startswith(mark):
+            raise DataError(f"{path}: {what.replace('FILE', str(path))}")
 
 
 def read_text(path: str | Path, limit: int = 1 << 20) -> str:
@@ -64,9 +78,7 @@ def read_text(path: str | Path, limit: int = 1 << 20) -> str:
         raise cannot_read(path, error) from None
     if len(content) > limit:
         raise DataError(f"{path}: larger than {limit} bytes: not such a file")
-    for mark, what in _MARKS.items():
-        if content.startswith(mark):
-            raise DataError(f"{path}: starts with {what.replace('FILE', str(path))}")
+    refuse_mark(path, content)
     if content.startswith(_LFS_POINTER):
         raise DataError(f"{path}: is a Git LFS pointer and not the file itself: run 'git lfs pull' in its repository")
     try:

@@ -1,5 +1,6 @@
 """The data-directory tools, against sort, awk and plain dictionaries; Kaldi's semantics; bad lists."""
 
+import codecs
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from avsv.datadir.media import probe
 from avsv.datadir.split import part_sizes, whole_speaker_sizes
 from avsv.errors import DataError
 
+LISTS = ("utt2spk", "wav.scp", "video.scp", "utt2dur", "utt2session", "feats.scp", "spk2age", "trials/all")
 SPEAKERS = {"id1": 5, "id10": 1, "id2": 4, "id3": 2}
 
 
@@ -428,6 +430,23 @@ def test_fix_sorts_and_mends_the_form(data):
     good("fix_data_dir.sh", data)
     assert good_lists == {name: (data / name).read_text() for name in good_lists}
     assert (data / ".backup/wav.scp").read_text() == broken
+    good("validate_data_dir.sh", "--sample", 0, data)
+
+
+@pytest.mark.parametrize("marked", [("utt2spk",), ("wav.scp", "video.scp"), ("spk2age",), ("trials/all",), LISTS])
+def test_byte_order_marks_are_named_and_fixed(data, marked):
+    """A key behind a mark looks like the key without it: nothing may go because of it, and no trial either."""
+    before = {name: (data / name).read_bytes() for name in LISTS}
+    for name in marked:
+        (data / name).write_bytes(codecs.BOM_UTF8 + before[name])
+    done = tool("validate_data_dir.sh", "--sample", 0, data)
+    assert done.returncode == 1
+    for name in marked[:1]:
+        assert f"{data}/{name}: starts with a UTF-8 byte-order mark" in done.stderr
+    done = good("fix_data_dir.sh", data)
+    assert all(f"{data}/{name}: byte-order mark removed" in done.stderr for name in marked)
+    assert "kept all 12 utterances" in done.stderr and "trials removed" not in done.stderr
+    assert before == {name: (data / name).read_bytes() for name in LISTS}
     good("validate_data_dir.sh", "--sample", 0, data)
 
 

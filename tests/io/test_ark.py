@@ -1,5 +1,6 @@
 """Arks: what kaldiio writes we read and the other way round; windows cost their own bytes; damage is named."""
 
+import gzip
 import os
 import resource
 import shutil
@@ -243,6 +244,43 @@ def test_bad_vectors_are_named(tmp_path, monkeypatch):
     assert message("a v.ark:2").startswith("v.ark:2: the ark is cut short")
     with pytest.raises(DataError, match=r"w\.ark: 'b' has values that are not finite numbers"):
         write_vectors("w", ["a", "b"], np.array([[0.0], [np.nan]]))
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("kind", ["matrix", "vector"])
+def test_other_forms_of_kaldi_are_named(tmp_path, monkeypatch, rng, kind, compressed):
+    """Text arks, ranges, commands and arks compressed by gzip are valid in Kaldi: they are not called damaged."""
+    monkeypatch.chdir(tmp_path)
+    shape = (5, 4) if kind == "matrix" else (4,)
+    kaldiio.save_ark("text.ark", {"u": rng.normal(size=shape).astype(np.float32)}, scp="text.scp", text=True)
+    location = read_list("text.scp")["u"]
+    if compressed:
+        packed = gzip.compress(Path("text.ark").read_bytes())
+        Path("text.ark.gz").write_bytes(packed)
+        location = "text.ark.gz"
+
+    def read(where):
+        if kind == "matrix":
+            read_rows(where)
+        else:
+            Path("x.scp").write_text(f"u {where}\n")
+            read_vectors("x.scp")
+
+    form = "an ark compressed by gzip" if compressed else "a text ark"
+    with pytest.raises(DataError, match=rf"^{location}.*: {form}: only binary arks are read: convert it: copy-feats"):
+        read(location)
+    for rows in ("[0:99]", "[3:3]", "[:,0:12]", "[2:3,1:2]", "[:,:]"):
+        with pytest.raises(DataError) as caught:
+            read(f"text.ark:2{rows}")
+        assert str(caught.value).startswith(f"text.ark:2{rows}: a range, '{rows}', of a matrix is a form of Kaldi's")
+    with pytest.raises(DataError, match=r"^copy-feats ark:a ark:- \|: the output of a command is a form of Kaldi's"):
+        read("copy-feats ark:a ark:- |")
+
+
+def test_a_file_named_like_a_range_is_read(tmp_path):
+    write(tmp_path / "a", "float", {"u": np.ones((3, 2), np.float32)})
+    (tmp_path / "clip[0:9]").write_bytes((tmp_path / "a.ark").read_bytes()[2:])
+    assert read_rows(f"{tmp_path}/clip[0:9]").shape == (3, 2)
 
 
 FILL = """

@@ -1,5 +1,6 @@
 """Lists, trials and scores: what is read is what was written, and bad lines are named."""
 
+import codecs
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,15 @@ def test_bad_lists_are_named(table, text, fields, message):
     with pytest.raises(DataError) as caught:
         read_list(path, fields)
     assert str(caught.value) == f"{path}{message}"
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+@pytest.mark.parametrize("read", [read_list, read_trials, read_scores])
+def test_byte_order_marks_are_named(tmp_path, mark, read):
+    text = {read_list: "a-1 x", read_trials: "a-1 a-2 target", read_scores: "a-1 a-2 0.5"}[read]
+    (tmp_path / "list").write_bytes(mark + f"{text}\n".encode())
+    with pytest.raises(DataError, match=rf"^{tmp_path}/list: .*starts with a .*byte-order mark"):
+        read(tmp_path / "list")
 
 
 def test_missing_lists_are_named(tmp_path):

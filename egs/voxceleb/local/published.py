@@ -119,7 +119,7 @@ def read_trials(path: Path) -> Iterator[tuple[str, str, bool]]:
     Raises:
         DataError: naming file and line: another form, or a label that disagrees with the identities.
     """
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, 1):
             parts = line.split()
             if not parts:
