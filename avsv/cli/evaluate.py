@@ -50,21 +50,9 @@ def run(args: argparse.Namespace) -> None:
     for prior in args.prior:
         if not 0 < prior < 1:
             raise DataError(f"--prior {prior}: must be between 0 and 1")
-    scored = {str(path): read_score_file(path, args.layout) for path in args.scores}
     source = args.trials or args.scores[0]
     trials = read_trial_list(source)
-    scores = {}
-    for name, file in scored.items():
-        if file.is_target is None and args.trials is None:
-            raise DataError(f"{name}: has no labels: give the trial list with --trials")
-        check_labels(name, file, trials)
-        scores[name] = scores_of_trials(name, file, trials)
-        lost = int(np.isnan(scores[name]).sum())
-        if lost > args.max_lost * len(scores[name]):
-            raise DataError(
-                f"{name}: {lost} of {len(scores[name])} trials of {source} have no score, at most a share of"
-                f" {args.max_lost:g} may (--max-lost)"
-            )
+    scores = {str(path): _scores(path, trials, source, args) for path in args.scores}
     utt2spk = read_list(args.utt2spk, fields=2) if args.utt2spk else None
     speakers = find_speakers(trials, utt2spk, str(args.utt2spk))
     results = {
@@ -73,18 +61,9 @@ def run(args: argparse.Namespace) -> None:
     }
     differences = []
     if speakers is not None:
-        differences = [
-            compare_scores(
-                (a, b),
-                (scores[a], scores[b]),
-                trials,
-                speakers,
-                args.resamples,
-                args.seed,
-                (results[a][1], results[b][1]),
-            )
-            for a, b in itertools.combinations(scores, 2)
-        ]
+        for a, b in itertools.combinations(scores, 2):
+            pair, draws = (scores[a], scores[b]), (results[a][1], results[b][1])
+            differences.append(compare_scores((a, b), pair, trials, speakers, args.resamples, args.seed, draws))
     rows = [row for row, _ in results.values()]
     if args.det:
         _plot(args.det, source, scores, trials)
@@ -108,6 +87,22 @@ def run(args: argparse.Namespace) -> None:
         count = len(np.union1d(speakers.enroll, speakers.test))
         print(f"\nintervals from {args.resamples} draws of {count} speakers ({speakers.source})")
     print("actDCF and Cllr take the scores as natural logarithms of likelihood ratios")
+
+
+def _scores(path: Path, trials: LabeledTrials, source: Path, args: argparse.Namespace) -> np.ndarray:
+    """The scores of the trials from one file; DataError where labels differ or too many scores are missing."""
+    scored = read_score_file(path, args.layout)
+    if scored.is_target is None and args.trials is None:
+        raise DataError(f"{path}: has no labels: give the trial list with --trials")
+    check_labels(path, scored, trials)
+    scores = scores_of_trials(path, scored, trials)
+    lost = int(np.isnan(scores).sum())
+    if lost > args.max_lost * len(scores):
+        raise DataError(
+            f"{path}: {lost} of {len(scores)} trials of {source} have no score, at most a share of {args.max_lost:g} may"
+            " (--max-lost)"
+        )
+    return scores
 
 
 def _short(paths: list[str]) -> dict[str, str]:
