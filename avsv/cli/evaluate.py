@@ -99,8 +99,8 @@ def _scores(path: Path, trials: LabeledTrials, source: Path, args: argparse.Name
     lost = int(np.isnan(scores).sum())
     if lost > args.max_lost * len(scores):
         raise DataError(
-            f"{path}: {lost} of {len(scores)} trials of {source} have no score, at most a share of {args.max_lost:g} may"
-            " (--max-lost)"
+            f"{path}: {lost} of {len(scores)} trials of {source} have no score, at most a share of {args.max_lost:g}"
+            " may (--max-lost)"
         )
     return scores
 
