@@ -30,20 +30,26 @@ def run_to_end(command: Sequence[str], log: Path) -> float:
     return time.monotonic() - start
 
 
-def run_with_kills(command: Sequence[str], moments: Sequence[float], log: Path, rng: random.Random) -> int:
-    """Start a command once per moment and kill it after that many seconds, then run it to its end.
+def run_with_kills(command: Sequence[str], moments: Sequence[tuple[str, float]], log: Path, rng: random.Random) -> int:
+    """Start a command once per moment and kill it then; at last run it to its end.
+
+    Args:
+        moments: a text that the command prints, "" for its start, and how many seconds after it the kill comes.
 
     Returns:
         How many of the starts were still running when their moment came.
     """
     killed = 0
-    for moment in moments:
+    for text, seconds in moments:
+        begin = log.stat().st_size if log.exists() else 0
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command, cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
             )
+        while process.poll() is None and text.encode() not in log.read_bytes()[begin:]:
+            time.sleep(0.05)
         try:
-            process.wait(timeout=moment)
+            process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             killed += 1
             if rng.random() < 0.5:
@@ -82,7 +88,7 @@ def main() -> None:
         print(f"undisturbed run: {seconds:.0f} s", flush=True)
 
     # Every start gets further by about the time it ran: together the moments cover a little more than a whole run.
-    moments = [rng.uniform(0.2, 2.2) * seconds / args.kills for _ in range(args.kills)]
+    moments = [("", rng.uniform(0.2, 2.2) * seconds / args.kills) for _ in range(args.kills)]
     killed = run_with_kills(command("killed"), moments, folder / "killed.log", rng)
     same = (folder / "killed" / results).read_bytes() == expected.read_bytes()
     print(f"{killed} kills; results.csv is {'identical' if same else 'DIFFERENT'}; logs in {folder}")

@@ -69,6 +69,7 @@ def measure_cost(system: AVSystem, batch: Batch) -> list[Cost]:
     Example:
         >>> from avsv.audio.config import FbankConfig
         >>> from avsv.model.config import parse_config
+        >>> from avsv.model.inputs import inputs_of
         >>> config = parse_config({
         ...     "audio": {"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 32},
         ...     "loss": {"classifier": {"name": "aam_softmax"}},

@@ -190,6 +190,7 @@ class SystemConfig:
         """The modes in which the system embeds: ("A",), ("V",) or ("AV", "A", "V").
 
         Example:
+            >>> from avsv.config.sections import ConstantSchedule, SGDConfig
             >>> train = TrainConfig(epochs=1, batch_size=2, optimizer=SGDConfig(), schedule=ConstantSchedule())
             >>> classifier = ClassifierConfig.from_mapping({"name": "aam_softmax"}, "example: loss.classifier")
             >>> audio = AudioConfig.from_mapping({"name": "ecapa_tdnn"}, "example: audio")
