@@ -18,7 +18,8 @@ Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
 
 Writes <data-dir>/faces.scp (one row of pixels a frame), utt2num_faces and faces.conf (their form). Clips that give no
 crops are listed with the reason in <log-dir>/make_face_crops.failed. The log directory is <data-dir>/log, the arks go
-to <data-dir>/arks by default. To try failed clips again, remove <data-dir>/.faces.done.
+to <data-dir>/arks by default. To try failed clips again, remove <data-dir>/.faces.done. With wav.scp and no video.scp
+there is nothing to do.
 
 With --faces online no pixels are stored, only where the faces are: training and extraction decode the clips whenever
 they read from them. The results are the same; the video files must stay as they are.
@@ -49,6 +50,10 @@ data=${1%/}
 logdir=${2:-$data/log}
 arkdir=${3:-$data/arks}
 
+if [ ! -e "$data/video.scp" ] && [ -s "$data/wav.scp" ]; then
+  log "$data: no video.scp, voices only: no face crops to make"
+  exit 0
+fi
 need_file "$config" "$data/video.scp"
 LC_ALL=C sort -c -u -k 1,1 "$data/video.scp" ||
   die "$data/video.scp is not sorted, or has a key twice: run utils/fix_data_dir.sh $data"

@@ -14,7 +14,7 @@ Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
 Writes <data-dir>/feats.scp, utt2num_frames and audio.scp (16-bit wav that windows are read from: the recording itself
 where it is such a file, else a copy in an ark). Utterances that give no features are listed with the reason in
 <log-dir>/make_fbank.failed. The log directory is <data-dir>/log, the arks go to <data-dir>/arks by default. To try
-failed recordings again, remove <data-dir>/.fbank.done.
+failed recordings again, remove <data-dir>/.fbank.done. With video.scp and no wav.scp there is nothing to do.
 Options:
   --nj <n>                     parallel jobs ($nj)
   --cmd <launcher>             how to run them ($cmd)
@@ -36,6 +36,10 @@ data=${1%/}
 logdir=${2:-$data/log}
 arkdir=${3:-$data/arks}
 
+if [ ! -e "$data/wav.scp" ] && [ -s "$data/video.scp" ]; then
+  log "$data: no wav.scp, faces only: no features to make"
+  exit 0
+fi
 need_file "$config" "$data/wav.scp"
 LC_ALL=C sort -c -u -k 1,1 "$data/wav.scp" ||
   die "$data/wav.scp is not sorted, or has a key twice: run utils/fix_data_dir.sh $data"
