@@ -179,8 +179,8 @@ def introduction(args: argparse.Namespace) -> str:
 - Where a clip lacks all that a system may use, the system guesses: half of these trials count as errors."""
 
 
-def main() -> None:
-    """Parse the arguments and work."""
+def parse_arguments() -> argparse.Namespace:
+    """The arguments of the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("out", type=Path, help="folder for tables and plots")
@@ -205,8 +205,12 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="compute on a GPU")
     parser.add_argument("--num-workers", type=int, default=0, help="loader processes (0)")
     parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    """Measure, or put together what was measured."""
+    args = parse_arguments()
     systems, stamps = args.systems.split(), args.stamps.split()
     if len(systems) != len(stamps):
         raise DataError(f"--stamps: {len(stamps)} for {len(systems)} systems")
