@@ -7,8 +7,9 @@ import numpy as np
 from avsv.errors import DataError
 from avsv.io.media import check_memory
 from avsv.video.config import FacesConfig
-from avsv.video.decode import PictureConverter, VideoSource, centre_crop, whole_picture
+from avsv.video.decode import VideoSource
 from avsv.video.detect import Face, open_detector
+from avsv.video.picture import PictureConverter, centre_crop, whole_picture
 from avsv.video.track import align_transform, box_transform, follow_face, interpolate, warp
 
 

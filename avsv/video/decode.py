@@ -1,22 +1,18 @@
 """Decoding of video files, folders of images and pipes into frames of a constant rate."""
 
-import io
-import itertools
 import re
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import av.error
-import numpy as np
 
 from avsv.errors import DataError
 from avsv.io.command import command_output, is_command
 from avsv.io.media import MAX_PIXELS, choose_stream, library_errors, open_media, stated_seconds
 from avsv.io.text import check_regular_file
+from avsv.video.picture import Orientation, SourceFrame
 from avsv.video.timing import as_rate, resample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -33,85 +29,6 @@ _IMAGE_CODECS = {
 }
 # A clip that ends before this share of what its header promises is cut off.
 _WHOLE = Fraction(9, 10)
-
-
-class SourceFrame(NamedTuple):
-    """A decoded frame as it is to be shown.
-
-    Attributes:
-        picture: its pixels as they are stored.
-        orientation: how they are turned and mirrored for display.
-        path: the file it came from, where that is an image of its own.
-        aspect: width of a stored pixel over its height.
-    """
-
-    picture: av.VideoFrame
-    orientation: "Orientation"
-    path: str | None = None
-    aspect: Fraction = Fraction(1)
-
-    @property
-    def stretched(self) -> tuple[int, int]:
-        """Width and height of the stored picture with square pixels."""
-        return max(round(self.picture.width * self.aspect), 1), self.picture.height
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height as displayed."""
-        width, height = self.stretched
-        return (height, width) if self.orientation.transpose else (width, height)
-
-
-class Orientation(NamedTuple):
-    """Stored pixels become those to display: rows and columns exchanged first, then either reversed.
-
-    Example:
-        >>> pixels = np.array([[1, 2], [3, 4]])
-        >>> Orientation(transpose=True, reverse_columns=True).apply(pixels).tolist()
-        [[3, 1], [4, 2]]
-    """
-
-    transpose: bool = False
-    reverse_rows: bool = False
-    reverse_columns: bool = False
-
-    @classmethod
-    def of(cls, picture: av.VideoFrame) -> "Orientation":
-        """What the picture's display matrix asks for, to the nearest quarter of a turn."""
-        try:
-            matrix = picture.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # side data of a kind that PyAV does not know
-            return cls.turned(picture.rotation)
-        if matrix is None:
-            return cls()
-        # x' = a x + c y, y' = b x + d y, with x to the right and y downward.
-        a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))
-        if abs(a) >= abs(c):
-            return cls(False, d < 0, a < 0)
-        return cls(True, b < 0, c < 0)
-
-    @classmethod
-    def turned(cls, degrees: float) -> "Orientation":
-        """Counterclockwise by a number of degrees, to the nearest quarter of a turn."""
-        return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[round(degrees / 90) % 4]
-
-    @classmethod
-    def of_image(cls, data: bytes) -> "Orientation":
-        """What the EXIF orientation (1 to 8) in an image file asks for."""
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                number = image.getexif().get(_EXIF_ORIENTATION, 1)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            return cls()  # the decoder has the last word on whether it is an image
-        return _EXIF.get(number, cls())
-
-    def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (height, width, ...) as displayed."""
-        if self.transpose:
-            pixels = pixels.swapaxes(0, 1)
-        return pixels[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
 
 
 class VideoSource:
@@ -308,108 +225,3 @@ def _decode_image(path: Path) -> SourceFrame:
     if not pictures:
         raise DataError(f"{path}: cannot be read as an image")
     return SourceFrame(pictures[0], Orientation.of_image(data), str(path))
-
-
-class Window(NamedTuple):
-    """Which central part of a picture is taken, and the size it gets, in pixels."""
-
-    crop_width: int
-    crop_height: int
-    width: int
-    height: int
-
-
-def centre_crop(width: int, height: int) -> Callable[[int, int], Window]:
-    """The largest central part of a picture with the shape wanted, resized to it: a similarity transform.
-
-    Example:
-        >>> centre_crop(128, 128)(360, 288)
-        Window(crop_width=288, crop_height=288, width=128, height=128)
-    """
-
-    def window(source_width: int, source_height: int) -> Window:
-        scale = min(Fraction(source_width, width), Fraction(source_height, height))
-        return Window(max(int(scale * width), 1), max(int(scale * height), 1), width, height)
-
-    return window
-
-
-def whole_picture(longest: int | None = None) -> Callable[[int, int], Window]:
-    """The whole picture, shrunk where its longer side exceeds ``longest``.
-
-    Example:
-        >>> whole_picture(640)(1920, 1080)
-        Window(crop_width=1920, crop_height=1080, width=640, height=360)
-    """
-
-    def window(width: int, height: int) -> Window:
-        scale = min(Fraction(longest or max(width, height), max(width, height)), 1)
-        return Window(width, height, max(int(scale * width), 1), max(int(scale * height), 1))
-
-    return window
-
-
-_EXIF_ORIENTATION = 0x112
-_EXIF = {number: Orientation(number >= 5, number in (3, 4, 7, 8), number in (2, 3, 6, 7)) for number in range(1, 9)}
-
-
-class PictureConverter:
-    """Decoded pictures become arrays as displayed: upright, square pixels, cropped, resized, gray or red-green-blue.
-
-    Resizing is bilinear with antialias.
-
-    Gray is 0.299 R + 0.587 G + 0.114 B, which is the luma of BT.601 video expanded to 0...255.
-
-    Args:
-        channels: 1 or 3.
-        window: from a picture's width and height, what to take of it.
-
-    Shape:
-        - input: a picture of any size, pixel format and rotation
-        - output: (height, width) or (height, width, 3), uint8
-    """
-
-    def __init__(self, channels: int, window: Callable[[int, int], Window]) -> None:
-        self.channels = channels
-        self.window = window
-        self._key: tuple | None = None
-
-    def __call__(self, frame: SourceFrame) -> np.ndarray:
-        picture, orientation = frame.picture, frame.orientation
-        key = (picture.width, picture.height, picture.format.name, picture.colorspace, picture.color_range)
-        key = (*key, frame.aspect, orientation)
-        if key != self._key:
-            self._build(frame, orientation.transpose)
-            self._key = key
-        self._graph.push(picture)
-        result = self._graph.pull()
-        plane = result.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        rows = rows[: result.height, : result.width * self.channels]
-        if self.channels == 3:
-            rows = rows.reshape(result.height, result.width, 3)
-        return np.ascontiguousarray(orientation.apply(rows))
-
-    def _build(self, frame: SourceFrame, transpose: bool) -> None:
-        picture = frame.picture
-        window = self.window(*frame.size)
-        if transpose:
-            window = Window(window.crop_height, window.crop_width, window.height, window.width)
-        # The window is one of square pixels, the filters work on stored ones.
-        crop_width = min(max(round(window.crop_width / frame.aspect), 1), picture.width)
-        graph = av.filter.Graph()
-        graph.threads = 1
-        chain = [
-            graph.add_buffer(
-                width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, 25)
-            ),
-            graph.add("crop", f"{crop_width}:{window.crop_height}:exact=1"),
-            # accurate_rnd and bitexact: the same bytes on every processor.
-            graph.add("scale", f"{window.width}:{window.height}:flags=bilinear+accurate_rnd+full_chroma_int+bitexact"),
-            graph.add("format", "gray" if self.channels == 1 else "rgb24"),
-            graph.add("buffersink"),
-        ]
-        for above, below in itertools.pairwise(chain):
-            above.link_to(below)
-        graph.configure()
-        self._graph = graph

@@ -20,7 +20,8 @@ from avsv.errors import DataError
 from avsv.io import command, media
 from avsv.io.ark import ArkWriter
 from avsv.video.config import FacesConfig
-from avsv.video.decode import PictureConverter, VideoSource, centre_crop, whole_picture
+from avsv.video.decode import VideoSource
+from avsv.video.picture import PictureConverter, centre_crop, whole_picture
 
 AUDIO = {
     "wav": [], "flac": [], "aiff": [], "au": [], "w64": [], "caf": [], "mp3": ["-c:a", "libmp3lame"],

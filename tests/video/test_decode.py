@@ -13,7 +13,8 @@ from avsv.errors import DataError
 from avsv.video.augment import normalise
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCropper
-from avsv.video.decode import PictureConverter, VideoSource, centre_crop, natural_key, whole_picture
+from avsv.video.decode import VideoSource, natural_key
+from avsv.video.picture import PictureConverter, centre_crop, whole_picture
 from avsv.video.timing import select_frames
 
 

@@ -13,8 +13,9 @@ from video_media import ffmpeg, soft_video
 from avsv.errors import DataError
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCropper
-from avsv.video.decode import PictureConverter, VideoSource, whole_picture
+from avsv.video.decode import VideoSource
 from avsv.video.detect import open_detector
+from avsv.video.picture import PictureConverter, whole_picture
 from avsv.video.track import TEMPLATE
 
 WEIGHTS = SHARED / "data" / "detectors"
