@@ -38,7 +38,7 @@ export OMP_NUM_THREADS=1    # many small tensors: threads only get in each other
 
 if [ $# -eq 0 ]; then
   echo "== shellcheck" >&2
-  git ls-files -z --cached --others --exclude-standard | grep -zE '\.sh$|^\.ci/run$' | xargs -0 shellcheck -x
+  git ls-files -z --cached --others --exclude-standard | grep -zE '\.sh$|^\.ci/run$' | xargs -0 -n 8 -P 2 shellcheck -x
   echo "== ruff" >&2
   ruff check .
   ruff format --check .

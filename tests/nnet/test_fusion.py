@@ -32,11 +32,6 @@ every_fusion = pytest.mark.parametrize("build", SMALL.values(), ids=SMALL)
 PRESENT = torch.tensor([[True, True], [True, False], [False, True], [True, True]])
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _identity(logits) -> SimpleSoftAttention:
     fusion = SimpleSoftAttention(2, 2, dim=2)
     for layer in (fusion.audio, fusion.visual):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from networks import count_parameters
 from torch import nn
 from torch.nn import functional
 
@@ -27,15 +28,6 @@ from avsv.nnet.generative.supervision import series_figures
 from avsv.nnet.pooling import WeightEnhancedStatsPooling
 
 SUPERVISIONS = [CycleSupervision, PatchNCESupervision, DiffusionSupervision]
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
-def _count(module):
-    return sum(p.numel() for p in module.parameters())
 
 
 def _small(kind, frames=8, **options):
@@ -296,9 +288,9 @@ def test_embeddings_are_the_same_without_the_supervision(kind):
     torch.optim.SGD(system["audio"].pool.parameters(), 0.1).step()
     system.eval()
     before = system["audio"](features)
-    count = _count(system["audio"])
+    count = count_parameters(system["audio"])
     del system["gen"]
-    assert torch.equal(system["audio"](features), before) and _count(system) == count
+    assert torch.equal(system["audio"](features), before) and count_parameters(system) == count
     assert torch.equal(system["audio"].forward_with_weights(features)[0], before)
     # Any length can be embedded, whatever grid was trained on.
     assert system["audio"](torch.randn(1, 7, 80)).shape == (1, 192)
@@ -331,7 +323,7 @@ def test_cycle_of_identities():
     [(50, {}, 29_490), (50, {"layers": 4}, 46_002), (20, {"hidden": 64}, 6_804), (64, {"layers": 3}, 33_088)],
 )
 def test_cycle_parameters(frames, options, count):
-    assert _count(CycleSupervision(frames, **options)) == 2 * count
+    assert count_parameters(CycleSupervision(frames, **options)) == 2 * count
 
 
 def test_cycle_takes_a_fourth_layer_above_64_frames():
@@ -379,9 +371,9 @@ def test_patch_nce_equals_a_loop_and_spares_the_keys():
 
 def test_patch_nce_parameters():
     supervision = PatchNCESupervision(50)
-    assert _count(supervision.generators) == 2 * 4_609
-    assert _count(supervision.auxiliary) == 2 * 7_489
-    assert [_count(head) for head in supervision.heads] == [2 * 4_160] * 2
+    assert count_parameters(supervision.generators) == 2 * 4_609
+    assert count_parameters(supervision.auxiliary) == 2 * 7_489
+    assert [count_parameters(head) for head in supervision.heads] == [2 * 4_160] * 2
     assert (supervision.auxiliary_lr, supervision.auxiliary_betas) == (2e-4, (0.5, 0.999))
 
 
@@ -547,7 +539,7 @@ def test_noise_predictors_are_two_plain_networks():
         inputs = torch.cat([series[index], angles.sin(), angles.cos()], dim=1)
         torch.testing.assert_close(output, _single(net, index, nn.SiLU())(inputs), rtol=1e-5, atol=1e-6)
     with torch.device("meta"):
-        assert _count(NoisePredictors(50, 128, 4, 32)) == 2 * ((82 + 1) * 128 + 2 * 129 * 128 + 129 * 50)
+        assert count_parameters(NoisePredictors(50, 128, 4, 32)) == 2 * ((82 + 1) * 128 + 2 * 129 * 128 + 129 * 50)
 
 
 @pytest.mark.parametrize("solver", ["heun", "ddim"])

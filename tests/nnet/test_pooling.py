@@ -20,11 +20,6 @@ from avsv.nnet.pooling import (
 POOLINGS = ["tap", "tstp", "asp", "we_asp", "we_asp_literal"]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def _pooling(name, channels=6, context=True):
     return build_pooling(name, channels, bottleneck=4, context=context).double()
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+from networks import count_parameters
 from torch.nn import functional
 
 from avsv.nnet.visual import frames as frames_module
@@ -10,15 +11,6 @@ from avsv.nnet.visual.frames import FrameScaling
 from avsv.nnet.visual.inception_resnet import InceptionResNetV1
 from avsv.nnet.visual.iresnet import IResNet
 from avsv.nnet.visual.resnet import ResNet
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
-def _count(module):
-    return sum(p.numel() for p in module.parameters())
 
 
 def _pixels(*values):
@@ -222,17 +214,17 @@ def test_networks_scale_their_frames(net, name):
 
 def test_parameters():
     with torch.device("meta"):
-        assert _count(ResNet(depth=34)) == 21_284_672
-        assert _count(ResNet(depth=34, embedding_dim=512)) == 21_547_328
-        assert _count(ResNet(depth=34, embedding_dim=1000)) == 21_797_672
-        assert _count(ResNet(depth=50)) == 23_508_032
-        assert _count(ResNet(depth=50, se=True)) == 26_039_024 == 23_508_032 + 2_530_992
-        assert _count(ResNet(depth=50, se=True, embedding_dim=1000)) == 28_088_024
+        assert count_parameters(ResNet(depth=34)) == 21_284_672
+        assert count_parameters(ResNet(depth=34, embedding_dim=512)) == 21_547_328
+        assert count_parameters(ResNet(depth=34, embedding_dim=1000)) == 21_797_672
+        assert count_parameters(ResNet(depth=50)) == 23_508_032
+        assert count_parameters(ResNet(depth=50, se=True)) == 26_039_024 == 23_508_032 + 2_530_992
+        assert count_parameters(ResNet(depth=50, se=True, embedding_dim=1000)) == 28_088_024
         se_biases = [p for name, p in ResNet(se=True).named_parameters() if ".fc" in name and name.endswith("bias")]
         assert 26_039_024 - sum(p.numel() for p in se_biases) == 26_022_976
-        assert _count(InceptionResNetV1()) == 23_482_624
-        assert _count(InceptionResNetV1(embedding_dim=8631)) == 27_910_327
-        assert _count(InceptionResNetV1(embedding_dim=10575)) == 28_907_599
+        assert count_parameters(InceptionResNetV1()) == 23_482_624
+        assert count_parameters(InceptionResNetV1(embedding_dim=8631)) == 27_910_327
+        assert count_parameters(InceptionResNetV1(embedding_dim=10575)) == 28_907_599
 
 
 @pytest.mark.parametrize(("side", "map_side"), [(112, 4), (128, 4), (224, 7)])

@@ -3,17 +3,13 @@
 import pytest
 import torch
 import torchaudio
+from networks import count_parameters
 from torch.nn import functional
 
 from avsv.nnet.audio.ecapa_tdnn import ECAPATDNN
 from avsv.nnet.audio.ssl_ecapa import SSLECAPA, normalize_over_time
 
 NAMES = ["hubert_base", "hubert_large", "wavlm_base_plus", "wavlm_large"]
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 def _small(upstream, **options):
@@ -31,10 +27,6 @@ def _small(upstream, **options):
     return net
 
 
-def _count(module, trainable_only=False):
-    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
-
-
 @pytest.mark.parametrize(
     ("name", "upstream", "states", "trainable"),
     [
@@ -47,10 +39,10 @@ def _count(module, trainable_only=False):
 def test_parameters(name, upstream, states, trainable):
     with torch.device("meta"):
         frozen, tuned = SSLECAPA(upstream=name), SSLECAPA(upstream=name, freeze=False)
-    assert _count(frozen.upstream) == upstream
+    assert count_parameters(frozen.upstream) == upstream
     assert frozen.layer_weights.shape == (states,)
-    assert _count(frozen, trainable_only=True) == trainable
-    assert _count(tuned, trainable_only=True) == upstream + trainable
+    assert count_parameters(frozen, trainable_only=True) == trainable
+    assert count_parameters(tuned, trainable_only=True) == upstream + trainable
 
 
 @pytest.mark.parametrize("name", ["hubert_base", "hubert_large", "wavlm_base", "wavlm_large"])
