@@ -28,8 +28,8 @@ from avsv.embed.extract import embed_batches
 from avsv.io.ark import ArkWriter
 from avsv.io.lists import write_list
 from avsv.model.config import load_config
+from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
-from avsv.model.system import build_system
 from avsv.video.config import FacesConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +105,7 @@ def measure(folder: Path, count: int, wav: str, video: str) -> None:
     for name, mode in (("ecapa", "A"), ("iresnet18", "V")):
         config = load_config(ROOT / f"conf/systems/{name}.yaml")
         whole = WholeUtterances(table, np.zeros(len(table)), config.embed, inputs_of(config, fbank, faces))
-        system = build_system(config, 2, 50)
+        system = Embedder(config)
         work = lambda whole=whole, system=system, mode=mode: list(embed_batches(system, whole, [mode], "cpu"))  # noqa: E731
         report(f"6 an embedding of {name}, on a core", count, work)
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from avsv.data.batch import Batch
-from avsv.model.system import AVSystem
+from avsv.model.embedder import Embedder
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.generative.align import to_common_grid
 from avsv.nnet.pooling import WeightEnhancedStatsPooling, enhance_logits
@@ -32,10 +32,10 @@ class Attention(NamedTuple):
     weights: NDArray[np.float32]
 
 
-def has_series(system: AVSystem) -> bool:
+def has_series(embedder: Embedder) -> bool:
     """Whether both networks pool with temporal weights."""
-    networks = (system.audio, system.visual)
-    return all(isinstance(getattr(network, "pool", None), WeightEnhancedStatsPooling) for network in networks)
+    networks = (embedder.audio, embedder.visual)
+    return all(network is not None and isinstance(network.pool, WeightEnhancedStatsPooling) for network in networks)
 
 
 def attention_of(network: Backbone, inputs: torch.Tensor, mask: torch.Tensor) -> Attention:
@@ -49,13 +49,13 @@ def attention_of(network: Backbone, inputs: torch.Tensor, mask: torch.Tensor) ->
     return Attention(*(values[0, ..., :length].numpy() for values in (logits, enhanced, weights)))
 
 
-def weight_series(system: AVSystem, batch: Batch, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def weight_series(embedder: Embedder, batch: Batch, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The temporal weights (B, frames) of voice and face of a batch's clips, on one grid."""
     series = []
     with torch.inference_mode():
         for network, values, mask in (
-            (system.audio, batch.audio, batch.audio_mask),
-            (system.visual, batch.video, batch.video_mask),
+            (embedder.audio, batch.audio, batch.audio_mask),
+            (embedder.visual, batch.video, batch.video_mask),
         ):
             _, weights, weights_mask = network.forward_with_weights(values, mask)
             series.append(to_common_grid(weights, weights_mask, frames).numpy())

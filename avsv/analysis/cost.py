@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from avsv.audio.log_mel import LogMel
 from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
-from avsv.model.system import AVSystem
+from avsv.model.embedder import Embedder
 
 _RUNS = 5  # of which the median counts, after one that does not
 
@@ -63,7 +63,7 @@ def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: i
     return Batch(["clip"], torch.tensor([-1]), **fields)
 
 
-def measure_cost(system: AVSystem, batch: Batch) -> list[Cost]:
+def measure_cost(embedder: Embedder, batch: Batch) -> list[Cost]:
     """The costs of a system's parts and of the whole for the one clip of a batch.
 
     Example:
@@ -75,11 +75,11 @@ def measure_cost(system: AVSystem, batch: Batch) -> list[Cost]:
         ...     "loss": {"classifier": {"name": "aam_softmax"}},
         ...     "train": {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd"}, "schedule": {"name": "constant"}},
         ... }, "example")
-        >>> costs = measure_cost(AVSystem(config, None), clip_batch(inputs_of(config, FbankConfig(), None), 2.0, None))
+        >>> costs = measure_cost(Embedder(config), clip_batch(inputs_of(config, FbankConfig(), None), 2.0, None))
         >>> [cost.part for cost in costs]
         ['audio', 'all']
     """
-    system.eval()
+    embedder.eval()
     parts: list[tuple[str, nn.Module, tuple]] = []
     # In inference mode the counter breaks weights that are computed, as those of HuBERT's positional convolution.
     with torch.no_grad():
@@ -88,13 +88,13 @@ def measure_cost(system: AVSystem, batch: Batch) -> list[Cost]:
             ("audio", batch.audio, batch.audio_mask),
             ("visual", batch.video, batch.video_mask),
         ):
-            network = getattr(system, name)
+            network = getattr(embedder, name)
             if network is not None:
                 embeddings[name] = network(values, mask)
                 parts.append((name, network, (values, mask)))
-        if system.fusion is not None:
+        if embedder.fusion is not None:
             both = torch.ones(1, 2, dtype=torch.bool)
-            parts.append(("fusion", system.fusion, (*embeddings.values(), both)))
+            parts.append(("fusion", embedder.fusion, (*embeddings.values(), both)))
         costs = [_cost(name, module, arguments) for name, module, arguments in parts]
     totals = [sum(column) for column in zip(*(cost[1:] for cost in costs), strict=True)]
     return [*costs, Cost("all", *totals)]

@@ -83,19 +83,19 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
 
     from avsv.analysis.attention import has_series
     from avsv.analysis.cost import Cost, clip_batch, measure_cost
-    from avsv.model.loaded import Loaded
+    from avsv.model.saved import TrainedEmbedder
     from avsv.results.rates import to_csv as table
 
     torch.set_num_threads(1)
-    system = Loaded.load(folder)
-    costs = measure_cost(system.network, clip_batch(system.inputs, COST_SECONDS, system.embed.video_frames, seed))
+    system = TrainedEmbedder.load(folder)
+    costs = measure_cost(system.embedder, clip_batch(system.inputs, COST_SECONDS, system.config.video_frames, seed))
     write_text(folder / "analysis" / "cost.csv", table(costs, Cost._fields))
     whole = costs[-1]
     print(
         f"{folder.name}: {whole.parameters:,} parameters; a clip of {COST_SECONDS:g} s takes {whole.multiply_adds:,}"
         f" multiply-adds, {whole.seconds:.3f} s"
     )
-    if has_series(system.network):
+    if has_series(system.embedder):
         analyse_attention(system, directory, utt2spk, folder / "analysis", seed)
 
 
@@ -121,7 +121,7 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
     step = -(-len(long) // ATTENTION_CLIPS)
     table = read_utterances(directory, "audio.scp", True, only=set(long[::step]))
     corruption = Corruption("length", ATTENTION_SECONDS, seed)
-    embed = replace(system.embed, video_frames=None, mirror=False)
+    embed = replace(system.config, video_frames=None, mirror=False)
     clips = corrupted_utterances(table, embed, system.inputs, corruption)
     keys, series, first = [], [], None
     for number in range(len(clips)):
@@ -131,13 +131,13 @@ def analyse_attention(system, directory: Path, utt2spk: Mapping[str, str], outpu
         batch = batch.prepare("cpu")
         first = first or batch
         keys += batch.keys
-        series.append(np.stack(weight_series(system.network, batch, grid), axis=1))
+        series.append(np.stack(weight_series(system.embedder, batch, grid), axis=1))
     series = np.concatenate(series)
     found = correlations(series[:, 0], series[:, 1])
     rows = [f"{key},{utt2spk[key]},{value:.4f}\n" for key, value in sorted(zip(keys, found, strict=True))]
     write_text(output / "attention.csv", "utterance,speaker,correlation\n" + "".join(rows))
-    voice = attention_of(system.network.audio, first.audio, first.audio_mask)
-    face = attention_of(system.network.visual, first.video, first.video_mask)
+    voice = attention_of(system.embedder.audio, first.audio, first.audio_mask)
+    face = attention_of(system.embedder.visual, first.video, first.video_mask)
     maps = {
         "voice, logits": voice.logits, "voice, enhanced": voice.enhanced,
         "face, logits": face.logits, "face, enhanced": face.enhanced,

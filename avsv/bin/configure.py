@@ -33,14 +33,15 @@ from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.model.config import SystemConfig, parse_config
 from avsv.model.pretrained import resolve_weights
-from avsv.model.registry import CLASSES, takes
+from avsv.model.registry import ROLES, find_class
+from avsv.nnet.generative.supervision import MIN_FRAMES
 from avsv.video.config import FacesConfig
 
 SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")
 # Layers change what a system has; they never give it a network that it does not have.
 STRUCTURE = ("audio", "visual", "fusion", "supervision", "init_from")
-# Fewest frames of a clip that avsv.nnet.generative.supervision takes; asking it would import torch.
-SUPERVISED_FRAMES = 4
+# What the section networks is about.
+NETWORK_ROLES = ("audio", "visual", "fusion", "supervision", "classifier")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_layer(source: str, content: Mapping[str, Any], known_systems: Sequence[
     for section, value in content.items():
         if not isinstance(value, Mapping):
             raise DataError(f"{source}: {section}: expected 'key: value' lines")
-    networks = [name for classes in CLASSES.values() for name in classes]
+    networks = [name for role in NETWORK_ROLES for name in ROLES[role].known]
     check_keys(content.get("networks", {}), networks, f"{source}: networks.")
     check_keys(content.get("systems", {}), known_systems, f"{source}: systems.")
     for section in ("networks", "systems"):
@@ -197,17 +198,17 @@ class Configurator:
         for role, source in dataclasses.asdict(config.init_from).items():
             if role != "system" and source is not None and mapping[role] != self._mappings[source][role]:
                 raise DataError(f"{where}: {role}: differs from that of {source}, whose weights it starts from")
-        if config.audio is not None and takes(config.audio.name) == "fbank":
+        if config.audio is not None and find_class("audio", config.audio.name).takes == "fbank":
             wanted, made = config.audio.options.get("feature_dim"), self.fbank.num_mel_bins
             if wanted != made:
                 raise DataError(
                     f"{where}: audio.feature_dim: {wanted}, but fbank: num_mel_bins is {made}: make them equal"
                 )
         frames = config.data.video_frames or round(config.data.window * self.faces.fps)
-        if config.supervision is not None and frames < SUPERVISED_FRAMES:
+        if config.supervision is not None and frames < MIN_FRAMES:
             raise DataError(
                 f"{where}: data.video_frames: a training clip shows {frames}, and the supervision compares series of at"
-                f" least {SUPERVISED_FRAMES}: raise it, or data.window"
+                f" least {MIN_FRAMES}: raise it, or data.window"
             )
         return config
 

@@ -64,9 +64,7 @@ def extract(
     from avsv.data.lists import read_utterances
     from avsv.data.loading import load_batches
     from avsv.embed.extract import embed_batches
-    from avsv.model.inputs import inputs_of
-    from avsv.model.saved import TrainedSystem
-    from avsv.video.config import FaceFormat
+    from avsv.model.saved import TrainedEmbedder
 
     device = torch.device("cpu")
     if use_gpu:
@@ -76,25 +74,20 @@ def extract(
     else:
         # Jobs run beside each other, and a sum over other threads has other last bits.
         torch.set_num_threads(1)
-    trained = TrainedSystem.load(folder / "final.pt")
-    system = trained.build(device)
-    inputs = inputs_of(trained.config, trained.audio, trained.video)
-
+    system = TrainedEmbedder.load(folder, device)
     datasets = []
     for directory in directories:
-        table = read_utterances(directory, whole_audio_list(trained.config.embed, inputs), trained.video is not None)
-        if trained.video is not None and (there := FaceFormat.read(directory / "faces.conf")) != trained.video:
-            raise DataError(
-                f"{directory}/faces.conf: {there}, but {folder} was trained on {trained.video}: remake them"
-            )
-        datasets.append(WholeUtterances(table, np.full(len(table), -1), trained.config.embed, inputs))
+        system.check_faces(directory)
+        audio_list = whole_audio_list(system.config, system.inputs)
+        table = read_utterances(directory, audio_list, system.inputs.video is not None)
+        datasets.append(WholeUtterances(table, np.full(len(table), -1), system.config, system.inputs))
 
     total = sum(len(range(job - 1, len(dataset), jobs)) for dataset in datasets)
     done, shown = 0, float("-inf")
     with PartWriter(parts, job) as part:
         for directory, dataset in zip(directories, datasets, strict=True):
             batches = load_batches(dataset, range(job - 1, len(dataset), jobs), num_workers, use_gpu)
-            for embedded in embed_batches(system, batches, modes, device):
+            for embedded in embed_batches(system.embedder, batches, modes, device):
                 for mode, (keys, vectors) in embedded.items():
                     part.write(f"{directory.name}.{mode}", keys, vectors)
                 done += 1

@@ -33,12 +33,14 @@ def main() -> int | None:
     """Parse the arguments and train; 128 + the signal's number after SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("config", help="configuration of the system")
-    parser.add_argument("train_dir", help="data directory to train on")
-    parser.add_argument("dev_dir", help="data directory whose trials give the development EER")
+    parser.add_argument("train_dir", type=Path, help="data directory to train on")
+    parser.add_argument("dev_dir", type=Path, help="data directory whose trials give the development EER")
     parser.add_argument("folder", help="receives final.pt, checkpoints, train.csv and tensorboard")
-    parser.add_argument("--fbank-config", default="conf/fbank.yaml", metavar="FILE", help="what the features are")
-    parser.add_argument("--noise-dir", metavar="DIR", help="data directory of noises")
-    parser.add_argument("--rir-dir", metavar="DIR", help="data directory of room responses")
+    parser.add_argument(
+        "--fbank-config", type=Path, default=Path("conf/fbank.yaml"), metavar="FILE", help="what the features are"
+    )
+    parser.add_argument("--noise-dir", type=Path, metavar="DIR", help="data directory of noises")
+    parser.add_argument("--rir-dir", type=Path, metavar="DIR", help="data directory of room responses")
     parser.add_argument("--init", default="", help="trained systems to start from: 'audio=DIR visual=DIR'")
     parser.add_argument("--weights-dir", default="data/weights", metavar="DIR", help="where published weights lie")
     parser.add_argument("--seed", type=int, default=0, help="base of all random draws")
@@ -50,21 +52,18 @@ def main() -> int | None:
     # Read when torch loads. Threads that wait by spinning take the loader's cores: where there are fewer cores than
     # threads and workers, steps take several times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from avsv.train.loop import Interrupted
+    from avsv.train.material import Sources
     from avsv.train.run import train_system
+    from avsv.train.signals import Interrupted
 
     try:
         train_system(
             args.config,
-            args.train_dir,
-            args.dev_dir,
+            Sources(args.train_dir, args.dev_dir, args.fbank_config, args.noise_dir, args.rir_dir),
             args.folder,
-            fbank_config=args.fbank_config,
             seed=args.seed,
             use_gpu=args.gpu,
             num_workers=args.num_workers,
-            noise_dir=args.noise_dir,
-            rir_dir=args.rir_dir,
             init=parse_init(args.init),
             weights_dir=args.weights_dir,
             progress=args.progress,

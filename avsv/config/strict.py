@@ -9,7 +9,7 @@ import difflib
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -249,19 +249,36 @@ def read_dataclass(kind: type, value: Any, where: str) -> Any:
     """
     if hasattr(kind, "from_mapping"):
         return kind.from_mapping(value, where)
+    return read_fields(kind, value, where)
+
+
+def read_fields(kind: type, value: Any, where: str, keys: Collection[str] = (), **given: Any) -> Any:
+    """A dataclass from a mapping, field by field.
+
+    Args:
+        kind: the dataclass.
+        value: the mapping.
+        where: start of error messages.
+        keys: other keys of the mapping, which the caller reads.
+        given: the fields that are made of them.
+
+    Raises:
+        DataError: as :func:`read_dataclass`.
+    """
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected 'key: value' lines, not the {_kind(value)} {_shown(value)}")
     hints = get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.name not in given}
     prefix = f"{where}." if ": " in where else f"{where}: "
-    check_keys(value, fields, prefix)
+    check_keys(value, [*fields, *keys], prefix)
+    value = {name: item for name, item in value.items() if name in fields}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in value:
             raise DataError(f"{prefix}{name}: missing: it has no default")
     arguments = {name: convert(item, hints[name], f"{prefix}{name}") for name, item in value.items()}
     try:
-        return kind(**arguments)
+        return kind(**arguments, **given)
     except ValueError as error:
         raise DataError(f"{prefix}{error}") from None
 

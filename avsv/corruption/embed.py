@@ -10,28 +10,25 @@ from numpy.typing import NDArray
 from avsv.config.sections import EmbedConfig
 from avsv.corruption.clips import corrupted_utterances
 from avsv.corruption.kinds import Corruption
+from avsv.data.batch import Batch
 from avsv.data.clips import WholeUtterances, whole_audio_list
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.data.loading import load_batches
 from avsv.errors import DataError
-from avsv.model.loaded import Loaded
-from avsv.model.system import join_speeds
+from avsv.model.embedder import Embedder
+from avsv.model.saved import TrainedEmbedder
 from avsv.scoring.trials import Embeddings
-from avsv.video.config import FaceFormat
 
 _ROWS = 1024  # utterances that are fused at a time
-_NETWORKS = {"A": "audio", "V": "visual"}
-_FIELDS = {"A": ("audio", "audio_mask"), "V": ("video", "video_mask")}
 
-
-# Per modality the outputs of its network for the utterances of a list: not fused, not scaled to length 1. Of a voice at
-# several speeds they stand end to end.
+# Per modality the outputs of its network for the utterances of a list: not fused, not scaled to length 1. Those of a
+# voice at several speeds are end to end.
 Side = dict[str, Embeddings]
 
 
 def embed_sides(
-    systems: Sequence[Loaded],
+    systems: Sequence[TrainedEmbedder],
     directory: Path,
     utterances: Sequence[str],
     letters: str,
@@ -60,15 +57,16 @@ def embed_sides(
     Raises:
         DataError: as :func:`avsv.data.lists.read_utterances`; an embedding is not finite.
     """
-    groups: dict[tuple[str, Inputs, EmbedConfig], list[Loaded]] = {}
+    groups: dict[tuple[str, Inputs, EmbedConfig], list[TrainedEmbedder]] = {}
     for system in systems:
-        mine = "".join(letter for letter in letters if letter in system.letters)
+        mine = "".join(letter for letter in letters if letter in system.embedder.letters)
         if mine:
-            groups.setdefault((mine, system.inputs_of(mine), system.embed), []).append(system)
+            groups.setdefault((mine, system.inputs.only(mine), system.config), []).append(system)
     row_of = {key: row for row, key in enumerate(utterances)}
     sides: dict[str, Side] = {}
     for (mine, inputs, embed), members in groups.items():
-        _check_faces(directory, inputs, members[0].name)
+        if "V" in mine:
+            members[0].check_faces(directory)
         audio = whole_audio_list(embed, inputs) if corruption is None else inputs.audio and "audio.scp"
         table = read_utterances(
             directory, audio, inputs.video is not None, only=row_of.keys() if only is None else only
@@ -77,37 +75,50 @@ def embed_sides(
             dataset = WholeUtterances(table, np.full(len(table), -1), embed, inputs)
         else:
             dataset = corrupted_utterances(table, embed, inputs, corruption)
-        for system in members:
-            sides[system.name] = {}
-            for letter in mine:
-                columns = _network(system, letter).embedding_dim * _speeds(system, letter)
-                matrix = np.zeros((len(utterances), columns), np.float32)
-                sides[system.name][letter] = Embeddings(matrix, np.zeros(len(utterances), bool))
+        sides |= {system.name: _empty_side(system.embedder, mine, len(utterances)) for system in members}
         pin = torch.device(device).type == "cuda"
         for batch in load_batches(dataset, range(len(dataset)), num_workers, pin):
             rows = np.array([row_of[key] for key in batch.keys])
             batch = batch.prepare(device)
             for system in members:
-                for letter in mine:
-                    if getattr(batch, _FIELDS[letter][0]) is None:
-                        continue
-                    views = [batch, *batch.at_other_speeds()][: _speeds(system, letter)]
-                    with torch.inference_mode():
-                        outputs = [
-                            _network(system, letter)(*(getattr(view, field) for field in _FIELDS[letter]))
-                            for view in views
-                        ]
-                    found = torch.cat(outputs, dim=1).float().cpu().numpy()
-                    if not np.isfinite(found).all():
-                        key = batch.keys[int(np.isfinite(found).all(axis=1).argmin())]
-                        raise DataError(f"{key}: its {letter} embedding by {system.name} is not finite: {corruption}")
+                for letter, found in _encode(system, batch, mine, corruption).items():
                     sides[system.name][letter].matrix[rows] = found
                     sides[system.name][letter].present[rows] = True
     return sides
 
 
+def _empty_side(embedder: Embedder, letters: str, count: int) -> Side:
+    columns = {letter: embedder.network(letter).embedding_dim * embedder.speeds_of(letter) for letter in letters}
+    return {
+        letter: Embeddings(np.zeros((count, columns[letter]), np.float32), np.zeros(count, bool)) for letter in letters
+    }
+
+
+def _encode(
+    system: TrainedEmbedder, batch: Batch, letters: str, corruption: Corruption | None
+) -> dict[str, NDArray[np.float32]]:
+    """Per modality that the batch has, (B, S * D)."""
+    result = {}
+    for letter in letters:
+        mask = batch.audio_mask if letter == "A" else batch.video_mask
+        if mask is None:
+            continue
+        with torch.inference_mode():
+            outputs = system.embedder.encode(batch, letter, mask.any(dim=1))
+        found = torch.cat(list(outputs), dim=1).float().cpu().numpy()
+        finite = np.isfinite(found).all(axis=1)
+        if not finite.all():
+            key = batch.keys[int(finite.argmin())]
+            raise DataError(f"{key}: its {letter} embedding by {system.name} is not finite: {corruption}")
+        result[letter] = found
+    return result
+
+
 def modes_of_side(
-    system: Loaded, side: Side, complete: NDArray[np.bool_] | None = None, device: torch.device | str = "cpu"
+    system: TrainedEmbedder,
+    side: Side,
+    complete: NDArray[np.bool_] | None = None,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Embeddings]:
     """Embeddings of length 1 in all modes of a system, from the outputs of its networks.
 
@@ -118,48 +129,28 @@ def modes_of_side(
             it has both.
         device: where the system is.
     """
-    speeds = _speeds(system, "A")
-    if system.network.fusion is None:
-        (letter,) = system.letters
-        parts = torch.from_numpy(side[letter].matrix).chunk(_speeds(system, letter), dim=1)
-        return {letter: _scaled(join_speeds(parts).numpy(), side[letter].present)}
-    have = np.stack([side["A"].present, side["V"].present], axis=1)
-    allowed = {"AV": have, "A": have & [True, False], "V": have & [False, True]}
+    embedder = system.embedder
+    nothing = np.zeros(len(next(iter(side.values())).present), bool)
+    have = np.stack([side[letter].present if letter in side else nothing for letter in "AV"], axis=1)
     modes = {}
-    for mode, present in allowed.items():
+    for mode in embedder.modes:
+        present = have & [letter in mode for letter in "AV"]
         rows = present.any(axis=1)
         if mode == "AV":
             rows = rows & complete if complete is not None else present.all(axis=1)
-        matrix = np.zeros((len(have), speeds * system.network.embedding_dim), np.float32)
+        matrix = np.zeros((len(have), embedder.speeds * embedder.embedding_dim), np.float32)
         places = np.flatnonzero(rows)
         for start in range(0, len(places), _ROWS):
             part = places[start : start + _ROWS]
-            audio, visual = (
-                np.where(present[part, column, None], side[letter].matrix[part], 0)
-                for column, letter in enumerate("AV")
-            )
-            audio, visual, there = (torch.from_numpy(array).to(device) for array in (audio, visual, present[part]))
+            encoded = {
+                letter: torch.stack(
+                    torch.from_numpy(found.matrix[part]).to(device).chunk(embedder.speeds_of(letter), dim=1)
+                )
+                for letter, found in side.items()
+            }
             with torch.inference_mode():
-                fused = [system.network.fusion(voice, visual, there) for voice in audio.chunk(speeds, dim=1)]
-                matrix[part] = join_speeds(fused).float().cpu().numpy()
-        modes[mode] = _scaled(matrix, rows)
+                fused = embedder.fuse(encoded, torch.from_numpy(present[part]).to(device))
+            matrix[part] = fused.float().cpu().numpy()
+        norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+        modes[mode] = Embeddings((matrix / np.maximum(norms, 1e-12)).astype(np.float32), rows)
     return modes
-
-
-def _speeds(system: Loaded, letter: str) -> int:
-    """At how many speeds one of its networks takes an utterance."""
-    return system.network.speeds if letter == "A" else 1
-
-
-def _network(system: Loaded, letter: str) -> torch.nn.Module:
-    return getattr(system.network, _NETWORKS[letter])
-
-
-def _scaled(matrix: NDArray, present: NDArray[np.bool_]) -> Embeddings:
-    norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
-    return Embeddings((matrix / np.maximum(norms, 1e-12)).astype(np.float32), present)
-
-
-def _check_faces(directory: Path, inputs: Inputs, name: str) -> None:
-    if inputs.video is not None and (there := FaceFormat.read(directory / "faces.conf")) != inputs.video:
-        raise DataError(f"{directory}/faces.conf: {there}, but {name} was trained on {inputs.video}: remake them")

@@ -12,7 +12,7 @@ from avsv.corruption.embed import Side, embed_sides, modes_of_side
 from avsv.corruption.kinds import Corruption
 from avsv.errors import DataError
 from avsv.io.lists import read_list
-from avsv.model.loaded import Loaded
+from avsv.model.saved import TrainedEmbedder
 from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
 from avsv.scoring.metrics import eer, eer_threshold
 from avsv.scoring.norm import Normaliser, speaker_cohort
@@ -86,7 +86,7 @@ class Bench:
         num_workers: int = 0,
     ) -> None:
         self.sets = list(zip(read_trial_sets(directories), directories, strict=True))
-        self.systems = [Loaded.load(exp / name, device) for name in systems]
+        self.systems = [TrainedEmbedder.load(exp / name, device) for name in systems]
         self.top_n, self.resamples, self.seed, self.corrupted = top_n, resamples, seed, corrupted
         self.device, self.num_workers = device, num_workers
         utt2spk = read_list(cohort / "utt2spk", fields=2)
@@ -118,7 +118,9 @@ class Bench:
                 results[system.name] += self._measure_set(system, trial_set, tests.get(system.name, {}))
         return results
 
-    def _measure_set(self, system: Loaded, trial_set: TrialSet, tests: dict[str, Embeddings]) -> list[Measured]:
+    def _measure_set(
+        self, system: TrainedEmbedder, trial_set: TrialSet, tests: dict[str, Embeddings]
+    ) -> list[Measured]:
         clean = self.clean[system.name, trial_set.name]
         speakers = np.unique(trial_set.speakers, return_inverse=True)[1]
         rates = []
@@ -178,10 +180,10 @@ class Bench:
         )
 
     def _embed(
-        self, systems: Sequence[Loaded], trial_set: TrialSet, directory: Path, corruption: Corruption
+        self, systems: Sequence[TrainedEmbedder], trial_set: TrialSet, directory: Path, corruption: Corruption
     ) -> dict[str, dict[str, Embeddings]]:
         """Per system, embeddings of the corrupted utterances in the modes that the corruption touches."""
-        touched = {system.name: [x for x in system.letters if x in corruption.touches] for system in systems}
+        touched = {system.name: [x for x in system.embedder.letters if x in corruption.touches] for system in systems}
         systems = [system for system in systems if touched[system.name]]
         missing = corruption.kind in ("no_audio", "no_video")
         changed: dict[str, Side] = {}
@@ -194,7 +196,7 @@ class Bench:
         result = {}
         for system in systems:
             side = dict(changed.get(system.name, {}))
-            for letter in system.letters:
+            for letter in system.embedder.letters:
                 if letter not in side:
                     side[letter] = self._clean_side(system, trial_set, directory, letter)
             complete = np.logical_and.reduce([side[letter].present for letter in side])
@@ -208,10 +210,10 @@ class Bench:
             }
         return result
 
-    def _clean_side(self, system: Loaded, trial_set: TrialSet, directory: Path, letter: str) -> Embeddings:
+    def _clean_side(self, system: TrainedEmbedder, trial_set: TrialSet, directory: Path, letter: str) -> Embeddings:
         sides = self._sides.setdefault((trial_set.name, letter), {})
         if system.name not in sides:
-            others = [other for other in self.systems if letter in other.letters and len(other.letters) > 1]
+            others = [other for other in self.systems if other.embedder.letters == "AV"]
             others = others if system in others else [system]
             sides.update(self._run(others, trial_set, directory, letter, None, None))
         return sides[system.name][letter]

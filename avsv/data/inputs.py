@@ -1,6 +1,6 @@
 """What a system's networks take, beside what the data directories hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,11 @@ class Inputs:
     def image_shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the frames that the network sees."""
         return self.image or (self.video.channels, self.video.height, self.video.width)
+
+    def only(self, letters: str) -> "Inputs":
+        """What is taken of some modalities only: A, V or AV."""
+        inputs = self if "A" in letters else replace(self, audio=None, takes="fbank", bins=None)
+        return inputs if "V" in letters else replace(inputs, video=None, image=None)
 
     def show(self, frames: np.ndarray) -> np.ndarray:
         """Stored frames (T, C, H, W) of bytes as the network takes them: made gray or three equal channels, scaled.

@@ -7,21 +7,21 @@ import torch
 
 from avsv.data.batch import Batch
 from avsv.errors import DataError
-from avsv.model.system import AVSystem
+from avsv.model.embedder import Embedder
 
 Embedded = dict[str, tuple[list[str], np.ndarray]]
 
 
 def embed_batches(
-    system: AVSystem, batches: Iterable[Batch], modes: Sequence[str], device: torch.device | str
+    embedder: Embedder, batches: Iterable[Batch], modes: Sequence[str], device: torch.device | str
 ) -> Iterator[Embedded]:
     """Embed batches as :class:`avsv.data.clips.WholeUtterances` makes them.
 
     Args:
-        system: is put into evaluation mode.
+        embedder: is put into evaluation mode.
         batches: in each, all utterances have the same modalities.
-        modes: modes of the system, of A, V and AV; a batch that lacks a modality of a mode has no embeddings in it.
-        device: where the system is.
+        modes: modes of the embedder, of A, V and AV; a batch that lacks a modality of a mode has no embeddings in it.
+        device: where the embedder is.
 
     Yields:
         For each batch and each mode that applies: its keys, and (B, D) float32.
@@ -29,7 +29,7 @@ def embed_batches(
     Raises:
         DataError: an embedding is not finite.
     """
-    system.eval()
+    embedder.eval()
     for batch in batches:
         there = {"A": batch.audio is not None, "V": batch.video is not None}
         possible = [mode for mode in modes if all(there[letter] for letter in mode)]
@@ -37,7 +37,7 @@ def embed_batches(
             yield {}
             continue
         with torch.inference_mode():
-            embedded = system.embed_modes(batch.prepare(device), possible)
+            embedded = embedder.embed(batch.prepare(device), possible)
         result = {mode: (batch.keys, vectors.float().cpu().numpy()) for mode, vectors in embedded.items()}
         for mode, (keys, vectors) in result.items():
             finite = np.isfinite(vectors).all(axis=1)

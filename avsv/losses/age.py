@@ -4,10 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsv.losses.auxiliary import AuxiliaryLoss
 from avsv.losses.common import accuracy, at_least_float32
 
 
-class AgeClassifier(nn.Module):
+class AgeClassifier(AuxiliaryLoss):
     """Auxiliary age classification: a linear layer to one score for each class of age, and cross entropy.
 
     Source: the auxiliary task of REPTAR, arXiv:2309.07115, whose classes we do not know. Needed in training only.
@@ -19,9 +20,9 @@ class AgeClassifier(nn.Module):
 
     Shape:
         - embeddings: (B, D)
-        - ages: (B,) in years; negative or not a number where the age is not known
-        - output: the loss, a scalar, 0 without gradient where no age is known, and the share of the known ages whose
-          class has the largest score, not a number where no age is known
+        - targets: (B,) ages in years; negative or not a number where the age is not known
+        - output: the loss, a scalar, 0 without gradient where no age is known, and age_loss and age_accuracy, the share
+          of the known ages whose class has the largest score; without these where no age is known
 
     Example (all scores 0 with 7 classes: ln 7):
         >>> classifier = AgeClassifier(4)
@@ -29,6 +30,8 @@ class AgeClassifier(nn.Module):
         >>> round(classifier(torch.randn(3, 4), torch.tensor([25.0, -1.0, float("nan")]))[0].item(), 4)
         1.9459
     """
+
+    target = "age"
 
     def __init__(self, embedding_dim: int, *, edges: tuple[int, ...] = (20, 30, 40, 50, 60, 70)) -> None:
         super().__init__()
@@ -39,8 +42,8 @@ class AgeClassifier(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(edges) + 1))
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, embeddings: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
-        classes = age_class(ages, self.edges)
+    def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        classes = age_class(targets, self.edges)
         known = classes >= 0
         with torch.autocast(embeddings.device.type, enabled=False):
             scores = functional.linear(at_least_float32(embeddings), self.weight, self.bias)
@@ -48,7 +51,9 @@ class AgeClassifier(nn.Module):
             loss = functional.cross_entropy(scores, classes, ignore_index=-1, reduction="sum") / known.sum().clamp(
                 min=1
             )
-        return loss, accuracy(scores[known], classes[known])
+        if not known.any():
+            return loss, {}
+        return loss, {"age_loss": loss, "age_accuracy": accuracy(scores[known], classes[known])}
 
 
 def age_class(ages: Tensor, edges: tuple[int, ...]) -> Tensor:

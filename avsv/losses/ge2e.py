@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsv.losses.classifier import Classifier
 from avsv.losses.common import accuracy, at_least_float32
 
 
-class GE2E(nn.Module):
+class GE2E(Classifier):
     """Generalised end-to-end loss (GE2E): an embedding is pulled to the centroid of its speaker, and from the others.
 
     Source: Wan et al. 2018, arXiv:1710.10467, equations 5-10. With w and b learnt and c_k the mean of speaker k's
@@ -45,8 +46,7 @@ class GE2E(nn.Module):
         ('1.36e-04', tensor(1.))
     """
 
-    # It compares the embeddings of a batch with each other.
-    whole_batch = True
+    compares_batch = True
 
     def __init__(
         self,

@@ -1,17 +1,18 @@
 """Softmax losses: classification of identities, without a margin and with one."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsv.losses.classifier import Classifier
 from avsv.losses.common import accuracy, at_least_float32
 
 
-class Softmax(nn.Module):
+class Softmax(Classifier):
     """Softmax loss: a linear layer to one score for each identity, and cross entropy.
 
     Computed in float32 at least, also under autocast.
@@ -38,6 +39,10 @@ class Softmax(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_classes))
         nn.init.xavier_uniform_(self.weight)
 
+    @property
+    def class_weights(self) -> nn.Parameter:
+        return self.weight
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(embeddings.device.type, enabled=False):
             scores = functional.linear(at_least_float32(embeddings), self.weight, self.bias)
@@ -45,7 +50,7 @@ class Softmax(nn.Module):
         return loss, accuracy(scores, labels)
 
 
-class _MarginSoftmax(nn.Module, ABC):
+class _MarginSoftmax(Classifier):
     """Cross entropy over scaled cosines to class centres, with a harder score for the own class."""
 
     def __init__(
@@ -60,6 +65,10 @@ class _MarginSoftmax(nn.Module, ABC):
         self.scale = scale
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
         nn.init.xavier_uniform_(self.weight)
+
+    @property
+    def class_weights(self) -> nn.Parameter | None:
+        return self.weight
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, margin={self.margin}, scale={self.scale}"
@@ -186,6 +195,10 @@ class AAMSoftmax(_MarginSoftmax):
         self.sub_centers = sub_centers
         self.inter_topk = inter_topk
         self.inter_topk_margin = inter_topk_margin
+
+    @property
+    def class_weights(self) -> nn.Parameter | None:
+        return self.weight if self.sub_centers == 1 else None
 
     def margin_cosine(self, cosine: Tensor) -> Tensor:
         """phi: the cosine to the own class, of any shape, after the margin.

@@ -1,13 +1,14 @@
 """Orthogonality constraint on embeddings."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from avsv.losses.auxiliary import AuxiliaryLoss
 from avsv.losses.common import at_least_float32
 
 
-class OrthogonalityLoss(nn.Module):
+class OrthogonalityLoss(AuxiliaryLoss):
     """Orthogonality constraint: embeddings of one person in one direction, those of different persons at right angles.
 
     With s the mean cosine of all pairs of one person and d the mean absolute cosine of all pairs of different persons,
@@ -21,32 +22,36 @@ class OrthogonalityLoss(nn.Module):
     Computed in float32 at least, also under autocast.
 
     Args:
+        embedding_dim: size D of the embeddings; nothing depends on it.
         negative_weight: weight of the pairs of different persons.
 
     Shape:
         - embeddings: (B, D)
-        - labels: (B,) int64
-        - output: the loss, a scalar
+        - targets: (B,) int64 labels
+        - output: the loss, a scalar, and the same under the name orthogonality
 
     Example (two persons in opposite directions):
         >>> embeddings = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0], [-3.0, 0.0]])
-        >>> OrthogonalityLoss()(embeddings, torch.tensor([0, 0, 1, 1]))
+        >>> OrthogonalityLoss(2)(embeddings, torch.tensor([0, 0, 1, 1]))[0]
         tensor(0.7000)
     """
 
-    def __init__(self, *, negative_weight: float = 0.7) -> None:
+    compares_batch = True
+
+    def __init__(self, embedding_dim: int, *, negative_weight: float = 0.7) -> None:
         super().__init__()
         if not negative_weight >= 0:
             raise ValueError(f"negative_weight: {negative_weight}: must not be negative")
         self.negative_weight = negative_weight
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = functional.normalize(at_least_float32(embeddings))
             cosines = embeddings @ embeddings.T
-            same = labels.unsqueeze(1) == labels
+            same = targets.unsqueeze(1) == targets
             different = ~same
             same.fill_diagonal_(False)
             mean_same = (cosines * same).sum() / same.sum().clamp(min=1)
             mean_different = (cosines.abs() * different).sum() / different.sum().clamp(min=1)
-            return 1.0 - mean_same + self.negative_weight * mean_different
+            loss = 1.0 - mean_same + self.negative_weight * mean_different
+        return loss, {"orthogonality": loss}

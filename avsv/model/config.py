@@ -6,8 +6,7 @@ A file names networks and their options, how clips are cut and augmented, and ho
     loss: {classifier: {name: aam_softmax, margin: 0.5, scale: 30}}
     train: {epochs: 50, batch_size: 320, optimizer: {name: sgd, lr: 0.01}, schedule: {name: step, every: 5}}
 
-Reading is strict: an unknown key, a wrong type or two options that contradict each other is a DataError. This module
-does not import torch.
+Reading is strict: an unknown key, a wrong type or two options that contradict each other is a DataError.
 """
 
 import dataclasses
@@ -17,10 +16,12 @@ from typing import Any, ClassVar
 
 import yaml
 
+from avsv.config.extension import is_outside
 from avsv.config.sections import DataConfig, EmbedConfig, InitFrom, Pretrained, TrainConfig, not_negative
-from avsv.config.strict import check_keys, convert, read_dataclass, read_yaml
+from avsv.config.strict import check_keys, convert, read_dataclass, read_fields, read_yaml
 from avsv.errors import DataError
-from avsv.model.registry import check_options
+from avsv.model.registry import ROLES, check_options, find_class
+from avsv.nnet.pooling import find_pooling
 
 
 @dataclass(frozen=True)
@@ -79,30 +80,78 @@ class SupervisionConfig(NetworkConfig):
 
 
 @dataclass(frozen=True)
+class AuxiliaryConfig(NetworkConfig):
+    """A further term of the loss, with its weight: see :class:`avsv.losses.auxiliary.AuxiliaryLoss`.
+
+    In the file, its name is a key of ``loss``, with the weight alone or with options: ``orthogonality: 0.5`` or
+    ``orthogonality: {weight: 0.5, negative_weight: 0.3}``.
+    """
+
+    role = "auxiliary"
+    weight: float
+
+    @classmethod
+    def from_entry(cls, name: str, value: Any, where: str) -> "AuxiliaryConfig":
+        """Check one entry of ``loss``; ``where`` is 'FILE: loss.NAME'."""
+        options = dict(value) if isinstance(value, dict) else {"weight": value}
+        weight = convert(options.pop("weight", None), float, f"{where}.weight" if options else where)
+        if not weight >= 0:
+            raise DataError(f"{where}: {weight}: must not be negative")
+        return cls(name, check_options(cls.role, name, options, where), weight)
+
+    def to_entry(self) -> Any:
+        """The inverse of :meth:`from_entry`, with options where they are not the defaults."""
+        if self.options == check_options(self.role, self.name, {}, self.name):
+            return self.weight
+        return {"weight": self.weight, **self.options}
+
+
+@dataclass(frozen=True)
 class LossConfig:
-    """What training minimises.
+    """What training minimizes.
 
     Args:
         classifier: the classification loss on the system's embedding (the fused one in an audio-visual system).
         audio_weight: weight of another such loss on the audio embedding of an audio-visual system.
         visual_weight: the same on the visual embedding.
-        orthogonality: weight of the orthogonality constraint on the system's embedding.
-        age: weight of the classification of the speaker's age; the ages stand in utt2age or spk2age.
+        auxiliary: further terms on the system's embedding: every one of the registry, with weight 0 where the file does
+            not name it, then those from outside the package.
     """
 
     classifier: ClassifierConfig
     audio_weight: float = 0.0
     visual_weight: float = 0.0
-    orthogonality: float = 0.0
-    age: float = 0.0
+    auxiliary: tuple[AuxiliaryConfig, ...] = ()
+
+    @classmethod
+    def from_mapping(cls, mapping: Any, where: str) -> "LossConfig":
+        """Check the section ``loss``; see :func:`avsv.config.strict.read_dataclass`."""
+        names = list(ROLES["auxiliary"].known)
+        entries = mapping if isinstance(mapping, dict) else {}
+        names += [key for key in entries if is_outside(str(key))]
+        terms = tuple(AuxiliaryConfig.from_entry(key, entries.get(key, 0.0), f"{where}.{key}") for key in names)
+        return read_fields(cls, mapping, where, names, auxiliary=terms)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_mapping`."""
+        mapping = {
+            "classifier": self.classifier,
+            "audio_weight": self.audio_weight,
+            "visual_weight": self.visual_weight,
+        }
+        return {**mapping, **{term.name: term.to_entry() for term in self.auxiliary}}
 
     def __post_init__(self) -> None:
-        not_negative(
-            audio_weight=self.audio_weight,
-            visual_weight=self.visual_weight,
-            orthogonality=self.orthogonality,
-            age=self.age,
-        )
+        not_negative(audio_weight=self.audio_weight, visual_weight=self.visual_weight)
+
+    @property
+    def terms(self) -> tuple[AuxiliaryConfig, ...]:
+        """The auxiliary losses whose weight is not 0."""
+        return tuple(term for term in self.auxiliary if term.weight > 0)
+
+    def needs(self, target: str) -> bool:
+        """Whether a term is told this of each utterance: see ``target`` of an auxiliary loss."""
+        return any(find_class("auxiliary", term.name).target == target for term in self.terms)
 
 
 @dataclass(frozen=True)
@@ -134,6 +183,15 @@ class SystemConfig:
     embed: EmbedConfig = field(default_factory=EmbedConfig)
 
     def __post_init__(self) -> None:
+        self._check_networks()
+        if self.embed.speeds and self.audio is None:
+            raise ValueError("embed.speeds: the system has a visual network only: remove this key")
+        if self.data.speed_perturb and self.visual is not None:
+            raise ValueError("data.speed_perturb: at another speed voice and face are out of step: audio systems only")
+        self._check_batches()
+        self._check_supervision()
+
+    def _check_networks(self) -> None:
         if self.audio is None and self.visual is None:
             raise ValueError("audio: a system needs an audio or a visual network, or both")
         both = self.audio is not None and self.visual is not None
@@ -160,30 +218,34 @@ class SystemConfig:
                     raise ValueError(
                         f"pretrained.{role}: the network starts from another system: remove one of the two"
                     )
-        if self.embed.speeds and self.audio is None:
-            raise ValueError("embed.speeds: the system has a visual network only: remove this key")
-        if self.data.speed_perturb and self.visual is not None:
-            raise ValueError("data.speed_perturb: at another speed voice and face are out of step: audio systems only")
-        if self.loss.classifier.name == "ge2e":
-            if (self.data.utterances_per_speaker or 1) < 2:
-                raise ValueError(
-                    "data.utterances_per_speaker: ge2e compares utterances of a speaker: set it to 2 or more"
-                )
-            if self.train.batch_size < 2 * self.data.utterances_per_speaker:
-                raise ValueError(
-                    f"train.batch_size: {self.train.batch_size}: ge2e compares two speakers or more, with"
-                    f" {self.data.utterances_per_speaker} utterances each (data.utterances_per_speaker): raise it"
-                )
-            if self.data.speed_perturb:
-                raise ValueError(
-                    "data.speed_perturb: it splits a speaker's utterances, which ge2e needs: set it to false"
-                )
-        if self.supervision is not None:
-            if self.data.av_mixup:
-                raise ValueError("supervision: needs voice and face of the same moment: set data.av_mixup to false")
-            for role in ("audio", "visual"):
-                if not str(getattr(self, role).options.get("pooling")).startswith("we_asp"):
-                    raise ValueError(f"supervision: {role}.pooling has no temporal weights: make it we_asp")
+
+    def _check_batches(self) -> None:
+        name = self.loss.classifier.name
+        if not find_class("classifier", name).compares_batch:
+            return
+        if (self.data.utterances_per_speaker or 1) < 2:
+            raise ValueError(
+                f"data.utterances_per_speaker: {name} compares utterances of a speaker: set it to 2 or more"
+            )
+        if self.train.batch_size < 2 * self.data.utterances_per_speaker:
+            raise ValueError(
+                f"train.batch_size: {self.train.batch_size}: {name} compares two speakers or more, with"
+                f" {self.data.utterances_per_speaker} utterances each (data.utterances_per_speaker): raise it"
+            )
+        if self.data.speed_perturb:
+            raise ValueError(
+                f"data.speed_perturb: it splits a speaker's utterances, which {name} needs: set it to false"
+            )
+
+    def _check_supervision(self) -> None:
+        if self.supervision is None:
+            return
+        if self.data.av_mixup:
+            raise ValueError("supervision: needs voice and face of the same moment: set data.av_mixup to false")
+        for role in ("audio", "visual"):
+            pooling = getattr(self, role).options.get("pooling")
+            if pooling is None or not find_pooling(pooling, f"{role}.pooling").gives_weights:
+                raise ValueError(f"supervision: {role}.pooling has no temporal weights: make it we_asp")
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -211,7 +273,7 @@ class SystemConfig:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, NetworkConfig):
+    if isinstance(value, (NetworkConfig, LossConfig)):
         return _plain(value.to_mapping())
     if dataclasses.is_dataclass(value):
         return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}

@@ -3,7 +3,7 @@
 from avsv.audio.config import FbankConfig
 from avsv.data.inputs import Inputs
 from avsv.model.config import SystemConfig
-from avsv.model.registry import takes
+from avsv.model.registry import find_class
 from avsv.video.config import FaceFormat
 
 
@@ -11,7 +11,7 @@ def inputs_of(config: SystemConfig, audio: FbankConfig | None, video: FaceFormat
     """What the networks of a configuration take of features and faces of the given forms."""
     kind, bins, image = "fbank", None, None
     if config.audio is not None:
-        kind = takes(config.audio.name)
+        kind = find_class("audio", config.audio.name).takes
         bins = config.audio.options.get("feature_dim")
     if config.visual is not None:
         options = config.visual.options

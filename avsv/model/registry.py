@@ -1,55 +1,102 @@
 """The networks and losses that a configuration may name, and their options.
 
-A new one is its file, one line here and its name in a ``conf/systems`` file. Its options are the keyword-only arguments
-of its class, and their annotations and defaults stand only there; what the system itself provides (the sizes of inputs,
-the number of classes) is positional. They are read from the source text without running it, because importing torch
-takes seconds and checking a configuration should not.
+A new one is its class, one line here and its name in a file of ``conf/systems``; one from outside the package is named
+there as ``mypackage.nets:MyNet`` and needs no line. Its options are the keyword-only arguments of its constructor, and
+their annotations and defaults are written only there; what the system itself provides (the sizes of inputs, the number
+of classes) is positional. A class is imported when a configuration names it.
 """
 
-import ast
 import functools
 import importlib
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_type_hints
 
-import avsv
+from avsv.config.extension import import_class, is_outside
 from avsv.config.strict import check_keys, convert, nearest
 from avsv.errors import DataError
 
-CLASSES = {
-    "audio": {
-        "ecapa_tdnn": "avsv.nnet.audio.ecapa_tdnn:ECAPATDNN",
-        "simam_resnet": "avsv.nnet.audio.simam_resnet:SimAMResNet",
-        "audio_resnet": "avsv.nnet.audio.resnet:ResNet",
-        "rawnet3": "avsv.nnet.audio.rawnet3:RawNet3",
-        "mobilenetv2": "avsv.nnet.audio.mobilenetv2:MobileNetV2Audio",
-        "self_supervised": "avsv.nnet.audio.ssl_ecapa:SSLECAPA",
-    },
-    "visual": {
-        "iresnet": "avsv.nnet.visual.iresnet:IResNet",
-        "visual_resnet": "avsv.nnet.visual.resnet:ResNet",
-        "inception_resnet_v1": "avsv.nnet.visual.inception_resnet:InceptionResNetV1",
-    },
-    "fusion": {
-        "ssa": "avsv.nnet.fusion:SimpleSoftAttention",
-        "gated": "avsv.nnet.fusion:GatedFusion",
-        "compact_bilinear": "avsv.nnet.fusion:CompactBilinearPooling",
-        "mean": "avsv.nnet.fusion:MeanFusion",
-        "mlp": "avsv.nnet.fusion:MLPFusion",
-        "multi_view": "avsv.nnet.fusion:MultiViewFusion",
-    },
-    "supervision": {
-        "cycle": "avsv.nnet.generative.cycle:CycleSupervision",
-        "patch_nce": "avsv.nnet.generative.patch_nce:PatchNCESupervision",
-        "diffusion": "avsv.nnet.generative.diffusion:DiffusionSupervision",
-    },
-    "classifier": {
-        "softmax": "avsv.losses.margin:Softmax",
-        "am_softmax": "avsv.losses.margin:AMSoftmax",
-        "aam_softmax": "avsv.losses.margin:AAMSoftmax",
-        "ge2e": "avsv.losses.ge2e:GE2E",
-    },
+
+@dataclass(frozen=True)
+class Role:
+    """A place in a system that a network or loss takes.
+
+    Args:
+        contract: 'module:Class' of the base class.
+        arguments: what the system gives its constructor.
+        options: options that it must have.
+        known: 'module:Class' of the package's own, by name.
+    """
+
+    contract: str
+    arguments: tuple[str, ...]
+    known: Mapping[str, str]
+    options: tuple[str, ...] = ()
+
+
+ROLES = {
+    "audio": Role(
+        "avsv.nnet.backbone:Backbone",
+        (),
+        {
+            "ecapa_tdnn": "avsv.nnet.audio.ecapa_tdnn:ECAPATDNN",
+            "simam_resnet": "avsv.nnet.audio.simam_resnet:SimAMResNet",
+            "audio_resnet": "avsv.nnet.audio.resnet:ResNet",
+            "rawnet3": "avsv.nnet.audio.rawnet3:RawNet3",
+            "mobilenetv2": "avsv.nnet.audio.mobilenetv2:MobileNetV2Audio",
+            "self_supervised": "avsv.nnet.audio.ssl_ecapa:SSLECAPA",
+        },
+    ),
+    "visual": Role(
+        "avsv.nnet.backbone:Backbone",
+        (),
+        {
+            "iresnet": "avsv.nnet.visual.iresnet:IResNet",
+            "visual_resnet": "avsv.nnet.visual.resnet:ResNet",
+            "inception_resnet_v1": "avsv.nnet.visual.inception_resnet:InceptionResNetV1",
+        },
+        ("image_channels", "image_height", "image_width"),
+    ),
+    "fusion": Role(
+        "avsv.nnet.fusion.base:Fusion",
+        ("audio_dim", "visual_dim"),
+        {
+            "ssa": "avsv.nnet.fusion.soft_attention:SimpleSoftAttention",
+            "gated": "avsv.nnet.fusion.gated:GatedFusion",
+            "compact_bilinear": "avsv.nnet.fusion.compact_bilinear:CompactBilinearPooling",
+            "mean": "avsv.nnet.fusion.mean:MeanFusion",
+            "mlp": "avsv.nnet.fusion.mlp:MLPFusion",
+            "multi_view": "avsv.nnet.fusion.multi_view:MultiViewFusion",
+        },
+    ),
+    "supervision": Role(
+        "avsv.nnet.generative.supervision:GenerativeSupervision",
+        ("frames",),
+        {
+            "cycle": "avsv.nnet.generative.cycle:CycleSupervision",
+            "patch_nce": "avsv.nnet.generative.patch_nce:PatchNCESupervision",
+            "diffusion": "avsv.nnet.generative.diffusion:DiffusionSupervision",
+        },
+    ),
+    "classifier": Role(
+        "avsv.losses.classifier:Classifier",
+        ("embedding_dim", "num_classes"),
+        {
+            "softmax": "avsv.losses.margin:Softmax",
+            "am_softmax": "avsv.losses.margin:AMSoftmax",
+            "aam_softmax": "avsv.losses.margin:AAMSoftmax",
+            "ge2e": "avsv.losses.ge2e:GE2E",
+        },
+    ),
+    "auxiliary": Role(
+        "avsv.losses.auxiliary:AuxiliaryLoss",
+        ("embedding_dim",),
+        {
+            "orthogonality": "avsv.losses.orthogonality:OrthogonalityLoss",
+            "age": "avsv.losses.age:AgeClassifier",
+        },
+    ),
 }
 
 
@@ -64,63 +111,75 @@ class Option:
 REQUIRED = object()
 
 
-def _location(role: str, name: str, where: str) -> tuple[str, str]:
-    known = CLASSES[role]
-    if name not in known:
-        raise DataError(f"{where}.name: {name}: no such {role} network or loss: {nearest(name, known)}")
-    module, class_name = known[name].split(":")
-    return module, class_name
+def _load(location: str) -> type:
+    module, name = location.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 @functools.cache
-def _definition(module: str, class_name: str) -> ast.ClassDef:
-    source = Path(avsv.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    return next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name)
+def find_class(role: str, name: str, where: str = "registry") -> type:
+    """The class behind a name; this imports its module.
 
+    Args:
+        role: a key of :data:`ROLES`.
+        name: a name of the role, or ``module:Class`` from outside the package.
+        where: start of error messages, 'FILE: dotted.key'.
 
-def takes(name: str) -> str:
-    """What an audio network takes: fbank, waveform or log_mel, see :class:`avsv.nnet.backbone.Backbone`.
+    Raises:
+        DataError: no such name, or a class that does not keep the contract of the role.
 
     Example:
-        >>> takes("ecapa_tdnn"), takes("rawnet3")
+        >>> find_class("audio", "ecapa_tdnn").takes, find_class("audio", "rawnet3").takes
         ('fbank', 'waveform')
     """
-    for node in _definition(*_location("audio", name, "registry")).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == "takes":
-            return ast.literal_eval(node.value)
-    return "fbank"
+    known = ROLES[role].known
+    if name in known:
+        return _load(known[name])
+    if not is_outside(name):
+        raise DataError(f"{where}: {name}: no such {role} network or loss: {nearest(name, known)}")
+    found = import_class(name, _load(ROLES[role].contract), where)
+    try:
+        inspect.signature(found).bind(*ROLES[role].arguments, **dict.fromkeys(_keyword_only(found)))
+    except TypeError:
+        takes = ", ".join(ROLES[role].arguments) or "nothing"
+        raise DataError(
+            f"{where}: {name}: its constructor must take {takes} by position, and options as keyword-only arguments"
+        ) from None
+    lacking = [option for option in ROLES[role].options if option not in _keyword_only(found)]
+    if role == "audio" and found.takes != "waveform" and "feature_dim" not in _keyword_only(found):
+        lacking.append("feature_dim")
+    if lacking:
+        raise DataError(f"{where}: {name}: its constructor lacks the option {lacking[0]}, which every such one has")
+    return found
 
 
-@functools.cache
-def _source_options(module: str, class_name: str) -> dict[str, Option]:
-    definition = _definition(module, class_name)
-    constructor = next(n for n in definition.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
-    options = {}
-    for argument, default in zip(constructor.args.kwonlyargs, constructor.args.kw_defaults, strict=True):
-        # Annotations are plain types and Literals, so these names are all that they can use.
-        kind = eval(ast.unparse(argument.annotation), {"Literal": Literal})
-        options[argument.arg] = Option(kind, REQUIRED if default is None else ast.literal_eval(default))
-    return options
+def _keyword_only(found: type) -> dict[str, inspect.Parameter]:
+    parameters = inspect.signature(found).parameters.values()
+    return {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
 def options_of(role: str, name: str, where: str = "registry") -> dict[str, Option]:
     """The options of a network or loss, in the order of its class.
 
     Args:
-        role: audio, visual, fusion, supervision or classifier.
-        name: as in :data:`CLASSES`.
-        where: 'FILE: dotted.key', the start of error messages.
+        role, name, where: as for :func:`find_class`.
 
     Raises:
-        DataError: no such name.
+        DataError: as :func:`find_class`, or an option has no annotation.
 
     Example:
         >>> options_of("classifier", "aam_softmax")["margin"]
         Option(kind=<class 'float'>, default=0.2)
     """
-    return _source_options(*_location(role, name, where))
+    found = find_class(role, name, where)
+    hints = get_type_hints(found.__init__, include_extras=True)
+    options = {}
+    for key, parameter in _keyword_only(found).items():
+        if key not in hints:
+            raise DataError(f"{where}: {name}: its option {key} has no type annotation, as in '{key}: int = 1'")
+        default = REQUIRED if parameter.default is parameter.empty else parameter.default
+        options[key] = Option(hints[key], default)
+    return options
 
 
 def check_options(role: str, name: str, options: dict[str, Any], where: str) -> dict[str, Any]:
@@ -129,12 +188,13 @@ def check_options(role: str, name: str, options: dict[str, Any], where: str) -> 
     Raises:
         DataError: an unknown or missing option, or one of the wrong type.
     """
-    known = options_of(role, name, where)
+    # An auxiliary loss is named by its key, the others under it.
+    known = options_of(role, name, where if role == "auxiliary" else f"{where}.name")
     check_keys(options, known, f"{where}.")
     checked = {}
     for key, option in known.items():
         if key in options:
-            checked[key] = convert(options[key], option.kind, f"{where}.{key}")
+            checked[key] = _convert(options[key], option.kind, f"{where}.{key}")
         elif option.default is REQUIRED:
             raise DataError(f"{where}.{key}: missing: {name} has no default for it")
         else:
@@ -142,7 +202,11 @@ def check_options(role: str, name: str, options: dict[str, Any], where: str) -> 
     return checked
 
 
-def find_class(role: str, name: str) -> type:
-    """The class behind a name; this imports its module, and torch with it."""
-    module, class_name = _location(role, name, "registry")
-    return getattr(importlib.import_module(module), class_name)
+def _convert(value: Any, kind: Any, where: str) -> Any:
+    from avsv.nnet.pooling import PoolingName, find_pooling
+
+    if kind != PoolingName:
+        return convert(value, kind, where)
+    name = convert(value, str, where)
+    find_pooling(name, where)
+    return name

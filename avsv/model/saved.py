@@ -4,38 +4,61 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from avsv.audio.config import FbankConfig
+from avsv.config.sections import EmbedConfig
+from avsv.data.inputs import Inputs
 from avsv.errors import DataError
 from avsv.io.torch_file import load_file, save_atomically
+from avsv.model.build import build_network, load_exactly, part_of
 from avsv.model.config import SystemConfig, parse_config
-from avsv.model.system import AVSystem, build_system
+from avsv.model.embedder import Embedder
+from avsv.model.inputs import inputs_of
+from avsv.model.trainable import TrainableSystem
 from avsv.video.config import FaceFormat
+
+_FIELDS = ("config", "embedder", "objective", "classes", "audio", "video")
 
 
 @dataclass
 class TrainedSystem:
-    """A system with its weights, and what it must be fed with.
+    """A system with its weights, and what it takes.
 
     Args:
         config: how it was built and trained.
-        weights: its ``state_dict`` on the CPU, classifiers included.
+        embedder: the ``state_dict`` of its :class:`avsv.model.embedder.Embedder`, on the CPU.
+        objective: that of its :class:`avsv.model.objective.Objective`, which embedding does not need.
         classes: the training speakers in the order of their labels.
         audio: what the features are; None for a system without audio.
         video: what the face frames are; None for a system without video.
     """
 
     config: SystemConfig
-    weights: dict[str, torch.Tensor]
+    embedder: dict[str, Tensor]
+    objective: dict[str, Tensor]
     classes: list[str]
     audio: FbankConfig | None
     video: FaceFormat | None
+
+    @classmethod
+    def of(
+        cls,
+        system: TrainableSystem,
+        config: SystemConfig,
+        classes: list[str],
+        audio: FbankConfig | None,
+        video: FaceFormat | None,
+    ) -> "TrainedSystem":
+        """A trained system with copies of the weights that it has now."""
+        return cls(config, _copy(system.embedder), _copy(system.objective), classes, audio, video)
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all; equal content gives equal bytes."""
         content = {
             "config": self.config.to_mapping(),
-            "weights": self.weights,
+            "embedder": self.embedder,
+            "objective": self.objective,
             "classes": self.classes,
             "audio": self.audio.to_dict() if self.audio else None,
             "video": vars(self.video) if self.video else None,
@@ -46,18 +69,66 @@ class TrainedSystem:
     def load(cls, path: str | Path) -> "TrainedSystem":
         """Read the file. Raises DataError: no such file, not readable, or not the file of a trained system."""
         content = load_file(path)
-        if not isinstance(content, dict) or content.keys() != {"config", "weights", "classes", "audio", "video"}:
+        if not isinstance(content, dict) or set(content) != set(_FIELDS):
             raise DataError(f"{path}: not the file of a trained system")
         return cls(
             parse_config(content["config"], str(path)),
-            content["weights"],
+            content["embedder"],
+            content["objective"],
             content["classes"],
             FbankConfig(**content["audio"]) if content["audio"] else None,
             FaceFormat(**content["video"]) if content["video"] else None,
         )
 
-    def build(self, device: torch.device | str = "cpu") -> AVSystem:
-        """The system in evaluation mode, without its classifiers."""
-        system = build_system(self.config, num_classes=None)
-        system.load_weights(self.weights)
-        return system.to(device).eval()
+    def build(self, device: torch.device | str = "cpu") -> Embedder:
+        """The embedder with its trained weights, in evaluation mode."""
+        embedder = Embedder(self.config)
+        load_exactly(embedder, self.embedder, "the system")
+        return embedder.to(device).eval()
+
+    def class_weights(self) -> Tensor | None:
+        """The vectors (classes, embedding_dim) of the classes, in their order; None where the loss has none."""
+        # Nothing is allocated or drawn on this device.
+        with torch.device("meta"):
+            size = Embedder(self.config).embedding_dim
+            classifier = build_network(self.config.loss.classifier, size, len(self.classes))
+        classifier.load_state_dict(part_of(self.objective, "classifiers.main"), assign=True)
+        return None if classifier.class_weights is None else classifier.class_weights.detach()
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class TrainedEmbedder:
+    """A trained system as far as embedding needs it.
+
+    Args:
+        name: of the system.
+        embedder: in evaluation mode.
+        inputs: what it takes.
+        config: how it embeds whole utterances.
+    """
+
+    name: str
+    embedder: Embedder
+    inputs: Inputs
+    config: EmbedConfig
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "TrainedEmbedder":
+        """Read ``final.pt`` of a system's folder. Raises DataError: see :meth:`TrainedSystem.load`."""
+        trained = TrainedSystem.load(folder / "final.pt")
+        inputs = inputs_of(trained.config, trained.audio, trained.video)
+        return cls(folder.name, trained.build(device), inputs, trained.config.embed)
+
+    def check_faces(self, directory: Path) -> None:
+        """Raise DataError where the face crops of a data directory are of another form than those it was trained on."""
+        if self.inputs.video is None:
+            return
+        found = FaceFormat.read(directory / "faces.conf")
+        if found != self.inputs.video:
+            raise DataError(
+                f"{directory}/faces.conf: {found}, but {self.name} was trained on {self.inputs.video}: remake them"
+            )

@@ -6,12 +6,17 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from avsv.nnet.pooling import Pooling
+
 
 class Backbone(nn.Module, ABC):
     """Frames, pooling over time, embedding: the base of the audio and visual networks.
 
-    A subclass sets ``pool`` (see :func:`avsv.nnet.pooling.build_pooling`), ``embed`` ((B, pool.output_dim) to (B, D))
-    and ``embedding_dim`` (D), and defines :meth:`frames`. An audio network says in ``takes`` what its input is.
+    A subclass's constructor takes its options as keyword-only arguments. It sets ``pool`` (see
+    :func:`avsv.nnet.pooling.build_pooling`), ``embed`` ((B, pool.output_dim) to (B, D)) and ``embedding_dim`` (D), and
+    defines :meth:`frames`. An audio network says in ``takes`` what its input is, and unless this is the waveform it has
+    an option ``feature_dim``, the number of features; a visual network has ``image_channels``, ``image_height`` and
+    ``image_width``.
     """
 
     # fbank: (B, T, F) mean-normalised features; waveform: (B, n) samples in [-1, 1]; log_mel: (B, T, F) log-mel
@@ -19,7 +24,7 @@ class Backbone(nn.Module, ABC):
     takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "fbank"
 
     embedding_dim: int
-    pool: nn.Module
+    pool: Pooling
     embed: nn.Module
 
     @abstractmethod
@@ -40,6 +45,16 @@ class Backbone(nn.Module, ABC):
         frames, mask = self.frames(inputs, mask)
         pooled, weights = self.pool.pool_with_weights(frames, mask)
         return self.embed(pooled), weights, mask
+
+    def set_log_mel_statistics(self, mean: Tensor, deviation: Tensor, clip_frames: int) -> None:
+        """Take the statistics of the training set, before training, where ``takes`` is log_mel.
+
+        Args:
+            mean: (F,) mean of each bin over all training frames.
+            deviation: (F,) their standard deviation.
+            clip_frames: frames of a training clip.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes log-mel energies and must take their statistics")
 
     def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights under this network's names from a state dict as its authors publish it.

@@ -1,6 +1,7 @@
-"""Normalisation layers that know padding."""
+"""Normalisation layers that know padding, and batches of one row."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
@@ -32,3 +33,24 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         padded = normed.new_zeros(by_frame.shape)
         padded[mask] = normed
         return padded.transpose(1, 2)
+
+
+class RowBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that goes by the statistics it has gathered where a training batch has only one row.
+
+    Shape:
+        - rows: (B, C)
+        - output: (B, C)
+
+    Example:
+        >>> import torch
+        >>> RowBatchNorm(2)(torch.zeros(1, 2)).tolist()
+        [[0.0, 0.0]]
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if self.training and len(rows) == 1:
+            return functional.batch_norm(
+                rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(rows)

@@ -1,10 +1,51 @@
 """Pooling over time: frames to one vector an utterance."""
 
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from avsv.config.extension import import_class, is_outside
+from avsv.config.strict import nearest
+from avsv.errors import DataError
+
+
+class Pooling(nn.Module, ABC):
+    """Frames to one vector an utterance: the base of all poolings.
+
+    A subclass's constructor takes the number of channels of the frames. It sets ``output_dim`` and defines
+    :meth:`forward`.
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - output: (B, output_dim)
+
+    Example (the largest value of each channel):
+        >>> class MaxPooling(Pooling):
+        ...     def __init__(self, channels: int) -> None:
+        ...         super().__init__()
+        ...         self.output_dim = channels
+        ...     def forward(self, frames, mask=None):
+        ...         return frames.amax(dim=2) if mask is None else frames.masked_fill(~mask[:, None], -1e9).amax(dim=2)
+        >>> MaxPooling(1)(torch.tensor([[[1.0, 3.0]]])).tolist()
+        [[3.0]]
+    """
+
+    # Whether it has temporal weights, which generative supervision and the analysis of attention use.
+    gives_weights: ClassVar[bool] = False
+
+    output_dim: int
+
+    @abstractmethod
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The pooled vectors. Padding must not change them."""
+
+    def pool_with_weights(self, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The pooled vectors (B, output_dim) and temporal weights (B, T), 0 in padding, where ``gives_weights``."""
+        raise ValueError(f"{type(self).__name__} has no temporal weights")
 
 
 def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -31,7 +72,7 @@ def weighted_mean_std(frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance.clamp(min=1e-7).sqrt()
 
 
-class TemporalAveragePooling(nn.Module):
+class TemporalAveragePooling(Pooling):
     """Pool frames into their mean per channel (TAP).
 
     Args:
@@ -60,7 +101,7 @@ class TemporalAveragePooling(nn.Module):
         return frames.sum(dim=2) / valid.sum(dim=2)
 
 
-class TemporalStatsPooling(nn.Module):
+class TemporalStatsPooling(Pooling):
     """Pool frames into their mean and unbiased standard deviation per channel (TSTP).
 
     Source: Snyder et al. 2018 (x-vectors), with the conventions of wespeaker: sqrt(variance + 1e-7).
@@ -94,7 +135,7 @@ class TemporalStatsPooling(nn.Module):
         return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-7).sqrt()], dim=1)
 
 
-class AttentiveStatsPooling(nn.Module):
+class AttentiveStatsPooling(Pooling):
     """Pool frames into one vector of attention-weighted means and standard deviations per channel (ASP).
 
     Every channel has an attention distribution of its own over time; with ``context`` the attention also sees the
@@ -230,6 +271,8 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         (2.8602, [0.159, 1.0, 1.841])
     """
 
+    gives_weights = True
+
     def __init__(
         self,
         channels: int,
@@ -254,19 +297,51 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         return self.pool_with_weights(frames, mask)[0]
 
 
-def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> nn.Module:
-    """The pooling of a backbone: ``tap``, ``tstp``, ``asp``, ``we_asp`` or ``we_asp_literal``.
+POOLINGS: dict[str, type[Pooling]] = {
+    "tap": TemporalAveragePooling,
+    "tstp": TemporalStatsPooling,
+    "asp": AttentiveStatsPooling,
+    "we_asp": WeightEnhancedStatsPooling,
+    "we_asp_literal": WeightEnhancedStatsPooling,
+}
 
-    Only the attentive ones have a bottleneck and a context. Every pooling maps (frames (B, C, T), mask (B, T)) to
-    (B, output_dim).
+# The option of a backbone that names its pooling: one of POOLINGS, or a class outside the package.
+PoolingName = Annotated[str, "pooling"]
+
+
+def find_pooling(name: str, where: str) -> type[Pooling]:
+    """The class of a pooling.
+
+    Args:
+        name: one of :data:`POOLINGS`, or ``module:Class``.
+        where: start of error messages, 'FILE: dotted.key'.
+
+    Raises:
+        DataError: no such pooling.
+    """
+    if is_outside(name):
+        return import_class(name, Pooling, where)
+    if name not in POOLINGS:
+        raise DataError(f"{where}: {name}: {nearest(name, POOLINGS)}")
+    return POOLINGS[name]
+
+
+def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> Pooling:
+    """The pooling of a backbone.
+
+    Args:
+        name: as in :func:`find_pooling`.
+        channels: number of input channels.
+        bottleneck: width of the hidden layer of the attentive ones.
+        context: whether the attentive ones see the utterance's mean and standard deviation.
 
     Example:
         >>> build_pooling("tap", 512, 128, True).output_dim, build_pooling("asp", 512, 128, True).output_dim
         (512, 1024)
     """
-    if name == "asp":
-        return AttentiveStatsPooling(channels, bottleneck, context)
-    if name in ("we_asp", "we_asp_literal"):
-        mode = "literal" if name == "we_asp_literal" else "gauge"
-        return WeightEnhancedStatsPooling(channels, bottleneck, context, mode)
-    return {"tap": TemporalAveragePooling, "tstp": TemporalStatsPooling}[name](channels)
+    kind = find_pooling(name, "pooling")
+    if kind is WeightEnhancedStatsPooling:
+        return kind(channels, bottleneck, context, "literal" if name == "we_asp_literal" else "gauge")
+    if kind is AttentiveStatsPooling:
+        return kind(channels, bottleneck, context)
+    return kind(channels)

@@ -14,7 +14,7 @@ from avsv.embed.extract import embed_batches
 from avsv.errors import DataError
 from avsv.io.lists import Trials, read_list, read_trials
 from avsv.model.config import SystemConfig
-from avsv.model.system import AVSystem
+from avsv.model.embedder import Embedder
 from avsv.scoring.metrics import eer
 from avsv.train.distributed import Ranks
 
@@ -67,7 +67,7 @@ class Development:
         self.rows = rows
         self.clips = WholeUtterances(table, np.full(len(table), -1, dtype=np.int32), config.embed, inputs)
 
-    def eer(self, system: AVSystem, ranks: Ranks) -> float:
+    def eer(self, embedder: Embedder, ranks: Ranks) -> float:
         """The mean equal error rate of the trial lists, in [0, 1], of cosine scores; the same in every process.
 
         The processes share the batches among them.
@@ -75,7 +75,7 @@ class Development:
         numbers = range(ranks.rank, len(self.clips), ranks.world)
         mine = load_batches(self.clips, numbers, 0, False)
         vectors = {}
-        for embedded in embed_batches(system, mine, [self.mode], ranks.device):
+        for embedded in embed_batches(embedder, mine, [self.mode], ranks.device):
             for keys, matrix in embedded.values():
                 vectors.update(zip(keys, matrix, strict=True))
         for others in ranks.gather(vectors):

@@ -7,15 +7,15 @@ import numpy as np
 from avsv.config.sections import EmbedConfig
 from avsv.data.clips import TrainingClips, WholeUtterances
 from avsv.data.loading import load_batches
-from avsv.model.system import AVSystem
 from avsv.nnet.audio.mobilenetv2 import RunningMoments
+from avsv.nnet.backbone import Backbone
 from avsv.seeding import generator_for
 
 # The error of a mean over so many utterances is far below what a network notices.
 MAX_UTTERANCES = 20_000
 
 
-def fit_log_mel(system: AVSystem, clips: TrainingClips, seed: int, num_workers: int) -> None:
+def fit_log_mel(network: Backbone | None, clips: TrainingClips, seed: int, num_workers: int) -> None:
     """Give an audio network that takes log-mel energies their mean and deviation over all training frames, per bin.
 
     It is also told the length of a training clip.
@@ -25,8 +25,8 @@ def fit_log_mel(system: AVSystem, clips: TrainingClips, seed: int, num_workers: 
     Source: Claborne et al. 2023, appendix B-C2.
 
     Args:
-        system: its audio network has buffers ``mel_mean``, ``mel_std`` and ``clip_frames``; one that takes something
-            else is left alone.
+        network: the audio network, see :meth:`avsv.nnet.backbone.Backbone.set_log_mel_statistics`; one that takes
+            something else is left alone.
         clips: the training clips.
         seed: of the draw.
         num_workers: loader processes.
@@ -42,6 +42,4 @@ def fit_log_mel(system: AVSystem, clips: TrainingClips, seed: int, num_workers: 
     moments = RunningMoments(clips.inputs.num_bins)
     for batch in load_batches(whole, numbers, num_workers, False):
         moments.update(batch.audio)
-    system.audio.mel_mean.copy_(moments.mean)
-    system.audio.mel_std.copy_(moments.std)
-    system.audio.clip_frames.fill_(clips.audio_length)
+    network.set_log_mel_statistics(moments.mean, moments.std, clips.audio_length)

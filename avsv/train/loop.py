@@ -1,18 +1,14 @@
 """The training loop: optimizer steps that can be interrupted anywhere and go on as though nothing had happened."""
 
-import contextlib
 import math
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from avsv.data.batch import Batch
 from avsv.data.clips import TrainingClips
@@ -21,69 +17,22 @@ from avsv.data.sampler import BatchSampler, SpeakerBatchSampler
 from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
 from avsv.io.torch_file import load_file, save_atomically
-from avsv.model.system import AVSystem
+from avsv.model.build import load_exactly
+from avsv.model.config import SystemConfig
+from avsv.model.trainable import TrainableSystem
 from avsv.seeding import seed_for
 from avsv.train.checkpoint import CheckpointFolder, mean_weights
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
+from avsv.train.optimization import Optimization
 from avsv.train.provenance import difference
 from avsv.train.report import Report, log, write_history
-from avsv.train.schedule import learning_rate, make_optimizer
+from avsv.train.schedule import learning_rate
+from avsv.train.signals import Interrupted, StopSignals
 
 # Steps without a finite gradient in a row after which training is given up. The loss scale of fp16 starts at 2^16, so
 # it may take 16 to find its place.
 MAX_SKIPPED = 20
-
-
-class Interrupted(Exception):
-    """Training was told to stop by a signal and has saved a checkpoint; ``signal`` is its number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; run again to go on")
-        self.signal = number
-
-
-class StopSignals:
-    """Within its block SIGTERM and SIGINT only set :attr:`received`, so that a step is never cut in two.
-
-    Example:
-        >>> with StopSignals() as stop:
-        ...     signal.raise_signal(signal.SIGTERM)
-        ...     stop.received == signal.SIGTERM
-        True
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def _receive(self, number: int, _frame: Any) -> None:
-        self.received = number
-
-    def __enter__(self) -> "StopSignals":
-        # Python lets only the main thread set handlers.
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
-class _Loss(nn.Module):
-    """Makes ``system.loss`` the ``forward`` that DistributedDataParallel wraps."""
-
-    def __init__(self, system: AVSystem) -> None:
-        super().__init__()
-        self.system = system
-
-    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return self.system.loss(batch)
-
-
-def _has_gradient(optimizer: torch.optim.Optimizer) -> bool:
-    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
 
 
 class Trainer:
@@ -93,7 +42,8 @@ class Trainer:
     workers nor an interruption changes the result; on the CPU it is the same bit for bit.
 
     Args:
-        system: freshly built, on the device of ``ranks``; its configuration says how to train it.
+        system: freshly built, on the device of ``ranks``.
+        config: how to train it.
         clips: training clips.
         development: None for no development EER.
         folder: gets checkpoints/, train.csv and tensorboard/.
@@ -102,7 +52,7 @@ class Trainer:
         identity: what the training depends on, see :func:`avsv.train.provenance.identity`.
         num_workers: loader processes of each training process; 0 loads between the steps.
         progress: file for "DONE TOTAL" in steps.
-        prepare: done before the first step of a training that goes on from no checkpoint.
+        prepare: done before the first step of a training that continues from no checkpoint.
 
     Raises:
         DataError: the configuration cannot be followed here.
@@ -110,7 +60,8 @@ class Trainer:
 
     def __init__(
         self,
-        system: AVSystem,
+        system: TrainableSystem,
+        config: SystemConfig,
         clips: TrainingClips,
         development: Development | None,
         folder: Path,
@@ -121,46 +72,18 @@ class Trainer:
         progress: Path | None = None,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        self.config = system.config.train
-        if self.config.precision == "fp16" and ranks.device.type == "cpu":
-            raise DataError("train.precision: fp16 needs a GPU: use bf16 or fp32, or --ngpu 1")
+        self.config = config.train
+        self.optimization = Optimization(system, self.config, ranks)
         if self.config.keep == "best" and development is None:
             raise DataError("train.keep: best needs development trials: add DEV/trials/NAME or set keep: last")
+        if self.config.schedule.name == "plateau" and development is None:
+            raise DataError("train.schedule: plateau needs development trials: add DEV/trials/NAME or choose another")
         self.system, self.clips, self.development = system, clips, development
         self.folder, self.ranks, self.seed, self.identity = folder, ranks, seed, identity
         self.num_workers, self.progress, self._prepare = num_workers, progress, prepare
-        if self.config.schedule.name == "plateau" and development is None:
-            raise DataError("train.schedule: plateau needs development trials: add DEV/trials/NAME or choose another")
-        settings = (self.config.epochs, seed, ranks.rank, ranks.world)
-        per_speaker = system.config.data.utterances_per_speaker
-        if per_speaker is None:
-            self.sampler = BatchSampler(len(clips), self.config.batch_size, *settings)
-        else:
-            self.sampler = SpeakerBatchSampler(clips.labels, self.config.batch_size, per_speaker, *settings)
-        if self.sampler.batch_size < 2 * ranks.world:
-            raise DataError(
-                f"train.batch_size: batches of {self.sampler.batch_size} for {ranks.world} processes:"
-                " batch normalisation needs two clips in each"
-            )
+        self.sampler = _sampler(config, clips, seed, ranks)
         self.steps_per_epoch = self.sampler.batches_per_epoch
-        # A supervision's own networks learn beside the system, by an optimizer of their own.
-        self._auxiliary = [] if system.auxiliary is None else list(system.auxiliary.parameters())
-        self._auxiliary_optimizer = None
-        if self._auxiliary:
-            self._auxiliary_optimizer = torch.optim.Adam(
-                self._auxiliary, lr=system.supervision.auxiliary_lr, betas=system.supervision.auxiliary_betas
-            )
-        apart = set(map(id, self._auxiliary))
-        self._parameters = [p for p in system.parameters() if p.requires_grad and id(p) not in apart]
-        self.optimizer = make_optimizer(self.config, self._parameters, system.backbone_parameters())
-        self._optimizers = [o for o in (self.optimizer, self._auxiliary_optimizer) if o is not None]
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.config.precision == "fp16")
         self.checkpoints = CheckpointFolder(folder / "checkpoints", log)
-        self.model: nn.Module = _Loss(system)
-        if ranks.world > 1:
-            # Batches that lack a modality leave that network without gradient.
-            self.model = DistributedDataParallel(self.model, find_unused_parameters=True)
-        self._buffers = list(system.buffers())
         # Position of the next step, and what has been gathered since the epoch began.
         self.epoch, self.step = 0, 0
         self.history: list[dict[str, Any]] = []
@@ -207,7 +130,7 @@ class Trainer:
                     self._report.close()
 
     def _train_epoch(self, batches: Iterator[Batch]) -> None:
-        self.model.train()
+        self.system.train()
         begin, first_step, waited = time.monotonic(), self.step, 0.0
         while self.step < self.steps_per_epoch:
             asked = time.monotonic()
@@ -232,47 +155,21 @@ class Trainer:
         # Dropout and the like draw from this, in each process their own.
         torch.manual_seed(seed_for(self.seed, "step", self.epoch, self.step, self.ranks.rank))
         lr = learning_rate(self.config, position, self.steps_per_epoch, [row["dev_eer"] for row in self.history])
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["factor"]
         margin = self.system.at_epoch(position / self.steps_per_epoch)
-        buffers = [buffer.clone() for buffer in self._buffers]
-
-        for optimizer in self._optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            loss, tensors = self.model(batch)
-        self.scaler.scale(loss).backward()
-        # Where no clip of the batch is supervised, the auxiliary networks have no gradient.
-        optimizers = [optimizer for optimizer in self._optimizers if _has_gradient(optimizer)]
-        for optimizer in optimizers:
-            self.scaler.unscale_(optimizer)
-        figures = {name: float(value) for name, value in tensors.items()}
-        figures["grad_norm"] = float(nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm or math.inf))
-        if self._auxiliary_optimizer in optimizers:
-            figures["auxiliary_grad_norm"] = float(nn.utils.clip_grad_norm_(self._auxiliary, math.inf))
+        figures = self.optimization.backward(batch, lr)
 
         norms = [figures.get(name, 0.0) for name in ("loss", "grad_norm", "auxiliary_grad_norm")]
         bad = not all(map(math.isfinite, norms))
         due = self.ranks.is_first and (time.monotonic() - self._saved) / 60 >= self.config.checkpoint_minutes
         bad, stop, save = self.ranks.any(bad, self._stop.received is not None, due)
         if bad:
-            # What spoilt the gradient has also gone into the running statistics.
-            for buffer, before in zip(self._buffers, buffers, strict=True):
-                buffer.copy_(before)
+            self.optimization.discard()
             self._skip(figures, batch, lr)
         else:
-            for optimizer in optimizers:
-                self.scaler.step(optimizer)
+            self.optimization.apply()
             self._skipped_in_a_row = 0
             self._gather({**figures, "margin": margin, "lr": lr})
-        self.scaler.update()
         return figures, stop, save or stop
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        if self.config.precision == "fp32":
-            return contextlib.nullcontext()
-        dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float16
-        return torch.autocast(self.ranks.device.type, dtype=dtype)
 
     def _gather(self, figures: dict[str, float]) -> None:
         for name, value in figures.items():
@@ -288,7 +185,7 @@ class Trainer:
             told += f", of the supervision's networks {figures['auxiliary_grad_norm']:g}"
         told += f" at lr {lr:g}"
         # fp16 finds its loss scale by failing.
-        if not (self.scaler.is_enabled() and math.isfinite(figures["loss"])):
+        if not (self.optimization.scaler.is_enabled() and math.isfinite(figures["loss"])):
             log(f"{where}: {told}: step skipped ({batch.keys[0]} and {len(batch) - 1} more)")
         if self._skipped_in_a_row == MAX_SKIPPED:
             raise DataError(
@@ -302,7 +199,7 @@ class Trainer:
         names = sorted(name.removeprefix("sum ") for name in gathered if name.startswith("sum "))
         means = self._reduce({name: gathered[f"sum {name}"] / gathered[f"count {name}"] for name in names})
         row = {"epoch": self.epoch + 1, **{"loss": math.nan, "accuracy": math.nan, **means}}
-        row["lr"] = self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["factor"]
+        row["lr"] = self.optimization.lr
         row["margin"] = self.system.at_epoch(self.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch)
         row["skipped"] = gathered.get("skipped", 0)
         row["dev_eer"] = self._development_eer()
@@ -326,8 +223,8 @@ class Trainer:
         if self.development is None or not due:
             return None
         # Each process has running statistics of its own batches; the first one's are those that are saved.
-        self.ranks.copy_from_first(self._buffers)
-        return self.development.eer(self.system, self.ranks)
+        self.ranks.copy_from_first(self.optimization.buffers)
+        return self.development.eer(self.system.embedder, self.ranks)
 
     def _keep_weights(self, dev_eer: float | None) -> None:
         """Save weights that the final ones are made of, before the checkpoint that says that the epoch is done."""
@@ -376,8 +273,7 @@ class Trainer:
             "epoch": self.epoch,
             "step": self.step,
             "weights": self._weights(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-            "scaler": self.scaler.state_dict(),
+            **self.optimization.state_dict(),
             "history": self.history,
             "best": self.best,
             "gathered": gathered,
@@ -394,10 +290,8 @@ class Trainer:
         if changed is not None:
             self._start_anew(changed)
             return False
-        self.system.load_weights(state["weights"])
-        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.scaler.load_state_dict(state["scaler"])
+        load_exactly(self.system, state["weights"], "the system")
+        self.optimization.load_state_dict(state)
         self.epoch, self.step = state["epoch"], state["step"]
         self.history, self.best = state["history"], state["best"]
         self._gathered, self._skipped_in_a_row = state["gathered"], state["skipped_in_a_row"]
@@ -423,3 +317,19 @@ class Trainer:
             (self.folder / "final.pt").unlink()
             shutil.rmtree(old)
         self.ranks.gather(None)
+
+
+def _sampler(config: SystemConfig, clips: TrainingClips, seed: int, ranks: Ranks) -> BatchSampler | SpeakerBatchSampler:
+    """The batches of this process in all epochs."""
+    settings = (config.train.epochs, seed, ranks.rank, ranks.world)
+    per_speaker = config.data.utterances_per_speaker
+    if per_speaker is None:
+        sampler: BatchSampler | SpeakerBatchSampler = BatchSampler(len(clips), config.train.batch_size, *settings)
+    else:
+        sampler = SpeakerBatchSampler(clips.labels, config.train.batch_size, per_speaker, *settings)
+    if sampler.batch_size < 2 * ranks.world:
+        raise DataError(
+            f"train.batch_size: batches of {sampler.batch_size} for {ranks.world} processes:"
+            " batch normalisation needs two clips in each"
+        )
+    return sampler

@@ -22,8 +22,8 @@ from avsv.bin.hard_samples import project
 from avsv.bin.results import read_history
 from avsv.errors import DataError
 from avsv.model.config import parse_config
+from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
-from avsv.model.system import AVSystem
 from avsv.results.plots import (
     COLOURS,
     DetLine,
@@ -172,7 +172,7 @@ def test_cost_of_computed_weights():
     options = {"freeze": False, "layers": 1, "width": 32, "channels": 32, "aggregate_channels": 64}
     settings = parse_config({**mapping("A"), "audio": {"name": "self_supervised", **options}}, "tests")
     inputs = inputs_of(settings, FBANK, None)
-    audio, whole = measure_cost(AVSystem(settings, None), clip_batch(inputs, 1.0, None))
+    audio, whole = measure_cost(Embedder(settings), clip_batch(inputs, 1.0, None))
     # 49 frames; the first of the convolutions of stride 5, 2, 2, 2, 2, 2, 2 alone has 32 x 10 weights at 3199 places.
     assert whole.multiply_adds == audio.multiply_adds > 3199 * 320
 
@@ -181,9 +181,9 @@ def test_cost_is_counted_by_hand():
     inputs = inputs_of(config("AV"), FBANK, FACES)
     batch = clip_batch(inputs, 1.0, 3)
     assert (batch.audio.shape, batch.video.shape) == ((1, 98, 20), (1, 3, 1, 16, 16))
-    costs = {cost.part: cost for cost in measure_cost(AVSystem(config("AV"), None), batch)}
+    costs = {cost.part: cost for cost in measure_cost(Embedder(config("AV")), batch)}
     assert list(costs) == ["audio", "visual", "fusion", "all"]
-    network = AVSystem(config("AV"), None)
+    network = Embedder(config("AV"))
     assert costs["all"].parameters == sum(parameter.numel() for parameter in network.parameters())
     assert costs["all"].multiply_adds == sum(costs[part].multiply_adds for part in ("audio", "visual", "fusion"))
     # Every convolution and every product of matrices, by hooks.
@@ -204,10 +204,10 @@ def test_cost_is_counted_by_hand():
 
 def test_attention_of_a_clip():
     settings = config("AV", audio={"pooling": "we_asp"}, visual={"pooling": "we_asp"})
-    system = AVSystem(settings, None).eval()
+    system = Embedder(settings).eval()
     assert has_series(system)
-    assert not has_series(AVSystem(config("AV"), None))
-    assert not has_series(AVSystem(config("A"), None))
+    assert not has_series(Embedder(config("AV")))
+    assert not has_series(Embedder(config("A")))
     batch = clip_batch(inputs_of(settings, FBANK, FACES), 0.8, 20)
     found = attention_of(system.audio, batch.audio, batch.audio_mask)
     assert found.logits.shape == found.enhanced.shape == (32, 78)

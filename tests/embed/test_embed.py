@@ -16,7 +16,7 @@ from synthetic import FACES, FBANK, config, make_data_dir
 from avsv.audio.fbank import Fbank
 from avsv.bin import extract_embeddings
 from avsv.bin.extract_embeddings import choose_modes, extract, merge
-from avsv.corruption.embed import Loaded, embed_sides, modes_of_side
+from avsv.corruption.embed import embed_sides, modes_of_side
 from avsv.data.batch import Batch
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
@@ -26,8 +26,8 @@ from avsv.embed.parts import PartWriter, merge_parts
 from avsv.errors import DataError
 from avsv.io.ark import read_vectors
 from avsv.io.lists import read_list
-from avsv.model.saved import TrainedSystem
-from avsv.model.system import AVSystem
+from avsv.model.saved import TrainedEmbedder, TrainedSystem
+from avsv.model.trainable import TrainableSystem
 
 MODES = ["AV", "A", "V"]
 
@@ -36,12 +36,12 @@ def make_system(folder: Path, modalities: str = "AV", **sections: dict) -> Path:
     """The folder of a system whose statistics are not those of fresh batch normalisation."""
     settings = config(modalities, **sections)
     torch.manual_seed(0)
-    network = AVSystem(settings, 3)
-    for name, value in network.state_dict().items():
+    system = TrainableSystem(settings, 3)
+    for name, value in system.state_dict().items():
         if "running" in name:
             value.uniform_(0.5, 1.5)
     video = FACES if "V" in modalities else None
-    TrainedSystem(settings, network.state_dict(), ["a", "b", "c"], FBANK, video).save(folder / "final.pt")
+    TrainedSystem.of(system, settings, ["a", "b", "c"], FBANK, video).save(folder / "final.pt")
     (folder / "config.yaml").write_text(settings.to_yaml())
     return folder
 
@@ -86,7 +86,7 @@ def test_embeddings_are_those_of_single_utterances(system, sets, tmp_path, capsy
                 if key not in able:
                     continue
                 with torch.no_grad():
-                    alone = network.embed(clips.batch_of([index]).prepare("cpu"), mode)[0].numpy()
+                    alone = network.embed(clips.batch_of([index]).prepare("cpu"), [mode])[mode][0].numpy()
                 np.testing.assert_allclose(vectors[keys.index(key)], alone, atol=2e-5)
     told = capsys.readouterr().out.splitlines()
     assert any(line.startswith("eval.AV: 3 of 12 utterances lack a modality") for line in told)
@@ -102,7 +102,8 @@ def test_embeddings_at_several_speeds(sets, tmp_path, modalities):
     folder = make_system(tmp_path, modalities, embed={"speeds": True, "video_frames": None})
     modes = MODES if modalities == "AV" else ["A"]
     out = run(folder, sets, tmp_path / "out", 2, modes)
-    network = TrainedSystem.load(folder / "final.pt").build().eval()
+    at_recorded_speed = TrainedSystem.load(folder / "final.pt").build()
+    at_recorded_speed.speeds = 1
     fbank = Fbank(**FBANK.to_dict())
     directory = sets[1]
     sounds, faces = read_list(directory / "audio.scp", fields=2), kaldiio.load_scp(str(directory / "faces.scp"))
@@ -119,7 +120,7 @@ def test_embeddings_at_several_speeds(sets, tmp_path, modalities):
             fields["video"] = torch.from_numpy(faces[key].astype(np.uint8)).reshape(1, -1, 1, FACES.height, FACES.width)
             fields["video_mask"] = torch.ones(fields["video"].shape[:2]).bool()
         with torch.no_grad():
-            return network.embed(Batch([key], torch.tensor([-1]), **fields).prepare("cpu"), mode)[0]
+            return at_recorded_speed.embed(Batch([key], torch.tensor([-1]), **fields).prepare("cpu"), [mode])[mode][0]
 
     for mode in modes:
         found = dict(zip(*read_vectors(out / f"{directory.name}.{mode}.scp"), strict=True))
@@ -129,7 +130,7 @@ def test_embeddings_at_several_speeds(sets, tmp_path, modalities):
             expected = np.mean([torch.cosine_similarity(x, y, dim=0) for x, y in zip(views[a], views[b], strict=True)])
             assert cosine == pytest.approx(expected, abs=2e-5)
 
-    loaded = Loaded.load(folder)
+    loaded = TrainedEmbedder.load(folder)
     sides = embed_sides([loaded], directory, keys, modalities, None)
     for mode, embeddings in modes_of_side(loaded, sides[loaded.name]).items():
         stored = dict(zip(*read_vectors(out / f"{directory.name}.{mode}.scp"), strict=True))

@@ -12,6 +12,7 @@ from avsv.audio.fbank import Fbank
 from avsv.io.ark import ArkWriter
 from avsv.io.lists import write_list
 from avsv.model.config import SystemConfig, parse_config
+from avsv.model.saved import TrainedSystem
 from avsv.video.config import FaceFormat
 
 FBANK = FbankConfig(num_mel_bins=20)
@@ -36,6 +37,12 @@ VISUAL = {
     "embedding_dim": 16,
     "attention_channels": 8,
 }
+
+
+def trained_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All weights of the trained system in a folder."""
+    trained = TrainedSystem.load(folder / "final.pt")
+    return trained.embedder | trained.objective
 
 
 def make_data_dir(

@@ -12,7 +12,8 @@ from avsv.losses.age import AgeClassifier, age_class
 from avsv.losses.ge2e import GE2E
 from avsv.losses.margin import AAMSoftmax, AMSoftmax, Softmax, warm_margin
 from avsv.losses.orthogonality import OrthogonalityLoss
-from avsv.nnet.fusion import MeanFusion, SimpleSoftAttention
+from avsv.nnet.fusion.mean import MeanFusion
+from avsv.nnet.fusion.soft_attention import SimpleSoftAttention
 
 
 @pytest.fixture(autouse=True)
@@ -446,7 +447,9 @@ def _pair(audio_dim: int, visual_dim: int) -> tuple[torch.Tensor, torch.Tensor]:
     ids=["perfect", "all equal", "antipodal classes", "no positives", "no negatives"],
 )
 def test_orthogonality_of_worked_examples(embeddings, labels, expected):
-    value = OrthogonalityLoss()(torch.tensor(embeddings, dtype=torch.float32), torch.tensor(labels))
+    value = OrthogonalityLoss(len(embeddings[0]))(torch.tensor(embeddings, dtype=torch.float32), torch.tensor(labels))[
+        0
+    ]
     assert value.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -461,22 +464,23 @@ def test_orthogonality_equals_an_explicit_loop():
             elif i != j:
                 same.append(cosine)
     expected = 1 - sum(same) / len(same) + 0.3 * sum(different) / len(different)
-    value = OrthogonalityLoss(negative_weight=0.3)(embeddings, labels)
+    value, figures = OrthogonalityLoss(4, negative_weight=0.3)(embeddings, labels)
     assert value.item() == pytest.approx(expected, abs=1e-9)
+    assert figures == {"orthogonality": value}
 
 
 def test_orthogonality_in_half_precision_and_its_gradient():
     embeddings, labels = torch.randn(8, 16).bfloat16(), torch.arange(4).repeat(2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = OrthogonalityLoss()(embeddings, labels)
-    assert torch.equal(value, OrthogonalityLoss()(embeddings.float(), labels)) and value.dtype == torch.float32
+        value, _ = OrthogonalityLoss(16)(embeddings, labels)
+    assert torch.equal(value, OrthogonalityLoss(16)(embeddings.float(), labels)[0]) and value.dtype == torch.float32
     for rows in ([[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [-1.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]]):
         for pair in ([0, 0], [0, 1]):
             embeddings = torch.tensor(rows, requires_grad=True)
-            OrthogonalityLoss()(embeddings, torch.tensor(pair)).backward()
+            OrthogonalityLoss(2)(embeddings, torch.tensor(pair))[0].backward()
             assert embeddings.grad.isfinite().all()
     with pytest.raises(ValueError, match="negative_weight: -1"):
-        OrthogonalityLoss(negative_weight=-1.0)
+        OrthogonalityLoss(2, negative_weight=-1.0)
 
 
 def test_age_classes():
@@ -499,16 +503,17 @@ def test_age_ignores_what_has_none():
     classifier = AgeClassifier(4, edges=(30, 50))
     embeddings, ages = torch.randn(6, 4), torch.tensor([25.0, float("nan"), 40.0, -1.0, 30.0, 66.0])
     known = [0, 2, 4, 5]
-    loss, accuracy = classifier(embeddings, ages)
+    loss, figures = classifier(embeddings, ages)
     scores = (embeddings[known] @ classifier.weight.T + classifier.bias).detach()
     assert loss.item() == pytest.approx(log_loss([0, 1, 0, 2], scores.double().softmax(dim=1)), abs=1e-5)
-    assert accuracy.item() == pytest.approx(accuracy_score([0, 1, 0, 2], scores.argmax(dim=1)))
+    assert figures.keys() == {"age_loss", "age_accuracy"} and figures["age_loss"] is loss
+    assert figures["age_accuracy"].item() == pytest.approx(accuracy_score([0, 1, 0, 2], scores.argmax(dim=1)))
 
 
 def test_no_ages_at_all_give_no_loss_and_no_gradient():
     classifier, embeddings = AgeClassifier(4), torch.randn(3, 4, requires_grad=True)
-    loss, accuracy = classifier(embeddings, torch.tensor([-1.0, float("nan"), -5.0]))
-    assert loss.item() == 0.0 and accuracy.isnan()
+    loss, figures = classifier(embeddings, torch.tensor([-1.0, float("nan"), -5.0]))
+    assert loss.item() == 0.0 and figures == {}
     loss.backward()
     assert all(p.grad.abs().max() == 0.0 for p in (embeddings, *classifier.parameters()))
 

@@ -13,13 +13,19 @@ from commands import run
 from paths import ROOT
 from torch.nn import functional
 
+from avsv.audio.config import FbankConfig
 from avsv.bin import configure
 from avsv.config.strict import read_yaml
 from avsv.data.batch import Batch
 from avsv.errors import DataError
+from avsv.model.build import load_exactly, part_of
 from avsv.model.config import SystemConfig, load_config, parse_config
-from avsv.model.registry import CLASSES, REQUIRED, find_class, options_of
-from avsv.model.system import AVSystem, build_system
+from avsv.model.embedder import Embedder
+from avsv.model.registry import REQUIRED, ROLES, find_class, options_of
+from avsv.model.saved import TrainedSystem
+from avsv.model.trainable import TrainableSystem
+from avsv.train.start import start_classes, start_from
+from avsv.video.config import FaceFormat
 
 AUDIO = {"name": "ecapa_tdnn", "feature_dim": 8, "channels": 16, "aggregate_channels": 24, "embedding_dim": 12}
 VISUAL = {"name": "iresnet", "image_height": 16, "image_width": 16, "channels": 4, "frame_dim": 10, "embedding_dim": 14}
@@ -42,10 +48,18 @@ def _mapping(kind: str) -> dict:
     return copy.deepcopy(mapping)
 
 
-def _system(kind: str, num_classes: int | None = 5, **loss) -> AVSystem:
+def _system(kind: str, num_classes: int = 5, **loss) -> TrainableSystem:
     mapping = _mapping(kind)
     mapping["loss"].update(loss)
-    return build_system(parse_config(mapping, "test.yaml"), num_classes)
+    return TrainableSystem(parse_config(mapping, "test.yaml"), num_classes)
+
+
+def _embedder(kind: str) -> Embedder:
+    return Embedder(parse_config(_mapping(kind), "test.yaml")).eval()
+
+
+def _embed(embedder: Embedder, batch: Batch, mode: str) -> torch.Tensor:
+    return embedder.embed(batch, [mode])[mode]
 
 
 def _batch(audio: list[int] | None = (30, 30, 22), video: list[int] | None = (4, 3, 4)) -> Batch:
@@ -168,10 +182,10 @@ def test_yaml_of_a_configuration_gives_it_again(tmp_path, kind):
     assert load_config(path) == config
 
 
-@pytest.mark.parametrize(("role", "name"), [(role, name) for role, names in CLASSES.items() for name in names])
-def test_options_read_from_the_source_are_those_of_the_class(role, name):
+@pytest.mark.parametrize(("role", "name"), [(role, name) for role in ROLES for name in ROLES[role].known])
+def test_options_are_those_of_the_class(role, name):
     constructor = find_class(role, name).__init__
-    hints, options = get_type_hints(constructor), options_of(role, name)
+    hints, options = get_type_hints(constructor, include_extras=True), options_of(role, name)
     wanted = {p.name: p for p in inspect.signature(constructor).parameters.values() if p.kind is p.KEYWORD_ONLY}
     assert list(options) == list(wanted)
     for key, option in options.items():
@@ -300,15 +314,18 @@ def test_only_changed_files_are_written(capsys, conf, tmp_path):
     assert [path.name for path, time in before.items() if path.stat().st_mtime_ns != time] == ["a.yaml"]
 
 
-def test_configuring_imports_no_torch(tmp_path):
+def test_configuring_imports_what_is_named_and_no_more(tmp_path):
     code = (
         "import sys; from avsv.bin import configure; "
         f"configure.main(['--conf', {str(ROOT / 'conf')!r}, '--preset', 'tiny', '--out', {str(tmp_path)!r}, 'ssa']); "
-        "sys.exit('torch' in sys.modules)"
+        "print(*sys.modules, file=sys.stderr)"
     )
     done = run(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["ecapa single", "iresnet18 single", "ssa fused audio=ecapa visual=iresnet18"]
+    modules = set(done.stderr.split())
+    assert {"avsv.nnet.audio.ecapa_tdnn", "avsv.nnet.fusion.soft_attention"} <= modules
+    assert not modules & {"avsv.nnet.audio.rawnet3", "avsv.nnet.fusion.gated", "torchvision", "scipy", "matplotlib"}
 
 
 def test_the_command_prints_one_line_for_a_users_error(tmp_path):
@@ -324,7 +341,7 @@ def test_every_system_of_every_preset_can_be_built(capsys, tmp_path, preset):
     counts = {}
     for name in order:
         with torch.device("meta"):
-            system = build_system(load_config(tmp_path / f"systems/{name}.yaml"), num_classes=None)
+            system = Embedder(load_config(tmp_path / f"systems/{name}.yaml"))
         counts[name] = sum(p.numel() for p in system.parameters())
     if preset == "paper":
         assert counts["ecapa"] == 6_150_880 and counts["iresnet18"] == 27_956_608 + 789_632
@@ -351,41 +368,44 @@ def test_the_paper_preset_says_what_the_papers_say(capsys, tmp_path):
     ("kind", "modes", "dim"), [("audio", ("A",), 12), ("visual", ("V",), 14), ("both", ("AV", "A", "V"), 20)]
 )
 def test_modes_and_sizes(kind, modes, dim):
-    system = _system(kind).eval()
-    assert system.modalities == modes and system.embedding_dim == dim
+    embedder = _embedder(kind)
+    assert embedder.modes == modes and embedder.embedding_dim == dim
+    assert embedder.letters == {"audio": "A", "visual": "V", "both": "AV"}[kind]
     for mode in modes:
-        assert system.embed(_batch(), mode).shape == (3, dim)
+        assert _embed(embedder, _batch(), mode).shape == (3, dim)
     wrong = {"audio": "V", "visual": "AV", "both": "VA"}[kind]
     with pytest.raises(ValueError, match=f"mode {wrong}: this system embeds in"):
-        system.embed(_batch(), wrong)
+        _embed(embedder, _batch(), wrong)
 
 
 def test_a_fused_embedding_is_the_fusion_of_the_backbones():
-    system, batch = _system("both").eval(), _batch()
-    audio = system.audio(batch.audio, batch.audio_mask)
-    visual = system.visual(batch.video, batch.video_mask)
-    torch.testing.assert_close(system.embed(batch, "AV"), system.fusion(audio, visual))
-    torch.testing.assert_close(system.embed(batch, "A"), system.fusion.audio(functional.normalize(audio)))
-    torch.testing.assert_close(system.embed(batch, "V"), system.fusion.visual(functional.normalize(visual)))
+    embedder, batch = _embedder("both"), _batch()
+    audio = embedder.audio(batch.audio, batch.audio_mask)
+    visual = embedder.visual(batch.video, batch.video_mask)
+    torch.testing.assert_close(_embed(embedder, batch, "AV"), embedder.fusion(audio, visual))
+    torch.testing.assert_close(_embed(embedder, batch, "A"), embedder.fusion.audio(functional.normalize(audio)))
+    torch.testing.assert_close(_embed(embedder, batch, "V"), embedder.fusion.visual(functional.normalize(visual)))
 
 
 def test_a_missing_modality_leaves_the_other_one():
-    system = _system("both").eval()
+    embedder = _embedder("both")
     whole = _batch()
     batch = copy.deepcopy(whole)
     batch.audio_mask[1], batch.video_mask[2] = False, False
-    both, alone = system.embed(batch, "AV"), {mode: system.embed(whole, mode) for mode in ("AV", "A", "V")}
+    both, alone = _embed(embedder, batch, "AV"), embedder.embed(whole, ("AV", "A", "V"))
     for row, mode in enumerate(("AV", "V", "A")):
         torch.testing.assert_close(both[row], alone[mode][row])
-    torch.testing.assert_close(system.embed(_batch(video=None), "AV").shape, alone["A"].shape)
+    torch.testing.assert_close(_embed(embedder, _batch(video=None), "AV").shape, alone["A"].shape)
+    # Training sees the same.
+    torch.testing.assert_close(embedder(batch).embedding, both)
 
 
 def test_one_pass_for_several_modes_gives_the_same():
-    system, batch = _system("both").eval(), _batch()
+    embedder, batch = _embedder("both"), _batch()
     batch.video_mask[2] = False
-    found = system.embed_modes(batch, ["AV", "A"])
+    found = embedder.embed(batch, ["AV", "A"])
     for mode, embedding in found.items():
-        torch.testing.assert_close(embedding, system.embed(batch, mode))
+        torch.testing.assert_close(embedding, _embed(embedder, batch, mode))
 
 
 @pytest.mark.parametrize(
@@ -399,12 +419,12 @@ def test_one_pass_for_several_modes_gives_the_same():
 )
 def test_an_utterance_without_the_wanted_modality_is_named(kind, mode, lengths, message):
     with pytest.raises(DataError, match=f"^{message}: drop it from the list"):
-        _system(kind).eval().embed(_batch(**lengths), mode)
+        _embed(_embedder(kind), _batch(**lengths), mode)
 
 
 def test_the_fused_loss_trains_every_part():
     system = _system("both")
-    loss, figures = system.loss(_batch())
+    loss, figures = system(_batch())
     loss.backward()
     assert set(figures) == {"loss", "accuracy"} and not any(f.requires_grad for f in figures.values())
     for name, parameter in system.named_parameters():
@@ -413,10 +433,11 @@ def test_the_fused_loss_trains_every_part():
 
 def test_weighted_losses_of_one_modality_are_added():
     system, batch = _system("both", audio_weight=0.5, visual_weight=2.0).eval(), _batch()
-    audio, visual = system.audio(batch.audio, batch.audio_mask), system.visual(batch.video, batch.video_mask)
-    parts = {"main": system.fusion(audio, visual), "audio": audio, "visual": visual}
-    losses = {name: system.classifiers[name](part, batch.label)[0] for name, part in parts.items()}
-    loss, figures = system.loss(batch)
+    embedder = system.embedder
+    audio, visual = embedder.audio(batch.audio, batch.audio_mask), embedder.visual(batch.video, batch.video_mask)
+    parts = {"main": embedder.fusion(audio, visual), "audio": audio, "visual": visual}
+    losses = {name: system.objective.classifiers[name](part, batch.label)[0] for name, part in parts.items()}
+    loss, figures = system(batch)
     torch.testing.assert_close(loss, losses["main"] + 0.5 * losses["audio"] + 2.0 * losses["visual"])
     assert set(figures) == {"loss", "accuracy", "audio_accuracy", "visual_accuracy"}
 
@@ -424,86 +445,123 @@ def test_weighted_losses_of_one_modality_are_added():
 def test_losses_of_one_modality_skip_the_utterances_without_it():
     system, batch = _system("both", visual_weight=1.0).eval(), _batch(video=[4, 0, 4])
     rows = torch.tensor([0, 2])
-    visual = system.visual(batch.video[rows], batch.video_mask[rows])
-    extra = system.classifiers["visual"](visual, batch.label[rows])[0]
-    main = system.classifiers["main"](system.embed(batch, "AV"), batch.label)[0]
-    torch.testing.assert_close(system.loss(batch)[0], main + extra)
+    visual = system.embedder.visual(batch.video[rows], batch.video_mask[rows])
+    extra = system.objective.classifiers["visual"](visual, batch.label[rows])[0]
+    main = system.objective.main(_embed(system.embedder, batch, "AV"), batch.label)[0]
+    torch.testing.assert_close(system(batch)[0], main + extra)
 
 
 def test_the_margin_warms_up():
     mapping = _set(_mapping("audio"), "train.margin_warmup", {"start": 1, "end": 3})
-    system = build_system(parse_config(mapping, "x.yaml"), 5)
+    system = TrainableSystem(parse_config(mapping, "x.yaml"), 5)
     assert [system.at_epoch(epoch) for epoch in (0.0, 1.0, 3.0)] == [0.0, 0.0, 0.2]
-    assert system.classifiers["main"].margin == 0.2
+    assert system.objective.main.margin == 0.2
     assert 0.19 < system.at_epoch(2.0) < 0.2
     assert _system("audio").at_epoch(0.0) == 0.2
 
 
-def test_backbones_are_loaded_from_their_systems():
-    sources = {"audio": _system("audio", 3), "visual": _system("visual", 4)}
-    system = _system("both")
-    system.load_backbones({name: source.state_dict() for name, source in sources.items()})
-    for name, source in sources.items():
-        for key, value in getattr(source, name).state_dict().items():
-            torch.testing.assert_close(getattr(system, name).state_dict()[key], value, rtol=0, atol=0)
+def test_backbones_are_loaded_from_their_systems(tmp_path):
+    mapping = _mapping("both") | {"init_from": {"audio": "a", "visual": "v"}}
+    config = parse_config(mapping, "test.yaml")
+    system, init = TrainableSystem(config, 5), {}
+    start = system.objective.main.class_weights.clone()
+    # Of other speakers, so that classes are not taken over.
+    for name, classes in (("audio", "abc"), ("visual", "abcd")):
+        source = _system(name, len(classes))
+        init[name] = tmp_path / name
+        init[name].mkdir()
+        TrainedSystem.of(source, parse_config(_mapping(name), "test.yaml"), list(classes), None, None).save(
+            init[name] / "final.pt"
+        )
+    start_from(system, config, init, list("abcde"))
+    for name, folder in init.items():
+        trained = TrainedSystem.load(folder / "final.pt").build()
+        for key, value in getattr(trained, name).state_dict().items():
+            assert torch.equal(getattr(system.embedder, name).state_dict()[key], value)
+    assert torch.equal(system.objective.main.class_weights, start)
+    with pytest.raises(DataError, match=r"init_from.visual: the configuration names 'v' a system, --init disagrees"):
+        start_from(system, config, {"audio": init["audio"]}, list("abcde"))
 
 
 def test_fused_classes_start_where_the_single_systems_have_theirs():
     """With the fusion's first weights the fused cosine to a class is the mean of the two cosines."""
     # Room for both embeddings side by side, 12 + 14.
-    system = build_system(parse_config(_set(_mapping("both"), "fusion.dim", 26), "test.yaml"), 5)
-    sources = {"audio": _system("audio"), "visual": _system("visual")}
-    centres = {name: source.classifiers["main"].weight.detach() for name, source in sources.items()}
-    system.start_classes(centres["audio"], centres["visual"])
-    audio, visual = (torch.nn.functional.normalize(torch.randn(5, centres[n].shape[1])) for n in ("audio", "visual"))
-    fused = torch.nn.functional.normalize(system.fusion(audio, visual))
-    cosines = fused @ torch.nn.functional.normalize(system.classifiers["main"].weight.detach()).T
-    single = [x @ torch.nn.functional.normalize(centres[n]).T for x, n in ((audio, "audio"), (visual, "visual"))]
+    system = TrainableSystem(parse_config(_set(_mapping("both"), "fusion.dim", 26), "test.yaml"), 5)
+    centers = {name: _system(name).objective.main.class_weights.detach() for name in ("audio", "visual")}
+    start_classes(system, centers["audio"], centers["visual"])
+    audio, visual = (torch.nn.functional.normalize(torch.randn(5, centers[n].shape[1])) for n in ("audio", "visual"))
+    fused = torch.nn.functional.normalize(system.embedder.fusion(audio, visual))
+    cosines = fused @ torch.nn.functional.normalize(system.objective.main.class_weights.detach()).T
+    single = [x @ torch.nn.functional.normalize(centers[n]).T for x, n in ((audio, "audio"), (visual, "visual"))]
     torch.testing.assert_close(cosines, (single[0] + single[1]) / 2)
-    with pytest.raises(ValueError, match="class centres"):
-        system.start_classes(centres["audio"][:2], centres["visual"][:2])
+    with pytest.raises(ValueError, match="class centers"):
+        start_classes(system, centers["audio"][:2], centers["visual"][:2])
 
 
 def test_weights_that_do_not_fit_are_named():
-    state = dict(_system("audio").state_dict())
-    del state["audio.stem.conv.bias"]
-    state["audio.more"] = torch.zeros(1)
-    state["audio.embed.1.bias"] = torch.zeros(3)
-    system = _system("both")
+    source, network = _embedder("audio").state_dict(), _embedder("both").audio
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    state = part_of(source, "audio")
+    del state["stem.conv.bias"]
+    state["more"] = torch.zeros(1)
+    state["embed.1.bias"] = torch.zeros(3)
     with pytest.raises(DataError) as error:
-        system.load_backbones({"audio": state})
+        load_exactly(network, state, "audio")
     assert str(error.value) == (
         "weights of audio do not fit: the file lacks stem.conv.bias, has the unknown more, "
         "embed.1.bias is (3,) and not (12,): train again with the same network options"
     )
+    lacking = {key: value for key, value in part_of(source, "audio").items() if "stem" not in key or "norm" not in key}
     with pytest.raises(DataError, match=r"lacks .* and 3 more"):
-        system.load_backbones({"audio": {k: v for k, v in _system("audio").state_dict().items() if "stem" not in k
-                                         or "norm" not in k} | {"audio.x": state["audio.more"]}})  # fmt: skip
-    with pytest.raises(DataError, match=r"init_from.visual: this system has no such network"):
-        _system("audio").load_backbones({"visual": {}})
+        load_exactly(network, lacking | {"x": torch.zeros(1)}, "audio")
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def test_a_system_without_classes_loads_trained_weights_and_only_embeds():
-    trained = _system("both", audio_weight=1.0).eval()
-    system = _system("both", None, audio_weight=1.0).eval()
-    system.load_weights(trained.state_dict())
-    batch = _batch()
-    torch.testing.assert_close(system.embed(batch, "AV"), trained.embed(batch, "AV"))
-    assert not any(name.startswith("classifiers") for name in system.state_dict())
-    with pytest.raises(ValueError, match="only embeds"):
-        system.loss(batch)
+def test_a_saved_system_embeds_without_what_trained_it(tmp_path):
+    system, batch = _system("both", audio_weight=1.0).eval(), _batch()
+    config = parse_config(_mapping("both"), "test.yaml")
+    TrainedSystem.of(system, config, list("abcde"), FbankConfig(num_mel_bins=8), FaceFormat(1, 16, 16, 25.0)).save(
+        tmp_path / "final.pt"
+    )
+    trained = TrainedSystem.load(tmp_path / "final.pt")
+    embedder = trained.build()
+    assert isinstance(embedder, Embedder) and not embedder.training
+    torch.testing.assert_close(_embed(embedder, batch, "AV"), _embed(system.embedder, batch, "AV"))
+    assert {name.split(".")[0] for name in embedder.state_dict()} == {"audio", "visual", "fusion"}
+    assert {name.split(".")[0] for name in trained.objective} == {"classifiers"}
+    assert torch.equal(trained.class_weights(), system.objective.main.class_weights)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "shape"),
+    [
+        ({"name": "softmax"}, (5, 12)),
+        ({"name": "aam_softmax"}, (5, 12)),
+        # Several centers of a class, or none.
+        ({"name": "aam_softmax", "sub_centers": 2}, None),
+        ({"name": "ge2e"}, None),
+    ],
+)
+def test_class_weights_are_one_vector_a_class(classifier, shape):
+    mapping = _set(_mapping("audio"), "data", {"utterances_per_speaker": 2}) | {"loss": {"classifier": classifier}}
+    config = parse_config(mapping, "test.yaml")
+    system = TrainableSystem(config, 5)
+    state = torch.get_rng_state()
+    found = TrainedSystem.of(system, config, list("abcde"), FbankConfig(num_mel_bins=8), None).class_weights()
+    assert torch.equal(torch.get_rng_state(), state), "looking at them draws nothing"
+    assert shape == (None if found is None else tuple(found.shape))
 
 
 def test_a_network_that_refuses_its_options_is_named():
     mapping = _set(_mapping("audio"), "audio.res2_scale", [7, 8, 8])
     with pytest.raises(DataError, match=r"^audio: ecapa_tdnn: res2_scale: 7: must be at least 2 and divide the 16"):
-        build_system(parse_config(mapping, "x.yaml"), 5)
+        TrainableSystem(parse_config(mapping, "x.yaml"), 5)
 
 
 def test_autocast_gives_a_finite_loss_in_full_precision():
     system, batch = _system("both"), _batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss, _ = system.loss(batch)
+        loss, _ = system(batch)
     loss.backward()
     assert loss.dtype == torch.float32 and loss.isfinite()
     assert all(p.grad.isfinite().all() for p in system.parameters() if p.requires_grad)
@@ -520,7 +578,7 @@ def test_a_system_learns_five_identities_by_heart(kind):
         label = torch.randint(5, (16,))
         audio, video = spectra[label] + torch.randn(16, 20, 8), pictures[label] + torch.randn(16, 2, 1, 16, 16)
         masks = torch.ones(16, 20, dtype=torch.bool), torch.ones(16, 2, dtype=torch.bool)
-        loss, figures = system.loss(Batch(list(map(str, range(16))), label, audio, masks[0], video, masks[1]))
+        loss, figures = system(Batch(list(map(str, range(16))), label, audio, masks[0], video, masks[1]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

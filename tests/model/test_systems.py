@@ -30,12 +30,15 @@ from avsv.model.config import load_config, parse_config
 from avsv.model.inputs import inputs_of
 from avsv.model.registry import find_class
 from avsv.model.saved import TrainedSystem
-from avsv.model.system import AVSystem, build_system
+from avsv.model.trainable import TrainableSystem
+from avsv.nnet.generative.supervision import MIN_FRAMES
 from avsv.nnet.visual.iresnet import IResNet
 from avsv.train.distributed import Ranks
 from avsv.train.log_mel import fit_log_mel
-from avsv.train.loop import Interrupted, Trainer
+from avsv.train.loop import Trainer
+from avsv.train.material import Sources
 from avsv.train.run import train_system
+from avsv.train.signals import Interrupted
 
 WE_AUDIO, WE_VISUAL = AUDIO | {"pooling": "we_asp"}, VISUAL | {"pooling": "we_asp"}
 JAP = {"audio": WE_AUDIO, "visual": WE_VISUAL, "loss": {"orthogonality": 0.5}, "data": {"video_frames": 8}}
@@ -98,14 +101,16 @@ def run(corpus: Path, exp: Path, modalities: str, changes: dict, init=None, weig
         path.write_text(yaml.safe_dump(mapping | networks))
     train_system(
         path,
-        corpus / "train",
-        corpus / "dev",
+        Sources(corpus / "train", corpus / "dev", corpus / "train" / "fbank.yaml"),
         exp,
-        fbank_config=corpus / "train" / "fbank.yaml",
         init=init,
         weights_dir=weights_dir,
     )
     return TrainedSystem.load(exp / "final.pt")
+
+
+def all_weights(trained: TrainedSystem) -> dict[str, torch.Tensor]:
+    return trained.embedder | trained.objective
 
 
 def history(exp: Path) -> list[dict[str, str]]:
@@ -119,13 +124,14 @@ def test_every_kind_of_system_trains_and_embeds(corpus, tmp_path, kind):
     trained = run(corpus, tmp_path / kind, modalities, changes)
     rows = history(tmp_path / kind)
     assert len(rows) == 2 and all(np.isfinite(float(row["loss"])) and float(row["skipped"]) == 0 for row in rows)
-    system = trained.build()
-    # What training alone needs is not in a system that embeds.
-    assert system.supervision is None and system.age is None and not system.classifiers
+    embedder = trained.build()
+    # What training alone needs is not in what embeds.
+    assert {name.split(".")[0] for name in trained.embedder} <= {"audio", "visual", "fusion"}
+    assert {name.split(".")[0] for name in trained.objective} <= {"classifiers", "supervision", "auxiliary"}
     inputs = inputs_of(trained.config, trained.audio, trained.video)
     table = read_utterances(corpus / "dev", inputs.audio_list, inputs.video is not None)
     clips = WholeUtterances(table, np.full(len(table), -1), trained.config.embed, inputs)
-    embedded = list(embed_batches(system, (clips[n] for n in range(len(clips))), trained.config.modalities, "cpu"))
+    embedded = list(embed_batches(embedder, (clips[n] for n in range(len(clips))), trained.config.modalities, "cpu"))
     for mode in trained.config.modalities:
         assert sum(len(batch[mode][0]) for batch in embedded) == len(table)
 
@@ -134,7 +140,7 @@ def test_every_kind_of_system_trains_and_embeds(corpus, tmp_path, kind):
 def test_interrupted_it_ends_with_the_same_weights(corpus, tmp_path, kind, monkeypatch):
     """With a second optimizer, moving averages, N x M batches and AV-Mixup."""
     modalities, changes = KINDS[kind]
-    whole = run(corpus, tmp_path / "whole", modalities, changes).weights
+    whole = all_weights(run(corpus, tmp_path / "whole", modalities, changes))
     make_step, steps = Trainer._make_step, []
 
     def stop_at_the_fourth(self, batch):
@@ -146,7 +152,7 @@ def test_interrupted_it_ends_with_the_same_weights(corpus, tmp_path, kind, monke
     monkeypatch.setattr(Trainer, "_make_step", stop_at_the_fourth)
     with pytest.raises(Interrupted):
         run(corpus, tmp_path / "parts", modalities, changes)
-    parts = run(corpus, tmp_path / "parts", modalities, changes).weights
+    parts = all_weights(run(corpus, tmp_path / "parts", modalities, changes))
     assert parts.keys() == whole.keys() and all(torch.equal(parts[name], whole[name]) for name in whole)
 
 
@@ -164,7 +170,7 @@ def test_a_loss_scale_takes_batches_without_supervised_clips(corpus, tmp_path, m
 def test_a_bad_gradient_of_auxiliary_networks_is_skipped(corpus, tmp_path, monkeypatch, capfd):
     def spoil(self, batch):
         if self.step == 1:
-            handle = next(iter(self._auxiliary)).register_hook(lambda grad: grad * float("nan"))
+            handle = next(iter(self.optimization.auxiliary)).register_hook(lambda grad: grad * float("nan"))
             try:
                 return make_step(self, batch)
             finally:
@@ -177,44 +183,49 @@ def test_a_bad_gradient_of_auxiliary_networks_is_skipped(corpus, tmp_path, monke
     trained = run(corpus, tmp_path / "AV", modalities, changes | {"train": {"epochs": 1}})
     assert float(history(tmp_path / "AV")[0]["skipped"]) == 1
     assert "of the supervision's networks nan at lr" in capfd.readouterr().err
-    assert all(torch.isfinite(value).all() for value in trained.weights.values())
+    assert all(torch.isfinite(value).all() for value in all_weights(trained).values())
 
 
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 
-def system_and_batch(frames: int = 8, **changes) -> tuple[AVSystem, Batch]:
+def system_and_batch(frames: int = 8, **changes) -> tuple[TrainableSystem, Batch]:
     torch.manual_seed(0)
     mapping = config("AV").to_mapping() | {"audio": WE_AUDIO, "visual": WE_VISUAL}
     for name, value in changes.items():
         replaced = name in ("audio", "visual", "fusion", "supervision")
         mapping[name] = value if replaced else mapping[name] | value
-    system = build_system(parse_config(mapping, "test"), 3, clip_frames=frames)
+    system = TrainableSystem(parse_config(mapping, "test"), 3, clip_frames=frames)
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     audio, video = torch.randn(6, 60, 20), torch.rand(6, frames, 1, 16, 16) - 0.5
     masks = torch.ones(6, 60, dtype=torch.bool), torch.ones(6, frames, dtype=torch.bool)
     return system, Batch(list("abcdef"), labels, audio, masks[0], video, masks[1], torch.tensor([20.0] * 6))
 
 
+def embed(system: TrainableSystem, batch: Batch) -> torch.Tensor:
+    return system.embedder.embed(batch, ["AV"])["AV"]
+
+
 def test_the_loss_is_the_sum_of_its_parts():
     system, batch = system_and_batch(loss={"orthogonality": 0.5, "age": 0.25}, supervision=SUPERVISIONS["cycle"])
     system.eval()
-    total, figures = system.loss(batch)
-    embedding = system.embed(batch, "AV")
+    total, figures = system(batch)
+    embedder, objective = system.embedder, system.objective
+    embedding = embed(system, batch)
     series = [
         network.forward_with_weights(values, mask)[1]
         for network, values, mask in (
-            (system.audio, batch.audio, batch.audio_mask),
-            (system.visual, batch.video, batch.video_mask),
+            (embedder.audio, batch.audio, batch.audio_mask),
+            (embedder.visual, batch.video, batch.video_mask),
         )
     ]
     # 60 audio frames on 8 bins: adaptive average pooling.
     audio = torch.nn.functional.adaptive_avg_pool1d(series[0].unsqueeze(1), 8).squeeze(1)
     expected = (
-        system.classifiers["main"](embedding, batch.label)[0]
-        + 0.5 * system.orthogonality(embedding, batch.label)
-        + 0.25 * system.age(embedding, batch.age)[0]
-        + system.supervision(audio, series[1])[0]
+        objective.main(embedding, batch.label)[0]
+        + 0.5 * objective.auxiliary["orthogonality"](embedding, batch.label)[0]
+        + 0.25 * objective.auxiliary["age"](embedding, batch.age)[0]
+        + objective.supervision(audio, series[1])[0]
     )
     torch.testing.assert_close(total, expected)
     assert {"accuracy", "orthogonality", "age_loss", "mapping", "cycle", "centred_cosine"} <= figures.keys()
@@ -234,7 +245,7 @@ def gradient_of_rows(rows: slice) -> torch.Tensor:
     whole = {
         name: getattr(batch, name)[rows] for name in ("keys", "label", "audio", "audio_mask", "video", "video_mask")
     }
-    system.eval().loss(Batch(**whole))[0].backward()
+    system.eval()(Batch(**whole))[0].backward()
     return torch.cat([p.grad.flatten() for p in system.parameters() if p.grad is not None])
 
 
@@ -259,24 +270,21 @@ def test_embeddings_do_not_know_the_supervision():
     """SPEC E.3."""
     with_block, batch = system_and_batch(supervision=SUPERVISIONS["cycle"])
     without, _ = system_and_batch()
-    without.load_weights(with_block.state_dict(), partly=("supervision.",))
-    assert torch.equal(with_block.eval().embed(batch, "AV"), without.eval().embed(batch, "AV"))
-    embedding_only = build_system(with_block.config, None)
-    embedding_only.load_weights(with_block.state_dict())
-    assert torch.equal(embedding_only.eval().embed(batch, "AV"), without.embed(batch, "AV"))
+    without.embedder.load_state_dict(with_block.embedder.state_dict())
+    assert torch.equal(embed(with_block.eval(), batch), embed(without.eval(), batch))
 
 
 @pytest.mark.parametrize("name", SUPERVISIONS)
 def test_the_supervision_reaches_both_poolings(name):
     system, batch = system_and_batch(supervision=SUPERVISIONS[name])
     system.at_epoch(3.0)
-    weights = [system.audio.pool.score.weight, system.visual.pool.score.weight]
+    weights = [system.embedder.audio.pool.score.weight, system.embedder.visual.pool.score.weight]
     gradients = {}
     for supervised in (True, False):
         system.zero_grad()
-        system.loss(batch)[0].backward()
+        system(batch)[0].backward()
         gradients[supervised] = [weight.grad.clone() for weight in weights]
-        system.supervision = None
+        system.objective.supervision = None
     assert all(not torch.allclose(a, b) for a, b in zip(gradients[True], gradients[False], strict=True))
 
 
@@ -286,24 +294,25 @@ def test_only_whole_windows_of_both_modalities_are_supervised():
     system.supervision.register_forward_pre_hook(lambda _module, series: seen.append([len(x) for x in series]))
     batch.audio_mask[0, 40:] = False
     batch.video_mask[1] = False
-    system.loss(batch)
+    system(batch)
     assert seen == [[4, 4]]
     batch.audio_mask[:, 59] = False
-    loss, figures = system.loss(batch)
+    loss, figures = system(batch)
     assert len(seen) == 1 and "mapping" not in figures and torch.isfinite(loss)
 
 
 def test_each_view_is_classified_with_half_the_weight():
     system, batch = system_and_batch(fusion={"name": "multi_view", "dim": 16, "dropout": 0.0})
     system.eval()
-    views = system.fusion.views(
-        system.audio(batch.audio, batch.audio_mask), system.visual(batch.video, batch.video_mask)
+    embedder, classifier = system.embedder, system.objective.main
+    views = embedder.fusion.views(
+        embedder.audio(batch.audio, batch.audio_mask), embedder.visual(batch.video, batch.video_mask)
     )
-    losses = [system.classifiers["main"](view, batch.label)[0] for view in views]
-    torch.testing.assert_close(system.loss(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
+    losses = [classifier(view, batch.label)[0] for view in views]
+    torch.testing.assert_close(system(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
     batch.video_mask[2:] = False
-    losses[1] = system.classifiers["main"](views[1][:2], batch.label[:2])[0]
-    torch.testing.assert_close(system.loss(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
+    losses[1] = classifier(views[1][:2], batch.label[:2])[0]
+    torch.testing.assert_close(system(batch)[0], 0.5 * losses[0] + 0.5 * losses[1])
 
 
 def test_without_lists_of_ages_training_says_so(corpus, tmp_path, capfd):
@@ -320,9 +329,9 @@ def test_without_a_known_age_there_is_no_age_loss():
     system, batch = system_and_batch(loss={"age": 1.0})
     system.eval()
     batch.age = torch.full((6,), torch.nan)
-    total, figures = system.loss(batch)
+    total, figures = system(batch)
     assert "age_loss" not in figures
-    torch.testing.assert_close(total, system.classifiers["main"](system.embed(batch, "AV"), batch.label)[0])
+    torch.testing.assert_close(total, system.objective.main(embed(system, batch), batch.label)[0])
 
 
 # --- where systems start ---------------------------------------------------------------------------------------------
@@ -337,9 +346,10 @@ def test_a_system_is_trained_on(corpus, tmp_path):
     source = run(corpus, tmp_path / "source", "A", {})
     changes = {"init_from": {"system": "source"}, "train": still(), "loss": {"audio_weight": 0.0}}
     again = run(corpus, tmp_path / "again", "A", changes, init={"system": tmp_path / "source"})
-    for name, value in source.weights.items():
+    weights = all_weights(again)
+    for name, value in all_weights(source).items():
         if "running" not in name and value.is_floating_point():
-            assert torch.equal(value, again.weights[name]), name
+            assert torch.equal(value, weights[name]), name
 
 
 def test_a_system_of_other_speakers_is_refused(corpus, tmp_path):
@@ -355,7 +365,7 @@ def test_published_weights_are_loaded_and_what_is_fresh_is_said(corpus, tmp_path
     torch.save(state, tmp_path / "backbone.pth")
     changes = {"pretrained": {"visual": str(tmp_path / "backbone.pth")}, "train": still()}
     trained = run(corpus, tmp_path / "V", "V", changes)
-    assert torch.equal(trained.weights["visual.trunk.0.weight"], state["conv1.weight"])
+    assert torch.equal(trained.embedder["visual.trunk.0.weight"], state["conv1.weight"])
     assert "published weights" in capfd.readouterr().err
     with pytest.raises(DataError, match=r"utils/download_weights.sh hubert_base none"):
         run(corpus, tmp_path / "A", "A", {"pretrained": {"audio": "hubert_base"}})
@@ -376,7 +386,7 @@ def test_the_step_trains_anew_with_other_published_weights(corpus, tmp_path):
         trained = train()
         assert trained.returncode == 0 and "V: trained, 1 epochs" in trained.stderr, trained.stderr
         assert torch.equal(
-            TrainedSystem.load(tmp_path / "V" / "final.pt").weights["visual.trunk.0.weight"], state["conv1.weight"]
+            TrainedSystem.load(tmp_path / "V" / "final.pt").embedder["visual.trunk.0.weight"], state["conv1.weight"]
         )
         assert train().stderr.endswith("V: is trained\n")
     write_config(tmp_path / "V.yaml", "V", pretrained={"visual": "resnet50_imagenet"})
@@ -413,7 +423,7 @@ def test_log_mel_statistics_are_those_of_the_training_set(corpus, tmp_path):
     table = read_utterances(corpus / "train", inputs.audio_list, video=False)
     clips = WholeUtterances(table, np.zeros(len(table)), trained.config.embed, inputs)
     frames = torch.cat([b.audio[b.audio_mask] for b in (clips[n] for n in range(len(clips)))])
-    normed = (frames - trained.weights["audio.mel_mean"]) / trained.weights["audio.mel_std"]
+    normed = (frames - trained.embedder["audio.mel_mean"]) / trained.embedder["audio.mel_std"]
     assert normed.mean(dim=0).abs().max() < 1e-4
     assert (normed.var(dim=0, unbiased=False) - 1).abs().max() < 1e-3
 
@@ -421,14 +431,14 @@ def test_log_mel_statistics_are_those_of_the_training_set(corpus, tmp_path):
 def test_log_mel_statistics_are_taken_once(corpus, tmp_path, monkeypatch):
     """A training that goes on has them in its checkpoint; one that starts anew takes them anew."""
     takes = []
-    monkeypatch.setattr(run_module, "fit_log_mel", lambda system, *rest: (takes.append(1), fit_log_mel(system, *rest)))
+    monkeypatch.setattr(run_module, "fit_log_mel", lambda *given: (takes.append(1), fit_log_mel(*given)))
     sections = {"audio": LOG_MEL, "train": {"epochs": 1}}
     first = run(corpus, tmp_path / "A", "A", sections)
     (tmp_path / "A" / "final.pt").unlink()
     again = run(corpus, tmp_path / "A", "A", sections)
-    assert len(takes) == 1 and torch.equal(first.weights["audio.mel_std"], again.weights["audio.mel_std"])
+    assert len(takes) == 1 and torch.equal(first.embedder["audio.mel_std"], again.embedder["audio.mel_std"])
     anew = run(corpus, tmp_path / "A", "A", sections | {"train": {"epochs": 1, "batch_size": 6}})
-    assert len(takes) == 2 and torch.equal(first.weights["audio.mel_std"], anew.weights["audio.mel_std"])
+    assert len(takes) == 2 and torch.equal(first.embedder["audio.mel_std"], anew.embedder["audio.mel_std"])
 
 
 def test_colour_networks_are_told_of_gray_crops(corpus, tmp_path, capfd):
@@ -444,9 +454,10 @@ def test_backbones_learn_at_their_own_rate(corpus, tmp_path):
     trained = run(corpus, tmp_path / "slow", "AV", changes)
     torch.manual_seed(0)
     start = run(corpus, tmp_path / "still", "AV", {"train": still(2)})
-    for name, value in start.weights.items():
+    weights = all_weights(trained)
+    for name, value in all_weights(start).items():
         if value.is_floating_point() and "running" not in name:
-            moved = not torch.allclose(value, trained.weights[name], rtol=0, atol=1e-20)
+            moved = not torch.allclose(value, weights[name], rtol=0, atol=1e-20)
             assert moved == name.startswith(("fusion.", "classifiers.")), name
 
 
@@ -519,7 +530,7 @@ def test_every_system_can_be_built(tmp_path, capsys):
             find_class("supervision", settings.supervision.name)(50, **settings.supervision.options)
             settings = replace(settings, supervision=None)
         with torch.device("meta"):
-            system = build_system(settings, 10)
+            system = TrainableSystem(settings, 10)
         assert sum(parameter.numel() for parameter in system.parameters()) > 500_000, name
 
 
@@ -545,8 +556,8 @@ def test_a_supervision_of_too_few_frames_is_refused_before_any_work(tmp_path):
     changes = ["--set", "systems.jap_cycle.data={video_frames: null, window: 0.6}"]
     with pytest.raises(DataError, match="a training clip shows 3"):
         configure.main([*arguments, *changes])
-    for frames in (configure.SUPERVISED_FRAMES, configure.SUPERVISED_FRAMES - 1):
-        enough = frames == configure.SUPERVISED_FRAMES
+    for frames in (MIN_FRAMES, MIN_FRAMES - 1):
+        enough = frames == MIN_FRAMES
         with contextlib.nullcontext() if enough else pytest.raises(ValueError, match="at least 4"):
             find_class("supervision", "cycle")(frames)
 
@@ -599,7 +610,7 @@ def test_contradictions_are_named(changes, message):
 def test_the_margin_of_a_loss_without_one_is_0():
     system, _ = system_and_batch(loss={"classifier": {"name": "ge2e"}}, data={"utterances_per_speaker": 2})
     assert system.at_epoch(1.0) == 0.0
-    assert isinstance(system_and_batch()[0].classifiers["main"], AAMSoftmax)
+    assert isinstance(system_and_batch()[0].objective.main, AAMSoftmax)
 
 
 def test_what_the_data_are_is_told(corpus, tmp_path):

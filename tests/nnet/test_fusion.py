@@ -8,14 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from avsv.nnet.fusion import (
-    CompactBilinearPooling,
-    GatedFusion,
-    MeanFusion,
-    MLPFusion,
-    MultiViewFusion,
-    SimpleSoftAttention,
-)
+from avsv.nnet.fusion.compact_bilinear import CompactBilinearPooling
+from avsv.nnet.fusion.gated import GatedFusion
+from avsv.nnet.fusion.mean import MeanFusion
+from avsv.nnet.fusion.mlp import MLPFusion
+from avsv.nnet.fusion.multi_view import MultiViewFusion
+from avsv.nnet.fusion.soft_attention import SimpleSoftAttention
 
 # Every fusion, small, from embeddings of 5 and 7 values to one of 4.
 SMALL = {

@@ -16,6 +16,7 @@ from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_tria
 from avsv.bin import sweep
 from avsv.bin.analyse import analyse_networks
 from avsv.bin.extract_embeddings import extract, merge
+from avsv.config.sections import EmbedConfig
 from avsv.corruption.kinds import Corruption
 from avsv.corruption.sound import Noises
 from avsv.corruption.sweep import Bench, fill_guesses
@@ -24,9 +25,10 @@ from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.errors import DataError
 from avsv.io.lists import read_list
+from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
 from avsv.model.saved import TrainedSystem
-from avsv.model.system import AVSystem
+from avsv.model.trainable import TrainableSystem
 from avsv.results.sweeps import (
     Drawn,
     SweepRow,
@@ -56,11 +58,11 @@ def world(tmp_path_factory) -> Path:
         pooling = {"audio": {"pooling": "we_asp"}, "visual": {"pooling": "we_asp"}} if letters == "AV" else {}
         settings, home = config(letters, **pooling), folder / "exp" / name
         torch.manual_seed(len(letters))
-        network, out = AVSystem(settings, 5), home / "embeddings"
+        system, out = TrainableSystem(settings, 5), home / "embeddings"
         out.mkdir(parents=True)
         audio, video = FBANK if "A" in letters else None, FACES if "V" in letters else None
-        gather_statistics(network, data[0], inputs_of(settings, audio, video))
-        TrainedSystem(settings, network.state_dict(), list("abcde"), audio, video).save(home / "final.pt")
+        gather_statistics(system.embedder, settings.embed, data[0], inputs_of(settings, audio, video))
+        TrainedSystem.of(system, settings, list("abcde"), audio, video).save(home / "final.pt")
         (home / "config.yaml").write_text(settings.to_yaml())
         modes = list(settings.modalities)
         extract(home, modes, data, out, 1, 1, use_gpu=False, num_workers=0, progress=None)
@@ -70,14 +72,14 @@ def world(tmp_path_factory) -> Path:
     return folder
 
 
-def gather_statistics(network: AVSystem, directory: Path, inputs: Inputs) -> None:
+def gather_statistics(network: Embedder, settings: EmbedConfig, directory: Path, inputs: Inputs) -> None:
     """Let batch normalisation see data: with fresh statistics all embeddings are alike."""
     table = read_utterances(directory, inputs.audio_list, inputs.video is not None)
-    clips = WholeUtterances(table, np.zeros(len(table)), network.config.embed, inputs)
+    clips = WholeUtterances(table, np.zeros(len(table)), settings, inputs)
     network.train()
     for number in 5 * list(range(len(clips))):
         with torch.no_grad():
-            network.embed(clips[number].prepare("cpu"), network.modalities[0])
+            network.embed(clips[number].prepare("cpu"), network.modes[:1])
 
 
 def bench(world, names=("both",), **options) -> Bench:

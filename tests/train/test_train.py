@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ranks import FORK, join_ranks, start_ranks
-from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials, write_config
+from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials, trained_weights, write_config
 from torch import nn
 
 from avsv.data.clips import TrainingClips, WholeUtterances
@@ -20,16 +20,17 @@ from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.errors import DataError
 from avsv.io.lists import read_trials
-from avsv.model.saved import TrainedSystem
-from avsv.model.system import AVSystem
+from avsv.model.embedder import Embedder
 from avsv.scoring.metrics import eer
 from avsv.train import loop
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
-from avsv.train.loop import MAX_SKIPPED, Interrupted, Trainer
+from avsv.train.loop import MAX_SKIPPED, Trainer
+from avsv.train.material import Sources
 from avsv.train.provenance import identity
 from avsv.train.run import train_system
 from avsv.train.schedule import learning_rate, make_optimizer
+from avsv.train.signals import Interrupted
 
 
 class Corpus:
@@ -50,18 +51,18 @@ class Corpus:
         noisy = sections.get("data", {}).get("noise_reverb", False)
         train_system(
             path,
-            self.train,
-            self.dev,
+            self.sources(noisy),
             exp,
-            fbank_config=self.train / "fbank.yaml",
             seed=seed,
             num_workers=workers,
-            noise_dir=self.noise if noisy else None,
-            rir_dir=self.rirs if noisy else None,
             init=init,
             progress=progress,
         )
-        return TrainedSystem.load(exp / "final.pt").weights
+        return trained_weights(exp)
+
+    def sources(self, noisy: bool = False) -> Sources:
+        noise = (self.noise, self.rirs) if noisy else ()
+        return Sources(self.train, self.dev, self.train / "fbank.yaml", *noise)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_loader_workers_change_no_bit(corpus, undisturbed, tmp_path):
 
 def test_another_seed_gives_another_system(corpus, undisturbed, tmp_path):
     weights = corpus.run(tmp_path / "AV", "AV", data=AUGMENTED, seed=1)
-    before = TrainedSystem.load(undisturbed / "final.pt").weights
+    before = trained_weights(undisturbed)
     assert not torch.equal(weights["fusion.audio.weight"], before["fusion.audio.weight"])
 
 
@@ -195,7 +196,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, undisturbe
 
 
 def same_but_for_checkpoint_minutes(exp: Path, other: Path) -> bool:
-    a, b = (TrainedSystem.load(folder / "final.pt").weights for folder in (exp, other))
+    a, b = (trained_weights(folder) for folder in (exp, other))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -323,7 +324,7 @@ def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
     still = {"optimizer": {"name": "sgd", "lr": 1e-30}, "epochs": 1}
     fused = corpus.run(tmp_path / "fused", "AV", init=init, init_from=names, train=still)
     for role, name in names.items():
-        source = TrainedSystem.load(tmp_path / name / "final.pt").weights
+        source = trained_weights(tmp_path / name)
         trained = [key for key, value in source.items() if key.startswith(f"{role}.") and "running" not in key]
         assert len(trained) > 20
         assert all(torch.equal(source[key], fused[key]) for key in trained if source[key].is_floating_point())
@@ -354,14 +355,14 @@ def test_what_does_not_fit_is_said(corpus, tmp_path, modalities, sections, messa
 def test_noise_needs_a_list(corpus, tmp_path):
     path = write_config(tmp_path / "A.yaml", "A", data={"noise_reverb": True})
     with pytest.raises(DataError, match=r"data.noise_reverb: give --noise-dir or --rir-dir, or set it to false"):
-        train_system(path, corpus.train, corpus.dev, tmp_path / "A", fbank_config=corpus.train / "fbank.yaml")
+        train_system(path, corpus.sources(), tmp_path / "A")
 
 
 def test_bf16_trains_on_the_cpu(corpus, tmp_path):
     corpus.run(tmp_path / "A", train={"precision": "bf16", "epochs": 3})
     history = rows(tmp_path / "A")
     assert float(history[-1]["loss"]) < float(history[0]["loss"])
-    weights = TrainedSystem.load(tmp_path / "A" / "final.pt").weights
+    weights = trained_weights(tmp_path / "A")
     assert {value.dtype for value in weights.values()} == {torch.float32, torch.int64}
 
 
@@ -370,7 +371,7 @@ def test_utterances_without_a_modality_are_trained_on(tmp_path):
     train = make_data_dir(tmp_path / "train", 4, 3, without_video=lacking, without_audio=("s0-u1", "s1-u1"))
     dev = make_data_dir(tmp_path / "dev", 2, 1)
     path = write_config(tmp_path / "AV.yaml", "AV", train={"epochs": 1, "batch_size": 4})
-    train_system(path, train, dev, tmp_path / "exp", fbank_config=train / "fbank.yaml")
+    train_system(path, Sources(train, dev, train / "fbank.yaml"), tmp_path / "exp")
     (row,) = rows(tmp_path / "exp")
     assert math.isfinite(float(row["loss"])) and row["skipped"] == "0" and row["dev_eer"] == ""
 
@@ -381,7 +382,7 @@ def test_utterances_without_a_modality_are_trained_on(tmp_path):
 def test_development_eer_is_that_of_the_embeddings(corpus):
     settings = config("AV")
     torch.manual_seed(0)
-    system = AVSystem(settings, 3).eval()
+    embedder = Embedder(settings).eval()
     development = Development(corpus.dev, settings, Inputs(FBANK, FACES), pytest.fail)
     table = read_utterances(corpus.dev)
     vectors = {}
@@ -389,14 +390,14 @@ def test_development_eer_is_that_of_the_embeddings(corpus):
         for index, key in enumerate(table.keys):
             # One utterance a batch: no padding, nothing shared.
             clips = WholeUtterances(table, np.zeros(len(table)), settings.embed, Inputs(FBANK, FACES))
-            vectors[key] = system.embed(clips.batch_of([index]).prepare("cpu"), "AV")[0].double()
+            vectors[key] = embedder.embed(clips.batch_of([index]).prepare("cpu"), ["AV"])["AV"][0].double()
     trials = read_trials(corpus.dev / "trials" / "dev")
     scores = [
         torch.nn.functional.cosine_similarity(vectors[a], vectors[b], dim=0).item()
         for a, b in zip(trials.enroll.tolist(), trials.test.tolist(), strict=True)
     ]
     with Ranks(use_gpu=False) as ranks:
-        assert development.eer(system, ranks) == pytest.approx(eer(scores, trials.is_target), abs=1e-9)
+        assert development.eer(embedder, ranks) == pytest.approx(eer(scores, trials.is_target), abs=1e-9)
 
 
 def test_development_trials_must_name_known_utterances(tmp_path):
@@ -420,19 +421,18 @@ def test_development_trials_must_name_known_utterances(tmp_path):
 class ToySystem(nn.Module):
     """A linear classifier of the deviations of a clip's features; no batch statistics but those in ``seen``."""
 
-    def __init__(self, settings, classes: int) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.config = settings
         torch.manual_seed(0)
         self.linear = nn.Linear(20, classes)
         self.register_buffer("seen", torch.zeros(20))
         self.spoil = lambda _batch: 1.0
-        self.auxiliary = None
+        self.supervision = None
 
     def backbone_parameters(self) -> list:
         return []
 
-    def loss(self, batch):
+    def forward(self, batch):
         inputs = batch.audio.std(dim=1) * self.spoil(batch)
         self.seen.mul_(0.9).add_(inputs.detach().mean(dim=0), alpha=0.1)
         logits = self.linear(inputs)
@@ -443,19 +443,16 @@ class ToySystem(nn.Module):
     def at_epoch(self, _epoch: float) -> float:
         return 0.0
 
-    def load_weights(self, state) -> None:
-        self.load_state_dict(state)
-
 
 def toy_training(corpus: Corpus, folder: Path, ranks: Ranks, spoil=None, **train) -> tuple[ToySystem, Trainer]:
     sections = {"optimizer": {"name": "sgd", "lr": 0.5}, **train}
     settings = config("A", train=sections)
     table = read_utterances(corpus.train, video=False)
     clips = TrainingClips(table, table.labels([f"s{n}" for n in range(6)]), settings.data, Inputs(FBANK), 0)
-    system = ToySystem(settings, 6)
+    system = ToySystem(6)
     if spoil is not None:
         system.spoil = spoil
-    return system, Trainer(system, clips, None, folder, ranks, 0, identity(settings, 0, []))
+    return system, Trainer(system, settings, clips, None, folder, ranks, 0, identity(settings, 0, []))
 
 
 def test_a_spoilt_step_is_skipped_and_leaves_no_trace(corpus, tmp_path, capfd):
@@ -473,9 +470,10 @@ def test_a_spoilt_step_is_skipped_and_leaves_no_trace(corpus, tmp_path, capfd):
         by_hand, other = toy_training(corpus, tmp_path / "b", ranks, epochs=1)
         for number in (0, 2):
             batch = other.clips[list(other.sampler)[number]]
-            other.optimizer.zero_grad()
-            by_hand.loss(batch)[0].backward()
-            other.optimizer.step()
+            optimizer = other.optimization.optimizer
+            optimizer.zero_grad()
+            by_hand(batch)[0].backward()
+            optimizer.step()
         for name, value in by_hand.state_dict().items():
             torch.testing.assert_close(system.state_dict()[name], value, rtol=1e-6, atol=1e-7)
 

@@ -15,11 +15,11 @@ import torch
 from paths import ROOT
 from ranks import join_ranks, start_ranks
 from slurm_cluster import Cluster, why_not
-from synthetic import make_data_dir, make_trials, write_config
+from synthetic import make_data_dir, make_trials, trained_weights, write_config
 
 from avsv.io.ark import read_rows
 from avsv.io.lists import read_list
-from avsv.model.saved import TrainedSystem
+from avsv.train.material import Sources
 from avsv.train.run import train_system
 
 pytestmark = pytest.mark.cluster
@@ -246,12 +246,12 @@ def undisturbed(corpus) -> Callable[[int], dict]:
 
     def weights(world: int) -> dict:
         def train(_rank: int) -> None:
-            files = (corpus / "A.yaml", corpus / "train", corpus / "dev", corpus / f"in {world}")
-            train_system(*files, fbank_config=corpus / "train" / "fbank.yaml")
+            sources = Sources(corpus / "train", corpus / "dev", corpus / "train" / "fbank.yaml")
+            train_system(corpus / "A.yaml", sources, corpus / f"in {world}")
 
         if world not in known:
             assert join_ranks(start_ranks(world, train)) == [0] * world
-            known[world] = TrainedSystem.load(corpus / f"in {world}" / "final.pt").weights
+            known[world] = trained_weights(corpus / f"in {world}")
         return known[world]
 
     return weights
@@ -275,7 +275,7 @@ def is_under_way(exp: Path) -> Callable[[], bool]:
 
 
 def assert_same(exp: Path, expected: dict) -> None:
-    weights = TrainedSystem.load(exp / "final.pt").weights
+    weights = trained_weights(exp)
     assert weights.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in weights.items())
 

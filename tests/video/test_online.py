@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import run
-from synthetic import FACES, make_data_dir, write_config
+from synthetic import FACES, make_data_dir, trained_weights, write_config
 from video_media import soft_video, write_levels
 
 from avsv.bin.extract_embeddings import extract
@@ -17,7 +17,7 @@ from avsv.bin.make_face_crops import make_face_crops
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter, is_online, read_rows
 from avsv.io.lists import read_list, write_list
-from avsv.model.saved import TrainedSystem
+from avsv.train.material import Sources
 from avsv.train.run import train_system
 from avsv.video.config import FacesConfig
 from avsv.video.online import read_faces
@@ -111,11 +111,11 @@ def test_training_and_embeddings_are_those_from_arks(tmp_path):
         data = {"av_mixup": True, "video_augment": True}
         path = write_config(tmp_path / f"{name}.yaml", "AV", data=data, train={"epochs": 1})
         workers = 2 if name == "online" else 0
-        train_system(path, train, train, exp, fbank_config=train / "fbank.yaml", num_workers=workers)
+        train_system(path, Sources(train, train, train / "fbank.yaml"), exp, num_workers=workers)
         (exp / "parts").mkdir()
         extract(exp, ["V", "AV"], [train], exp / "parts", 1, 1, False, 0, None)
         vectors = {path.name: path.read_bytes() for path in (exp / "parts").iterdir()}
-        results.append((vectors, TrainedSystem.load(exp / "final.pt").weights))
+        results.append((vectors, trained_weights(exp)))
     (stored, weights), (online, others) = results
     assert len(stored) == 5  # keys and vectors of two modes, and which modes there are
     assert stored == online

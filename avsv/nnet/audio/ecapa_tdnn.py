@@ -1,13 +1,11 @@
 """ECAPA-TDNN: a time-delay network with channel attention and multi-layer aggregation."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.normalization import MaskedBatchNorm1d
-from avsv.nnet.pooling import build_pooling
+from avsv.nnet.pooling import PoolingName, build_pooling
 
 
 class ConvReLUNorm(nn.Module):
@@ -186,7 +184,7 @@ class ECAPATDNN(Backbone):
         res2_scale: tuple[int, ...] = (8, 8, 8),
         aggregate_channels: int = 1536,
         se_channels: int = 128,
-        pooling: Literal["asp", "we_asp", "we_asp_literal", "tstp", "tap"] = "asp",
+        pooling: PoolingName = "asp",
         attention_channels: int = 128,
         context: bool = True,
         extra_conv: bool = False,

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from avsv.nnet.audio.resnet import MaskedBatchNorm2d, check_features
 from avsv.nnet.backbone import Backbone
-from avsv.nnet.pooling import valid_frames
+from avsv.nnet.pooling import Pooling, valid_frames
 
 
 class RunningMoments:
@@ -154,7 +154,7 @@ class InvertedResidual(nn.Module):
         return hidden + maps if self.residual else hidden, mask
 
 
-class MatrixAttentionPooling(nn.Module):
+class MatrixAttentionPooling(Pooling):
     """Pool frames by their product with one weight a frame: two linear layers, each followed by a leaky ReLU.
 
     The weights are not normalised: they may be negative, and the pooled vector grows with the number of frames.
@@ -290,6 +290,12 @@ class MobileNetV2Audio(Backbone):
             return embeddings
         length = torch.full((1,), frames.shape[2], device=frames.device) if mask is None else mask.sum(dim=1)
         return embeddings * ((self.clip_frames / self.stride).ceil() / length).unsqueeze(1)
+
+    @torch.no_grad()
+    def set_log_mel_statistics(self, mean: Tensor, deviation: Tensor, clip_frames: int) -> None:
+        self.mel_mean.copy_(mean)
+        self.mel_std.copy_(deviation)
+        self.clip_frames.fill_(clip_frames)
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """Log-mel energies (B, T, F) less the training set's mean, over its standard deviation, bin by bin."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from avsv.nnet.audio.ecapa_tdnn import ConvReLUNorm, Res2Conv
 from avsv.nnet.audio.simam_resnet import ReLUAttentiveStatsPooling
 from avsv.nnet.backbone import Backbone
-from avsv.nnet.pooling import build_pooling
+from avsv.nnet.pooling import PoolingName, build_pooling
 
 PRE_EMPHASIS = 0.97
 MIN_LOW = 50.0
@@ -277,7 +277,7 @@ class RawNet3(Backbone):
         sinc_stride: int = 10,
         res2_scale: int = 8,
         aggregate_channels: int = 1536,
-        pooling: Literal["asp", "tstp", "tap", "we_asp", "we_asp_literal"] = "asp",
+        pooling: PoolingName = "asp",
         attention_channels: int = 128,
         context: bool = True,
         scalar_attention: bool = False,

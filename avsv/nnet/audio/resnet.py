@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from avsv.nnet.backbone import Backbone
-from avsv.nnet.pooling import build_pooling
+from avsv.nnet.pooling import PoolingName, build_pooling
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 100: (6, 16, 24, 3)}
 
@@ -207,7 +207,7 @@ class ResNet(Backbone):
         feature_dim: int = 80,
         channels: int = 32,
         embedding_dim: int = 256,
-        pooling: Literal["asp", "tstp", "tap", "we_asp", "we_asp_literal"] = "tstp",
+        pooling: PoolingName = "tstp",
         attention_channels: int = 128,
         context: bool = True,
     ) -> None:

@@ -10,10 +10,10 @@ from torch.nn import functional
 from avsv.nnet.audio.resnet import ResNetTrunk, check_features, frame_dim
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.normalization import MaskedBatchNorm1d
-from avsv.nnet.pooling import build_pooling, valid_frames
+from avsv.nnet.pooling import Pooling, PoolingName, build_pooling, valid_frames
 
 
-class ReLUAttentiveStatsPooling(nn.Module):
+class ReLUAttentiveStatsPooling(Pooling):
     """Attentive statistics pooling with ReLU and batch normalisation in the attention's hidden layer, not tanh.
 
     Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6, in the form of clovaai/voxceleb_trainer's RawNet3 (its
@@ -120,7 +120,7 @@ class SimAMResNet(Backbone):
         feature_dim: int = 80,
         channels: int = 64,
         embedding_dim: int = 256,
-        pooling: Literal["asp", "tstp", "tap", "we_asp", "we_asp_literal"] = "asp",
+        pooling: PoolingName = "asp",
         attention_channels: int = 128,
         context: bool = False,
     ) -> None:

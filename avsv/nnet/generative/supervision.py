@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+# Fewest frames of a series: the correlation of shorter ones says nothing.
+MIN_FRAMES = 4
+
 
 def series_figures(audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
     """How alike two series are, and how spiky each is: means over the batch, of (B, T_c) each.
@@ -38,7 +41,7 @@ class GenerativeSupervision(nn.Module, ABC):
     alone, so one backward pass serves both optimisers.
 
     Args:
-        frames: T_c, the length of the common grid, at least 4.
+        frames: T_c, the length of the common grid, at least :data:`MIN_FRAMES`.
 
     Shape:
         - audio, visual: (B, T_c), the weights of utterances that have both modalities
@@ -53,8 +56,8 @@ class GenerativeSupervision(nn.Module, ABC):
 
     def __init__(self, frames: int) -> None:
         super().__init__()
-        if frames < 4:
-            raise ValueError(f"generative supervision: {frames} frames a clip, at least 4 are needed")
+        if frames < MIN_FRAMES:
+            raise ValueError(f"generative supervision: {frames} frames a clip, at least {MIN_FRAMES} are needed")
         self.frames = frames
         self.auxiliary: nn.Module | None = None
         # The training time in epochs, fractions allowed; the training loop sets it.

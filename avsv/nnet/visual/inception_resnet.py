@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsv.nnet.pooling import build_pooling
+from avsv.nnet.pooling import PoolingName, build_pooling
 from avsv.nnet.visual.frames import FrameBackbone
 
 # Smaller images vanish in the convolutions without padding.
@@ -138,7 +138,7 @@ class InceptionResNetV1(FrameBackbone):
         dropout: float = 0.6,
         frame_dim: int = 512,
         embedding_dim: int | None = None,
-        pooling: Literal["tap", "tstp", "asp", "we_asp", "we_asp_literal"] = "tap",
+        pooling: PoolingName = "tap",
         attention_channels: int = 128,
         context: bool = True,
     ) -> None:

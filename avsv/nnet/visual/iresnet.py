@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from avsv.nnet.pooling import build_pooling
+from avsv.nnet.pooling import PoolingName, build_pooling
 from avsv.nnet.visual.frames import FrameBackbone
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3)}
@@ -106,7 +106,7 @@ class IResNet(FrameBackbone):
         head: Literal["arcface", "gap"] = "arcface",
         frame_dim: int = 512,
         embedding_dim: int | None = 512,
-        pooling: Literal["asp", "we_asp", "we_asp_literal", "tstp", "tap"] = "asp",
+        pooling: PoolingName = "asp",
         attention_channels: int = 128,
         context: bool = True,
     ) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import SqueezeExcitation
 
-from avsv.nnet.pooling import build_pooling
+from avsv.nnet.pooling import PoolingName, build_pooling
 from avsv.nnet.visual.frames import FrameBackbone
 
 BLOCKS = {
@@ -99,7 +99,7 @@ class ResNet(FrameBackbone):
         scaling: Literal["half", "voxceleb", "imagenet"] = "half",
         channels: int = 64,
         embedding_dim: int | None = None,
-        pooling: Literal["tap", "tstp", "asp", "we_asp", "we_asp_literal"] = "tap",
+        pooling: PoolingName = "tap",
         attention_channels: int = 128,
         context: bool = True,
     ) -> None:

@@ -1,0 +1,246 @@
+"""What embeds: the networks and their fusion."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from avsv.audio.speed import SPEEDS
+from avsv.data.batch import Batch
+from avsv.errors import DataError
+from avsv.model.build import build_network
+from avsv.model.config import SystemConfig
+from avsv.nnet.backbone import Backbone
+from avsv.nnet.fusion.base import Fusion
+
+# The networks by the letters of the modes.
+NETWORKS = {"A": "audio", "V": "visual"}
+
+
+class Weights(NamedTuple):
+    """Temporal weights of a pooling: (B, T'), and which of them are valid; see :class:`avsv.nnet.pooling.Pooling`."""
+
+    values: Tensor
+    mask: Tensor
+
+
+class Outputs(NamedTuple):
+    """What an embedder makes of a training batch.
+
+    Attributes:
+        embedding: (B, embedding_dim), the system's embedding.
+        networks: 'audio' and 'visual' to the outputs (B, D) of the networks, zeros where the modality is missing.
+        views: two (B, embedding_dim) of a fusion whose views are classified; see :class:`avsv.nnet.fusion.base.Fusion`.
+        weights: 'audio' and 'visual' to the temporal weights of their poolings, where these were asked for.
+    """
+
+    embedding: Tensor
+    networks: dict[str, Tensor]
+    views: tuple[Tensor, Tensor] | None
+    weights: dict[str, Weights]
+
+
+class Embedder(nn.Module):
+    """An audio network, a visual one, or both and their fusion.
+
+    Weights are named ``audio.*``, ``visual.*`` and ``fusion.*``. An embedding is made in two steps: :meth:`encode` runs
+    the network of a modality, :meth:`fuse` makes one embedding of what a mode may use.
+
+    Args:
+        config: what to build; fresh weights are drawn from torch's current seed.
+
+    Raises:
+        DataError: a network refuses its options.
+
+    Example:
+        >>> from avsv.model.config import parse_config
+        >>> config = parse_config({
+        ...     "audio": {"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 32},
+        ...     "loss": {"classifier": {"name": "aam_softmax"}},
+        ...     "train": {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd"}, "schedule": {"name": "constant"}},
+        ... }, "example")
+        >>> embedder = Embedder(config)
+        >>> batch = Batch(["a", "b"], torch.tensor([0, 1]), torch.randn(2, 50, 80), torch.ones(2, 50).bool())
+        >>> embedder.modes, embedder.embed(batch, ["A"])["A"].shape
+        (('A',), torch.Size([2, 192]))
+    """
+
+    def __init__(self, config: SystemConfig) -> None:
+        super().__init__()
+        self.modes = config.modalities
+        self.audio: Backbone | None = build_network(config.audio)
+        self.visual: Backbone | None = build_network(config.visual)
+        self.fusion: Fusion | None = None
+        if config.fusion is not None:
+            self.fusion = build_network(config.fusion, self.audio.embedding_dim, self.visual.embedding_dim)
+        self.embedding_dim: int = (self.fusion or self.audio or self.visual).embedding_dim
+        self.speeds = len(SPEEDS) if config.embed.speeds else 1
+
+    @property
+    def letters(self) -> str:
+        """The modalities that it has networks for: A, V or AV."""
+        return "".join(letter for letter in NETWORKS if self.network(letter) is not None)
+
+    def network(self, letter: str) -> Backbone | None:
+        """The network of a modality, A or V; None where the system has none."""
+        return self.audio if letter == "A" else self.visual
+
+    def speeds_of(self, letter: str) -> int:
+        """At how many speeds the network of a modality takes an utterance."""
+        return self.speeds if letter == "A" else 1
+
+    def forward(self, batch: Batch, with_weights: bool = False) -> Outputs:
+        """The outputs for a training batch, at the recorded speed, of all that each utterance has.
+
+        Args:
+            batch: see :class:`avsv.data.batch.Batch`.
+            with_weights: give the temporal weights of the poolings as well.
+
+        Raises:
+            DataError: an utterance has neither modality.
+        """
+        present = self.present(batch, self.modes[0])
+        networks, weights = {}, {}
+        for letter in self.letters:
+            rows = present[:, "AV".index(letter)]
+            networks[NETWORKS[letter]], found = self._run(batch, letter, rows, with_weights)
+            if found is not None:
+                weights[NETWORKS[letter]] = found
+        fused = self._fuse(networks.get("audio"), networks.get("visual"), present)
+        views = None if self.fusion is None else self.fusion.views(networks["audio"], networks["visual"])
+        return Outputs(fused, networks, views, weights)
+
+    def embed(self, batch: Batch, modes: Sequence[str]) -> dict[str, Tensor]:
+        """Embeddings in several modes, for which every network runs only once.
+
+        Args:
+            batch: what the modes need must be there.
+            modes: of :attr:`modes`. In an audio-visual system all modes share one space: A and V embed as though the
+                other modality were missing, AV uses whatever an utterance has.
+
+        Returns:
+            Mode to embeddings as :meth:`fuse` makes them.
+
+        Raises:
+            DataError: an utterance has nothing that the mode may use.
+            ValueError: the system does not have this mode.
+        """
+        present = {mode: self.present(batch, mode) for mode in modes}
+        wanted = torch.stack(list(present.values())).any(dim=0)
+        encoded = {letter: self.encode(batch, letter, wanted[:, "AV".index(letter)]) for letter in self.letters}
+        return {mode: self.fuse(encoded, rows) for mode, rows in present.items()}
+
+    def present(self, batch: Batch, mode: str) -> Tensor:
+        """Which utterances have audio and video that a mode may use: (B, 2) boolean.
+
+        Raises:
+            DataError: an utterance has nothing that the mode may use.
+            ValueError: the system does not have this mode.
+        """
+        if mode not in self.modes:
+            raise ValueError(f"mode {mode}: this system embeds in {', '.join(self.modes)}")
+        columns = []
+        for letter, mask in (("A", batch.audio_mask), ("V", batch.video_mask)):
+            if letter in mode and mask is not None:
+                columns.append(mask.any(dim=1))
+            else:
+                columns.append(torch.zeros(len(batch), dtype=torch.bool, device=batch.label.device))
+        present = torch.stack(columns, dim=1)
+        nothing = ~present.any(dim=1)
+        if nothing.any():
+            keys = [key for key, lacks in zip(batch.keys, nothing.tolist(), strict=True) if lacks]
+            wanted = {"A": "audio", "V": "video", "AV": "audio and no video"}[mode]
+            raise DataError(f"{keys[0]}: the utterance has no {wanted}: drop it from the list (mode {mode})")
+        return present
+
+    def encode(self, batch: Batch, letter: str, rows: Tensor) -> Tensor:
+        """The outputs of one modality's network at all its speeds: (S, B, D).
+
+        Args:
+            batch: see :class:`avsv.data.batch.Batch`.
+            letter: A or V; a network takes video at one speed only.
+            rows: (B,) boolean, the utterances that have this modality; the others get zeros.
+        """
+        views = [batch]
+        if letter == "A" and self.speeds > 1:
+            # Without audio an utterance is the same at all speeds.
+            views = [batch] * self.speeds if batch.audio is None else [batch, *batch.at_other_speeds()]
+        return torch.stack([self._run(view, letter, rows)[0] for view in views])
+
+    def fuse(self, encoded: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """One embedding for each utterance, of what is present: (B, speeds * embedding_dim).
+
+        At several speeds, these are the embeddings at each speed, scaled to one length, end to end, so that a cosine is
+        the mean of those at equal speeds. The video is the same at all.
+
+        Args:
+            encoded: letter of a modality to what :meth:`encode` gives; values of what is not present are ignored.
+            present: (B, 2) boolean, whether there is audio and whether there is video.
+        """
+        speeds = max(len(outputs) for outputs in encoded.values())
+        nothing = [None] * speeds
+        audio, visual = (
+            encoded[letter].expand(speeds, -1, -1) if letter in encoded else nothing for letter in NETWORKS
+        )
+        return join_speeds([self._fuse(*pair, present) for pair in zip(audio, visual, strict=True)])
+
+    def _fuse(self, audio: Tensor | None, visual: Tensor | None, present: Tensor) -> Tensor:
+        """The embedding (B, embedding_dim) at one speed."""
+        if self.fusion is None:
+            return visual if audio is None else audio
+        audio, visual = audio.masked_fill(~present[:, :1], 0), visual.masked_fill(~present[:, 1:], 0)
+        return self.fusion(audio, visual, present)
+
+    def _run(
+        self, batch: Batch, letter: str, rows: Tensor, with_weights: bool = False
+    ) -> tuple[Tensor, Weights | None]:
+        """A network's outputs (B, D), zeros where it is not run, and the temporal weights of its pooling."""
+        network = self.network(letter)
+        inputs, mask = (batch.audio, batch.audio_mask) if letter == "A" else (batch.video, batch.video_mask)
+        if not rows.any():
+            return torch.zeros(len(batch), network.embedding_dim, device=batch.label.device), None
+        if rows.all():
+            return _outputs(network, inputs, mask, with_weights)
+        # Batch normalization cannot take statistics of one utterance: it uses those that it has gathered.
+        alone = network.training and int(rows.sum()) == 1
+        if alone:
+            network.eval()
+        found, weights = _outputs(network, inputs[rows], mask[rows], with_weights)
+        if alone:
+            network.train()
+        if weights is not None:
+            weights = Weights(*(_scattered(part, rows) for part in weights))
+        return _scattered(found, rows), weights
+
+
+def _outputs(network: Backbone, inputs: Tensor, mask: Tensor, with_weights: bool) -> tuple[Tensor, Weights | None]:
+    if not with_weights:
+        return network(inputs, mask), None
+    embeddings, weights, weights_mask = network.forward_with_weights(inputs, mask)
+    if weights_mask is None:
+        weights_mask = torch.ones_like(weights, dtype=torch.bool)
+    return embeddings, Weights(weights, weights_mask)
+
+
+def _scattered(values: Tensor, rows: Tensor) -> Tensor:
+    """Values (N, ...) at the N True places of ``rows`` (B,), zeros elsewhere: (B, ...)."""
+    result = values.new_zeros(len(rows), *values.shape[1:])
+    result[rows] = values
+    return result
+
+
+def join_speeds(embeddings: Sequence[Tensor]) -> Tensor:
+    """Embeddings (B, D) of the same utterances at S speeds: scaled to one length and end to end, (B, S * D).
+
+    The whole is as long as they were on average; those of one speed stay as they are.
+
+    Example:
+        >>> join_speeds([torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 1.0]])]).mul(2**0.5)
+        tensor([[1.8000, 2.4000, 0.0000, 3.0000]])
+    """
+    if len(embeddings) == 1:
+        return embeddings[0]
+    lengths = torch.stack([one.norm(dim=1, keepdim=True) for one in embeddings]).mean(dim=0)
+    parts = [nn.functional.normalize(one, dim=1) for one in embeddings]
+    return torch.cat(parts, dim=1) * lengths / len(embeddings) ** 0.5

@@ -1,0 +1,142 @@
+"""What trains: classifiers, generative supervision and auxiliary losses."""
+
+import torch
+from torch import Tensor, nn
+
+from avsv.data.batch import Batch
+from avsv.losses.classifier import Classifier
+from avsv.losses.common import gather_batch
+from avsv.losses.margin import warm_margin
+from avsv.model.build import build_network
+from avsv.model.config import SystemConfig
+from avsv.model.embedder import Embedder, Outputs
+from avsv.nnet.generative.align import to_common_grid
+from avsv.nnet.generative.supervision import GenerativeSupervision
+
+
+class Objective(nn.Module):
+    """The loss of a system: a weighted sum of classification losses, auxiliary losses and generative supervision.
+
+    It exists in training only. Weights are named ``classifiers.*``, ``supervision.*`` and ``auxiliary.*``.
+
+    Args:
+        config: what to build; fresh weights are drawn from torch's current seed.
+        embedder: what it trains; only sizes are read.
+        num_classes: speakers to classify.
+        clip_frames: face frames of a training clip, the length of the series that a supervision compares.
+
+    Raises:
+        DataError: a loss refuses its options.
+
+    Example:
+        >>> from avsv.model.config import parse_config
+        >>> config = parse_config({
+        ...     "audio": {"name": "ecapa_tdnn", "channels": 16, "aggregate_channels": 32},
+        ...     "loss": {"classifier": {"name": "aam_softmax"}, "orthogonality": 0.5},
+        ...     "train": {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd"}, "schedule": {"name": "constant"}},
+        ... }, "example")
+        >>> embedder = Embedder(config)
+        >>> objective = Objective(config, embedder, num_classes=10)
+        >>> batch = Batch(["a", "b"], torch.tensor([0, 1]), torch.randn(2, 50, 80), torch.ones(2, 50).bool())
+        >>> loss, figures = objective(embedder(batch), batch)
+        >>> loss.shape, sorted(figures)
+        (torch.Size([]), ['accuracy', 'loss', 'orthogonality'])
+    """
+
+    def __init__(
+        self, config: SystemConfig, embedder: Embedder, num_classes: int, clip_frames: int | None = None
+    ) -> None:
+        super().__init__()
+        # Losses on the outputs of the networks themselves, by name.
+        self.network_weights = {
+            name: weight
+            for name, weight in (("audio", config.loss.audio_weight), ("visual", config.loss.visual_weight))
+            if weight > 0
+        }
+        sizes = {"main": embedder.embedding_dim}
+        sizes |= {name: getattr(embedder, name).embedding_dim for name in self.network_weights}
+        self.classifiers = nn.ModuleDict(
+            {name: build_network(config.loss.classifier, size, num_classes) for name, size in sizes.items()}
+        )
+        self.margin, self.margin_warmup = self.main.margin, config.train.margin_warmup
+        self.clip_frames = clip_frames
+        self.supervision: GenerativeSupervision | None = build_network(config.supervision, clip_frames)
+        # No module may have a dot in its name, as a class outside the package has.
+        terms = {term.name.replace(".", "/"): term for term in config.loss.terms}
+        self.auxiliary = nn.ModuleDict(
+            {name: build_network(term, embedder.embedding_dim) for name, term in terms.items()}
+        )
+        self.auxiliary_weights = {name: term.weight for name, term in terms.items()}
+
+    @property
+    def main(self) -> Classifier:
+        """The classifier of the system's embedding."""
+        return self.classifiers["main"]
+
+    def forward(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The training loss of a batch and what to log.
+
+        Args:
+            outputs: what the embedder makes of the batch, with temporal weights where there is a supervision.
+            batch: its labels, and ages where a loss needs them.
+
+        Returns:
+            The loss, a scalar, and detached scalars: loss and accuracy (of the system's embedding, without margin),
+            audio_accuracy and visual_accuracy where these embeddings are classified as well, and the figures of the
+            other losses.
+        """
+        total, figures = self._classify(outputs, batch)
+        for name, weight in self.network_weights.items():
+            rows = (batch.audio_mask if name == "audio" else batch.video_mask).any(dim=1)
+            if rows.any():
+                loss, figures[f"{name}_accuracy"] = self.classifiers[name](
+                    outputs.networks[name][rows], batch.label[rows]
+                )
+                total = total + weight * loss
+        for name, term in self.auxiliary.items():
+            pairs = outputs.embedding, {"label": batch.label, "age": batch.age}[term.target]
+            loss, found = term(*(gather_batch(*pairs) if term.compares_batch else pairs))
+            total = total + self.auxiliary_weights[name] * loss
+            figures.update(found)
+        if self.supervision is not None:
+            # Only clips that fill the whole window in both modalities are on one grid of time.
+            complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
+            if complete.any():
+                loss, found = self.supervision(*(self._series(outputs, name, complete) for name in ("audio", "visual")))
+                total = total + loss
+                figures.update(found)
+        return total, {"loss": total.detach(), **{name: value.detach() for name, value in figures.items()}}
+
+    def _classify(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and accuracy of the system's embedding; of a fusion with views, of each with half the weight."""
+        if outputs.views is None:
+            pairs = outputs.embedding, batch.label
+            loss, accuracy = self.main(*(gather_batch(*pairs) if self.main.compares_batch else pairs))
+            return loss, {"accuracy": accuracy}
+        total, accuracies = 0.0, []
+        for view, mask in zip(outputs.views, (batch.audio_mask, batch.video_mask), strict=True):
+            rows = mask.any(dim=1)
+            if rows.any():
+                loss, accuracy = self.main(view[rows], batch.label[rows])
+                total = total + 0.5 * loss
+                accuracies.append(accuracy)
+        return total, {"accuracy": torch.stack(accuracies).mean()}
+
+    def _series(self, outputs: Outputs, name: str, rows: Tensor) -> Tensor:
+        """A network's temporal weights for some utterances, on the grid of the supervision: (N, clip_frames)."""
+        weights = outputs.weights[name]
+        return to_common_grid(weights.values[rows], weights.mask[rows], self.clip_frames)
+
+    def at_epoch(self, epoch: float) -> float:
+        """Set what changes in the course of training, for a time in epochs (fractions allowed), and return the margin.
+
+        The margin is the configuration's, from the start or after its ``train.margin_warmup``; 0 for a loss without.
+        """
+        if self.supervision is not None:
+            self.supervision.epoch = epoch
+        margin = self.margin
+        if self.margin_warmup is not None:
+            margin = warm_margin(margin, epoch, self.margin_warmup.start, self.margin_warmup.end)
+        for classifier in self.classifiers.values():
+            classifier.margin = margin
+        return margin

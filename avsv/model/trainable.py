@@ -1,0 +1,50 @@
+"""An embedder and the objective that trains it."""
+
+from torch import Tensor, nn
+
+from avsv.data.batch import Batch
+from avsv.model.config import SystemConfig
+from avsv.model.embedder import Embedder
+from avsv.model.objective import Objective
+from avsv.nnet.generative.supervision import GenerativeSupervision
+
+
+class TrainableSystem(nn.Module):
+    """A batch to its training loss: one module, as distributed training needs it.
+
+    Args:
+        config: what to build; fresh weights are drawn from torch's current seed.
+        num_classes: speakers to classify.
+        clip_frames: face frames of a training clip, which a supervision needs.
+
+    Raises:
+        DataError: a network or loss refuses its options.
+    """
+
+    def __init__(self, config: SystemConfig, num_classes: int, clip_frames: int | None = None) -> None:
+        super().__init__()
+        self.embedder = Embedder(config)
+        self.objective = Objective(config, self.embedder, num_classes, clip_frames)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The training loss of a batch and what to log: see :class:`avsv.model.objective.Objective`.
+
+        Raises:
+            DataError: an utterance has neither modality.
+        """
+        outputs = self.embedder(batch, with_weights=self.supervision is not None)
+        return self.objective(outputs, batch)
+
+    @property
+    def supervision(self) -> GenerativeSupervision | None:
+        """The generative supervision; None where there is none."""
+        return self.objective.supervision
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the audio and the visual network."""
+        networks = [network for network in (self.embedder.audio, self.embedder.visual) if network is not None]
+        return [parameter for network in networks for parameter in network.parameters()]
+
+    def at_epoch(self, epoch: float) -> float:
+        """Set what changes in the course of training; see :meth:`avsv.model.objective.Objective.at_epoch`."""
+        return self.objective.at_epoch(epoch)

@@ -1,0 +1,1 @@
+"""Fusion of an audio and a visual embedding into one."""

@@ -1,0 +1,109 @@
+"""What all fusions share.
+
+Every fusion is called with a batch of both embeddings and with what is present of them. A missing modality has zeros in
+place of its embedding; whatever the values are, they do not reach the result.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Fusion(nn.Module, ABC):
+    """An audio and a visual embedding to one: the base of all fusions.
+
+    A subclass's constructor takes the sizes of both embeddings, ``(audio_dim, visual_dim)``, and its options as
+    keyword-only arguments. It sets ``embedding_dim`` and defines :meth:`forward`.
+
+    Example (the sum of two embeddings of one size):
+        >>> class Sum(Fusion):
+        ...     def __init__(self, audio_dim: int, visual_dim: int) -> None:
+        ...         super().__init__()
+        ...         self.embedding_dim = audio_dim
+        ...     def forward(self, audio, visual, present=None):
+        ...         return sum(zero_missing(audio, visual, present))
+        >>> Sum(1, 1)(torch.ones(1, 1), torch.ones(1, 1), torch.tensor([[True, False]]))
+        tensor([[1.]])
+    """
+
+    embedding_dim: int
+
+    @abstractmethod
+    def forward(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
+        """The fused embeddings (B, embedding_dim).
+
+        Args:
+            audio: (B, audio_dim).
+            visual: (B, visual_dim).
+            present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere. The
+                values of a missing modality must not change the result.
+
+        Raises:
+            ValueError: an utterance has neither modality.
+        """
+
+    def views(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Two views (B, embedding_dim) of each person, from the voice and from the face, to be classified separately.
+
+        Returns:
+            The views, which training then classifies in place of the fused embedding, with half of the loss each; None
+            (the default) for a fusion whose fused embedding is classified.
+        """
+        return None
+
+
+def make_dropout(share: float) -> nn.Dropout:
+    """Dropout of a share of the values; ValueError where it is not in [0, 1)."""
+    if not 0 <= share < 1:
+        raise ValueError(f"dropout: {share}: must be in [0, 1)")
+    return nn.Dropout(share)
+
+
+def start_as_one_isometry(audio: nn.Linear, visual: nn.Linear) -> None:
+    """Initialize two transforms as one isometry, as nearly as their output size allows, with zero biases.
+
+    With an undecided attention the first fused cosine is then the mean of the two cosines: training starts from a
+    score fusion, not from noise.
+    """
+    joint = nn.init.orthogonal_(torch.empty(audio.out_features, audio.in_features + visual.in_features))
+    with torch.no_grad():
+        audio.weight.copy_(joint[:, : audio.in_features])
+        visual.weight.copy_(joint[:, audio.in_features :])
+    nn.init.zeros_(audio.bias)
+    nn.init.zeros_(visual.bias)
+
+
+def start_undecided(scores: nn.Linear) -> None:
+    """Let a layer start with equal scores."""
+    nn.init.zeros_(scores.weight)
+    nn.init.zeros_(scores.bias)
+
+
+def check_present(present: Tensor | None) -> None:
+    """Raise ValueError where an utterance has neither modality."""
+    if present is not None and not present.any(dim=1).all():
+        raise ValueError("fusion: an utterance has neither audio nor video")
+
+
+def zero_missing(audio: Tensor, visual: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Both embeddings with zeros in place of missing ones."""
+    if present is None:
+        return audio, visual
+    return audio.masked_fill(~present[:, :1], 0.0), visual.masked_fill(~present[:, 1:], 0.0)
+
+
+def unit(audio: Tensor, visual: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Both embeddings scaled to length 1, with zeros in place of missing ones."""
+    audio, visual = zero_missing(audio, visual, present)
+    return functional.normalize(audio), functional.normalize(visual)
+
+
+def mask_at_random(audio: Tensor, present: Tensor | None) -> Tensor:
+    """What is present (B, 2) when one modality, or neither, is removed from each utterance that has both."""
+    if present is None:
+        present = torch.ones(len(audio), 2, dtype=torch.bool, device=audio.device)
+    removed = torch.randint(3, (len(audio), 1), device=audio.device)
+    removed = removed == torch.arange(2, device=audio.device)
+    return present & ~(removed & present.all(dim=1, keepdim=True))

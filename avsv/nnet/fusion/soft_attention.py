@@ -1,0 +1,65 @@
+"""Simple soft attention over the two embeddings."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avsv.nnet.fusion.base import Fusion, check_present, start_as_one_isometry, start_undecided, unit
+
+
+class SimpleSoftAttention(Fusion):
+    """Simple soft attention (SSA): a softmax over two scores weighs the transformed audio and visual embeddings.
+
+    Source: Shon et al. 2019, arXiv:1811.10813, equations 1-4; Sun et al. 2022, section 2.3. Embeddings are scaled to
+    length 1 first, for their lengths differ much.
+
+    A missing modality has a zero vector in the place of its embedding and weight exactly 0, so the result is the
+    transform of the other one.
+
+    Args:
+        audio_dim: size of the audio embedding.
+        visual_dim: size of the visual embedding.
+        dim: size of the fused embedding.
+        normalise: scale the fused embedding to length 1.
+
+    Shape:
+        - audio: (B, audio_dim)
+        - visual: (B, visual_dim)
+        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - output: (B, dim)
+
+    Raises:
+        ValueError: an utterance has neither modality.
+
+    Example:
+        >>> fusion = SimpleSoftAttention(192, 512)
+        >>> sum(p.numel() for p in fusion.parameters())
+        362882
+        >>> fusion(torch.zeros(3, 192), torch.zeros(3, 512)).shape
+        torch.Size([3, 512])
+    """
+
+    def __init__(self, audio_dim: int, visual_dim: int, *, dim: int = 512, normalise: bool = False) -> None:
+        super().__init__()
+        self.embedding_dim = dim
+        self.normalise = normalise
+        self.audio = nn.Linear(audio_dim, dim)
+        self.visual = nn.Linear(visual_dim, dim)
+        self.attention = nn.Linear(audio_dim + visual_dim, 2)
+        start_as_one_isometry(self.audio, self.visual)
+        start_undecided(self.attention)
+
+    def weights(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
+        """The attention: (B, 2), the weight of the audio and of the visual embedding, summing to 1."""
+        audio, visual = unit(audio, visual, present)
+        logits = self.attention(torch.cat([audio, visual], dim=1))
+        if present is not None:
+            logits = logits.masked_fill(~present, float("-inf"))
+        return logits.softmax(dim=1)
+
+    def forward(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
+        check_present(present)
+        weights = self.weights(audio, visual, present)
+        audio, visual = unit(audio, visual, present)
+        fused = weights[:, :1] * self.audio(audio) + weights[:, 1:] * self.visual(visual)
+        return functional.normalize(fused) if self.normalise else fused

@@ -1,0 +1,120 @@
+"""The optimizer steps of a training: gradients in mixed precision and over several processes, and their use."""
+
+import contextlib
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from avsv.config.sections import TrainConfig
+from avsv.data.batch import Batch
+from avsv.errors import DataError
+from avsv.model.trainable import TrainableSystem
+from avsv.train.distributed import Ranks
+from avsv.train.schedule import make_optimizer
+
+
+class Optimization:
+    """The parameters of a system, their optimizers and their gradients.
+
+    A step is :meth:`backward` and then :meth:`apply` or, where its gradient is not finite, :meth:`discard`. A
+    supervision's own networks learn next to the system, by an optimizer of their own.
+
+    Args:
+        system: on the device of ``ranks``.
+        config: optimizer, precision and ``clip_norm`` are read.
+        ranks: the processes that train together.
+
+    Raises:
+        DataError: the precision is not possible on this device.
+    """
+
+    def __init__(self, system: TrainableSystem, config: TrainConfig, ranks: Ranks) -> None:
+        if config.precision == "fp16" and ranks.device.type == "cpu":
+            raise DataError("train.precision: fp16 needs a GPU: use bf16 or fp32, or --ngpu 1")
+        self.config, self.device = config, ranks.device
+        self.model: nn.Module = system
+        if ranks.world > 1:
+            # Batches that lack a modality leave that network without gradient.
+            self.model = DistributedDataParallel(system, find_unused_parameters=True)
+        supervision = system.supervision
+        self.auxiliary: list[nn.Parameter] = []
+        self._auxiliary_optimizer = None
+        if supervision is not None and supervision.auxiliary is not None:
+            self.auxiliary = list(supervision.auxiliary.parameters())
+            self._auxiliary_optimizer = torch.optim.Adam(
+                self.auxiliary, lr=supervision.auxiliary_lr, betas=supervision.auxiliary_betas
+            )
+        apart = set(map(id, self.auxiliary))
+        self.parameters = [p for p in system.parameters() if p.requires_grad and id(p) not in apart]
+        self.optimizer = make_optimizer(config, self.parameters, system.backbone_parameters())
+        self._optimizers = [o for o in (self.optimizer, self._auxiliary_optimizer) if o is not None]
+        self.scaler = torch.amp.GradScaler("cuda", enabled=config.precision == "fp16")
+        self.buffers = list(system.buffers())
+        self._before: list[torch.Tensor] = []
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step, before it is multiplied by the factor of a group."""
+        group = self.optimizer.param_groups[0]
+        return group["lr"] / group["factor"]
+
+    def backward(self, batch: Batch, lr: float) -> dict[str, float]:
+        """The gradient of a batch, clipped, and its figures: those of the loss, grad_norm and auxiliary_grad_norm."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        self._before = [buffer.clone() for buffer in self.buffers]
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            loss, tensors = self.model(batch)
+        self.scaler.scale(loss).backward()
+        optimizers = self._optimizers_with_gradient()
+        for optimizer in optimizers:
+            self.scaler.unscale_(optimizer)
+        figures = {name: float(value) for name, value in tensors.items()}
+        figures["grad_norm"] = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf))
+        if self._auxiliary_optimizer in optimizers:
+            figures["auxiliary_grad_norm"] = float(nn.utils.clip_grad_norm_(self.auxiliary, math.inf))
+        return figures
+
+    def apply(self) -> None:
+        """Let the optimizers make their step."""
+        for optimizer in self._optimizers_with_gradient():
+            self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def discard(self) -> None:
+        """Leave the parameters as they were, and the running statistics, into which the bad values have gone."""
+        for buffer, before in zip(self.buffers, self._before, strict=True):
+            buffer.copy_(before)
+        self.scaler.update()
+
+    def _optimizers_with_gradient(self) -> list[torch.optim.Optimizer]:
+        # Where no clip of the batch is supervised, the auxiliary networks have no gradient.
+        return [
+            optimizer
+            for optimizer in self._optimizers
+            if any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+        ]
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self.config.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the optimizers and of the loss scale."""
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state of :meth:`state_dict`."""
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.scaler.load_state_dict(state["scaler"])

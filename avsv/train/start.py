@@ -1,0 +1,99 @@
+"""Where a system starts from: published weights, or systems that have been trained."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avsv.errors import DataError
+from avsv.model.build import load_exactly, load_fitting, part_of
+from avsv.model.config import SystemConfig
+from avsv.model.embedder import Embedder
+from avsv.model.pretrained import load_published, resolve_weights
+from avsv.model.saved import TrainedSystem
+from avsv.model.trainable import TrainableSystem
+
+
+def load_pretrained(
+    embedder: Embedder, config: SystemConfig, folder: str | Path, warn: Callable[[str], None]
+) -> list[Path]:
+    """Load the published weights that a configuration names, and return their files.
+
+    Args:
+        embedder: changed in place.
+        config: its section ``pretrained`` counts.
+        folder: where downloaded weights are kept.
+        warn: told which file was loaded, and what it does not have.
+
+    Raises:
+        DataError: weights are missing or do not fit.
+    """
+    files = []
+    for role in ("audio", "visual"):
+        name = getattr(config.pretrained, role)
+        if name is not None:
+            files.append(resolve_weights(name, Path(folder)))
+            fresh = load_published(getattr(embedder, role), files[-1])
+            warn(f"{role}: published weights {files[-1]}; fresh: {', '.join(fresh) if fresh else 'nothing'}")
+    return files
+
+
+def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str, Path], classes: list[str]) -> None:
+    """Load the weights of the systems that ``init_from`` names.
+
+    From an audio and a visual system come the networks, and the classes where both have learnt the same ones; from a
+    whole system everything, except what the configuration changes in the objective.
+
+    Args:
+        system: changed in place.
+        config: its section ``init_from`` counts.
+        init: 'audio', 'visual' or 'system' to the folder of a trained system.
+        classes: training speakers in the order of their labels.
+
+    Raises:
+        DataError: ``init`` disagrees with the configuration, or weights do not fit.
+    """
+    for role in ("audio", "visual", "system"):
+        name = getattr(config.init_from, role)
+        if (name is None) != (role not in init):
+            there = "does not name" if name is None else f"names '{name}'"
+            raise DataError(f"init_from.{role}: the configuration {there} a system, --init disagrees: change either")
+    trained = {role: TrainedSystem.load(path / "final.pt") for role, path in init.items()}
+    if "system" in trained:
+        source = trained["system"]
+        if source.classes != classes:
+            raise DataError(f"{init['system']}: trained on other speakers: it cannot be trained on with these")
+        load_exactly(system.embedder, source.embedder, "the system")
+        load_fitting(system.objective, source.objective)
+        return
+    for role, source in trained.items():
+        load_exactly(getattr(system.embedder, role), part_of(source.embedder, role), role)
+    # A system that was trained with speed perturbation has the speakers at the recorded speed first.
+    if len(trained) == 2 and all(source.classes[: len(classes)] == classes for source in trained.values()):
+        weights = {role: source.class_weights() for role, source in trained.items()}
+        if system.objective.main.class_weights is not None and all(x is not None for x in weights.values()):
+            start_classes(system, *(weights[role][: len(classes)] for role in ("audio", "visual")))
+
+
+@torch.no_grad()
+def start_classes(system: TrainableSystem, audio: Tensor, visual: Tensor) -> None:
+    """Start the class weights of a fused system as the fusion of those that two systems have learnt.
+
+    With random ones the first epochs would pull trained networks towards noise.
+
+    Args:
+        system: its classifier has a weight vector for each class.
+        audio: (K, audio embedding size), the class weights of the audio system.
+        visual: (K, visual embedding size), those of the visual system, for the same classes in the same order.
+
+    Raises:
+        ValueError: these are not the weights of this system's classes.
+    """
+    fusion = system.embedder.fusion
+    was_training = fusion.training
+    centers, weights = fusion.eval()(audio, visual), system.objective.main.class_weights
+    fusion.train(was_training)
+    if centers.shape != weights.shape:
+        raise ValueError(f"class centers {tuple(centers.shape)}, the classifier has {tuple(weights.shape)}")
+    weights.copy_(centers)
