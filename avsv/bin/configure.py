@@ -259,7 +259,7 @@ def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:
             except DataError as error:
                 missing.setdefault(str(error), []).append(system)
     if missing:
-        raise DataError("\n".join(f"pretrained weights of {', '.join(of)}: {what}" for what, of in missing.items()))
+        raise DataError("; ".join(f"pretrained weights of {', '.join(of)}: {what}" for what, of in missing.items()))
 
 
 def write_changed(path: Path, text: str) -> None:

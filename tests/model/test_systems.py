@@ -539,7 +539,7 @@ def test_missing_weights_are_all_named_before_any_work(tmp_path):
     arguments = ["--conf", str(ROOT / "conf"), "--out", str(tmp_path / "out"), "--weights-dir", str(tmp_path), *names]
     with pytest.raises(DataError) as error:
         configure.main(["--preset", "paper", *arguments])
-    assert str(error.value).splitlines() == [
+    assert str(error.value).split("; ") == [
         f"pretrained weights of hubert_large: {tmp_path}/hubert_large.pth: not there yet: run"
         f" 'utils/download_weights.sh hubert_large {tmp_path}' once",
         f"pretrained weights of inception_resnet_v1: {tmp_path}/inception_resnet_v1_vggface2.pt: not there yet: run"
