@@ -106,11 +106,12 @@ def test_voice_to_face_pairs_clips_by_name():
 
 def test_projections_separate_identities_and_repeat():
     rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(4), 8)
-    vectors = (np.eye(16)[labels] + 0.1 * rng.normal(size=(32, 16))).astype(np.float32)
+    # More points of an identity than t-SNE looks for neighbors (its perplexity), so that it has a separated optimum.
+    labels = np.repeat(np.arange(4), 16)
+    vectors = (np.eye(16)[labels] + 0.1 * rng.normal(size=(64, 16))).astype(np.float32)
     for place in (umap, project):
         points = place(vectors, seed=3)
-        assert points.shape == (32, 2)
+        assert points.shape == (64, 2)
         np.testing.assert_array_equal(points, place(vectors, seed=3))
         assert silhouette_samples(points, labels).min() > 0.3
         assert place(vectors[:3], seed=0).shape == (3, 2)
