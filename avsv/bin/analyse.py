@@ -84,12 +84,12 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
     from avsv.analysis.attention import has_series
     from avsv.analysis.cost import Cost, clip_batch, measure_cost
     from avsv.model.saved import TrainedEmbedder
-    from avsv.results.rates import to_csv as table
+    from avsv.results.frames import to_csv as table
 
     torch.set_num_threads(1)
     system = TrainedEmbedder.load(folder)
     costs = measure_cost(system.embedder, clip_batch(system.inputs, COST_SECONDS, system.config.video_frames, seed))
-    write_text(folder / "analysis" / "cost.csv", table(costs, Cost._fields))
+    write_text(folder / "analysis" / "cost.csv", table(costs, Cost))
     whole = costs[-1]
     print(
         f"{folder.name}: {whole.parameters:,} parameters; a clip of {COST_SECONDS:g} s takes {whole.multiply_adds:,}"

@@ -14,7 +14,7 @@ from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_scores
 from avsv.results.plots import hard_plot
-from avsv.results.rates import score_files
+from avsv.results.scores import score_files
 from avsv.scoring.metrics import eer
 from avsv.scoring.trials import TrialSet, places_in, read_embeddings, read_trial_set
 

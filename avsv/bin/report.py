@@ -4,34 +4,19 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from avsv.bin.command import run_command
 from avsv.bin.results import read_history
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.report.exhibits import is_sweep, read_exhibits, sweeps_of
-from avsv.report.gather import (
-    Cost,
-    Point,
-    ScoreSet,
-    System,
-    chosen_systems,
-    leaders,
-    read_geometry,
-    read_rows,
-    read_score_set,
-    systems_of,
-)
+from avsv.report.gather import Cost, Point, ScoreSet, read_geometry, read_score_set
 from avsv.report.hardest import hardest_trials
 from avsv.report.media import ClipReader
 from avsv.report.page import Content, Origin, Projection, TrialListView, render
 from avsv.report.svg import COLOURS, Curve
-from avsv.results.conditions import ConditionRow
-from avsv.results.differences import Comparison, read_members
-from avsv.results.published import read_published
-from avsv.results.rates import Row
-from avsv.results.thresholds import OperatingPoint
+from avsv.results.differences import read_members
+from avsv.results.frames import read_frame, records
+from avsv.results.model import Results, System
 from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import TrialList
 
@@ -51,40 +36,28 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="data directories whose trial lists are reported")
     args = parser.parse_args()
 
-    rows = read_rows(args.results / "results.csv", Row)
-    if not rows:
-        raise DataError(f"{args.results}/results.csv: no results: make them first")
-    differences, conditions = args.results / "differences.csv", args.results / "conditions.csv"
-    thresholds = args.results / "thresholds.csv"
-    systems = systems_of(rows, read_members(args.exp / "ensembles"))
-    drawn = chosen_systems(rows, systems, COLOURS)
-    sets = [(trial_set, Path(data)) for trial_set, data in zip(read_trial_sets(args.data), args.data, strict=True)]
-    total = sum(len(trial_set.lists) for trial_set, _ in sets)
+    trial_sets = read_trial_sets(args.data)
+    sizes = {trials.name: len(trials.enroll) for trial_set in trial_sets for trials in trial_set.lists}
+    results = Results.load(args.results, read_members(args.exp / "ensembles"), args.published, sizes)
+    systems = [system.name for system in results.systems]
+    drawn = results.chosen(COLOURS)
     views = [
-        view_list(args.exp, rows, systems, drawn, trials, ClipReader(data), max(LEAST, HARDEST // total))
-        for trial_set, data in sets
+        view_list(args.exp, results, drawn, trials, ClipReader(Path(data)), max(LEAST, HARDEST // len(sizes)))
+        for trial_set, data in zip(trial_sets, args.data, strict=True)
         for trials in trial_set.lists
     ]
-    trained = [system.name for system in systems if (args.exp / system.name / "train.csv").is_file()]
-    exhibits = read_exhibits(args.exp, [system.name for system in systems])
+    exhibits = read_exhibits(args.exp, systems)
+    costs = {name: args.exp / name / "analysis" / "cost.csv" for name in systems}
+    histories = {name: args.exp / name / "train.csv" for name in systems}
     content = Content(
-        rows,
+        results,
         Origin(args.command, args.exp.name, [Path(d).name for d in args.data], args.systems.split(), args.seed),
-        systems,
         drawn,
         views,
-        read_rows(differences, Comparison) if differences.is_file() else [],
-        read_rows(conditions, ConditionRow) if conditions.is_file() else [],
-        read_rows(thresholds, OperatingPoint) if thresholds.is_file() else [],
-        read_published(args.published) if args.published else [],
-        {system.name: read_geometry(args.exp / system.name / "analysis" / "geometry.csv") for system in systems},
-        projections(args.exp, leaders(rows, systems, rows[0].trials)),
-        {
-            system.name: read_rows(path, Cost)
-            for system in systems
-            if (path := args.exp / system.name / "analysis" / "cost.csv").is_file()
-        },
-        {name: read_history(args.exp / name / "train.csv") for name in trained},
+        {name: read_geometry(args.exp / name / "analysis" / "geometry.csv") for name in systems},
+        projections(args.exp, results.leaders(results.lists[0])),
+        {name: records(read_frame(path, Cost), Cost) for name, path in costs.items() if path.is_file()},
+        {name: read_history(path) for name, path in histories.items() if path.is_file()},
         [sweep for exhibit in exhibits if is_sweep(exhibit.columns) for sweep in sweeps_of(exhibit)],
         [exhibit for exhibit in exhibits if not is_sweep(exhibit.columns)],
     )
@@ -94,18 +67,12 @@ def main() -> None:
 
 
 def view_list(
-    exp: Path,
-    rows: Sequence[Row],
-    systems: Sequence[System],
-    drawn: Sequence[System],
-    trials: TrialList,
-    clips: ClipReader,
-    count: int,
+    exp: Path, results: Results, drawn: Sequence[System], trials: TrialList, clips: ClipReader, count: int
 ) -> TrialListView:
     """What is shown of one trial list: the drawn systems' scores and the hardest trials of the best fused one."""
     scores = {system: read_score_set(exp, system.name, system.mode, trials) for system in drawn}
     curves = [Curve(scores[s], number) for number, s in enumerate(drawn) if scores[s] is not None]
-    best = leaders(rows, systems, trials.name)
+    best = results.leaders(trials.name)
 
     def of(group: str) -> ScoreSet | None:
         system = best.get(group)
@@ -126,11 +93,10 @@ def projections(exp: Path, best: Mapping[str, System]) -> list[Projection]:
     found = []
     for system in dict.fromkeys(best[kind].name for kind in ("voice", "face", "voice and face") if kind in best):
         path = exp / system / "analysis" / "projection.csv"
-        points = read_rows(path, Point) if path.is_file() else []
-        for modality in dict.fromkeys(point.modality for point in points):
-            mine = [point for point in points if point.modality == modality]
-            places = np.array([(point.x, point.y) for point in mine])
-            found.append(Projection(system, modality, places, np.array([point.identity for point in mine])))
+        if not path.is_file():
+            continue
+        for modality, points in read_frame(path, Point).groupby("modality", sort=False):
+            found.append(Projection(system, modality, points[["x", "y"]].to_numpy(), points["identity"].to_numpy(str)))
     return found
 
 

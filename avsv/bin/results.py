@@ -1,29 +1,30 @@
 """The results of a run: results.csv and other tables, RESULTS.md, curves, and the table for a console."""
 
 import argparse
-import csv
-from collections.abc import Mapping
+import json
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.io.lists import read_scores
 from avsv.results.conditions import ConditionRow, evaluate_conditions
 from avsv.results.differences import Comparison, compare, read_members
+from avsv.results.document import to_console, to_markdown
+from avsv.results.environment import record_environment
+from avsv.results.frames import to_csv
+from avsv.results.model import Results
 from avsv.results.plots import COLOURS, DetLine, det_plot, training_plot
-from avsv.results.published import read_published
-from avsv.results.rates import Run, evaluate, score_files, to_csv
-from avsv.results.tables import leading_systems, to_console, to_markdown
+from avsv.results.rates import Row, Run, evaluate
+from avsv.results.scores import read_trial_scores, score_files
 from avsv.results.thresholds import OperatingPoint, apply_thresholds
 from avsv.scoring.scorer import read_trial_sets
-from avsv.scoring.trials import TrialSet, places_in
+from avsv.scoring.trials import TrialSet
 
 
 def main() -> None:
-    """Evaluate everything and write the results, results.csv last."""
+    """Evaluate everything, write the tables as CSV, then what is made from them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", required=True, help="its name")
     parser.add_argument("--preset", required=True, help="its name")
@@ -43,25 +44,26 @@ def main() -> None:
     run = Run(args.corpus, args.preset, args.seed, args.git, args.resamples, args.command)
     systems = args.systems.split()
     sets = read_trial_sets(args.data)
-    published = read_published(args.published) if args.published else []
-    rows = evaluate(args.exp, systems, sets, run)
     ensembles = read_members(args.exp / "ensembles")
-    comparisons = compare(args.exp, systems, ensembles, sets, run)
-    conditions = evaluate_conditions(args.exp, systems, sets, args.data, run)
-    points = apply_thresholds(args.exp, systems, sets, run)
+    tables = {
+        "results": (evaluate(args.exp, systems, sets, run), Row),
+        "differences": (compare(args.exp, systems, ensembles, sets, run), Comparison),
+        "conditions": (evaluate_conditions(args.exp, systems, sets, args.data, run), ConditionRow),
+        "thresholds": (apply_thresholds(args.exp, systems, sets, run), OperatingPoint),
+    }
+    environment = record_environment(args.exp, systems)
     args.results.mkdir(parents=True, exist_ok=True)
-    det_plot(args.results / "det.png", det_lines(args.exp, leading_systems(rows, len(COLOURS)), sets))
+    for name, (rows, kind) in tables.items():
+        write_text(args.results / f"{name}.csv", to_csv(rows, kind))
+    write_text(args.results / "environment.json", json.dumps(environment, indent=1) + "\n")
+    sizes = {trials.name: len(trials.enroll) for trial_set in sets for trials in trial_set.lists}
+    results = Results.load(args.results, ensembles, args.published, sizes)
+    det_plot(args.results / "det.png", det_lines(args.exp, results, sets))
     which = f"the {len(COLOURS)} best systems'" if len(systems) > len(COLOURS) else "each system's"
     figures = [(f"DET curves of {which} widest mode", "det.png")]
     figures += training_plots(args.exp, systems, args.results)
-    sizes = {trials.name: len(trials.enroll) for trial_set in sets for trials in trial_set.lists}
-    write_text(args.results / "table.txt", to_console(rows, ensembles, sizes))
-    markdown = to_markdown(rows, run, figures, ensembles, comparisons, published, conditions, points, sizes)
-    write_text(args.results / "RESULTS.md", markdown)
-    write_text(args.results / "conditions.csv", to_csv(conditions, ConditionRow._fields))
-    write_text(args.results / "thresholds.csv", to_csv(points, OperatingPoint._fields))
-    write_text(args.results / "differences.csv", to_csv(comparisons, Comparison._fields))
-    write_text(args.results / "results.csv", to_csv(rows))
+    write_text(args.results / "table.txt", to_console(results))
+    write_text(args.results / "RESULTS.md", to_markdown(results, run, figures))
 
 
 def training_plots(exp: Path, systems: list[str], results: Path) -> list[tuple[str, str]]:
@@ -76,32 +78,25 @@ def training_plots(exp: Path, systems: list[str], results: Path) -> list[tuple[s
     return figures
 
 
-def det_lines(exp: Path, systems: Mapping[str, list[str]], sets: list[TrialSet]) -> dict[str, list[DetLine]]:
-    """Per trial list, its systems' normalised scores (raw ones where there are no others) in their widest mode."""
+def det_lines(exp: Path, results: Results, sets: list[TrialSet]) -> dict[str, list[DetLine]]:
+    """Per trial list the normalized scores (raw ones where there are no others) of its best systems' widest modes."""
     panels = {}
     for trials in (trials for trial_set in sets for trials in trial_set.lists):
         lines = []
-        for system in systems[trials.name]:
+        for system in results.leading(trials.name, len(COLOURS)):
             files = score_files(exp / system / "scores" / trials.name)
             widest = {path.suffix: path for path in files if path.stem == files[0].stem}
-            path = widest.get(".asnorm", files[0])
-            scores = read_scores(path)
-            is_target = trials.trials.is_target[places_in(path, scores, trials.trials)]
-            lines.append(DetLine(f"{system} {path.stem}", scores.score, is_target))
+            scores = read_trial_scores(widest.get(".asnorm", files[0]), trials)
+            lines.append(DetLine(f"{system} {files[0].stem}", scores.values, scores.is_target))
         panels[trials.name] = lines
     return panels
 
 
-def read_history(path: Path) -> dict[str, np.ndarray]:
+def read_history(path: Path) -> pd.DataFrame:
     """The columns of a train.csv that are plotted; NaN where a field is empty."""
-    with path.open(newline="") as file:
-        records = list(csv.DictReader(file))
     try:
-        return {
-            name: np.array([float(record[name] or "nan") for record in records])
-            for name in ("epoch", "loss", "accuracy", "dev_eer")
-        }
-    except (KeyError, ValueError) as error:
+        return pd.read_csv(path, usecols=["epoch", "loss", "accuracy", "dev_eer"], dtype=float)
+    except ValueError as error:
         raise DataError(f"{path}: not a training history: {error}: train again") from error
 
 

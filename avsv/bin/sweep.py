@@ -16,7 +16,7 @@ from avsv.corruption.sound import Noises
 from avsv.corruption.table import KINDS
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.results.rates import to_csv
+from avsv.results.frames import to_csv
 from avsv.results.sweeps import (
     CLEAN,
     Drawn,
@@ -145,7 +145,7 @@ def merge(args: argparse.Namespace, shares: list[Share], sweeps: Sweeps, reasons
                     drawn.append(Drawn(row, np.array(line["draws"]), line["n_speakers"]))
         rows = sort_rows(beside_best_single(drawn), [level for level, _ in columns], systems)
         panels = by_list(rows)
-        write_text(args.out / f"{kind}.csv", to_csv(rows, SweepRow._fields))
+        write_text(args.out / f"{kind}.csv", to_csv(rows, SweepRow))
         sweep_plot(args.out / f"{kind}.png", kind, panels)
         title = f"{KINDS[kind].title[0].upper()}{KINDS[kind].title[1:]}"
         text += ["", f"## {title}, by {KINDS[kind].unit}", "", f"![{kind}]({kind}.png)"]

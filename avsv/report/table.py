@@ -63,6 +63,17 @@ def breakable(name: str) -> Markup:
     return Markup("_<wbr>").join(name.split("_"))
 
 
+def code(text: str) -> Markup:
+    """Text whose parts between backquotes are code.
+
+    Example:
+        >>> print(code("all pairs are in `differences.csv`, p < 1"))
+        all pairs are in <code>differences.csv</code>, p &lt; 1
+    """
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>" if n % 2 else "{}").format(part) for n, part in enumerate(parts))
+
+
 def _color(system: str, colors: Mapping[str, int]) -> str:
     return f"s{colors[system]}" if system in colors else "undrawn"
 

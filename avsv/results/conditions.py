@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 from avsv.datadir.lists import speaker_lists, utterance_lists
 from avsv.datadir.validate import VALUES
 from avsv.errors import DataError
-from avsv.io.lists import read_list, read_scores
-from avsv.results.rates import Run, score_files
-from avsv.scoring.bootstrap import speaker_bootstrap
-from avsv.scoring.metrics import eer
-from avsv.scoring.trials import TrialList, TrialSet, places_in
+from avsv.io.lists import read_list
+from avsv.results.rates import Run
+from avsv.results.scores import eer_and_interval, read_trial_scores, score_files, speaker_numbers
+from avsv.scoring.trials import TrialList, TrialSet
 
 MAX_VALUES = 12  # of a label
 MIN_TRIALS = 10  # of either class
@@ -110,7 +109,7 @@ def evaluate_conditions(
     """
     rows = []
     for trial_set, data_dir in zip(trial_sets, data_dirs, strict=True):
-        speakers = np.unique(trial_set.speakers, return_inverse=True)[1]
+        speakers = speaker_numbers(trial_set)
         for trials in trial_set.lists:
             conditions = conditions_of(Path(data_dir), trial_set, trials)
             for system in systems:
@@ -213,21 +212,16 @@ def _chosen_files(folder: Path) -> list[Path]:
 def _evaluate_file(
     path: Path, system: str, trials: TrialList, speakers: NDArray, conditions: Sequence[Condition], run: Run
 ) -> list[ConditionRow]:
-    scores = read_scores(path)
-    places = places_in(path, scores, trials.trials)
-    is_target = trials.trials.is_target[places]
-    sides = [speakers[side[places]] for side in (trials.enroll, trials.test)]
+    scores = read_trial_scores(path, trials)
     names = run.corpus, run.preset, system, trials.name, path.stem, path.suffix[1:]
     rows = []
     for source, name, chosen in conditions:
-        of_file = chosen[places]
-        data = scores.score[of_file], is_target[of_file], *(side[of_file] for side in sides)
-        counts = int(data[1].sum()), int((~data[1]).sum())
-        missing = _missing(*counts, len(np.union1d(*data[2:])))
+        part = scores.chosen(chosen[scores.places])
+        sides, counts = part.speakers(trials, speakers), part.counts()
+        missing = _missing(*counts, len(np.union1d(*sides)))
         figures: tuple[float | None, ...] = None, None, None
         if not missing:
-            low, high = speaker_bootstrap(*data, run.resamples, run.seed)
-            figures = 100 * eer(*data[:2]), 100 * low, 100 * high
+            figures = eer_and_interval(part, sides, run.resamples, run.seed)
         rows.append(ConditionRow(*names, source, name, *counts, *figures, missing, run.seed))
     return rows
 

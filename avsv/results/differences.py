@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsv.errors import DataError
-from avsv.io.lists import read_scores
-from avsv.results.rates import Run, score_files
+from avsv.results.rates import Run
+from avsv.results.scores import read_trial_scores, score_files, speaker_numbers
 from avsv.scoring.bootstrap import difference_of_draws, resampled_eers
 from avsv.scoring.metrics import eer
-from avsv.scoring.trials import TrialList, TrialSet, places_in
+from avsv.scoring.trials import TrialList, TrialSet
 
 STAGE = "asnorm"
 
@@ -74,7 +74,7 @@ def compare(
     """
     rows = []
     for trial_set in trial_sets:
-        speakers = np.unique(trial_set.speakers, return_inverse=True)[1]
+        speakers = speaker_numbers(trial_set)
         for trials in trial_set.lists:
             widest = {}
             for system in systems:
@@ -100,13 +100,13 @@ def _compare_pairs(
     paths = {(s, mode): exp / s / "scores" / trials.name / f"{mode}.{STAGE}" for s, mode in entries}
     common = None
     for path in paths.values():
-        places = places_in(path, read_scores(path), trials.trials)
+        places = read_trial_scores(path, trials).places
         common = places if common is None or np.array_equal(common, places) else np.intersect1d(common, places)
     rates, draws = {}, {}
     for entry, path in paths.items():
-        scores = read_scores(path)
+        scores = read_trial_scores(path, trials)
         by_place = np.full(len(trials.enroll), np.nan)
-        by_place[places_in(path, scores, trials.trials)] = scores.score
+        by_place[scores.places] = scores.values
         is_target = trials.trials.is_target[common]
         sides = [speakers[side[common]] for side in (trials.enroll, trials.test)]
         try:

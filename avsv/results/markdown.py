@@ -27,12 +27,13 @@ def markdown_table(table: Table) -> list[str]:
     return lines
 
 
-def markdown_block(table: Table) -> list[str]:
-    """A table with its heading, explanation and notes, and an empty line before each of them."""
-    lines = ["", f"### {table.title}", ""]
+def markdown_block(table: Table, level: int = 3) -> list[str]:
+    """A table with its heading of a level, explanation and notes, and an empty line before each of them."""
+    lines = ["", f"{'#' * level} {table.title}"]
     if table.explanation:
-        lines += [table.explanation, ""]
-    lines += markdown_table(table)
+        lines += ["", table.explanation]
+    if table.rows:
+        lines += ["", *markdown_table(table)]
     if table.notes:
         lines += ["", *(f"{number}. {escape(note)}" for number, note in enumerate(table.notes, 1))]
     return lines

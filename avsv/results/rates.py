@@ -1,24 +1,16 @@
 """The results table: one row per system, trial list, mode and score stage."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from avsv.errors import DataError
-from avsv.io.lists import read_scores
-from avsv.scoring.bootstrap import speaker_bootstrap
-from avsv.scoring.metrics import cllr, eer, eer_rocch, min_dcf
-from avsv.scoring.modes import MODES
-from avsv.scoring.trials import TrialList, TrialSet, places_in
-
-STAGES = ("cos", "asnorm", "llr")
-"""Score stages in the order they are made: cosine, normalised, calibrated."""
+from avsv.results.scores import eer_and_interval, read_trial_scores, score_files, speaker_numbers
+from avsv.scoring.metrics import cllr, eer_rocch, min_dcf
+from avsv.scoring.trials import TrialList, TrialSet
 
 
 class Row(NamedTuple):
@@ -76,7 +68,7 @@ def evaluate(exp: Path, systems: Sequence[str], trial_sets: Sequence[TrialSet], 
     """
     rows = []
     for trial_set in trial_sets:
-        speakers = np.unique(trial_set.speakers, return_inverse=True)[1]
+        speakers = speaker_numbers(trial_set)
         for trials in trial_set.lists:
             md5 = hashlib.md5(trials.path.read_bytes(), usedforsecurity=False).hexdigest()
             for system in systems:
@@ -88,21 +80,12 @@ def evaluate(exp: Path, systems: Sequence[str], trial_sets: Sequence[TrialSet], 
     return rows
 
 
-def score_files(folder: Path) -> list[Path]:
-    """The score files of a list, by mode (widest first) and stage."""
-    paths = [folder / f"{mode}.{stage}" for mode in MODES for stage in STAGES]
-    return [path for path in paths if path.is_file()]
-
-
 def _evaluate_file(path: Path, system: str, trials: TrialList, speakers: NDArray, md5: str, run: Run) -> Row:
-    scores = read_scores(path)
-    places = places_in(path, scores, trials.trials)
-    is_target = trials.trials.is_target[places]
-    enroll, test = (speakers[side[places]] for side in (trials.enroll, trials.test))
-    stage, values = path.suffix[1:], scores.score
+    scores = read_trial_scores(path, trials)
+    values, is_target, _ = scores
+    stage = path.suffix[1:]
     try:
-        low, high = speaker_bootstrap(values, is_target, enroll, test, run.resamples, run.seed)
-        figures = [100 * x for x in (eer(values, is_target), low, high, eer_rocch(values, is_target))]
+        figures = eer_and_interval(scores, scores.speakers(trials, speakers), run.resamples, run.seed)
         return Row(
             run.corpus,
             run.preset,
@@ -110,9 +93,9 @@ def _evaluate_file(path: Path, system: str, trials: TrialList, speakers: NDArray
             trials.name,
             path.stem,
             stage,
-            int(is_target.sum()),
-            int((~is_target).sum()),
+            *scores.counts(),
             *figures,
+            100 * eer_rocch(values, is_target),
             min_dcf(values, is_target),
             cllr(values, is_target) if stage == "llr" else None,
             run.seed,
@@ -121,13 +104,3 @@ def _evaluate_file(path: Path, system: str, trials: TrialList, speakers: NDArray
         )
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def to_csv(rows: Sequence[NamedTuple], columns: Sequence[str] = Row._fields) -> str:
-    """The text of a table such as results.csv: numbers with four digits after the point, nothing for a missing one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow("" if x is None else f"{x:.4f}" if isinstance(x, float) else x for x in row)
-    return text.getvalue()

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from avsv.errors import DataError
-from avsv.io.lists import read_scores
 from avsv.results.rates import Run
+from avsv.results.scores import read_trial_scores
 from avsv.scoring.thresholds import read_thresholds
-from avsv.scoring.trials import TrialSet, places_in
+from avsv.scoring.trials import TrialSet
 
 
 class OperatingPoint(NamedTuple):
@@ -59,9 +59,8 @@ def apply_thresholds(
                 path = folder / trials.name / f"{mode}.llr"
                 if not path.is_file():
                     continue
-                scores = read_scores(path)
-                is_target = trials.trials.is_target[places_in(path, scores, trials.trials)]
-                targets, others = scores.score[is_target], scores.score[~is_target]
+                scores, is_target, _ = read_trial_scores(path, trials)
+                targets, others = scores[is_target], scores[~is_target]
                 if not len(targets) or not len(others):
                     raise DataError(f"{path}: target and non-target trials are needed")
                 for _, wanted, threshold, *_ in thresholds:

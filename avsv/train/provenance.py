@@ -11,6 +11,7 @@ from typing import Any
 import avsv
 from avsv.audio.config import FbankConfig
 from avsv.model.config import SystemConfig
+from avsv.train.machine import processor
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "scipy")
 # Keys that change when, not what, is computed.
@@ -74,10 +75,10 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions of Python and the packages that compute, and the git revision of the code where there is one."""
+    """The processor, versions of Python and the packages that compute, and the git revision of the code."""
     versions = {"python": platform.python_version()}
     versions.update({name: metadata.version(name) for name in PACKAGES})
-    return {"versions": versions, "git": git_revision()}
+    return {"processor": processor(), "versions": versions, "git": git_revision()}
 
 
 def git_revision() -> str | None:

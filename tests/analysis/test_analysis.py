@@ -24,6 +24,7 @@ from avsv.errors import DataError
 from avsv.model.config import parse_config
 from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
+from avsv.results.frames import to_csv
 from avsv.results.plots import (
     COLOURS,
     DetLine,
@@ -34,7 +35,7 @@ from avsv.results.plots import (
     projection_plot,
     training_plot,
 )
-from avsv.results.rates import Row, to_csv
+from avsv.results.rates import Row
 
 
 def brute_force_silhouette(points, labels):
@@ -239,7 +240,7 @@ def row(system, stage, eer, mode="AVxAV", trials="eval", cllr=None):
 
 
 def test_csv_of_results():
-    lines = to_csv([row("a", "cos", 12.34567), row("a", "llr", 0.0, cllr=0.25)]).splitlines()
+    lines = to_csv([row("a", "cos", 12.34567), row("a", "llr", 0.0, cllr=0.25)], Row).splitlines()
     assert lines[1] == "c,mini,a,eval,AVxAV,cos,10,90,12.3457,6.1728,24.6913,12.3457,0.5000,,7,abc,f00d"
     assert lines[2] == "c,mini,a,eval,AVxAV,llr,10,90,0.0000,0.0000,0.0000,0.0000,0.5000,0.2500,7,abc,f00d"
 

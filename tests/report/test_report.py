@@ -26,7 +26,8 @@ from avsv.report.gather import ScoreSet
 from avsv.report.hardest import hardest_places
 from avsv.results.conditions import ConditionRow, evaluate_conditions
 from avsv.results.differences import Comparison, compare, read_members
-from avsv.results.rates import Run, evaluate, to_csv
+from avsv.results.frames import to_csv
+from avsv.results.rates import Row, Run, evaluate
 from avsv.results.thresholds import OperatingPoint, apply_thresholds
 from avsv.scoring.metrics import eer
 from avsv.scoring.scorer import read_trial_sets
@@ -112,15 +113,15 @@ def make_run(folder: Path) -> Path:
     results = exp / "results"
     results.mkdir()
     run, sets = Run("made-up", "made", 5, "abc", 40, COMMAND), read_trial_sets([data])
-    (results / "results.csv").write_text(to_csv(evaluate(exp, list(SYSTEMS), sets, run)))
+    (results / "results.csv").write_text(to_csv(evaluate(exp, list(SYSTEMS), sets, run), Row))
     found = compare(exp, list(SYSTEMS), read_members(exp / "ensembles"), sets, run)
-    (results / "differences.csv").write_text(to_csv(found, Comparison._fields))
+    (results / "differences.csv").write_text(to_csv(found, Comparison))
     conditions = evaluate_conditions(exp, list(SYSTEMS), sets, [data], run)
-    (results / "conditions.csv").write_text(to_csv(conditions, ConditionRow._fields))
+    (results / "conditions.csv").write_text(to_csv(conditions, ConditionRow))
     chosen = [Threshold("AVxAV", 10.0, -0.25, 9.5, 4.0, 50, 400), Threshold("AVxAV", 1.0, None, None, None, 50, 400)]
     (exp / ENSEMBLE / "scores/thresholds.csv").write_text(thresholds_csv(chosen))
     points = apply_thresholds(exp, list(SYSTEMS), sets, run)
-    (results / "thresholds.csv").write_text(to_csv(points, OperatingPoint._fields))
+    (results / "thresholds.csv").write_text(to_csv(points, OperatingPoint))
     (folder / "published.csv").write_text(
         "system,paper,table,row,modality,corpus,trials,mode,metric,value,condition\n"
         "av,A & B 1999,Table <1>,Theirs,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,eer,0.16,much data\n"

@@ -6,14 +6,16 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from avsv.errors import DataError
 from avsv.io.lists import write_list, write_scores
-from avsv.report.gather import read_rows
 from avsv.results.conditions import ConditionRow, conditions_of, evaluate_conditions
-from avsv.results.rates import Row, Run, to_csv
-from avsv.results.tables import to_markdown
+from avsv.results.document import to_markdown
+from avsv.results.frames import read_frame, records, to_csv
+from avsv.results.model import Results
+from avsv.results.rates import Row, Run
 from avsv.scoring.bootstrap import speaker_bootstrap
 from avsv.scoring.scorer import read_trial_sets
 
@@ -210,10 +212,10 @@ def test_bad_lists_are_named(world, name, line, message):
 def test_table_and_markdown(world):
     rows = evaluated(world)
     path = world / "conditions.csv"
-    path.write_text(to_csv(rows, ConditionRow._fields))
+    path.write_text(to_csv(rows, ConditionRow))
     with path.open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
-    for written, row in zip(read_rows(path, ConditionRow), rows, strict=True):
+    for written, row in zip(records(read_frame(path, ConditionRow), ConditionRow), rows, strict=True):
         assert written[:10] == row[:10]
         assert written[10:13] == pytest.approx(row[10:13], abs=1e-4)
         assert written[13:] == row[13:]
@@ -224,7 +226,8 @@ def test_table_and_markdown(world):
         Row("c", "mini", "av", "eval", "AVxAV", "asnorm", 100, 900, *figures, 7, "abc", "f00d"),
         Row("c", "mini", "av", "eval", "AxA", "asnorm", 100, 900, *figures, 7, "abc", "f00d"),
     ]
-    text = to_markdown(results, RUN, [], conditions=rows).split("By condition")[1]
+    scores, conditions = (pd.DataFrame(found) for found in (results, rows))
+    text = to_markdown(Results(scores, conditions=conditions), RUN, []).split("By condition")[1]
     table = [re.split(r" \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| ")]
     assert table[0] == ["condition", "target", "non-target", "voice AxA", "av AVxAV"]
     assert table[1][:3] == ["all trials", "100", "900"]
@@ -239,6 +242,6 @@ def test_table_and_markdown(world):
         for row in pair
     ]
     assert cells == expected
-    assert "| gay\\|loud |" in text and "| \\<i>calm |" in text
+    assert "| mood gay\\|loud |" in text and "| mood \\<i>calm |" in text
     assert "no target trials" in cells
-    assert "By condition" not in to_markdown(results, RUN, [])
+    assert "By condition" not in to_markdown(Results(scores), RUN, [])

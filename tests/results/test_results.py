@@ -5,6 +5,7 @@ import sys
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from commands import run
 from paths import ROOT, SHARED
@@ -12,10 +13,12 @@ from paths import ROOT, SHARED
 from avsv.errors import DataError
 from avsv.io.lists import write_list, write_scores
 from avsv.results.differences import Comparison, compare, read_members
-from avsv.results.published import read_published
-from avsv.results.rates import Row, Run, to_csv
-from avsv.results.tables import leading_systems, to_console, to_markdown
-from avsv.results.thresholds import apply_thresholds
+from avsv.results.document import to_console, to_markdown
+from avsv.results.frames import to_csv
+from avsv.results.model import Results
+from avsv.results.published import Published, read_published
+from avsv.results.rates import Row, Run
+from avsv.results.thresholds import OperatingPoint, apply_thresholds
 from avsv.scoring.bootstrap import paired_difference
 from avsv.scoring.metrics import eer
 from avsv.scoring.scorer import read_trial_sets
@@ -41,12 +44,22 @@ ROWS = [
 ]
 
 
+def results(rows, differences=(), published=(), thresholds=(), **options):
+    """Results of rows that were not written to files."""
+    found = {
+        "differences": pd.DataFrame(differences, columns=Comparison._fields),
+        "published": pd.DataFrame(published, columns=Published._fields),
+        "thresholds": pd.DataFrame(thresholds, columns=OperatingPoint._fields),
+    }
+    return Results(pd.DataFrame(rows), **found, **options)
+
+
 def cells_of(lines):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
 
 
 def test_systems_stand_in_their_widest_mode_by_kind_and_error_rate():
-    console = to_console(ROWS, ["sum"]).splitlines()
+    console = to_console(results(ROWS, ensembles=["sum"])).splitlines()
     assert console[0] == "Trials 'eval': 10 target, 90 non-target"
     assert console[3].split() == ["voice", "voice", "AxA", "7.00", "3.50", "-", "14.00", "0.500"]
     assert console[4].split() == ["voice", "and", "face", "two", "AVxAV", "4.00", "2.00", "-", "8.00", "0.500"]
@@ -55,20 +68,20 @@ def test_systems_stand_in_their_widest_mode_by_kind_and_error_rate():
     assert console[1].index("95 % interval") + len("95 % interval") == console[5].index("16.00") + 5
     assert console[8] == "Trials 'eval', all modes: EER % s-norm (95 % interval)"
     assert "8.00 (4.00 - 16.00)  18.00 (9.00 - 36.00)" in console[11]
-    assert leading_systems(ROWS, 2) == {"eval": ["sum", "two"], "hard": ["two"]}
+    assert [results(ROWS).leading(name, 2) for name in ("eval", "hard")] == [["sum", "two"], ["two"]]
 
 
 def test_systems_that_could_not_score_all_trials_are_named():
     rows = [*ROWS, row("part", "asnorm", 3.0)._replace(n_target=7)]
     gap = "part AVxAV: measured on 97 of the 100 trials, the others lack a voice or a face"
-    assert f"  {gap}" in to_console(rows, ["sum"]).splitlines()
-    assert f"- {gap}" in to_markdown(rows, RUN, []).splitlines()
-    assert f"  {gap.replace('100', '120')}" in to_console(rows, sizes={"eval": 120, "hard": 100}).splitlines()
-    assert not any("measured on" in line for line in to_console(ROWS, ["sum"]).splitlines())
+    assert f"  {gap}" in to_console(results(rows, ensembles=["sum"])).splitlines()
+    assert f"- {gap}" in to_markdown(results(rows), RUN, []).splitlines()
+    assert f"  {gap.replace('100', '120')}" in to_console(results(rows, sizes={"eval": 120, "hard": 100})).splitlines()
+    assert not any("measured on" in line for line in to_console(results(ROWS, ensembles=["sum"])).splitlines())
 
 
 def test_markdown_marks_the_best():
-    markdown = to_markdown(ROWS, RUN, [("A plot", "det.png")], ["sum"])
+    markdown = to_markdown(results(ROWS, ensembles=["sum"]), RUN, [("A plot", "det.png")])
     lines = markdown.splitlines()
     assert "| voice | voice | AxA |  | 7.00 | 3.50 - 14.00 | **0.500** |  |" in lines
     # No other system has raw or calibrated scores, none but this one has several modes, and nothing is best of one.
@@ -140,8 +153,8 @@ def test_all_pairs_are_compared_on_equal_draws(tmp_path):
         assert found.eer_a == pytest.approx(100 * eer(one, is_target))
         assert found.difference == pytest.approx(found.eer_a - found.eer_b)
     header = "corpus,preset,trials,mode,stage,system_a,system_b,eer_a,eer_b,difference,low,high,p,seed"
-    assert to_csv(rows, Comparison._fields).splitlines()[0] == header
-    assert to_csv([], Comparison._fields) == header + "\n"
+    assert to_csv(rows, Comparison).splitlines()[0] == header
+    assert to_csv([], Comparison) == header + "\n"
 
 
 def test_comparisons_use_the_trials_that_all_have(tmp_path):
@@ -171,7 +184,7 @@ def test_differences_shown_are_those_from_the_best(tmp_path):
         for a, b in combinations(kinds, 2)
     ]
     pairs.append(comparison("e1", "f2", rates, 0.00001, "AVxAV/AxA"))
-    markdown = to_markdown(rows, RUN, [], ["e1"], pairs)
+    markdown = to_markdown(results(rows, pairs, ensembles=["e1"]), RUN, [])
     assert "all 22 pairs are in `differences.csv`" in markdown
     shown = cells_of(markdown.split("Differences in EER")[1].splitlines())[1:]
     assert [line[:3] for line in shown] == [
@@ -199,13 +212,13 @@ def test_forty_systems_stay_readable(tmp_path):
         comparison(a, b, rates, mode=systems[a] if systems[a] == systems[b] else f"{systems[a]}/{systems[b]}")
         for a, b in combinations(systems, 2)
     ]
-    markdown = to_markdown(rows, RUN, [], ["system39"], pairs)
+    markdown = to_markdown(results(rows, pairs, ensembles=["system39"]), RUN, [])
     tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("| ")]
     assert [len(table) - 2 for table in tables[:2]] == [40, 10]
     assert len(tables[2]) - 2 < 80  # of 780 pairs
     kinds = [line.split("|")[1].strip() for line in tables[0][2:]]
     assert [kind for kind in kinds if kind] == ["voice", "face", "voice and face", "ensemble"]
-    assert max(map(len, to_console(rows).splitlines())) <= 120
+    assert max(map(len, to_console(results(rows)).splitlines())) <= 120
 
 
 # Our names for the rows of the papers' tables; where a row's name is not enough, with its modality or its paper.
@@ -299,7 +312,7 @@ def test_published_figures_stand_beside_ours():
         row("mean_fusion", "asnorm", 12.0),
         row("ours_only", "asnorm", 5.0),
     ]
-    text = to_markdown(rows, RUN, [], published=published)
+    text = to_markdown(results(rows, published=published), RUN, [])
     assert "measured on different data**: VoxCeleb1 there, `c` here" in text
     table = cells_of(text.split("## Published figures")[1].splitlines())
     assert table[0][3:] == ["ours, c `eval`", "ours, c `hard`", "VoxCeleb1-O", "VoxCeleb1-E", "VoxCeleb1-H"]
@@ -317,9 +330,10 @@ def test_published_figures_stand_beside_ours():
         int(line.split(".")[0]) for line in text.split("## Published figures")[1].splitlines() if line[:1].isdigit()
     }
     assert notes == {int(line[2].split("[")[1].rstrip("]")) for line in table[1:]}
-    vox = to_markdown(rows, RUN._replace(corpus="voxceleb"), [], published=published)
+    vox = to_markdown(results([r._replace(corpus="voxceleb") for r in rows], published=published), RUN, [])
     assert "different data" not in vox
-    part = to_markdown(rows, RUN._replace(corpus="voxceleb (part)"), [], published=published)
+    rows = [r._replace(corpus="voxceleb (part)") for r in rows]
+    part = to_markdown(results(rows, published=published), RUN, [])
     assert "measured on different data**: " in part and "`voxceleb (part)` here" in part
 
 
@@ -393,10 +407,10 @@ def test_thresholds_are_applied_to_other_trials(tmp_path):
     names = "c", "mini", "eval", "ecapa", "AxA"
     assert points == [(*names, 10.0, 1.5, *rates, *counts, 7), (*names, 1.0, None, None, None, *counts, 7)]
     rows = [row("ecapa", "asnorm", 8.0, mode="AxA"), row("av", "asnorm", 5.0)]
-    lines = to_markdown(rows, RUN, [], points=points).splitlines()
+    lines = to_markdown(results(rows, thresholds=points), RUN, []).splitlines()
     assert f"| ecapa | AxA | 1.50 ({rates[0]:.2f} / {rates[1]:.2f}) | too few trials |" in lines
     assert "| system | mode | 10 % | 1 % |" in lines
-    assert "Thresholds" not in to_markdown(rows, RUN, [])
+    assert "Thresholds" not in to_markdown(results(rows), RUN, [])
     (folder / "thresholds.csv").write_text("mode,wanted\nAxA,x\n")
     with pytest.raises(DataError, match=r"thresholds\.csv: not a table of thresholds"):
         apply_thresholds(tmp_path / "exp", list(WORLD), sets, RUN)

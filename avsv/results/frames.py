@@ -1,0 +1,66 @@
+"""CSV tables of named columns as pandas tables, checked when they are read."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar, get_args
+
+import pandas as pd
+
+from avsv.errors import DataError
+
+Record = TypeVar("Record", bound=NamedTuple)
+
+
+def to_csv(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> str:
+    """The text of a table such as results.csv: numbers with four digits after the point, nothing for a missing one."""
+    return pd.DataFrame(rows, columns=kind._fields).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+
+
+def empty_frame(kind: type[NamedTuple]) -> pd.DataFrame:
+    """A table with the columns of ``kind`` and no rows."""
+    return pd.DataFrame(columns=kind._fields)
+
+
+def read_frame(path: Path, kind: type[NamedTuple]) -> pd.DataFrame:
+    """Read a table that :func:`to_csv` wrote.
+
+    Args:
+        path: the file.
+        kind: named tuple of its columns: text, whole numbers, numbers, or numbers that may be missing (NaN).
+
+    Raises:
+        DataError: no such file, other columns, a field of another type.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file: make the results first") from error
+    if not lines or tuple(lines[0]) != kind._fields:
+        raise DataError(f"{path}:1: expected the columns {','.join(kind._fields)}")
+    for number, fields in enumerate(lines[1:], 2):
+        if len(fields) != len(kind._fields):
+            raise DataError(f"{path}:{number}: {len(fields)} fields instead of {len(kind._fields)}")
+    frame = pd.DataFrame(lines[1:], columns=kind._fields, dtype=object)
+    for name, of in kind.__annotations__.items():
+        frame[name] = _typed(path, frame[name], of)
+    return frame
+
+
+def _typed(path: Path, column: pd.Series, of: type) -> pd.Series:
+    options = get_args(of) or (of,)
+    kind, optional = options[0], type(None) in options
+    values = []
+    for number, field in enumerate(column, 2):
+        try:
+            values.append(None if optional and not field else kind(field))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {column.name}: {error}") from error
+    return pd.Series(values, dtype={int: "int64", float: "float64"}.get(kind, object))
+
+
+def records(frame: pd.DataFrame, kind: type[Record]) -> list[Record]:
+    """The rows of a table as named tuples; None for what is missing."""
+    known = frame.astype(object).where(frame.notna(), None)
+    return [kind(*row) for row in known.itertuples(index=False, name=None)]

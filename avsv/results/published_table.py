@@ -1,0 +1,79 @@
+"""Published figures and ours in one table."""
+
+import pandas as pd
+
+from avsv.results.model import Results
+from avsv.results.table import Cell, Column, Table, text
+from avsv.scoring.modes import MODES
+
+
+def published_table(results: Results) -> Table | None:
+    """Our figures with those published for the same systems; None where no system of the run has any.
+
+    The notes of the table are the conditions of the published figures; the explanation says whether both were measured
+    on the same corpus.
+    """
+    order = {system.name: place for place, system in enumerate(results.systems)}
+    shown = results.published[results.published["system"].isin(list(order))]
+    if shown.empty:
+        return None
+    shown = shown.assign(
+        place=shown["system"].map(order),
+        width=shown["mode"].map(MODES.index),
+        source=shown["paper"] + ": " + shown["row"],
+        note=shown["table"] + "; " + shown["condition"],
+    ).sort_values(["place", "width"], kind="stable")
+    theirs = sorted(shown["trials"].unique(), key=lambda name: "OEH".find(name[-1]))
+    notes = list(shown["note"].unique())
+    ours = results.best.set_index(["trials", "system", "mode"])
+    cells = []
+    for (system, mode, source, note), part in shown.groupby(["system", "mode", "source", "note"], sort=False):
+        figures = part.set_index(["trials", "metric"])["value"].to_dict()
+        cells.append(
+            [
+                text(system),
+                Cell(mode, order=MODES.index(mode)),
+                *(_ours(ours, (name, system, mode)) for name in results.lists),
+                *(_pair(figures.get((name, "eer")), figures.get((name, "mindcf"))) for name in theirs),
+                Cell(source, order=source, note=notes.index(note) + 1),
+            ]
+        )
+    columns = [
+        Column("system", "system"),
+        Column("mode", "text"),
+        *(Column(f"ours, {name}") for name in results.lists),
+        *(Column(name) for name in theirs),
+        Column("published as", "words"),
+    ]
+    return Table(
+        "Published figures",
+        "EER % and minDCF of this run and as published",
+        columns,
+        cells,
+        "EER % (minDCF) of the systems of this run after score normalization, and as published."
+        f" {_comparable(results, shown)}",
+        notes,
+    )
+
+
+def _comparable(results: Results, shown: pd.DataFrame) -> str:
+    corpora, corpus = " and ".join(shown["corpus"].unique()), results.first.corpus
+    # What local/prepare_data.sh calls a part of VoxCeleb has another name.
+    if corpus == "voxceleb":
+        return f"The published figures were measured on the lists of {corpora}, ours on the lists named in the header."
+    return (
+        f"The published figures were measured on different data: {corpora} there, {corpus} here. Neither their size nor"
+        " their order can be compared with ours until VoxCeleb itself is used."
+    )
+
+
+def _ours(rows: pd.DataFrame, key: tuple[str, str, str]) -> Cell:
+    if key not in rows.index:
+        return Cell()
+    return _pair(f"{rows.loc[key, 'eer']:.2f}", f"{rows.loc[key, 'mindcf']:.3f}")
+
+
+def _pair(rate: str | None, cost: str | None) -> Cell:
+    if rate is None and cost is None:
+        return Cell()
+    return Cell(rate or "–", cost or "", float(rate) if rate else None)
