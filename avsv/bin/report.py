@@ -13,10 +13,11 @@ from avsv.report.gather import Cost, Point, ScoreSet, read_geometry, read_score_
 from avsv.report.hardest import hardest_trials
 from avsv.report.media import ClipReader
 from avsv.report.page import Content, Origin, Projection, TrialListView, render
-from avsv.report.svg import COLOURS, Curve
+from avsv.report.pictures import Curve
 from avsv.results.differences import read_members
 from avsv.results.frames import read_frame, records
 from avsv.results.model import Results, System
+from avsv.results.style import COLORS
 from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import TrialList
 
@@ -40,7 +41,7 @@ def main() -> None:
     sizes = {trials.name: len(trials.enroll) for trial_set in trial_sets for trials in trial_set.lists}
     results = Results.load(args.results, read_members(args.exp / "ensembles"), args.published, sizes)
     systems = [system.name for system in results.systems]
-    drawn = results.chosen(COLOURS)
+    drawn = results.chosen(len(COLORS))
     views = [
         view_list(args.exp, results, drawn, trials, ClipReader(Path(data)), max(LEAST, HARDEST // len(sizes)))
         for trial_set, data in zip(trial_sets, args.data, strict=True)

@@ -15,9 +15,10 @@ from avsv.results.document import to_console, to_markdown
 from avsv.results.environment import record_environment
 from avsv.results.frames import to_csv
 from avsv.results.model import Results
-from avsv.results.plots import COLOURS, DetLine, det_plot, training_plot
+from avsv.results.plots import DetLine, det_plot, training_plot
 from avsv.results.rates import Row, Run, evaluate
 from avsv.results.scores import read_trial_scores, score_files
+from avsv.results.style import COLORS
 from avsv.results.thresholds import OperatingPoint, apply_thresholds
 from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import TrialSet
@@ -59,7 +60,7 @@ def main() -> None:
     sizes = {trials.name: len(trials.enroll) for trial_set in sets for trials in trial_set.lists}
     results = Results.load(args.results, ensembles, args.published, sizes)
     det_plot(args.results / "det.png", det_lines(args.exp, results, sets))
-    which = f"the {len(COLOURS)} best systems'" if len(systems) > len(COLOURS) else "each system's"
+    which = f"the {len(COLORS)} best systems'" if len(systems) > len(COLORS) else "each system's"
     figures = [(f"DET curves of {which} widest mode", "det.png")]
     figures += training_plots(args.exp, systems, args.results)
     write_text(args.results / "table.txt", to_console(results))
@@ -70,9 +71,9 @@ def training_plots(exp: Path, systems: list[str], results: Path) -> list[tuple[s
     """Plot the training histories, as many systems in a picture as there are colours; captions and file names."""
     trained = [system for system in systems if (exp / system / "train.csv").is_file()]
     figures = []
-    for first in range(0, len(trained), len(COLOURS)):
-        shown = trained[first : first + len(COLOURS)]
-        name = f"training{first // len(COLOURS) + 1 if first else ''}.png"
+    for first in range(0, len(trained), len(COLORS)):
+        shown = trained[first : first + len(COLORS)]
+        name = f"training{first // len(COLORS) + 1 if first else ''}.png"
         training_plot(results / name, {system: read_history(exp / system / "train.csv") for system in shown})
         figures.append(("Training: loss, accuracy, development EER", name))
     return figures
@@ -83,11 +84,11 @@ def det_lines(exp: Path, results: Results, sets: list[TrialSet]) -> dict[str, li
     panels = {}
     for trials in (trials for trial_set in sets for trials in trial_set.lists):
         lines = []
-        for system in results.leading(trials.name, len(COLOURS)):
+        for number, system in enumerate(results.leading(trials.name, len(COLORS))):
             files = score_files(exp / system / "scores" / trials.name)
             widest = {path.suffix: path for path in files if path.stem == files[0].stem}
             scores = read_trial_scores(widest.get(".asnorm", files[0]), trials)
-            lines.append(DetLine(f"{system} {files[0].stem}", scores.values, scores.is_target))
+            lines.append(DetLine(f"{system} {files[0].stem}", scores.values, scores.is_target, number))
         panels[trials.name] = lines
     return panels
 

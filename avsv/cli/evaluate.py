@@ -150,7 +150,7 @@ def _plot(path: Path, source: Path, scores: dict[str, np.ndarray], trials: Label
     from avsv.results.plots import DetLine, det_plot
 
     lines = []
-    for name, values in scores.items():
+    for number, (name, values) in enumerate(scores.items()):
         known = ~np.isnan(values)
-        lines.append(DetLine(name, values[known], trials.is_target[known]))
+        lines.append(DetLine(name, values[known], trials.is_target[known], number))
     det_plot(path, {source.name: lines})

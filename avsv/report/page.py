@@ -14,9 +14,7 @@ from avsv.report.analysis_tables import cost_table, exhibit_table, geometry_tabl
 from avsv.report.exhibits import Exhibit, Sweep
 from avsv.report.gather import Cost, ScoreSet, Spread
 from avsv.report.hardest import HardTrial
-from avsv.report.svg import (
-    COLOURS,
-    DASHES,
+from avsv.report.pictures import (
     AngleRow,
     Curve,
     angle_picture,
@@ -33,6 +31,7 @@ from avsv.results.environment import VARIES, describe_environment
 from avsv.results.model import FUSED, KINDS, Results, System
 from avsv.results.plots import MODALITY_NAMES
 from avsv.results.published_table import published_table
+from avsv.results.style import COLORS, dash_array
 from avsv.results.table import Table
 from avsv.results.tables import ListTables, list_tables
 from avsv.scoring.modes import MODES
@@ -138,7 +137,7 @@ def render(content: Content) -> str:
         origin=content.origin,
         tiles=_tiles(content),
         lists=lists,
-        dashes=DASHES,
+        dashes=[dash_array(number) for number in range(len(COLORS))],
         colours=colours,
         tables=[list.tables for list in lists],
         table=lambda table: html_table(table, colours),
@@ -163,7 +162,7 @@ def render(content: Content) -> str:
 
 
 def _colours(content: Content) -> dict[str, int]:
-    return {system.name: number for number, system in enumerate(content.drawn[:COLOURS])}
+    return {system.name: number for number, system in enumerate(content.drawn[: len(COLORS)])}
 
 
 def _signed(value: float, digits: int = 2) -> str:
@@ -255,7 +254,7 @@ def _training(content: Content, colours: Mapping[str, int]) -> list[tuple[str, M
         ("dev_eer", 100, "Development EER (%)"),
     )
     return [
-        (title, training_picture(histories, colours, column, factor, "", f"{title} by epoch"))
+        (title, training_picture(histories, colours, column, factor, f"{title} by epoch"))
         for column, factor, title in panels
         if any((h[column] == h[column]).any() for h in histories.values())
     ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
-from avsv.report.svg import interval_bar
+from avsv.report.pictures import interval_bar
 from avsv.results.table import Cell, Column, Table
 
 

@@ -1,70 +1,68 @@
-"""Plots of the report and the analyses, as PNG files."""
+"""What is drawn: each kind of plot once, into a panel; saved as PNG files here, as SVG by the report."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from avsv.analysis.geometry import Geometry
-from avsv.io.atomic import atomic_path
+from avsv.results.style import COLORS, GRAY, GROUND, INK, MARKERS, QUIET, color, dashes, new_figure
 from avsv.scoring.metrics import det_curve, eer, min_dcf_point
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
-MARKERS = "osD^vP*X"
 DET_TICKS = (0.01, 0.05, 0.2, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 90)
 MODALITY_NAMES = {"A": "voice", "V": "face", "AV": "voice and face"}
 
 
 class DetLine(NamedTuple):
-    """Scores and labels of one curve."""
+    """Scores and labels of one curve, and the number of its color."""
 
     label: str
     scores: NDArray
     is_target: NDArray[np.bool_]
+    number: int
 
 
-@contextmanager
-def new_figure(path: str | Path, columns: int, width: float, height: float) -> Iterator[tuple]:
-    """A figure with panels beside each other, saved whole or not at all."""
-    style = {"axes.grid": True, "grid.color": "#dddddd", "axes.spines.top": False, "axes.spines.right": False}
-    with rc_context({**style, "font.size": 10, "axes.axisbelow": True}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots(1, columns, squeeze=False)[0]
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=110, format="png", facecolor="white")
+class AngleBox(NamedTuple):
+    """A distribution of angles in degrees, as a line of the plot of angles.
+
+    Attributes:
+        group: what the line belongs to, such as a system.
+        label: of the line.
+        number: of its color.
+        hollow: draw it hollow.
+        mean, std, p05, median, p95: of the angles.
+    """
+
+    group: str
+    label: str
+    number: int
+    hollow: bool
+    mean: float
+    std: float
+    p05: float
+    median: float
+    p95: float
 
 
 def det_plot(path: str | Path, panels: Mapping[str, Sequence[DetLine]]) -> None:
-    """Detection error trade-off curves on Gaussian-deviate axes, a panel per trial list.
-
-    A circle marks each curve's equal error rate, a diamond where the detection cost at P_target 0.01 is smallest.
-
-    Args:
-        path: PNG file to write.
-        panels: per trial list the curves.
-    """
+    """Detection error trade-off curves as a PNG file, a panel per trial list; see :func:`draw_det`."""
     with new_figure(path, len(panels), 6.2 * len(panels), 5.8) as (_, axes):
         for axis, (name, lines) in zip(axes, panels.items(), strict=True):
-            lowest, highest = _draw_det(axis, lines)
-            ticks = [tick for tick in DET_TICKS if lowest <= tick / 100 <= highest]
-            for of, direction in ((axis.set_xticks, axis.set_xlim), (axis.set_yticks, axis.set_ylim)):
-                of(ndtri(np.array(ticks) / 100), [f"{tick:g}" for tick in ticks])
-                direction(ndtri(lowest), ndtri(highest))
-            axis.set_xlabel("false accepts (%)")
-            axis.set_ylabel("misses (%)")
-            axis.set_title(f"{name}   (o EER, ◆ minDCF at P_target 0.01)", fontsize=10)
+            draw_det(axis, lines)
+            axis.set_title(f"{name}   (o EER, ◆ minDCF at P_target 0.01)")
             axis.legend(loc="upper right", frameon=True, framealpha=0.9)
 
 
-def _draw_det(axis, lines: Sequence[DetLine]) -> tuple[float, float]:
-    """Draw one panel's curves; return the smallest and the largest rate to show."""
+def draw_det(axis: Axes, lines: Sequence[DetLine]) -> None:
+    """Detection error trade-off curves on Gaussian-deviate axes.
+
+    A circle marks each curve's equal error rate, a diamond where the detection cost at P_target 0.01 is smallest.
+    """
     # The axes end at half an error: below, a list of this length cannot tell rates apart.
     most = max(min(line.is_target.sum(), (~line.is_target).sum()) for line in lines)
     lowest = float(np.clip(0.5 / most, 1e-4, 0.05))
@@ -72,82 +70,131 @@ def _draw_det(axis, lines: Sequence[DetLine]) -> tuple[float, float]:
     rates = [eer(line.scores, line.is_target) for line in lines]
     marks = [(min_dcf_point(curve), (rate, rate)) for curve, rate in zip(curves, rates, strict=True)]
     highest = float(np.clip(1.05 * np.max(marks), 0.5, 0.95))
+    ends = ndtri(lowest), ndtri(highest)
+    axis.plot(ends, ends, ":", color=GRAY, linewidth=0.8)
     for number, (line, curve, rate) in enumerate(zip(lines, curves, rates, strict=True)):
-        colour = COLOURS[number % len(COLOURS)]
         x, y = (ndtri(np.clip(shares, lowest / 2, 1 - lowest / 2)) for shares in (curve.p_fa, curve.p_miss))
-        step = max(1, len(x) // 4000)
-        axis.plot(x[::step], y[::step], color=colour, linewidth=1.6, label=f"{line.label}: EER {100 * rate:.2f} %")
+        step = max(1, len(x) // 2000)
+        style = {"color": color(line.number), "linestyle": dashes(line.number), "linewidth": 1.7}
+        axis.plot(x[::step], y[::step], label=f"{line.label}: EER {100 * rate:.2f} %", **style)
         # Marks at the edge are shown whole, and on the edge where they would be outside.
         for mark, shape, size in zip(marks[number], "Do", (6, 7), strict=True):
             place = ndtri(np.clip(mark, lowest, highest))
-            axis.plot(*place, shape, color=colour, markersize=size, clip_on=False, zorder=5, mec="white")
-    return lowest, highest
+            look = {"color": color(line.number), "markersize": size, "mec": GROUND, "clip_on": False, "zorder": 5}
+            axis.plot(*place, shape, **look)
+    ticks = [tick for tick in DET_TICKS if lowest <= tick / 100 <= highest]
+    for of, direction in ((axis.set_xticks, axis.set_xlim), (axis.set_yticks, axis.set_ylim)):
+        of(ndtri(np.array(ticks) / 100), [f"{tick:g}" for tick in ticks])
+        direction(*ends)
+    axis.set_xlabel("false accepts (%)")
+    axis.set_ylabel("misses (%)")
+
+
+def draw_histogram(axis: Axes, line: DetLine, ends: tuple[float, float], threshold: float, bins: int = 48) -> None:
+    """Shares of target and of non-target trials by score, and a threshold.
+
+    Args:
+        axis: panel to draw into.
+        line: scores and labels.
+        ends: lowest and highest score shown; others are in the outermost bars.
+        threshold: where to draw a line.
+        bins: number of bars.
+    """
+    edges = np.linspace(*ends, bins + 1)
+    for kind, shade in ((~line.is_target, GRAY), (line.is_target, color(line.number))):
+        share = np.histogram(np.clip(line.scores[kind], *ends), edges)[0] / kind.sum()
+        axis.stairs(share, edges, fill=True, color=shade, alpha=0.4)
+        axis.stairs(share, edges, color=QUIET if shade == GRAY else shade, linewidth=1)
+    axis.axvline(np.clip(threshold, *ends), color=INK, linewidth=1.2, linestyle=(0, (3, 2)))
+    axis.set(xlim=ends, yticks=[])
+    axis.grid(visible=False)
+    axis.spines["left"].set_visible(False)
 
 
 def training_plot(path: str | Path, histories: Mapping[str, Mapping[str, NDArray]]) -> None:
-    """Loss, training accuracy and development equal error rate by epoch, a line per system.
+    """Loss, training accuracy and development equal error rate by epoch as a PNG file, a line per system.
 
     Args:
-        path: PNG file to write.
+        path: file to write.
         histories: per system the columns ``epoch``, ``loss``, ``accuracy`` and ``dev_eer`` (shares), NaN where missing.
     """
     panels = (("loss", 1, "training loss"), ("accuracy", 100, "training accuracy (%)"), ("dev_eer", 100, "dev EER (%)"))
     with new_figure(path, len(panels), 12, 3.6) as (_, axes):
         for axis, (column, factor, title) in zip(axes, panels, strict=True):
-            for number, (system, history) in enumerate(histories.items()):
-                colour = COLOURS[number % len(COLOURS)]
-                axis.plot(history["epoch"], factor * history[column], ".-", color=colour, label=system)
-            axis.set_title(title, fontsize=10)
-            axis.set_xlabel("epoch")
-            axis.set_ylim(bottom=0)
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            draw_history(axis, histories, {name: number for number, name in enumerate(histories)}, column, factor)
+            axis.set_title(title)
         axes[0].legend()
 
 
+def draw_history(
+    axis: Axes, histories: Mapping[str, Mapping[str, NDArray]], numbers: Mapping[str, int], column: str, factor: float
+) -> None:
+    """One column of training histories by epoch, times a factor, in the colors of the systems' numbers."""
+    for name, history in histories.items():
+        known = ~np.isnan(history[column])
+        look = {"color": color(numbers[name]), "linestyle": dashes(numbers[name]), "markersize": 4}
+        axis.plot(history["epoch"][known], factor * history[column][known], marker=".", label=name, **look)
+    axis.set_xlabel("epoch")
+    axis.set_ylim(bottom=0)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def angle_plot(path: str | Path, system: str, modalities: Mapping[str, Geometry], audio_video: NDArray | None) -> None:
-    """Box plots of angles within and between identities, and between voice and face of a clip.
+    """Angles within and between identities, and between voice and face of a clip, as a PNG file.
 
     Args:
-        path: PNG file to write.
+        path: file to write.
         system: name for the title.
         modalities: geometry per modality.
         audio_video: angles between the voice's and the face's embedding of each clip, where a system has both.
     """
     groups = [
-        (f"{MODALITY_NAMES[name]}\n{what}", values, colour)
+        (f"{MODALITY_NAMES[name]}, {what}", values, what == "between")
         for name, measures in modalities.items()
-        for what, values, colour in (
-            ("within", measures.within, COLOURS[0]),
-            ("between", measures.between, COLOURS[1]),
-        )
+        for what, values in (("within", measures.within), ("between", measures.between))
     ]
     if audio_video is not None:
-        groups.append(("voice to face\nof a clip", audio_video, COLOURS[2]))
-    with new_figure(path, 1, 1.6 + 1.15 * len(groups), 4.2) as (_, (axis,)):
-        boxes = axis.boxplot(
-            [values for _, values, _ in groups],
-            tick_labels=[label for label, _, _ in groups],
-            widths=0.6,
-            whis=(5, 95),
-            showfliers=False,
-            patch_artist=True,
-            medianprops={"color": "black"},
-        )
-        for box, (_, _, colour) in zip(boxes["boxes"], groups, strict=True):
-            box.set(facecolor=colour, alpha=0.65)
-        axis.grid(visible=False, axis="x")
-        axis.set_ylabel("angle (degrees), whiskers 5 % to 95 %")
-        axis.set_ylim(bottom=0)
-        axis.set_title(f"{system}: angles of identities", fontsize=10)
+        groups.append(("voice to face of a clip", audio_video, False))
+    boxes = [
+        AngleBox(system, label, 0, hollow, values.mean(), values.std(), *np.quantile(values, (0.05, 0.5, 0.95)))
+        for label, values, hollow in groups
+    ]
+    with new_figure(path, 1, 7, 1.4 + 0.36 * len(boxes)) as (_, (axis,)):
+        draw_angles(axis, boxes)
+        axis.set_title(f"{system}: angles of identities")
+
+
+def draw_angles(axis: Axes, boxes: Sequence[AngleBox]) -> None:
+    """Where 90 % of the angles lie (lines), their mean with one standard deviation (boxes), their median (strokes)."""
+    place, ticks = 0.0, []
+    for number, box in enumerate(boxes):
+        if number and box.group != boxes[number - 1].group:
+            place -= 0.7
+        shade = color(box.number)
+        axis.hlines(place, box.p05, box.p95, color=shade, linewidth=1.2)
+        low, high = max(box.mean - box.std, 0), min(box.mean + box.std, 180)
+        fill = GROUND if box.hollow else shade
+        axis.barh(place, high - low, left=low, height=0.62, color=GROUND, zorder=2)
+        axis.barh(place, high - low, left=low, height=0.62, color=fill, alpha=0.45, zorder=3)
+        axis.barh(place, high - low, left=low, height=0.62, color="none", edgecolor=shade, linewidth=1.2, zorder=4)
+        axis.vlines(box.median, place - 0.4, place + 0.4, color=INK, linewidth=1.6, zorder=5)
+        several = len({other.group for other in boxes}) > 1
+        ticks.append((place, f"{box.group}  {box.label}" if several else box.label))
+        place -= 1
+    axis.set_yticks(*zip(*ticks, strict=True))
+    axis.grid(visible=False, axis="y")
+    axis.tick_params(axis="y", length=0)
+    axis.set(xlim=(0, max(95.0, 1.02 * max(box.p95 for box in boxes))), ylim=(place + 0.3, 0.7))
+    axis.set_xlabel("angle (degrees)")
 
 
 def projection_plot(
     path: str | Path, system: str, projections: Mapping[str, NDArray], identities: Mapping[str, NDArray]
 ) -> None:
-    """UMAP points of identities in the plane, a panel per modality, an identity in the same colour and shape in all.
+    """UMAP points of identities in the plane as a PNG file, a panel per modality; see :func:`draw_projection`.
 
     Args:
-        path: PNG file to write.
+        path: file to write.
         system: name for the title.
         projections: (N, 2) per modality.
         identities: (N,) names per modality.
@@ -155,13 +202,60 @@ def projection_plot(
     names = sorted({name for values in identities.values() for name in values.tolist()})
     with new_figure(path, len(projections), 4.3 * len(projections) + 1.4, 4.3) as (figure, axes):
         for axis, (modality, points) in zip(axes, projections.items(), strict=True):
-            for number, name in enumerate(names):
-                mine = points[identities[modality] == name]
-                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
-                axis.plot(*mine.T, marker, color=colour, markersize=6, alpha=0.8, mec="white", mew=0.5, label=name)
-            axis.set(xticks=[], yticks=[])
-            axis.set_title(f"{system}: {MODALITY_NAMES[modality]} (UMAP)", fontsize=10)
+            draw_projection(axis, points, identities[modality], names)
+            axis.set_title(f"{system}: {MODALITY_NAMES[modality]} (UMAP)")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+
+
+def draw_projection(axis: Axes, points: NDArray, identities: NDArray, names: Sequence[str]) -> None:
+    """Points (N, 2) in the plane, each of the identities ``names`` in a color and a shape.
+
+    Points far away from the rest would crush the picture: they are drawn hollow at its edge.
+    """
+    low, high = np.quantile(points, [0.02, 0.98], axis=0)
+    reach = 0.25 * np.maximum(high - low, 1e-9)
+    low, high = np.maximum(points.min(axis=0), low - reach), np.minimum(points.max(axis=0), high + reach)
+    inside = ((points >= low) & (points <= high)).all(axis=1)
+    shown = np.clip(points, low, high)
+    for number, name in enumerate(names):
+        shade, marker = color(number), MARKERS[number // len(COLORS) % len(MARKERS)]
+        mine = identities == name
+        look = {"linestyle": "", "marker": marker, "markersize": 6, "clip_on": False}
+        axis.plot(*shown[mine & inside].T, color=shade, alpha=0.8, mec=GROUND, mew=0.5, label=name, **look)
+        axis.plot(*shown[mine & ~inside].T, color="none", mec=shade, mew=1.2, **look)
+    pad = 0.05 * np.maximum(high - low, 1e-9)
+    axis.set(xticks=[], yticks=[])
+    axis.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=GRAY, linewidth=0.6)
+
+
+class SweepLine(NamedTuple):
+    """Error rates (L,) of a system at the levels of a sweep and their intervals in percent, NaN where there is none."""
+
+    label: str
+    number: int
+    rate: NDArray
+    low: NDArray
+    high: NDArray
+
+
+def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) -> None:
+    """Error rates by level, with intervals as upright strokes."""
+    for number, line in enumerate(lines):
+        # Systems are next to each other, so that their intervals do not hide one another.
+        place = np.arange(len(levels)) + 0.3 * ((number + 0.5) / len(lines) - 0.5)
+        known = ~np.isnan(line.rate)
+        look = {"color": color(line.number), "linestyle": dashes(line.number), "label": line.label, "zorder": 3}
+        axis.plot(place[known], line.rate[known], marker=".", **look)
+        axis.vlines(place[known], line.low[known], line.high[known], color=color(line.number), linewidth=1, alpha=0.45)
+    crowded = sum(map(len, levels)) > 34
+    axis.set_xticks(np.arange(len(levels)), levels)
+    if crowded:
+        axis.tick_params(axis="x", rotation=45)
+        for label in axis.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    axis.set_ylim(bottom=0)
 
 
 def hard_plot(
@@ -179,15 +273,15 @@ def hard_plot(
         for axis, (title, (points, outlier, names)) in zip(axes, panels.items(), strict=True):
             count = len(identities)
             for number, name in enumerate(names.tolist()):
-                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
+                shade, marker = color(number), MARKERS[number // len(COLORS) % len(MARKERS)]
                 centre = points[count + number]
                 for point in points[:count][identities == name]:
-                    axis.plot(*zip(point, centre, strict=True), "-", color=colour, linewidth=0.8, alpha=0.6)
-                    axis.plot(*point, marker, color=colour, markersize=6, mec="white", mew=0.5)
-                axis.plot(*centre, marker, color=colour, markersize=11, alpha=0.5, label=name)
+                    axis.plot(*zip(point, centre, strict=True), "-", color=shade, linewidth=0.8, alpha=0.6)
+                    axis.plot(*point, marker, color=shade, markersize=6, mec="white", mew=0.5)
+                axis.plot(*centre, marker, color=shade, markersize=11, alpha=0.5, label=name)
             axis.plot(*points[:count][outlier].T, "o", color="none", mec="black", mew=1.3, markersize=12)
             axis.set(xticks=[], yticks=[])
-            axis.set_title(f"{title}: {outlier.sum()} of {count} outliers", fontsize=10)
+            axis.set_title(f"{title}: {outlier.sum()} of {count} outliers")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
 
 
@@ -208,13 +302,13 @@ def attention_plot(path: str | Path, title: str, seconds: float, maps: Mapping[s
             extent = (0, seconds, 0, len(values))
             axis.imshow(ordered, aspect="auto", origin="lower", extent=extent, vmin=low, vmax=high, cmap="viridis")
             axis.grid(visible=False)
-            axis.set_title(name, fontsize=10)
+            axis.set_title(name)
             axis.set_xlabel("seconds")
         axes[0].set_ylabel("channel")
         time = (np.arange(series.shape[1]) + 0.5) * seconds / series.shape[1]
-        for values, name, colour in zip(series, ("voice", "face"), COLOURS, strict=False):
-            axes[-1].plot(time, values, ".-", color=colour, label=name)
+        for values, name, shade in zip(series, ("voice", "face"), COLORS, strict=False):
+            axes[-1].plot(time, values, ".-", color=shade, label=name)
         axes[-1].set(xlim=(0, seconds), ylim=(0, 2.4))
         axes[-1].set_xlabel("seconds")
-        axes[-1].set_title(title, fontsize=10)
+        axes[-1].set_title(title)
         axes[-1].legend(loc="upper center", ncols=2, fontsize=8)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsv.corruption.table import KINDS
-from avsv.results.plots import COLOURS, new_figure
+from avsv.results.plots import SweepLine, draw_sweep
+from avsv.results.style import new_figure
 from avsv.scoring.bootstrap import difference_of_draws
 from avsv.scoring.modes import MODES
 
@@ -186,26 +187,15 @@ def sweep_plot(path: str | Path, kind: str, panels: Mapping[str, Comparison]) ->
     """
     with new_figure(path, len(panels), 6.4 * len(panels), 4.6) as (figure, axes):
         for axis, (name, comparison) in zip(axes, panels.items(), strict=True):
-            singles = [
-                (line, "black", style) for line, style in ((comparison.voice, "--"), (comparison.face, ":")) if line
-            ]
-            fused = [
-                (line, COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "-.")
-                for number, line in enumerate(comparison.fused)
-            ]
-            shown = singles + fused
-            for number, (line, colour, style) in enumerate(shown):
-                place = np.arange(len(line.rows)) + 0.3 * ((number + 0.5) / len(shown) - 0.5)
-                rate, low, high = (
-                    np.array([getattr(row, column) for row in line.rows]) for column in ("eer", "low", "high")
-                )
-                axis.plot(place, rate, style, marker=".", color=colour, label=line.label, zorder=3)
-                axis.vlines(place, low, high, color=colour, linewidth=1, alpha=0.45)
-            axis.set_xticks(np.arange(len(comparison.levels)), comparison.levels)
+            shown = [line for line in (comparison.voice, comparison.face, *comparison.fused) if line]
+            lines = []
+            for number, line in enumerate(shown):
+                columns = (np.array([getattr(row, name) for row in line.rows]) for name in ("eer", "low", "high"))
+                lines.append(SweepLine(line.label, number, *columns))
+            draw_sweep(axis, lines, comparison.levels)
             axis.set_xlabel(KINDS[kind].unit)
             axis.set_ylabel("EER (%)")
-            axis.set_ylim(bottom=0)
-            axis.set_title(f"{name}: {KINDS[kind].title}", fontsize=10)
+            axis.set_title(f"{name}: {KINDS[kind].title}")
         handles = axes[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower center", ncols=min(4, len(handles[0])), fontsize=8, frameon=False)
 
