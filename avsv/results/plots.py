@@ -212,9 +212,7 @@ def draw_projection(axis: Axes, points: NDArray, identities: NDArray, names: Seq
 
     Points far away from the rest would crush the picture: they are drawn hollow at its edge.
     """
-    low, high = np.quantile(points, [0.02, 0.98], axis=0)
-    reach = 0.25 * np.maximum(high - low, 1e-9)
-    low, high = np.maximum(points.min(axis=0), low - reach), np.minimum(points.max(axis=0), high + reach)
+    low, high = _frame(points)
     inside = ((points >= low) & (points <= high)).all(axis=1)
     shown = np.clip(points, low, high)
     for number, name in enumerate(names):
@@ -223,9 +221,19 @@ def draw_projection(axis: Axes, points: NDArray, identities: NDArray, names: Seq
         look = {"linestyle": "", "marker": marker, "markersize": 6, "clip_on": False}
         axis.plot(*shown[mine & inside].T, color=shade, alpha=0.8, mec=GROUND, mew=0.5, label=name, **look)
         axis.plot(*shown[mine & ~inside].T, color="none", mec=shade, mew=1.2, **look)
+    _close_frame(axis, low, high)
+
+
+def _frame(points: NDArray) -> tuple[NDArray, NDArray]:
+    """Lower left and upper right corner of a frame for points (N, 2) that a few far away ones do not blow up."""
+    low, high = np.quantile(points, [0.1, 0.9], axis=0)
+    reach = np.maximum(high - low, 1e-9)
+    return np.maximum(points.min(axis=0), low - reach), np.minimum(points.max(axis=0), high + reach)
+
+
+def _close_frame(axis: Axes, low: NDArray, high: NDArray) -> None:
     pad = 0.05 * np.maximum(high - low, 1e-9)
-    axis.set(xticks=[], yticks=[])
-    axis.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
+    axis.set(xticks=[], yticks=[], xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
     for spine in axis.spines.values():
         spine.set(visible=True, color=GRAY, linewidth=0.6)
 
@@ -261,7 +269,8 @@ def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) ->
 def hard_plot(
     path: str | Path, panels: Mapping[str, tuple[NDArray, NDArray[np.bool_], NDArray]], identities: NDArray
 ) -> None:
-    """Hard utterances in the plane (t-SNE), each joined to the centroid of its identity; outliers are ringed.
+    """Hard utterances in the plane (t-SNE), each joined to the centroid of its identity; outliers are ringed,
+    points far away from the rest are drawn at the edge.
 
     Args:
         path: PNG file to write.
@@ -272,6 +281,8 @@ def hard_plot(
     with new_figure(path, len(panels), 4.3 * len(panels) + 1.4, 4.6) as (figure, axes):
         for axis, (title, (points, outlier, names)) in zip(axes, panels.items(), strict=True):
             count = len(identities)
+            low, high = _frame(points)
+            points = np.clip(points, low, high)
             for number, name in enumerate(names.tolist()):
                 shade, marker = color(number), MARKERS[number // len(COLORS) % len(MARKERS)]
                 centre = points[count + number]
@@ -280,7 +291,7 @@ def hard_plot(
                     axis.plot(*point, marker, color=shade, markersize=6, mec="white", mew=0.5)
                 axis.plot(*centre, marker, color=shade, markersize=11, alpha=0.5, label=name)
             axis.plot(*points[:count][outlier].T, "o", color="none", mec="black", mew=1.3, markersize=12)
-            axis.set(xticks=[], yticks=[])
+            _close_frame(axis, low, high)
             axis.set_title(f"{title}: {outlier.sum()} of {count} outliers")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
 
