@@ -16,14 +16,22 @@ from avsv.bin.command import run_command
 from avsv.corruption.table import KINDS
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.report.gather import read_rows
 from avsv.results.differences import Comparison
+from avsv.results.frames import read_frame, records
+from avsv.results.markdown import markdown_table
 from avsv.results.rates import Row
 from avsv.results.sweeps import SweepRow, compare_lines, rate_cell
-from avsv.results.tables import markdown_table
+from avsv.results.table import Column, Table
 from avsv.scoring.modes import MODES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
+
+
+def table_lines(header: Sequence[str], cells: Sequence[Sequence[str]], left: int) -> list[str]:
+    """A Markdown table of cells that may hold Markdown; the first ``left`` columns are text."""
+    columns = [Column(name, "text" if number < left else "number") for number, name in enumerate(header)]
+    head = markdown_table(Table("", "", columns, []))
+    return [*head, *("| " + " | ".join(row) + " |" for row in cells)]
 
 
 def rates(rows: Sequence[Row]) -> list[str]:
@@ -31,7 +39,7 @@ def rates(rows: Sequence[Row]) -> list[str]:
     found = {(row.system, row.mode): rate_cell(row.eer, row.eer_low, row.eer_high) for row in rows}
     systems = list(dict.fromkeys(system for system, _ in found))
     cells = [[system, *(found.get((system, mode), "") for mode in MODES)] for system in systems]
-    return markdown_table(["EER %", *MODES], cells, left=1)
+    return table_lines(["EER %", *MODES], cells, left=1)
 
 
 def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
@@ -53,14 +61,14 @@ def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
             break
         else:
             raise DataError(f"{PAGE}: the run did not compare '{a}' with '{b}'")
-    return markdown_table(["a", "b", "mode", "EER % a", "EER % b", "a - b", "p"], cells, left=3)
+    return table_lines(["a", "b", "mode", "EER % a", "EER % b", "a - b", "p"], cells, left=3)
 
 
 def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
     """Error rates under all corruptions, of the best single modalities and of the fused systems named."""
     cells = []
     for path in sorted(folder.glob("*.csv"), key=lambda path: list(KINDS).index(path.stem)):
-        lines = compare_lines([row for row in read_rows(path, SweepRow) if row.trials == trials])
+        lines = compare_lines([row for row in records(read_frame(path, SweepRow), SweepRow) if row.trials == trials])
         fused = {line.system: line for line in lines.fused}
         if missing := [name for name in names if name not in fused]:
             raise DataError(f"{path} has no system '{missing[0]}' with both modalities")
@@ -73,7 +81,7 @@ def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
     if not cells:
         raise DataError(f"{folder}: no sweeps: run with --sweeps all")
     head = ["corruption", "level", *(f"{line.system} {line.mode}" for line in shown)]
-    return markdown_table(head, cells, left=2)
+    return table_lines(head, cells, left=2)
 
 
 def _sweep_cell(row: SweepRow) -> str:
@@ -92,9 +100,13 @@ def main() -> None:
     args = parser.parse_args()
 
     results = args.exp / "results"
-    scored = read_rows(results / "results.csv", Row)
+    scored = records(read_frame(results / "results.csv", Row), Row)
     normalised = [row for row in scored if (row.trials, row.stage) == (args.trials, "asnorm")]
-    compared = [row for row in read_rows(results / "differences.csv", Comparison) if row.trials == args.trials]
+    compared = [
+        row
+        for row in records(read_frame(results / "differences.csv", Comparison), Comparison)
+        if row.trials == args.trials
+    ]
 
     def fill(found: re.Match) -> str:
         kind, names = found["kind"], found["names"].split()

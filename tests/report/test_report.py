@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 from browser import Page, needs_browser
-from scipy.special import ndtr, ndtri
+from matplotlib.figure import Figure
+from scipy.special import ndtr
 
 from avsv.bin.report import main
 from avsv.errors import DataError
@@ -27,6 +28,7 @@ from avsv.report.hardest import hardest_places
 from avsv.results.conditions import ConditionRow, evaluate_conditions
 from avsv.results.differences import Comparison, compare, read_members
 from avsv.results.frames import to_csv
+from avsv.results.plots import DetLine, draw_det
 from avsv.results.rates import Row, Run, evaluate
 from avsv.results.thresholds import OperatingPoint, apply_thresholds
 from avsv.scoring.metrics import eer
@@ -236,7 +238,7 @@ def test_tables_show_the_results(made, read, page):
     rows = {(r["system"], r["mode"], r["stage"]): r for r in records(made / "exp/made/results/results.csv")}
     header, *shown = read.table("Systems in their widest mode")
     assert [row[0] for row in shown] == ["voice", "face", "av", ENSEMBLE]
-    assert [row[header.index("Kind")] for row in shown] == ["voice", "face", "voice and face", "ensemble"]
+    assert [row[header.index("kind")] for row in shown] == ["voice", "face", "voice and face", "ensemble"]
     for row in shown:
         expected = rows[row[0], row[1], "asnorm"]
         assert row[2] == f"{float(expected['eer']):.2f}"
@@ -249,13 +251,13 @@ def test_tables_show_the_results(made, read, page):
     # The lowest of each column, but for Cllr, which only the ensemble has here.
     assert shown[3][7] and not any(row[7] for row in shown[:3])
     assert sorted(marked) == sorted(min((row[n] for row in shown if row[n]), key=float) for n in (2, 5, 6))
-    (header, modes) = read.table("EER % of normalised scores")
-    assert header == ["System", "AVxAV", "AxA", "VxV"]
+    (header, modes) = read.table("EER % of normalized scores")
+    assert header == ["system", "AVxAV", "AxA", "VxV"]
     assert [cell.split()[0] for cell in modes] == [
         "av",
         *(f"{float(rows['av', mode, 'asnorm']['eer']):.2f}" for mode in header[1:]),
     ]
-    _, *shown = read.table("Differences in EER")
+    _, *shown = read.table("Differences in EER of all pairs")
     expected = records(made / "exp/made/results/differences.csv")
     assert [row[:2] for row in shown] == [[r["system_a"], r["system_b"]] for r in expected]
     assert [number(row[5]) for row in shown] == [round(float(r["difference"]), 2) for r in expected]
@@ -265,7 +267,7 @@ def test_tables_show_the_results(made, read, page):
 def shown_rate(row: dict[str, str]) -> str:
     if not row["eer"]:
         return row["missing"]
-    return f"{float(row['eer']):.2f} {float(row['eer_low']):.1f} – {float(row['eer_high']):.1f}"
+    return f"{float(row['eer']):.2f} {float(row['eer_low']):.2f} – {float(row['eer_high']):.2f}"
 
 
 def test_conditions_are_those_of_the_table(made, read):
@@ -274,7 +276,7 @@ def test_conditions_are_those_of_the_table(made, read):
     names = {"utt2dur": "duration", "utt2session": "session", "spk2gender": "gender"}
     assert list(dict.fromkeys(row["source"] for row in rows)) == list(names)
     header, overall, *shown = read.table("EER % and its 95 % interval by condition")
-    assert header == ["Condition", "Target", "Non-target", "voice AxA", "face VxV", "av AVxAV", f"{ENSEMBLE} AVxAV"]
+    assert header == ["condition", "target", "non-target", "voice AxA", "face VxV", "av AVxAV", f"{ENSEMBLE} AVxAV"]
     assert overall[0] == "all trials"
     assert [number(cell) for cell in overall[3:]] == [
         number(row[2]) for row in read.table("Systems in their widest mode")[1:]
@@ -302,10 +304,11 @@ def test_thresholds_are_those_of_the_table(made, read, page):
     accepted = {kind: [float(s) > -0.25 for a, b, s in llr if (speaker(a) == speaker(b)) == kind] for kind in (0, 1)}
     rates = 100 * np.mean(accepted[0]), 100 - 100 * np.mean(accepted[1])
     assert read.table("Thresholds for false-accept rates") == [
-        ["System", "Mode", "10 %", "1 %"],
-        [ENSEMBLE, "AVxAV", f"−0.25 {rates[0]:.2f} / {rates[1]:.2f}", "too few trials"],
+        ["system", "mode", "wanted %", "threshold", "false accepts %", "false rejects %"],
+        [ENSEMBLE, "AVxAV", "10", "−0.25", f"{rates[0]:.2f}", f"{rates[1]:.2f}"],
     ]
-    assert "Nothing beside it says what made it" not in page
+    assert "a threshold needs 30 false accepts of development trials: 1 %" in page
+    assert "No record of the command" not in page
 
 
 def test_published_figures_stand_beside_ours(made, read, page):
@@ -313,8 +316,8 @@ def test_published_figures_stand_beside_ours(made, read, page):
         r for r in records(made / "exp/made/results/results.csv")
         if (r["system"], r["mode"], r["stage"]) == ("av", "AVxAV", "asnorm")
     )  # fmt: skip
-    header, *shown = read.table("EER % and, smaller, minDCF")
-    assert header == ["System", "Mode", "Ours, eval", "VoxCeleb1-O", "Published as"]
+    header, *shown = read.table("EER % and minDCF of this run")
+    assert header == ["system", "mode", "ours, eval", "VoxCeleb1-O", "published as"]
     figures = f"{float(ours['eer']):.2f} {float(ours['mindcf']):.3f}"
     assert shown == [["av", "AVxAV", figures, "0.16 0.014", "A & B 1999: Theirs 1"]]
     assert "were measured on different data" in page
@@ -323,21 +326,26 @@ def test_published_figures_stand_beside_ours(made, read, page):
 
 def test_curves_are_operating_points(made, page):
     """Every corner of a drawn DET curve is a pair of error rates that some threshold has, by counting."""
-    picture = next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.S) if 'aria-label="DET curves' in svg)
-    scale = {}
-    for axis, at in (("x", 'text-anchor="middle"'), ("y", 'text-anchor="end"')):
-        ticks = re.findall(rf'<text x="([\d.]+)" y="([\d.]+)" class="tick" {at}>([\d.]+)</text>', picture)
-        places = np.array([float(x if axis == "x" else y) + (0 if axis == "x" else -3.5) for x, y, _ in ticks])
-        scale[axis] = np.polyfit(places, ndtri(np.array([float(t) for *_, t in ticks]) / 100), 1)
-    for colour, (system, mode) in enumerate((("voice", "AxA"), ("face", "VxV"), ("av", "AVxAV"), (ENSEMBLE, "AVxAV"))):
-        path = re.search(rf'<path d="M([^"]*)" class="curve s{colour}"', picture)[1]
-        drawn = np.array([[float(v) for v in point.split(",")] for point in path.split()])
-        drawn = np.stack([ndtr(np.polyval(scale[a], drawn[:, n])) for n, a in enumerate("xy")], axis=1)
-        _, scores, is_target = scores_of(made, system, mode)
+    systems = (("voice", "AxA"), ("face", "VxV"), ("av", "AVxAV"), (ENSEMBLE, "AVxAV"))
+    found = [scores_of(made, *system)[1:] for system in systems]
+    axis = Figure().subplots()
+    draw_det(
+        axis,
+        [DetLine(name, *scored, number) for number, ((name, _), scored) in enumerate(zip(systems, found, strict=True))],
+    )
+    curves = [line for line in axis.get_lines() if len(line.get_xdata()) > 2]
+    assert len(curves) == len(systems)
+    (low, high), lines = ndtr(axis.get_xlim()), zip(curves, found, strict=True)
+    for line, (scores, is_target) in lines:
+        drawn = ndtr(np.stack([line.get_xdata(), line.get_ydata()], axis=1))
         points = [(np.mean(scores[~is_target] > t), np.mean(scores[is_target] <= t)) for t in [-99, *scores]]
-        inner = drawn[1:-1]  # the first and the last may lie on the frame
-        assert len(inner) > 10
-        assert np.abs(inner[:, None] - np.array(points)[None]).max(axis=2).min(axis=1).max() < 0.004
+        inside = ((drawn >= low) & (drawn <= high)).all(axis=1)
+        assert inside.sum() > 10
+        assert np.abs(drawn[inside][:, None] - np.array(points)[None]).max(axis=2).min(axis=1).max() < 1e-9
+    # These curves are the page's, in the colors of the systems.
+    picture = next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.S) if 'aria-label="DET curves' in svg)
+    assert {f"stroke: var(--c{number})" for number in range(4)} <= set(re.findall(r"stroke: var\(--c\d\)", picture))
+    assert not re.search(r"#[0-9a-f]{6}", picture)
 
 
 def test_hardest_trials_by_counting(made, page, read):
@@ -426,7 +434,6 @@ def test_every_figure_has_its_command_and_seed(page):
     assert names == [
         "results",
         "curves",
-        "scores",
         "hardest",
         "thresholds",
         "differences",
@@ -451,7 +458,7 @@ def test_the_page_is_whole_and_safe(made, page, read):
     addresses = [a[name] for _, a in read.elements for name in ("src", "href") if name in a]
     assert addresses
     assert all(address.startswith(("data:", "#")) for address in addresses)
-    assert not re.search(r"https?://|url\(|@import|<link(?! rel=\"icon\" href=\"data:)", page)
+    assert not re.search(r"https?://|url\((?!#)|@import|<link(?! rel=\"icon\" href=\"data:)", page)
     anchors = {a["id"] for _, a in read.elements if "id" in a}
     assert {address[1:] for address in addresses if address.startswith("#")} <= anchors
     assert "<b>" not in page
@@ -518,11 +525,11 @@ def test_sweeps_against_the_best_single_modality(made, read):
     assert [sweep.helps(("av", "AVxAV"), level) for level in range(3)] == [True, True, False]
     assert not sweep.helps(("voice", "AxA"), 0)
     header, *rows = read.table("EER % and its 95 % interval by level")
-    assert header == ["System", "Mode", "clean", "10", "0"]
-    assert rows[2] == ["av", "AVxAV", "9.50 7.0 – 12.0", "14.50 12.0 – 17.0", "22.50 20.0 – 25.0"]
+    assert header == ["system", "mode", "clean", "10", "0"]
+    assert rows[2] == ["av", "AVxAV", "9.50 7.00 – 12.00", "14.50 12.00 – 17.00", "22.50 20.00 – 25.00"]
     assert rows[3][:2] == ["av", "AVxAV − best single"]
     assert rows[3][2:] == [
-        "−6.00 −10.5 to −1.5 face VxV", "−1.00 −1.5 to −0.5 face VxV", "+6.00 +4.0 to +8.0 face VxV",
+        "−6.00 −10.50 to −1.50, face VxV", "−1.00 −1.50 to −0.50, face VxV", "+6.00 +4.00 to +8.00, face VxV",
     ]  # fmt: skip
     assert "av is surely below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
 
@@ -537,7 +544,7 @@ def test_silhouettes_are_no_angles(page, read):
 
 def test_costs(read):
     header, *rows = read.table("What embedding a clip costs")
-    assert header[1:5] == ["Parameters, millions", "of the voice", "of the face", "of the fusion"]
+    assert header[1:5] == ["parameters, millions", "of the voice", "of the face", "of the fusion"]
     assert rows[0] == ["voice", "1.23", "1.23", "", "", "0.247", "0.25"]
     assert rows[-1] == ["av", "3.5", "2.5", "1", "", "0.7", "0.25"]
 
@@ -582,7 +589,7 @@ def test_bad_input_is_named(made, tmp_path, monkeypatch):
     for text, message in (
         (lines[1], "results.csv:1: expected the columns corpus,preset"),
         (lines[0], "no results: make them first"),
-        (lines[0] + lines[1].replace(",5,abc", ",x,abc"), "results.csv:2: invalid literal"),
+        (lines[0] + lines[1].replace(",5,abc", ",x,abc"), "results.csv:2: seed: invalid literal"),
         (lines[0] + lines[1].replace(",eval,", ",other,"), "no system has scores of this list"),
     ):
         results.write_text(text)
@@ -653,8 +660,8 @@ def test_conditions_open_and_sort(browser):
     section = "document.querySelector('#conditions')"
     assert browser.run("document.querySelector('nav a[href=\"#conditions\"]').textContent") == "By condition"
     visible = f"[...{section}.querySelectorAll('table')].map(t => t.checkVisibility())"
-    assert browser.run(visible) == [True, False, False, False]
-    browser.run(f"{section}.querySelector('summary').click()")
+    assert browser.run(visible) == [False] * 4
+    browser.run(f"{section}.querySelectorAll('summary').forEach((summary) => summary.click())")
     assert browser.run(visible) == [True] * 4
     rates = f"[...{section}.querySelector('table').tBodies[0].rows].map(r => r.cells[3].textContent)"
     given = browser.run(rates)

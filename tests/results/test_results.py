@@ -61,10 +61,22 @@ def cells_of(lines):
 def test_systems_stand_in_their_widest_mode_by_kind_and_error_rate():
     console = to_console(results(ROWS, ensembles=["sum"])).splitlines()
     assert console[0] == "Trials 'eval': 10 target, 90 non-target"
-    assert console[3].split() == ["voice", "voice", "AxA", "7.00", "3.50", "-", "14.00", "0.500"]
-    assert console[4].split() == ["voice", "and", "face", "two", "AVxAV", "4.00", "2.00", "-", "8.00", "0.500"]
-    assert console[5].split() == ["one", "AVxAV", "9.00", "8.00", "4.00", "-", "16.00", "0.500", "0.400"]
-    assert console[6].split() == ["ensemble", "sum", "AVxAV", "2.00", "1.00", "-", "4.00", "0.500"]
+    assert console[3].split() == ["voice", "AxA", "7.00", "3.50", "-", "14.00", "0.500", "voice"]
+    two = console[4].split()
+    assert two == ["two", "AVxAV", "4.00", "2.00", "-", "8.00", "0.500", "voice", "and", "face"]
+    assert console[5].split() == [
+        "one",
+        "AVxAV",
+        "8.00",
+        "4.00",
+        "-",
+        "16.00",
+        "9.00",
+        "0.500",
+        "0.400",
+        *console[4].split()[-3:],
+    ]
+    assert console[6].split() == ["sum", "AVxAV", "2.00", "1.00", "-", "4.00", "0.500", "ensemble"]
     assert console[1].index("95 % interval") + len("95 % interval") == console[5].index("16.00") + 5
     assert console[8] == "Trials 'eval', all modes: EER % s-norm (95 % interval)"
     assert "8.00 (4.00 - 16.00)  18.00 (9.00 - 36.00)" in console[11]
@@ -83,13 +95,13 @@ def test_systems_that_could_not_score_all_trials_are_named():
 def test_markdown_marks_the_best():
     markdown = to_markdown(results(ROWS, ensembles=["sum"]), RUN, [("A plot", "det.png")])
     lines = markdown.splitlines()
-    assert "| voice | voice | AxA |  | 7.00 | 3.50 - 14.00 | **0.500** |  |" in lines
+    assert "| voice | AxA | 7.00 | 3.50 - 14.00 |  | **0.500** |  | voice |" in lines
     # No other system has raw or calibrated scores, none but this one has several modes, and nothing is best of one.
-    assert "|  | one | AVxAV | 9.00 | 8.00 | 4.00 - 16.00 | **0.500** | 0.400 |" in lines
+    assert "| one | AVxAV | 8.00 | 4.00 - 16.00 | 9.00 | **0.500** | 0.400 | voice and face |" in lines
     assert "| one | 8.00 (4.00 - 16.00) | 18.00 (9.00 - 36.00) |" in lines
-    assert "| ensemble | sum | AVxAV |  | **2.00** | 1.00 - 4.00 | **0.500** |  |" in lines
-    assert "| voice and face | two | AVxAV |  | 4.00 | 2.00 - 8.00 | **0.500** |  |" in lines
-    assert "| voice and face | two | AVxAV |  | 3.00 | 1.50 - 6.00 | 0.500 |  |" in lines
+    assert "| sum | AVxAV | **2.00** | 1.00 - 4.00 |  | **0.500** |  | ensemble |" in lines
+    assert "| two | AVxAV | 4.00 | 2.00 - 8.00 |  | **0.500** |  | voice and face |" in lines
+    assert "| two | AVxAV | 3.00 | 1.50 - 6.00 |  | 0.500 |  | voice and face |" in lines
     assert "## Trials `hard`" in markdown
     assert "![A plot](det.png)" in markdown
     assert "Published" not in markdown
@@ -216,8 +228,8 @@ def test_forty_systems_stay_readable(tmp_path):
     tables = [block.splitlines() for block in markdown.split("\n\n") if block.startswith("| ")]
     assert [len(table) - 2 for table in tables[:2]] == [40, 10]
     assert len(tables[2]) - 2 < 80  # of 780 pairs
-    kinds = [line.split("|")[1].strip() for line in tables[0][2:]]
-    assert [kind for kind in kinds if kind] == ["voice", "face", "voice and face", "ensemble"]
+    kinds = [line.split("|")[-2].strip() for line in tables[0][2:]]
+    assert list(dict.fromkeys(kinds)) == ["voice", "face", "voice and face", "ensemble"]
     assert max(map(len, to_console(results(rows)).splitlines())) <= 120
 
 
@@ -313,28 +325,31 @@ def test_published_figures_stand_beside_ours():
         row("ours_only", "asnorm", 5.0),
     ]
     text = to_markdown(results(rows, published=published), RUN, [])
-    assert "measured on different data**: VoxCeleb1 there, `c` here" in text
+    assert "measured on different data: VoxCeleb1 there, c here" in text
     table = cells_of(text.split("## Published figures")[1].splitlines())
-    assert table[0][3:] == ["ours, c `eval`", "ours, c `hard`", "VoxCeleb1-O", "VoxCeleb1-E", "VoxCeleb1-H"]
+    header = ["system", "mode", "ours, eval", "ours, hard", "VoxCeleb1-O", "VoxCeleb1-E", "VoxCeleb1-H", "published as"]
+    assert sorted(table[0]) == sorted(header) and table[0][4:] == header[4:]
+    ecapa = dict(zip(table[0], table[1], strict=True))
     assert table[1][:2] == ["ecapa", "AxA"]
-    assert table[1][2].startswith("Sun et al. 2022")
-    assert table[1][3:] == ["7.00 (0.500)", "8.00 (0.500)", "0.98 (0.140)", "1.24 (0.163)", "2.30 (0.264)"]
+    assert ecapa["published as"].startswith("Sun et al. 2022")
+    figures = ["7.00 (0.500)", "8.00 (0.500)", "0.98 (0.140)", "1.24 (0.163)", "2.30 (0.264)"]
+    assert [ecapa[name] for name in header[2:7]] == figures
     cycle = [line for line in table if line[0] == "jap_cycle"]
-    assert [line[3:] for line in cycle] == [
+    assert [line[2:7] for line in cycle] == [
         ["3.00 (0.500)", "", "0.18 (0.017)", "0.26 (0.035)", "0.49 (0.057)"],
-        ["", "", "0.18 (0.017)", "0.26 (0.035)", "0.49 (0.058)"],
+        ["3.00 (0.500)", "", "0.18 (0.017)", "0.26 (0.035)", "0.49 (0.058)"],
     ]
     assert {line[0] for line in table[1:]} == {"ecapa", "jap_cycle", "mean_fusion"}
     assert len([line for line in table if line[0] == "mean_fusion"]) == 6
     notes = {
         int(line.split(".")[0]) for line in text.split("## Published figures")[1].splitlines() if line[:1].isdigit()
     }
-    assert notes == {int(line[2].split("[")[1].rstrip("]")) for line in table[1:]}
+    assert notes == {int(line[-1].split("[")[1].rstrip("]")) for line in table[1:]}
     vox = to_markdown(results([r._replace(corpus="voxceleb") for r in rows], published=published), RUN, [])
     assert "different data" not in vox
     rows = [r._replace(corpus="voxceleb (part)") for r in rows]
     part = to_markdown(results(rows, published=published), RUN, [])
-    assert "measured on different data**: " in part and "`voxceleb (part)` here" in part
+    assert "measured on different data: " in part and "voxceleb (part) here" in part
 
 
 @pytest.mark.parametrize(
@@ -371,7 +386,7 @@ def test_command_writes_everything(tmp_path):
     (tmp_path / "exp/ensembles").write_text("mean ecapa/AxA av/AxA\n")
     assert "Published" not in run_results(tmp_path)
     text = run_results(tmp_path, "--published", ROOT / "conf/published.csv")
-    assert "| ensemble | mean | AVxAV |" in text
+    assert "| mean | AVxAV |" in text
     assert "## Published figures" in text
     lines = (tmp_path / "results/differences.csv").read_text().splitlines()
     assert len(lines) == 5
@@ -383,6 +398,7 @@ def test_command_writes_everything(tmp_path):
         "differences.csv",
         "conditions.csv",
         "thresholds.csv",
+        "environment.json",
         "table.txt",
         "det.png",
     }
@@ -408,8 +424,9 @@ def test_thresholds_are_applied_to_other_trials(tmp_path):
     assert points == [(*names, 10.0, 1.5, *rates, *counts, 7), (*names, 1.0, None, None, None, *counts, 7)]
     rows = [row("ecapa", "asnorm", 8.0, mode="AxA"), row("av", "asnorm", 5.0)]
     lines = to_markdown(results(rows, thresholds=points), RUN, []).splitlines()
-    assert f"| ecapa | AxA | 1.50 ({rates[0]:.2f} / {rates[1]:.2f}) | too few trials |" in lines
-    assert "| system | mode | 10 % | 1 % |" in lines
+    assert f"| ecapa | AxA | 10 | 1.50 | {rates[0]:.2f} | {rates[1]:.2f} |" in lines
+    assert any("a threshold needs 30 false accepts of development trials: 1 %." in line for line in lines)
+    assert "| system | mode | wanted % | threshold | false accepts % | false rejects % |" in lines
     assert "Thresholds" not in to_markdown(results(rows), RUN, [])
     (folder / "thresholds.csv").write_text("mode,wanted\nAxA,x\n")
     with pytest.raises(DataError, match=r"thresholds\.csv: not a table of thresholds"):
