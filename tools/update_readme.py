@@ -34,7 +34,7 @@ def main() -> None:
         shutil.copyfile(args.results / plot, ROOT / "docs" / plot)
     write_text(ROOT / "docs" / "results.md", results)
     command = re.search(r"^    (.*)$", results, flags=re.M)[1]
-    name, table = re.search(r"^## Trials `(.*?)`\n.*?((?:^\|.*\n)+)", results, flags=re.M | re.S).groups()
+    name, table = re.search(r"^## Trials `(.*?)`\n.*?((?:^\|[^\n]*\n)+)", results, flags=re.M | re.S).groups()
     shown = f"Trials `{name}` of the built-in corpus, made by `{command}`:\n\n{table}"
     shown += "\nAll tables of this run: [docs/results.md](docs/results.md)."
     before, rest = text.split(BEGIN)
