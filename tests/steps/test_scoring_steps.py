@@ -415,7 +415,7 @@ def test_results_for_people(world):
     assert "./run.sh --preset exp --seed 3 --systems 'ecapa iresnet18 ssa'" in markdown
     table = markdown.split("## Trials `eval`")[1].split("\n\n")[2]
     lines = [line.strip("|").split("|") for line in table.splitlines()[2:]]
-    rates = {row[1].strip(): row[4].strip() for row in lines}
+    rates = {row[0].strip(): row[2].strip() for row in lines}
     assert set(rates) == {*SYSTEMS, "ens_all"}
     lowest = min(float(rate.strip("*")) for rate in rates.values())
     assert {rate.startswith("**") for rate in rates.values() if float(rate.strip("*")) == lowest} == {True}
