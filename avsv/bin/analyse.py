@@ -14,6 +14,7 @@ from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
+from avsv.io.names import system_name
 from avsv.results.plots import angle_plot, attention_plot, projection_plot
 from avsv.scoring.trials import read_embeddings
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the samples and the projection")
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("data", type=Path, help="data directory")
-    parser.add_argument("systems", nargs="+", help="their names")
+    parser.add_argument("systems", nargs="+", type=system_name, help="their names")
     args = parser.parse_args()
     utt2spk = read_list(args.data / "utt2spk", fields=2)
     for system in args.systems:

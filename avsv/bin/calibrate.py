@@ -5,6 +5,7 @@ from pathlib import Path
 
 from avsv.bin.command import run_command
 from avsv.errors import DataError
+from avsv.io.names import system_name
 from avsv.scoring.calibrator import QualityReader, calibrate_system
 from avsv.scoring.quality import MEASURES
 from avsv.scoring.scorer import read_trial_sets
@@ -22,7 +23,7 @@ def main() -> None:
         "exp", type=Path, help="folder of the systems; their scores are in SYSTEM/scores/LIST/MODE.asnorm"
     )
     parser.add_argument("data", type=Path, help="data directory of the development trials")
-    parser.add_argument("systems", nargs="+", help="systems and ensembles")
+    parser.add_argument("systems", nargs="+", type=system_name, help="systems and ensembles")
     args = parser.parse_args()
     if not 0 < args.prior < 1:
         raise DataError(f"--prior {args.prior}: a probability between 0 and 1, both excluded")

@@ -31,6 +31,7 @@ from avsv.bin.command import run_command
 from avsv.config.strict import check_keys, nearest, overlay, read_dataclass, read_yaml
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.io.names import check_system
 from avsv.model.config import SystemConfig, parse_config
 from avsv.model.pretrained import resolve_weights
 from avsv.model.registry import ROLES, find_class
@@ -242,7 +243,7 @@ def _sources(mapping: Mapping[str, Any], path: Path) -> list[tuple[str, str]]:
 def _names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(check_system(path.stem, str(folder)) for path in folder.glob("[!.]*.yaml"))
 
 
 def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:

@@ -9,6 +9,7 @@ from avsv.embed.parts import PartWriter, merge_parts
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
+from avsv.io.names import check_name
 from avsv.model.config import load_config
 
 
@@ -116,6 +117,7 @@ def main() -> None:
     modes = choose_modes(args.system, args.modes.split())
     names = [directory.name for directory in args.data]
     for name in names:
+        check_name(name, "the data directory's name")
         if names.count(name) > 1:
             raise DataError(f"two data directories are named '{name}', which would give files of one name: rename one")
     if args.merge:

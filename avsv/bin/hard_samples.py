@@ -13,6 +13,7 @@ from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_scores
+from avsv.io.names import system_name
 from avsv.results.plots import hard_plot
 from avsv.results.scores import score_files
 from avsv.scoring.metrics import eer
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("data", type=Path, help="data directory; of its trial lists the first counts")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("systems", nargs="+", help="their names")
+    parser.add_argument("systems", nargs="+", type=system_name, help="their names")
     args = parser.parse_args()
     trial_set = read_trial_set(args.data)
     scored = sorted((read_scored(args.exp, system, trial_set) for system in args.systems), key=lambda x: x.rate)

@@ -8,6 +8,7 @@ from avsv.bin.command import run_command
 from avsv.bin.results import read_history
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.io.names import system_names
 from avsv.report.exhibits import is_sweep, read_exhibits, sweeps_of
 from avsv.report.gather import Cost, Point, ScoreSet, read_geometry, read_score_set
 from avsv.report.hardest import hardest_trials
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True, help="of the run")
     parser.add_argument("--command", required=True, help="what makes the run again")
     parser.add_argument("--published", type=Path, help="csv of published figures to show beside ours")
-    parser.add_argument("--systems", required=True, help="trained systems, separated by blanks")
+    parser.add_argument("--systems", required=True, type=system_names, help="trained systems, separated by blanks")
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("results", type=Path, help="folder with results.csv, to write to")
     parser.add_argument("data", nargs="+", help="data directories whose trial lists are reported")
@@ -52,7 +53,7 @@ def main() -> None:
     histories = {name: args.exp / name / "train.csv" for name in systems}
     content = Content(
         results,
-        Origin(args.command, args.exp.name, [Path(d).name for d in args.data], args.systems.split(), args.seed),
+        Origin(args.command, args.exp.name, [Path(d).name for d in args.data], args.systems, args.seed),
         drawn,
         views,
         {name: read_geometry(args.exp / name / "analysis" / "geometry.csv") for name in systems},

@@ -9,6 +9,7 @@ import pandas as pd
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.io.names import system_names
 from avsv.results.conditions import ConditionRow, evaluate_conditions
 from avsv.results.differences import Comparison, compare, read_members
 from avsv.results.document import to_console, to_markdown
@@ -34,7 +35,9 @@ def main() -> None:
     parser.add_argument("--command", required=True, help="what makes the results again")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of speakers for the intervals")
     parser.add_argument("--published", type=Path, help="csv of published figures to show beside ours")
-    parser.add_argument("--systems", required=True, help="systems and ensembles, separated by blanks")
+    parser.add_argument(
+        "--systems", required=True, type=system_names, help="systems and ensembles, separated by blanks"
+    )
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("results", type=Path, help="folder to write to")
     parser.add_argument("data", nargs="+", help="data directories whose trial lists are reported")
@@ -43,7 +46,7 @@ def main() -> None:
         raise DataError(f"--resamples {args.resamples}: an interval needs at least 2 draws, better 1000")
 
     run = Run(args.corpus, args.preset, args.seed, args.git, args.resamples, args.command)
-    systems = args.systems.split()
+    systems = args.systems
     sets = read_trial_sets(args.data)
     ensembles = read_members(args.exp / "ensembles")
     tables = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.io.names import system_name
 from avsv.scoring.ensemble import read_ensembles
 from avsv.scoring.ensemble_scores import score_ensemble
 from avsv.scoring.trials import read_trial_set
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument(
         "exp", type=Path, help="folder of the systems; their scores are in SYSTEM/scores/LIST/MODE.asnorm"
     )
-    parser.add_argument("systems", nargs="+", help="the systems of this run")
+    parser.add_argument("systems", nargs="+", type=system_name, help="the systems of this run")
     args = parser.parse_args()
     if not 0 < args.prior < 1:
         raise DataError(f"--prior {args.prior}: a probability between 0 and 1, both excluded")

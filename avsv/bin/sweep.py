@@ -16,6 +16,7 @@ from avsv.corruption.sound import Noises
 from avsv.corruption.table import KINDS
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.io.names import system_names
 from avsv.results.frames import to_csv
 from avsv.results.sweeps import (
     CLEAN,
@@ -130,7 +131,7 @@ def measure(args: argparse.Namespace, shares: list[Share], noises: Noises | None
 
 def merge(args: argparse.Namespace, shares: list[Share], sweeps: Sweeps, reasons: list[str]) -> None:
     """Write KIND.csv and KIND.png of every sweep, and SWEEPS.md."""
-    systems = args.systems.split()
+    systems = args.systems
     found = {(share.system, share.condition): share.read() for share in shares}
     text = ["# Corruption sweeps", "", introduction(args)]
     for kind, levels in sweeps.items():
@@ -187,7 +188,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path, nargs="+", help="data directories with trials")
     parser.add_argument("--config", type=Path, required=True, help="conf/sweeps.yaml")
     parser.add_argument("--kinds", default="", help="sweeps of it to make (all)")
-    parser.add_argument("--systems", required=True, help="names, separated by blanks")
+    parser.add_argument("--systems", required=True, type=system_names, help="names, separated by blanks")
     parser.add_argument("--stamps", required=True, help="one per system: what is measured under another is not used")
     parser.add_argument("--cohort", type=Path, required=True, help="data directory of the cohort's utterances")
     parser.add_argument("--noise-dir", type=Path, help="folder with wav.scp and utt2type")
@@ -211,7 +212,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, or put together what was measured."""
     args = parse_arguments()
-    systems, stamps = args.systems.split(), args.stamps.split()
+    systems, stamps = args.systems, args.stamps.split()
     if len(systems) != len(stamps):
         raise DataError(f"--stamps: {len(stamps)} for {len(systems)} systems")
     noises = Noises(args.noise_dir) if args.noise_dir else None

@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from avsv.datadir.lists import read_raw_lines, speaker_lists, trial_lists, utterance_lists, write_lines
+from avsv.datadir.lists import read_raw_lines, speaker_lists, utterance_lists, write_lines
 from avsv.errors import DataError
+from avsv.io.lists import trial_lists
 
 FACES_CONF = "faces.conf"
 

@@ -21,12 +21,12 @@ from avsv.datadir.lists import (
     read_raw_lines,
     select_lines,
     speaker_lists,
-    trial_lists,
     utterance_lists,
     write_lines,
 )
 from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
+from avsv.io.lists import trial_lists
 
 
 def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: Iterable[str] = ()) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from avsv.errors import DataError
 from avsv.io.atomic import atomic_path
+from avsv.io.names import check_key, first_odd_key
 from avsv.io.text import refuse_mark
 
 # An utterance may lack a modality: these lists, and only these, may lack lines. The value is the list that must have
@@ -39,11 +40,6 @@ def utterance_lists(folder: Path) -> list[str]:
 def speaker_lists(folder: Path) -> list[str]:
     """Names of the lists in a data directory, other than ``spk2utt``, whose lines begin with a speaker."""
     return [path.name for path in sorted(folder.glob("spk2*")) if path.is_file() and path.name != "spk2utt"]
-
-
-def trial_lists(folder: Path) -> list[Path]:
-    """The trial lists of a data directory."""
-    return [path for path in sorted((folder / "trials").glob("[!.]*")) if path.is_file()]
 
 
 def need_data_directory(folder: Path) -> None:
@@ -97,7 +93,8 @@ def read_chunks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Stream the keys and the lines of a list in the order of the keys, some thousand at a time.
 
     Raises:
-        DataError: naming file and line: no such file, a blank line, a key twice, keys out of order.
+        DataError: naming file and line: no such file, a blank line, a key twice, keys out of order, a key that cannot
+            be one (:func:`avsv.io.names.wrong_key`).
     """
     last, done = "", 0
     for lines in read_raw_chunks(path):
@@ -112,6 +109,8 @@ def read_chunks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
             key, last = keys[number], before[number]
             what = f"'{key}' occurs twice" if key == last else f"not sorted, '{key}' follows '{last}'"
             raise DataError(f"{path}:{done + number + 1}: {what}: run utils/fix_data_dir.sh {path.parent}")
+        if (odd := first_odd_key(keys)) is not None:
+            check_key(keys[odd], f"{path}:{done + odd + 1}")
         last = keys[-1]
         done += len(lines)
         yield keys, lines
@@ -156,6 +155,8 @@ def read_utt2spk(folder: Path) -> tuple[list[str], list[str]]:
         if set(map(len, rows)) != {2}:
             bad = next(row for row in rows if len(row) != 2)
             raise DataError(f"{path}: the line of '{bad[0]}' has {len(bad)} fields, expected 2: UTTERANCE SPEAKER")
+        if (odd := first_odd_key([speaker for _, speaker in rows])) is not None:
+            check_key(rows[odd][1], f"{path}: the speaker of '{keys[odd]}'")
         utterances += keys
         speakers += [names.setdefault(speaker, speaker) for _, speaker in rows]  # one string for a speaker
     if not utterances:

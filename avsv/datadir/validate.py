@@ -16,11 +16,12 @@ from avsv.datadir.lists import (
     read_raw_chunks,
     read_raw_lines,
     speaker_lists,
-    trial_lists,
     utterance_lists,
 )
 from avsv.datadir.media import probe
 from avsv.errors import DataError
+from avsv.io.lists import trial_lists
+from avsv.io.names import first_odd_key, wrong_key
 
 SHOWN_OF_A_KIND = 3
 FEATURES = ("feats.scp", "faces.scp", "audio.scp", "utt2num_frames", "utt2num_faces")
@@ -151,8 +152,11 @@ class Validator:
         for name in speaker_lists(self.folder):
             for _ in self._keys(name, known, "no speaker of"):
                 pass
-        for path in trial_lists(self.folder):
-            self._check_trials(path)
+        try:
+            for path in trial_lists(self.folder):
+                self._check_trials(path)
+        except DataError as error:
+            self.problems.add("trials", str(error))
         if (self.folder / "segments").is_file():
             self.problems.add("segments", f"{self.folder}/segments: not supported: cut the recordings into utterances")
         if not self.problems:
@@ -178,6 +182,7 @@ class Validator:
                 keys = [sys.intern(row[0]) for row in rows]
                 if not increases(keys, last):
                     self._note_order(path, numbers, keys, last)
+                self._note_names(path, numbers, keys)
                 last = keys[-1] if keys else last
                 done += len(lines)
                 yield numbers, keys, [row[1].rstrip() for row in rows]
@@ -204,6 +209,12 @@ class Validator:
                 advice = f"run utils/fix_data_dir.sh {self.folder}"
                 self.problems.add(f"order {path} {key == before}", f"{path}:{number}: {text}: {advice}")
 
+    def _note_names(self, path: Path, numbers: Sequence[int], names: list[str]) -> None:
+        if first_odd_key(names) is not None:
+            for number, name in zip(numbers, names, strict=True):
+                if wrong := wrong_key(name):
+                    self.problems.add(f"name {path}", f"{path}:{number}: {wrong}")
+
     def _keys(self, name: str, known: Container[str], where: str) -> Iterator[list[str]]:
         """Keys of a list, some thousand at a time; their values are checked, and that the keys are known."""
         path = self.folder / name
@@ -225,6 +236,7 @@ class Validator:
         last = ""
         for numbers, keys, values in self._table("utt2spk", 2):
             speakers = list(map(sys.intern, values))
+            self._note_names(path, numbers, speakers)
             if self.speaker_order:
                 for number, key, speaker in zip(numbers, keys, speakers, strict=True):
                     if not key.startswith(speaker):

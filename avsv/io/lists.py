@@ -1,5 +1,6 @@
 """Text lists, trials and scores: strict reading that names file and line, atomic writing."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,11 @@ import numpy as np
 
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
+from avsv.io.names import check_name, wrong_key
 from avsv.io.text import refuse_mark
+
+# What most keys are made of; the others are looked at more closely.
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}").fullmatch
 
 
 @contextmanager
@@ -69,7 +74,7 @@ def read_list(path: str | Path, fields: int | None = None) -> dict[str, str]:
 
     Raises:
         DataError: naming file and line: no such file, an empty list, a byte-order mark, a wrong number of fields, a key
-            that occurs twice.
+            that occurs twice or cannot be one (:func:`avsv.io.names.wrong_key`).
 
     Example:
         >>> import tempfile
@@ -104,6 +109,8 @@ def read_entries(path: str | Path, fields: int | None = None) -> Iterator[tuple[
                         raise _empty(path)
                     expected = f"expected {fields}" if fields is not None else "expected a key and a value"
                     raise DataError(f"{path}:{number}: {count} field{'s' if count != 1 else ''}, {expected}")
+                if not _PLAIN_KEY(parts[0]) and (wrong := wrong_key(parts[0])):
+                    raise DataError(f"{path}:{number}: {wrong}")
                 yield number, parts[0], parts[1].rstrip() if len(parts) > 1 else ""
         except UnicodeDecodeError:
             raise _no_text(path) from None
@@ -120,6 +127,19 @@ def write_list(path: str | Path, mapping: Mapping[str, object]) -> None:
     """Write ``key value`` lines sorted by key in the C locale; the file appears whole or not at all."""
     # Sorting by code point is sorting by UTF-8 byte, which is what LC_ALL=C sort does.
     write_text(path, "".join(f"{key} {mapping[key]}\n" for key in sorted(mapping)))
+
+
+def trial_lists(folder: str | Path) -> list[Path]:
+    """The trial lists of a data directory, ``FOLDER/trials/*``, sorted by name; none where there is no such folder.
+
+    Raises:
+        DataError: one is called what no folder of scores can be (:func:`avsv.io.names.check_name`).
+    """
+    trials = Path(folder) / "trials"
+    paths = sorted(path for path in trials.glob("[!.]*") if path.is_file())
+    for path in paths:
+        check_name(path.name, str(trials))
+    return paths
 
 
 class Trials(NamedTuple):

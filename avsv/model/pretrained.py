@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import avsv
 from avsv.config.strict import nearest, read_dataclass, read_yaml
 from avsv.errors import DataError
+from avsv.io.names import check_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,10 @@ def read_weights_list(path: str | Path = WEIGHTS_LIST) -> dict[str, PublishedWei
         >>> read_weights_list()["resnet50_imagenet"].sha256
         '0676ba61'
     """
-    return {name: read_dataclass(PublishedWeights, entry, f"{path}: {name}") for name, entry in read_yaml(path).items()}
+    return {
+        check_name(name, str(path)): read_dataclass(PublishedWeights, entry, f"{path}: {name}")
+        for name, entry in read_yaml(path).items()
+    }
 
 
 def find_weights(name: str, listed: Mapping[str, PublishedWeights]) -> PublishedWeights:

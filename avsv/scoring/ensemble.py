@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from avsv.config.strict import read_yaml
 from avsv.errors import DataError
 from avsv.io.lists import Scores
+from avsv.io.names import check_system
 from avsv.scoring.calibration import RIDGE, fit_logistic
 from avsv.scoring.metrics import check_trials
-from avsv.scoring.modes import MODES, parse_mode
+from avsv.scoring.modes import MODES
 
 
 class Member(NamedTuple):
@@ -42,10 +43,11 @@ def read_ensembles(path: str | Path) -> dict[str, Ensemble]:
     A line is ``NAME: [SYSTEM, SYSTEM/MODE, ...]``, or ``NAME: {members: [...], weights: fitted}``.
 
     Raises:
-        DataError: not such a mapping, fewer than two members, a member twice, an unknown mode.
+        DataError: not such a mapping, fewer than two members, a member twice, an unknown mode, a name that
+            :func:`avsv.io.names.check_system` refuses.
     """
     content = read_yaml(path)
-    return {name: _ensemble(path, name, value) for name, value in content.items()}
+    return {check_system(name, str(path)): _ensemble(path, name, value) for name, value in content.items()}
 
 
 def _ensemble(path: str | Path, name: object, value: object) -> Ensemble:
@@ -62,8 +64,9 @@ def _members(path: str | Path, name: object, words: object) -> list[Member]:
     members = []
     for word in words:
         system, slash, mode = word.partition("/")
-        if slash:
-            parse_mode(mode)
+        check_system(system, f"{path}: {name}")
+        if slash and mode not in MODES:
+            raise DataError(f"{path}: {name}: {word}: no mode of that name: choose one of {', '.join(MODES)}")
         members.append(Member(system, mode or None))
     if len(set(members)) < len(members):
         raise DataError(f"{path}: {name}: a member occurs twice")

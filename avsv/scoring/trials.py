@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from avsv.errors import DataError
 from avsv.io.ark import read_vector_blocks, read_vectors
-from avsv.io.lists import Scores, Trials, read_list, read_trials
+from avsv.io.lists import Scores, Trials, read_list, read_trials, trial_lists
 from avsv.scoring.modes import assignments
 
 
@@ -66,7 +66,7 @@ def read_trial_set(data_dir: str | Path) -> TrialSet:
             ``utt2spk`` (the first is named with its line, all are counted).
     """
     data_dir = Path(data_dir)
-    paths = sorted(p for p in (data_dir / "trials").glob("*") if p.is_file() and not p.name.startswith("."))
+    paths = trial_lists(data_dir)
     if not paths:
         raise DataError(f"{data_dir}/trials: no trial list: prepare the data first")
     utt2spk = read_list(data_dir / "utt2spk", fields=2)

@@ -12,7 +12,7 @@ from avsv.data.lists import read_utterances
 from avsv.data.loading import load_batches
 from avsv.embed.extract import embed_batches
 from avsv.errors import DataError
-from avsv.io.lists import Trials, read_list, read_trials
+from avsv.io.lists import Trials, read_list, read_trials, trial_lists
 from avsv.model.config import SystemConfig
 from avsv.model.embedder import Embedder
 from avsv.scoring.metrics import eer
@@ -96,12 +96,6 @@ class Development:
             ]
         )
         return eer(scores, trials.is_target)
-
-
-def trial_lists(directory: str | Path) -> list[Path]:
-    """The trial lists of a data directory, sorted by name; none where it has no folder ``trials``."""
-    folder = Path(directory) / "trials"
-    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def _check_ids(path: Path, trials: Trials, known: dict[str, str], directory: Path) -> None:

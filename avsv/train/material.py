@@ -14,9 +14,9 @@ from avsv.data.clips import TrainingClips, reads_waveforms, whole_audio_list
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_ages, read_sessions, read_utterances
 from avsv.errors import DataError
+from avsv.io.lists import trial_lists
 from avsv.model.config import SystemConfig
 from avsv.model.inputs import inputs_of
-from avsv.train.development import trial_lists
 from avsv.video.config import FaceFormat
 
 FBANK_STEP, FACES_STEP = "steps/make_fbank.sh", "steps/make_face_crops.sh"

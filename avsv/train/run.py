@@ -8,11 +8,12 @@ import torch
 import yaml
 
 from avsv.io.atomic import write_text
+from avsv.io.lists import trial_lists
 from avsv.model.config import SystemConfig, load_config
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
 from avsv.seeding import seed_for
-from avsv.train.development import Development, trial_lists
+from avsv.train.development import Development
 from avsv.train.distributed import Ranks
 from avsv.train.log_mel import fit_log_mel
 from avsv.train.loop import Trainer

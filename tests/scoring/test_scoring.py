@@ -385,7 +385,7 @@ def test_ensemble_mean():
         ("e: [a]\n", "e: expected a list of at least two systems"),
         ("e: [a, 1]\n", "e: expected a list of at least two systems"),
         ("e: [a, a]\n", "e: a member occurs twice"),
-        ("e: [a, b/XxY]\n", "mode 'XxY' is not one of"),
+        ("e: [a, b/XxY]\n", "e: b/XxY: no mode of that name"),
         ("e: [a, b\n", "e.yaml:2: not valid YAML"),
         ("e: {members: [a, b], weights: equal}\n", "e: expected {members: .ecapa, iresnet18., weights: fitted}"),
         ("e: {fitted: [a, b]}\n", "e: expected {members"),

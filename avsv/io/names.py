@@ -1,0 +1,136 @@
+"""What may be a key of a list, a file name or the name of a system: none leaves its folder or is taken for an option.
+
+Everything that reads names from lists, settings or the command line checks them here.
+"""
+
+import re
+from collections.abc import Sequence
+
+from avsv.errors import DataError
+
+LONGEST_KEY = 500
+"""Characters of an utterance's or a speaker's name."""
+LONGEST_NAME = 128
+"""Bytes of a name that files are called by; a file name has at most 255, with what is put around it."""
+
+_SYSTEM = re.compile(r"\w[\w.+-]*")
+_OUTSIDE = ("\n-", "\n/", "\n./", "\n../", "/./", "/../", "/.\n", "/..\n", "\n.\n", "\n..\n")
+
+
+def first_odd_key(keys: Sequence[str]) -> int | None:
+    """The place of the first key that :func:`wrong_key` has an objection to; quick for many thousand good ones.
+
+    Example:
+        >>> first_odd_key(["id1-a", "id1/b", "../c"]), first_odd_key(["id1-a"])
+        (2, None)
+    """
+    text = "\n" + "\n".join(keys) + "\n"
+    if (
+        "".join(keys).isprintable()
+        and not any(part in text for part in _OUTSIDE)
+        and max(map(len, keys), default=0) <= LONGEST_KEY
+    ):
+        return None
+    return next((place for place, key in enumerate(keys) if wrong_key(key)), None)
+
+
+def wrong_key(key: str) -> str | None:
+    """What is wrong with the name of an utterance or a speaker, with what to do; None where nothing is.
+
+    A key may have slashes, as in ``id10270/x6uYqmx31kE/00001``, but names no place outside a folder.
+
+    Example:
+        >>> wrong_key("id10270/x6uYqmx31kE/00001"), wrong_key("a/../b")
+        (None, "'a/../b' has . or .. between slashes: rename it")
+    """
+    wrong = None
+    if not key.isprintable():
+        wrong = "has a control character or one that is not seen"
+    elif key.startswith("-"):
+        wrong = "begins with a dash, like an option"
+    elif key.startswith("/"):
+        wrong = "begins with a slash"
+    elif {".", ".."} & set(key.split("/")):
+        wrong = "has . or .. between slashes" if "/" in key else "is the name of a folder"
+    elif len(key) > LONGEST_KEY:
+        wrong = f"is longer than {LONGEST_KEY} characters"
+    return f"{_shown(key)} {wrong}: rename it" if wrong else None
+
+
+def check_key(key: str, where: str) -> str:
+    """The key; ``where`` is the file and line that messages begin with.
+
+    Raises:
+        DataError: :func:`wrong_key` has an objection.
+    """
+    if wrong := wrong_key(key):
+        raise DataError(f"{where}: {wrong}")
+    return key
+
+
+def check_name(name: str, where: str) -> str:
+    """A name that files are called by, such as that of a data directory or a trial list; returns it.
+
+    Args:
+        name: the name.
+        where: what messages begin with.
+
+    Raises:
+        DataError: it is empty or too long, has a slash or a character that is not seen, begins with a dot or a dash.
+
+    Example:
+        >>> check_name("Vox1-O (cleaned)", "data/eval/trials")
+        'Vox1-O (cleaned)'
+        >>> check_name("-rf", "data/eval/trials")
+        Traceback (most recent call last):
+        avsv.errors.DataError: data/eval/trials: '-rf' cannot be a name: it begins with a dash: rename it
+    """
+    wrong = None
+    if not name:
+        raise DataError(f"{where}: an empty name: give it one")
+    if not name.isprintable():
+        wrong = "has a control character or one that is not seen"
+    elif "/" in name:
+        wrong = "has a slash"
+    elif name[0] in ".-":
+        wrong = f"begins with a {'dot' if name[0] == '.' else 'dash'}"
+    elif len(name.encode()) > LONGEST_NAME:
+        wrong = f"is longer than {LONGEST_NAME} bytes"
+    if wrong:
+        raise DataError(f"{where}: {_shown(name)} cannot be a name: it {wrong}: rename it")
+    return name
+
+
+def check_system(name: str, where: str) -> str:
+    """The name of a system or an ensemble: letters, digits and ``_ . + -``, the first a letter or digit; returns it.
+
+    Raises:
+        DataError: it is something else.
+
+    Example:
+        >>> check_system("ecapa_ft.2", "conf/ensembles.yaml")
+        'ecapa_ft.2'
+        >>> check_system("../x", "conf/ensembles.yaml")
+        Traceback (most recent call last):
+        avsv.errors.DataError: conf/ensembles.yaml: '../x' cannot be a name: it has a slash: rename it
+    """
+    check_name(name, where)
+    if not _SYSTEM.fullmatch(name):
+        raise DataError(
+            f"{where}: {_shown(name)} cannot be a system's name: use letters, digits and _ . + -: rename it"
+        )
+    return name
+
+
+def system_name(word: str) -> str:
+    """A system of the command line, see :func:`check_system`."""
+    return check_system(word, "systems")
+
+
+def system_names(words: str) -> list[str]:
+    """The systems of an option ``--systems 'NAME NAME ...'``, see :func:`check_system`."""
+    return [check_system(word, "--systems") for word in words.split()]
+
+
+def _shown(name: str) -> str:
+    return f"'{name}'" if len(name) <= 80 else f"'{name[:60]}...'"
