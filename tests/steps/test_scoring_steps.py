@@ -20,6 +20,7 @@ from paths import ROOT
 
 from avsv.io.ark import read_vectors, write_vectors
 from avsv.io.lists import read_list, read_scores, read_trials, write_list
+from avsv.scoring.backend import fit_backend
 from avsv.scoring.bootstrap import speaker_bootstrap
 from avsv.scoring.metrics import cllr, eer, eer_rocch, min_dcf
 
@@ -208,6 +209,70 @@ def test_mean_subtraction(scene):
     assert "up to date" not in step("score_cosine", system, *dirs)
     said = step("score_cosine", "--subtract-mean", data / "none", system, *dirs, fails=True)
     assert f"no embeddings of {data}/none: run steps/extract_embeddings.sh first" in said
+
+
+def test_back_ends_equal_the_library_on_the_same_embeddings(scene):
+    data, system = scene / "data", scene / "exp/ssa"
+    utt2spk = read_list(data / "train/utt2spk")
+    sides = {m: vectors_of(scene, "ssa", f"eval.{m}") for m in ("A", "AV")}
+
+    def unit(vectors, mean):
+        return {key: (v - mean) / np.linalg.norm(v - mean) for key, v in vectors.items()}
+
+    def check(mode, name, **options):
+        """Every 61st score of a mode's file, from embeddings that are centred and scaled here."""
+        modalities = mode.split("x")
+        train = {m: vectors_of(scene, "ssa", f"train.{m}") for m in set(modalities)}
+        mean = {m: np.mean(list(vectors.values()), axis=0) for m, vectors in train.items()}
+
+        def source(modality):
+            vectors = unit(train[modality], mean[modality])
+            return list(vectors), [(np.arange(len(vectors)), np.array(list(vectors.values())))]
+
+        backend, _ = fit_backend(name, sorted(set(modalities)), source, utt2spk, "train", **options)
+        prepared = {m: {k: backend.prepare(v[None]) for k, v in unit(sides[m], mean[m]).items()} for m in train}
+        scores = read_scores(system / f"scores/eval/{mode}.{name}")
+        row = np.array([0])
+        for n in range(0, len(scores.score), 61):
+            orders = [modalities, modalities[::-1]]
+            pairs = [(prepared[a][scores.enroll[n]], prepared[b][scores.test[n]]) for a, b in orders]
+            expected = np.mean([backend.score(*pair, row, row)[0] for pair in pairs])
+            assert scores.score[n] == pytest.approx(expected, abs=1e-4)
+
+    dirs = data / "train", data / "dev", data / "eval"
+    assert "scores by plda in 12 files" in step("score_backend", "--lda-dim", 10, system, *dirs)
+    check("AVxA", "plda", lda_dim=10)
+    assert "up to date" in step("score_backend", "--lda-dim", 10, system, *dirs)
+    step("score_backend", "--backend", "lda", "--lda-dim", 12, "--modes", "AxA", system, *dirs)
+    check("AxA", "lda", lda_dim=12)
+    step("score_backend", "--backend", "wccn", "--modes", "AxA AVxA", system, *dirs)
+    check("AVxA", "wccn")
+    rates = {}
+    for suffix in ("cos", "plda"):
+        scores = read_scores(system / f"scores/eval/AVxAV.{suffix}")
+        rates[suffix] = eer(scores.score, read_trials(data / "eval/trials/eval").is_target)
+    assert rates["plda"] < 0.2
+    before = (system / "scores/eval/AxA.plda").read_text()
+    assert "up to date" not in step("score_backend", "--lda-dim", 10, "--adapt", data / "dev", system, *dirs)
+    assert (system / "scores/eval/AxA.plda").read_text() != before
+
+
+def test_back_ends_refuse_what_they_cannot_learn(scene):
+    data, system = scene / "data", scene / "exp/ecapa"
+    dirs = data / "train", data / "eval"
+    said = step("score_backend", system, *dirs, fails=True)
+    assert "PLDA of 24 dimensions takes more than 24 speakers, not 20" in said
+    assert "at most 19" in said
+    said = step("score_backend", "--backend", "lda", "--lda-dim", 20, system, *dirs, fails=True)
+    assert "LDA to 20 dimensions: 20 speakers allow 1 to 19" in said
+    said = step("score_backend", "--backend", "dplda", system, *dirs, fails=True)
+    assert "--backend is lda, wccn or plda, not 'dplda'" in said
+    said = step("score_backend", "--lda-dim", 9, "--adapt", data / "none", system, *dirs, fails=True)
+    assert f"no embeddings of {data}/none: run steps/extract_embeddings.sh first" in said
+    said = step("score_backend", "--lda-dim", 9, "--within-share", -1, system, *dirs, fails=True)
+    assert "--within-share -1.0: must be a number from 0 up" in said
+    assert not list(system.rglob("*.plda"))
+    assert not list(system.rglob("*.lda"))
 
 
 def test_run_sh_passes_its_options_on(tmp_path):
@@ -635,7 +700,9 @@ def test_only_one_class_of_trials(scene):
     assert "AxA on dev: there is no non-target trial among the 60 trials: both kinds are needed" in said
 
 
-@pytest.mark.parametrize("name", ["score_cosine", "score_norm", "score_ensemble", "calibrate", "analyse", "report"])
+@pytest.mark.parametrize(
+    "name", ["score_cosine", "score_norm", "score_backend", "score_ensemble", "calibrate", "analyse", "report"]
+)
 def test_usage(name):
     result = run(f"steps/{name}.sh")
     assert result.returncode == 2
