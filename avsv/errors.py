@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exception for errors that the user can fix."""
 
 _LONGEST = 2000
 
@@ -6,8 +6,8 @@ _LONGEST = 2000
 class DataError(Exception):
     """Bad input or configuration; the message names the file, line or key and says what to do, in one line.
 
-    Commands print it as ``PROGRAM: error: MESSAGE`` and exit with status 1; anything else is a bug and shows a
-    traceback. Whatever names and values a message quotes, it is one printable line of bounded length.
+    Commands print it as ``PROGRAM: error: MESSAGE`` and exit with status 1; any other exception is a bug and shows a
+    traceback. Whatever names and values it quotes, the message is one printable line of bounded length.
 
     Example:
         >>> str(DataError("a\\nb\\x1b[2J.wav: no such file"))

@@ -1,7 +1,7 @@
-"""Random generators that depend on what is drawn, never on who draws it.
+"""Random generators that depend on what is drawn, not on the process that draws it.
 
-A draw for an utterance in an epoch comes from a generator made of (seed, epoch, utterance): the number of loader
-workers, jobs or ranks, and where a run was interrupted, change nothing.
+The draws for an utterance in an epoch come from a generator seeded with (seed, epoch, utterance): they do not depend on
+the number of loader workers, jobs or ranks, or on where a run was interrupted.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def seed_for(seed: int, *keys: int | str) -> int:
-    """A 63-bit seed from a base seed and any keys.
+    """A 63-bit seed computed from a base seed and any keys.
 
     Example:
         >>> seed_for(0, "augment", 3, "id1-a") == seed_for(0, "augment", 3, "id1-a")
@@ -29,7 +29,7 @@ def generator_for(seed: int, *keys: int | str) -> np.random.Generator:
 
 
 class Draw(NamedTuple):
-    """What the draws for an utterance in an epoch depend on.
+    """The values on which the draws for an utterance in an epoch depend.
 
     Example:
         >>> Draw(0, 3, "id1-a").seed_for("noise") == seed_for(0, "noise", 3, "id1-a")

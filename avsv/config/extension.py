@@ -1,4 +1,4 @@
-"""Classes from outside the package, which a configuration names as ``mypackage.nets:MyNet``."""
+"""Classes from outside the package, named in a configuration as ``mypackage.nets:MyNet``."""
 
 import importlib
 import inspect
@@ -9,7 +9,7 @@ from avsv.errors import DataError
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name is that of a class outside the package, ``module:Class``.
+    """Whether a name refers to a class outside the package, ``module:Class``.
 
     Example:
         >>> is_outside("mypackage.nets:MyNet"), is_outside("ecapa_tdnn")
@@ -19,15 +19,15 @@ def is_outside(name: str) -> bool:
 
 
 def import_class(name: str, contract: type, where: str) -> type:
-    """The class behind ``module:Class``.
+    """Import the class that ``module:Class`` names.
 
     Args:
-        name: the module must be on Python's path; so are all modules of the directory in which a recipe runs.
-        contract: the class from which it must be derived.
+        name: the module must be on Python's path, which contains the directory in which a recipe runs.
+        contract: the base class that it must be derived from.
         where: start of error messages, 'FILE: dotted.key'.
 
     Raises:
-        DataError: no such module or class, an error in the module, or a class that does not keep the contract.
+        DataError: no such module or class, an error in the module, or a class that is not derived from ``contract``.
 
     Example:
         >>> import_class("avsv.config.sections:DataConfig", object, "example").__name__

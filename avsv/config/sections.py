@@ -1,11 +1,11 @@
-"""Sections of a system's configuration that name no network: clips, training, embedding, where weights come from."""
+"""Sections of a system's configuration that do not describe networks: clips, training, embedding, initial weights."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 
 def positive(**values: float | None) -> None:
-    """Raise ValueError for the first of the named values that is not None and not larger than 0."""
+    """Raise ValueError for the first of the named values that is neither None nor larger than 0."""
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name}: {value}: must be larger than 0")
@@ -20,7 +20,8 @@ def not_negative(**values: float) -> None:
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """One mask of each kind a clip, its width drawn uniformly from 0 to the value given; masked cells are 0, the mean.
+    """One mask of each kind per clip, with a width drawn uniformly from 0 to the given value; masked cells become 0,
+    the mean.
 
     Args:
         time: largest width in frames.
@@ -36,19 +37,21 @@ class SpecAugmentConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a training clip is. Evaluation always uses whole utterances, without augmentation.
+    """Options of the training clips. Evaluation always uses whole utterances, without augmentation.
 
     Args:
-        window: seconds of a training clip; audio and video share its start. Shorter utterances are used whole.
-        video_frames: face frames of the window that the network sees, evenly spread; null for all of them.
-        noise_reverb: add noise, music, babble or a room to the audio, or nothing, each with equal probability.
-        spec_augment: mask bands of the audio features; null for none.
-        video_augment: augment the face frames, alike in the whole clip.
-        speed_perturb: play the audio at 1, 0.9 or 1.1 times its speed, each with equal probability; a speaker at
-            another speed is another class (audio systems only).
-        av_mixup: the video of a clip is of another utterance of the same speaker, from another recording if possible.
-        utterances_per_speaker: M of N x M batches: N distinct speakers with M utterances each; null for batches that
-            take every utterance once an epoch.
+        window: length of a training clip in seconds; audio and video start at the same time. Shorter utterances are
+            used completely.
+        video_frames: number of evenly spaced face frames of the window that the network receives; null for all.
+        noise_reverb: add noise, music, babble, reverberation or nothing to the audio, each with equal probability.
+        spec_augment: masks on the audio features; null for none.
+        video_augment: augment the face frames, with the same parameters for all frames of a clip.
+        speed_perturb: play the audio at 1, 0.9 or 1.1 times its speed, each with equal probability; each identity at
+            each speed is a class of its own (audio systems only).
+        av_mixup: take the video of a clip from another utterance of the same identity, if possible from another
+            recording.
+        utterances_per_speaker: M of N x M batches, which have N distinct identities with M utterances each; null for
+            batches that contain every utterance once per epoch.
     """
 
     window: float = 2.0
@@ -66,7 +69,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SGDConfig:
-    """Stochastic gradient descent with (not Nesterov's) momentum; weight decay on every parameter.
+    """Stochastic gradient descent with momentum (without Nesterov's variant); weight decay on every parameter.
 
     The learning rate of the audio and visual networks is ``backbone_factor`` times that of the rest.
     """
@@ -132,7 +135,7 @@ class CosineSchedule:
 
 @dataclass(frozen=True)
 class PlateauSchedule:
-    """lr, multiplied by ``factor`` after each epoch whose development EER is not lower than all before it."""
+    """lr, multiplied by ``factor`` after each epoch whose development EER is not lower than all earlier ones."""
 
     name: Literal["plateau"] = "plateau"
     factor: float = 0.95
@@ -143,7 +146,7 @@ class PlateauSchedule:
 
 @dataclass(frozen=True)
 class ConstantSchedule:
-    """lr throughout."""
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
 
@@ -167,22 +170,23 @@ class MarginWarmup:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the system is trained. The seed and the number of devices and loader workers come from the command line.
+    """Training options. The seed and the number of devices and loader workers come from the command line.
 
     Args:
-        epochs: passes over the training list, one clip of every utterance in each.
-        batch_size: clips in one optimizer step, over all devices.
+        epochs: passes over the training list, with one clip of every utterance in each.
+        batch_size: clips in one optimizer step, summed over all devices.
         optimizer: sgd or adamw with its options.
-        schedule: of the learning rate: step, exponential, cosine, plateau or constant.
-        warmup_epochs: the learning rate is multiplied by a line from 0 to 1 over this time (fractions allowed).
+        schedule: schedule of the learning rate: step, exponential, cosine, plateau or constant.
+        warmup_epochs: the learning rate is multiplied by a factor that rises linearly from 0 to 1 over this number of
+            epochs (fractions are allowed).
         clip_norm: largest L2 norm of the gradient; null for no clipping.
-        precision: fp32, or bf16 or fp16 by autocast; losses are in float32 always.
+        precision: fp32, or bf16 or fp16 with autocast; losses are always computed in float32.
         margin_warmup: null for the full margin from the start.
-        num_threads: CPU threads of a training process; sums depend on it in their last bits.
-        checkpoint_minutes: save for resuming this often, and at the end of each epoch.
-        keep: final.pt has the weights of the last epoch, or of the best one by development EER.
+        num_threads: CPU threads of a training process; the last bits of sums depend on it.
+        checkpoint_minutes: minutes between checkpoints; the end of each epoch is saved too.
+        keep: final.pt contains the weights of the last epoch, or those of the epoch with the best development EER.
         average_last: final.pt averages the weights after each of the last n epochs (with keep: last).
-        evaluate_every: epochs between two development EERs; the last epoch always has one.
+        evaluate_every: epochs between two computations of the development EER; the last epoch always has one.
     """
 
     epochs: int
@@ -215,7 +219,7 @@ class TrainConfig:
         if self.average_last > 1 and self.keep == "best":
             raise ValueError("average_last: averaging the last epochs contradicts keep: best")
         if self.evaluate_every > 1 and isinstance(self.schedule, PlateauSchedule):
-            raise ValueError("evaluate_every: schedule plateau goes by the development EER of every epoch")
+            raise ValueError("evaluate_every: schedule plateau needs the development EER of every epoch")
 
 
 @dataclass(frozen=True)
@@ -223,12 +227,13 @@ class EmbedConfig:
     """How whole utterances are embedded.
 
     Args:
-        batch_size: utterances in one forward pass, sorted by length; results do not depend on it beyond rounding.
-        video_frames: face frames of an utterance, evenly spread over it; null for all of them.
-        mirror: the visual network sees every one of them a second time, left and right exchanged.
-        speeds: the audio network hears the utterance at 0.9 and 1.1 times its speed too. A network that was trained
-            with ``data.speed_perturb`` takes these for other speakers, and so judges two utterances at each speed anew.
-            The embeddings, scaled to one length, stand end to end: a cosine is the mean of those at equal speeds.
+        batch_size: utterances in one forward pass, sorted by length; it affects results only by rounding.
+        video_frames: number of evenly spaced face frames of an utterance; null for all.
+        mirror: the visual network also embeds the horizontally mirrored frames.
+        speeds: the audio network also embeds the utterance at 0.9 and 1.1 times its speed. A network that was trained
+            with ``data.speed_perturb`` treats these as other identities, so each speed is another comparison of two
+            utterances. The embeddings are normalized to the same length and concatenated: their cosine is the mean of
+            the cosines at equal speeds.
     """
 
     batch_size: int = 16
@@ -245,9 +250,10 @@ class InitFrom:
     """The systems whose trained weights a system starts from.
 
     Args:
-        audio: the audio network, pooling included.
-        visual: the visual network, pooling included.
-        system: everything, classes included; alone. The networks are those of that system, with what this file changes.
+        audio: system of the audio network, including its pooling.
+        visual: system of the visual network, including its pooling.
+        system: system of all weights, including the classifier; cannot be combined with the others. The networks are
+            those of that system, with the changes of this file.
     """
 
     audio: str | None = None
@@ -261,7 +267,7 @@ class InitFrom:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Published weights that a network starts from: names of ``conf/weights.yaml`` or files; null for none."""
+    """Published weights that a network starts from: names in ``conf/weights.yaml`` or files; null for none."""
 
     audio: str | None = None
     visual: str | None = None

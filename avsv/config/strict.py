@@ -1,4 +1,4 @@
-"""YAML files read into typed objects, where nothing unknown or of the wrong type passes.
+"""YAML files read into typed objects; unknown keys and wrong types are errors.
 
 Every message starts with the file and the dotted key, as in ``conf/systems/ecapa.yaml: train.epoks: unknown key: did
 you mean 'epochs'?``.
@@ -18,16 +18,16 @@ import yaml
 from avsv.errors import DataError
 from avsv.io.text import read_text
 
-_LARGEST = 1 << 53  # whole numbers above are not exact as floating-point ones
+_LARGEST = 1 << 53  # larger whole numbers are not exact as floating-point numbers
 _DEEPEST = 20  # levels of nesting; reading recurses, and no setting needs a tenth of this
 
 
 class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML of plain values: no tags, no aliases, text as keys, each only once; dates are text."""
+    """YAML restricted to plain values: no tags, no aliases, unique keys of text; dates are read as text."""
 
-    # Numbers in decimal digits only: elsewhere YAML reads 1:30 as 90, 010 as 8, and a date that does not exist fails.
+    # Only decimal numbers: plain YAML reads 1:30 as 90 and 010 as 8, and fails on a date that does not exist.
     yaml_implicit_resolvers: ClassVar[dict] = {}
-    source: str = ""  # what messages call the text
+    source: str = ""  # name of the text in messages
 
     def construct_object(self, node, deep=False):
         try:
@@ -41,9 +41,9 @@ class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             key = self.construct_object(key_node, deep=True)
             where = f"{self.source}:{key_node.start_mark.line + 1}"
             if not isinstance(key, str):
-                raise DataError(f"{where}: the key is a {_kind(key)}: write it as text, in quotes if need be")
+                raise DataError(f"{where}: the key is a {_kind(key)}: write it as text, in quotes if necessary")
             if key in keys:
-                raise DataError(f"{where}: {key}: the key stands twice: remove one")
+                raise DataError(f"{where}: {key}: the key occurs twice: remove one")
             keys.add(key)
         return super().construct_mapping(node, deep)
 
@@ -63,31 +63,31 @@ _PlainLoader.add_implicit_resolver(
 
 
 def _check_plain(text: str, name: str) -> None:
-    """Raise DataError for what a file of plain values does not need: tags, aliases, deep nesting."""
+    """Raise DataError for anything that a file of plain values does not need: tags, aliases, deep nesting."""
     depth = 0
     for event in yaml.parse(text, Loader=_PlainLoader):
         where = f"{name}:{event.start_mark.line + 1}"
         if isinstance(event, yaml.AliasEvent):
-            raise DataError(f"{where}: *{event.anchor}: aliases are not read: write the value itself")
+            raise DataError(f"{where}: *{event.anchor}: aliases are not supported: write the value itself")
         if getattr(event, "tag", None) is not None:
-            raise DataError(f"{where}: tags like !!int are not read: write the value alone")
+            raise DataError(f"{where}: tags like !!int are not supported: write only the value")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise DataError(f"{where}: nested more than {_DEEPEST} levels deep")
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """The plain values of a YAML text; ``name`` is what messages call it.
+    """Parse YAML text of plain values; ``name`` is its name in messages.
 
     Raises:
-        DataError: no valid YAML, a tag, an alias, a key that is no text or stands twice.
+        DataError: invalid YAML, a tag, an alias, a key that is not text or occurs twice.
 
     Example:
         >>> parse_yaml("{lr: 0.1, day: 2020-02-30}", "x.yaml")
         {'lr': 0.1, 'day': '2020-02-30'}
         >>> parse_yaml("a: !!int x", "x.yaml")
         Traceback (most recent call last):
-        avsv.errors.DataError: x.yaml:1: tags like !!int are not read: write the value alone
+        avsv.errors.DataError: x.yaml:1: tags like !!int are not supported: write only the value
     """
     try:
         _check_plain(text, name)
@@ -105,33 +105,33 @@ def parse_yaml(text: str, name: str) -> Any:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds; an empty file is an empty mapping.
+    """Read the mapping in a YAML file; an empty file is an empty mapping.
 
     Raises:
-        DataError: as :func:`avsv.io.text.read_text` and :func:`parse_yaml`, or something else than a mapping.
+        DataError: as :func:`avsv.io.text.read_text` and :func:`parse_yaml`, or the file does not contain a mapping.
     """
     content = parse_yaml(read_text(path), str(path))
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {_kind(content)}: expected 'key: value' lines")
+        raise DataError(f"{path}: contains a {_kind(content)}: expected 'key: value' lines")
     return content
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of an error message: the known word nearest to ``word``, or all of them when none is near.
+    """The end of an error message: the known word nearest to ``word``, or all known words if none is near.
 
     Example:
         >>> nearest("epoks", ["epochs", "batch_size"])
         "did you mean 'epochs'?"
         >>> nearest("x", ["epochs", "batch_size"])
-        'known are batch_size, epochs'
+        'choose one of batch_size, epochs'
     """
     names = sorted(known)
     close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known are {', '.join(names)}" if names else "none is known here"
+    return f"choose one of {', '.join(names)}" if names else "there are none to choose from"
 
 
 def check_keys(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> None:
@@ -143,10 +143,10 @@ def check_keys(mapping: Mapping[str, Any], known: Iterable[str], where: str) -> 
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``over`` laid over it, mapping by mapping; neither is changed.
+    """Merge ``over`` into a copy of ``base``, mapping by mapping.
 
-    A mapping with another ``name`` (another network, optimizer, schedule, ...) replaces the one below it whole, since
-    the options below belong to something else.
+    A mapping with another ``name`` (another network, optimizer, schedule, ...) replaces the one in ``base`` entirely,
+    since the options in ``base`` do not apply to it.
 
     Example:
         >>> overlay({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}})
@@ -166,14 +166,14 @@ def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def convert(value: Any, kind: Any, where: str) -> Any:
-    """``value`` as the annotated type ``kind``.
+    """Convert ``value`` to the annotated type ``kind``.
 
     Known types: bool, int, float, str, None, Literal, unions of these, ``tuple[X, ...]``, ``dict[str, X]``,
-    dataclasses, and unions of dataclasses, which the key ``name`` tells apart. An int passes as a float, and so does
-    ``5e-4``, which YAML takes for text.
+    dataclasses, and unions of dataclasses, which the key ``name`` distinguishes. An int is accepted as a float, and so
+    is ``5e-4``, which YAML reads as text.
 
     Args:
-        value: what YAML gave.
+        value: the value read from YAML.
         kind: the annotation.
         where: 'FILE: dotted.key', the start of error messages.
 
@@ -214,7 +214,7 @@ def convert(value: Any, kind: Any, where: str) -> Any:
 
 
 def _number(value: str | float, where: str) -> float:
-    """A finite number; YAML takes ``5e-4`` for text."""
+    """A finite number; YAML reads ``5e-4`` as text."""
     try:
         number = float(value)
     except ValueError:
@@ -232,7 +232,7 @@ def _convert_union(value: Any, arguments: tuple, where: str) -> Any:
     kinds = [kind for kind in arguments if kind is not type(None)]
     if len(kinds) == 1:
         return convert(value, kinds[0], where)
-    # Several dataclasses: each has a Literal `name` of its own.
+    # Several dataclasses: each has its own Literal `name`.
     by_name = {get_args(get_type_hints(kind)["name"])[0]: kind for kind in kinds}
     if not isinstance(value, dict) or "name" not in value:
         raise DataError(f"{where}: expected 'name: ...' with one of {', '.join(sorted(by_name))} and its options")
@@ -242,7 +242,7 @@ def _convert_union(value: Any, arguments: tuple, where: str) -> Any:
 
 
 def read_dataclass(kind: type, value: Any, where: str) -> Any:
-    """A dataclass from a mapping; a class that defines ``from_mapping(mapping, where)`` reads itself.
+    """Make a dataclass from a mapping, with the ``from_mapping(mapping, where)`` of the class if it has one.
 
     Raises:
         DataError: not a mapping, an unknown or missing key, a wrong type, or a ValueError of the class's own checks.
@@ -253,14 +253,14 @@ def read_dataclass(kind: type, value: Any, where: str) -> Any:
 
 
 def read_fields(kind: type, value: Any, where: str, keys: Collection[str] = (), **given: Any) -> Any:
-    """A dataclass from a mapping, field by field.
+    """Make a dataclass from a mapping, field by field.
 
     Args:
         kind: the dataclass.
         value: the mapping.
         where: start of error messages.
         keys: other keys of the mapping, which the caller reads.
-        given: the fields that are made of them.
+        given: the fields that the caller made of them.
 
     Raises:
         DataError: as :func:`read_dataclass`.
@@ -284,7 +284,7 @@ def read_fields(kind: type, value: Any, where: str, keys: Collection[str] = (), 
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: on one line, not too long."""
+    """A value as shown in a message: on one line of limited length."""
     text = " ".join(str(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -33,7 +33,7 @@ def read_sweeps(path: str | Path) -> dict[str, tuple[Level, ...]]:
         for level in levels:
             check_level(name, level, where)
         if len({format_level(level) for level in levels}) < len(levels):
-            raise DataError(f"{where}: a level stands twice")
+            raise DataError(f"{where}: a level occurs twice")
         sweeps[name] = tuple(levels)
     return sweeps
 

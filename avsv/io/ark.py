@@ -1,4 +1,4 @@
-"""Kaldi arks: atomic writing, and reading of only the rows that are asked for."""
+"""Kaldi arks: atomic writing, and reading of only the requested rows."""
 
 import contextlib
 import mmap
@@ -31,19 +31,19 @@ _VECTORS_AT_A_TIME = 4096
 class ArkWriter:
     """Write matrices to ``PREFIX.ark`` with the index ``PREFIX.scp``; both appear on close, the index last.
 
-    Kinds: "float" is exact; "fbank" stores two bytes a value (Kaldi's compression method 3: the matrix's range in 65535
-    steps); "pixels" stores unsigned bytes, exactly (method 6: 0 to 255). All are row-major, so that a window of rows is
-    one stretch of bytes, and readable by Kaldi and kaldiio. "online" takes only records that are bytes already, into
-    ``PREFIX.online``.
+    Kinds: "float" is exact; "fbank" stores two bytes per value (Kaldi's compression method 3: the range of the matrix
+    in 65535 steps); "pixels" stores unsigned bytes exactly (method 6: 0 to 255). All are row-major, so that a window of
+    rows is one contiguous range of bytes, and Kaldi and kaldiio can read them. "online" accepts only records that are
+    already bytes and writes them to ``PREFIX.online``.
 
     Args:
         prefix: path without suffix; its folder must exist. The index holds it as given.
         kind: how values are stored.
 
     Raises:
-        DataError: by ``write``: a key that is no key or occurs twice, not a matrix, no rows, values that are not finite
-            or, for "pixels", not unsigned bytes.
-        OSError: no space left and the like, with the ark as its file name.
+        DataError: raised by ``write`` for an invalid or repeated key, an array that is not a matrix or has no rows,
+            and values that are not finite or, for "pixels", not unsigned bytes.
+        OSError: writing failed, for example because no space is left; its file name is the ark.
 
     Example:
         >>> import tempfile
@@ -71,7 +71,7 @@ class ArkWriter:
         self.write_bytes(key, header + values.tobytes())
 
     def write_bytes(self, key: str, record: bytes) -> None:
-        """Append a record that is already in a form that Kaldi can read at an offset, such as a RIFF wav file."""
+        """Append a record that Kaldi can already read at an offset, such as a RIFF wav file."""
         start = key.encode() + b" "
         self.refer(key, f"{self.path}:{self._position + len(start)}")
         with self._naming_errors():
@@ -79,11 +79,11 @@ class ArkWriter:
         self._position += len(start) + len(record)
 
     def refer(self, key: str, location: str) -> None:
-        """Put a record that lies elsewhere into the index, without copying it."""
+        """Add a record of another file to the index, without copying it."""
         if key in self._locations:
             raise DataError(f"{self.path}: '{key}' is written twice")
         if not key or len(key.split()) != 1 or key != key.strip():
-            raise DataError(f"{self.path}: '{key}' is not a key: a key has no blanks")
+            raise DataError(f"{self.path}: '{key}' is not a key: a key must not contain blanks")
         self._locations[key] = location
 
     def _encode(self, key: str, array: np.ndarray) -> tuple[bytes, np.ndarray]:
@@ -101,20 +101,20 @@ class ArkWriter:
             return b"\0BFM " + struct.pack("<bibi", 4, array.shape[0], 4, array.shape[1]), array
         if low == high:
             high = low + 1.0 + abs(low)
-        # The reader multiplies by this very float32 range, so the steps must be counted in it.
+        # The reader multiplies by this same float32 range, so the steps must be computed from it.
         reach = float(np.float32(high - low))
         steps = np.rint((array - np.float32(low)) * np.float32(65535.0 / reach)).clip(0, 65535).astype("<u2")
         return b"\0BCM2 " + struct.pack("<ffii", low, reach, *array.shape), steps
 
     def close(self) -> None:
-        """Make the ark and its index visible under their names."""
+        """Give the ark and its index their final names."""
         with self._naming_errors():
             self._file.close()
             self._temporary.replace(self.path)
         write_text(self._scp, "".join(f"{key} {location}\n" for key, location in self._locations.items()))
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove the temporary files."""
         with contextlib.suppress(OSError):
             self._file.close()
         self._temporary.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ class ArkWriter:
 
 
 class _Header(NamedTuple):
-    """Where a matrix's values lie and what they mean: value = low + step * code."""
+    """Where the values of a matrix are and what they mean: value = low + step * code."""
 
     format: str
     rows: int
@@ -165,7 +165,7 @@ def split_location(location: str) -> tuple[str, int]:
 
 
 def _find(location: str) -> tuple[str, int]:
-    """Path and offset of a Kaldi object; DataError where the location has a form of Kaldi's that is not read here."""
+    """Path and offset of a Kaldi object; DataError for a form of location that only Kaldi reads."""
     form = None
     if location.endswith("|"):
         form = "the output of a command"
@@ -173,25 +173,25 @@ def _find(location: str) -> tuple[str, int]:
         form = f"a range, '{_RANGE.search(location).group()}', of a matrix"
     if form:
         raise DataError(
-            f"{location}: {form} is a form of Kaldi's that is not read here: store what it gives, and count its rows"
-            " again: copy-feats scp:OLD.scp ark,scp:NEW.ark,NEW.scp"
+            f"{location}: {form} is not supported here: write the matrices to an ark, and count their rows again:"
+            " copy-feats scp:OLD.scp ark,scp:NEW.ark,NEW.scp"
         )
     return split_location(location)
 
 
 def _not_binary(location: str, start: bytes) -> str | None:
-    """What there is in place of a binary Kaldi object, and what to do; None where it is unknown."""
+    """What is in place of a binary Kaldi object, and what to do about it; None if unknown."""
     for mark, what in ((b"[", "a text ark"), (b"\x1f\x8b", "an ark compressed by gzip")):
         if start.lstrip(b" ").startswith(mark):
             return (
-                f"{location}: {what}: only binary arks are read: convert it:"
+                f"{location}: {what}: only binary arks can be read: convert it:"
                 " copy-feats (or copy-vector) ark:OLD ark,scp:NEW.ark,NEW.scp"
             )
     return None
 
 
 def is_online(location: str) -> bool:
-    """Whether a value of ``faces.scp`` names a clip to be decoded, see :mod:`avsv.video.online`, and not a matrix.
+    """Whether a value of ``faces.scp`` names a clip to decode (see :mod:`avsv.video.online`) instead of a matrix.
 
     Example:
         >>> is_online("data/arks/faces_train.3.online:17"), is_online("data/arks/faces_train.3.ark:17")
@@ -228,8 +228,8 @@ def _read_header(location: str) -> tuple[str, _Header]:
 
 def _cut_short(path: str, offset: int, end: int) -> DataError:
     return DataError(
-        f"{path}:{offset}: the ark is cut short: the record needs {end} bytes of file, there are {file_size(path)}:"
-        " make it again"
+        f"{path}:{offset}: the ark is truncated: the record ends at byte {end}, the file has {file_size(path)} bytes:"
+        " write it again"
     )
 
 
@@ -240,9 +240,9 @@ def matrix_shape(location: str) -> tuple[int, int]:
 
 
 def read_rows(location: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """Read rows ``start`` to ``stop`` of a matrix, and only their bytes.
+    """Read rows ``start`` to ``stop`` of a matrix; no other bytes of it are read.
 
-    Kaldi's per-column compression ('CM') stores columns one after the other and is read whole.
+    A matrix with Kaldi's per-column compression ('CM') is stored column by column and always read completely.
 
     Args:
         location: ``path:offset`` as in an scp.
@@ -253,7 +253,7 @@ def read_rows(location: str, start: int = 0, stop: int | None = None) -> np.ndar
         (stop - start, columns): uint8 for pixels (one-byte codes over 0 to 255), float32 for everything else.
 
     Raises:
-        DataError: no such file, nothing readable at the offset, an ark cut short, rows outside the matrix.
+        DataError: no such file, nothing readable at the offset, a truncated ark, rows outside the matrix.
     """
     path, header = _read_header(location)
     stop = header.rows if stop is None else stop
@@ -293,7 +293,7 @@ def write_vectors(prefix: str | Path, keys: Sequence[str], matrix: np.ndarray) -
 
     Raises:
         DataError: a key that occurs twice, values that are not finite.
-        ValueError: not as many keys as rows.
+        ValueError: the numbers of keys and rows differ.
     """
     with ArkWriter(prefix, "float") as writer:
         append_vectors(writer, keys, matrix)
@@ -317,7 +317,7 @@ def read_vectors(scp: str | Path) -> tuple[list[str], np.ndarray]:
         The N keys in the order of the list, and (N, D) float32.
 
     Raises:
-        DataError: as :func:`read_list`, no such ark, an ark cut short, something else than a vector at an offset,
+        DataError: as :func:`read_list`; no such ark, a truncated ark, something other than a vector at an offset,
             vectors of different sizes.
     """
     keys, blocks = read_vector_blocks(scp)
@@ -330,11 +330,11 @@ def read_vectors(scp: str | Path) -> tuple[list[str], np.ndarray]:
 
 
 def read_vector_blocks(scp: str | Path) -> tuple[list[str], Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """Read the vectors of an scp some thousand at a time, for what needs to see each once.
+    """Read the vectors of an scp in blocks of some thousand, for computations that need each vector once.
 
     Returns:
-        The N keys in the order of the list, and blocks (rows, vectors): (n,) places in the list, (n, D) float32. They
-        come ark by ark, and in each in the order of the list.
+        The N keys in the order of the list, and blocks (rows, vectors): (n,) positions in the list, (n, D) float32.
+        Blocks come ark by ark; within an ark, vectors are in the order of the list.
 
     Raises:
         DataError: as :func:`read_vectors`, also while the blocks are read.
@@ -375,7 +375,7 @@ def _blocks(keys: list[str], places: dict[str, tuple[array, array]]) -> Iterator
                         )
                     vectors.append(vector)
                 yield np.array(rows[part]), np.array(vectors)
-                # What has been read of the file would count as memory of this process.
+                # Pages of the mapping that have been read would count as memory of this process.
                 ark.madvise(mmap.MADV_DONTNEED)
 
 
@@ -391,5 +391,5 @@ def _vector_at(ark: mmap.mmap, path: str, offset: int, key: str) -> np.ndarray:
     end = offset + _VECTOR_HEADER.size + size * dtype.itemsize
     if end > len(ark):
         raise _cut_short(path, offset, end)
-    # A copy: the file cannot be closed while an array lies in it.
+    # A copy: the file cannot be closed while an array refers to it.
     return np.frombuffer(ark, dtype, size, offset + _VECTOR_HEADER.size).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def temporary_path(path: str | Path) -> Path:
-    """The name under which this process writes ``path`` before it is whole: ``.NAME.tmp.PID`` in the same folder.
+    """The name under which this process writes ``path`` until it is complete: ``.NAME.tmp.PID`` in the same folder.
 
     Example:
         >>> temporary_path("data/feats.scp").name == f".feats.scp.tmp.{os.getpid()}"
@@ -19,7 +19,7 @@ def temporary_path(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; rename to ``path`` when the block succeeds, remove it when it fails.
+    """Yield a temporary name in the folder of ``path``; rename to ``path`` if the block succeeds, remove if it fails.
 
     Args:
         path: final name; its folder must exist.
@@ -28,7 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         The name to write to.
 
     Raises:
-        OSError: no space left and the like, with ``path`` as its file name.
+        OSError: writing failed, for example because no space is left; its file name is ``path``.
 
     Example:
         >>> import tempfile
@@ -51,6 +51,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file (UTF-8) that appears whole or not at all."""
+    """Write a text file (UTF-8) that appears complete or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

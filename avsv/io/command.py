@@ -1,4 +1,4 @@
-"""The output of ``command |`` in a list: run by bash, within limits, or not at all."""
+"""The output of a ``command |`` in a list: run by bash within limits, unless commands are forbidden."""
 
 import os
 import select
@@ -10,13 +10,13 @@ import time
 from avsv.errors import DataError
 
 MAX_SECONDS = float(os.environ.get("AVSV_COMMAND_SECONDS", "600"))
-"""How long a command may take. From the environment."""
+"""Seconds that a command may take. From the environment."""
 MAX_BYTES = 1 << 30
-"""How much it may write."""
+"""Bytes that a command may write."""
 
 
 def is_command(location: str) -> bool:
-    """Whether an entry of a list is a command and not a file.
+    """Whether an entry of a list is a command instead of a file.
 
     Example:
         >>> is_command("sox a.sph -t wav - |"), is_command("a.wav")
@@ -26,7 +26,7 @@ def is_command(location: str) -> bool:
 
 
 def command_output(location: str) -> bytes:
-    """What a command writes.
+    """The standard output of a command.
 
     Args:
         location: ``command |``.
@@ -54,11 +54,11 @@ def command_output(location: str) -> bytes:
         )
         try:
             output = _read_all(process.stdout.fileno(), location)
-            # Who has closed the output may still have to be waited for.
+            # A process that has closed its output may still be running.
             status = process.wait(timeout=MAX_SECONDS)
         except subprocess.TimeoutExpired:
             raise DataError(
-                f"{location}: the command does not end within {MAX_SECONDS:g} s (AVSV_COMMAND_SECONDS)"
+                f"{location}: the command did not finish within {MAX_SECONDS:g} s (AVSV_COMMAND_SECONDS)"
             ) from None
         finally:
             if process.poll() is None:
@@ -83,7 +83,7 @@ def _read_all(descriptor: int, location: str) -> bytes:
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-            raise DataError(f"{location}: the command writes for longer than {MAX_SECONDS:g} s (AVSV_COMMAND_SECONDS)")
+            raise DataError(f"{location}: the command still writes after {MAX_SECONDS:g} s (AVSV_COMMAND_SECONDS)")
         block = os.read(descriptor, 1 << 20)
         if not block:
             return b"".join(blocks)

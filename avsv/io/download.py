@@ -1,4 +1,4 @@
-"""Files from the network: resumed where a download broke off, checked, and whole under their final name."""
+"""Files from the network: interrupted downloads are resumed, checksums are verified, the final name appears last."""
 
 import fcntl
 import hashlib
@@ -33,22 +33,23 @@ def file_sha256(path: str | Path) -> str:
 
 
 def download(url: str, path: str | Path, sha256: str | None = None) -> str:
-    """Download a file, or the rest of it where an earlier try broke off.
+    """Download a file, or the rest of it after an interrupted download.
 
-    What has come is kept in ``.NAME.part`` beside ``path`` and gets its final name when it is whole and right. A bar
-    shows the progress on a terminal.
+    The bytes received so far are kept in ``.NAME.part`` in the folder of ``path``; the file gets its final name when it
+    is complete and its checksum is right. On a terminal, a bar shows the progress.
 
     Args:
-        url: where it is.
-        path: where it goes; its folder is made.
-        sha256: the file's SHA-256 in hexadecimal, or how it begins; None where nobody has published it.
+        url: address of the file.
+        path: destination; its folder is created.
+        sha256: the SHA-256 of the file in hexadecimal, or the first digits of it; None if it is not published.
 
     Returns:
-        The file's SHA-256.
+        The SHA-256 of the file.
 
     Raises:
-        DataError: the folder cannot be written to, the server cannot be reached or refuses, the connection breaks,
-            another process is at it, or the file is another one. Only in the last case what has come is thrown away.
+        DataError: the folder is not writable, the server cannot be reached or refuses, the connection breaks, another
+            process is downloading the file, or the checksum is wrong. Only in the last case the received bytes are
+            deleted.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.part")
@@ -61,9 +62,9 @@ def download(url: str, path: str | Path, sha256: str | None = None) -> str:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(f"{path}: another process is downloading it: wait for that one") from None
+            raise DataError(f"{path}: another process is downloading it: wait until it has finished") from None
         if not partial.exists() or not os.path.samestat(os.fstat(stream.fileno()), partial.stat()):
-            raise DataError(f"{path}: another process has just downloaded it: run again")
+            raise DataError(f"{path}: another process has just downloaded it: run this command again")
         try:
             _fetch(url, stream, path.name)
         except (URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
@@ -76,21 +77,21 @@ def download(url: str, path: str | Path, sha256: str | None = None) -> str:
         if sha256 is not None and not digest.startswith(sha256):
             partial.unlink()
             raise DataError(
-                f"{url}: the file's sha256 is {digest} and not {sha256}...: it is thrown away: try again; if that does"
-                " not help, the publisher has changed it"
+                f"{url}: the sha256 of the file is {digest}, expected {sha256}...: the file was deleted: try again; if"
+                " that does not help, the publisher has changed the file"
             )
         partial.replace(path)
     return digest
 
 
 def _fetch(url: str, stream: BinaryIO, name: str) -> None:
-    """Append to ``stream`` what it lacks of the file."""
+    """Append the missing part of the file to ``stream``."""
     have = stream.tell()
     request = Request(url, headers={"User-Agent": "avsv", **({"Range": f"bytes={have}-"} if have else {})})
     try:
         response = urlopen(request, timeout=TIMEOUT)
     except HTTPError as error:
-        if error.code != 416:  # the file has nothing from there on
+        if error.code != 416:  # the file has no bytes from that offset on
             raise
         if error.headers.get("Content-Range") != f"bytes */{have}":
             stream.truncate(0)
@@ -99,7 +100,7 @@ def _fetch(url: str, stream: BinaryIO, name: str) -> None:
         return
     with response:
         if response.headers.get_content_type() == "text/html":
-            raise URLError("the answer is a web page and not the file")
+            raise URLError("the server sent a web page instead of the file")
         if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             stream.truncate(0)
             stream.seek(0)
@@ -116,9 +117,11 @@ def _fetch(url: str, stream: BinaryIO, name: str) -> None:
 
 def _failure(url: str, path: Path, error: Exception, size: int) -> str:
     if isinstance(error, HTTPError):
-        return f"{url}: the server answers {error.code} {error.reason}: if that lasts, copy the file to {path} by hand"
+        return (
+            f"{url}: the server answers {error.code} {error.reason}: if this persists, copy the file to {path} by hand"
+        )
     reason = getattr(error, "reason", None) or error
     reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     if size:
-        return f"{url}: {reason}: {size / 1e6:.1f} MB have come and are kept: run again for the rest"
-    return f"{url}: {reason}: without a network, fetch it on another machine and copy it to {path}"
+        return f"{url}: {reason}: {size / 1e6:.1f} MB were received and are kept: run again for the rest"
+    return f"{url}: {reason}: without a network, download it on another machine and copy it to {path}"

@@ -1,4 +1,4 @@
-"""Positioned reads from many files, with few open at a time."""
+"""Positioned reads from many files, of which few are open at a time."""
 
 import functools
 import os
@@ -10,7 +10,7 @@ MAX_OPEN = 64
 
 
 class _OpenFile:
-    """A read-only file descriptor that closes with its last reference, so a thread never reads a closed one."""
+    """A read-only file descriptor that is closed with its last reference, so that no thread reads a closed one."""
 
     def __init__(self, path: str) -> None:
         self.descriptor = -1
@@ -23,12 +23,12 @@ class _OpenFile:
 
 @functools.lru_cache(maxsize=MAX_OPEN)
 def _open(path: str, device: int, inode: int, modified: int) -> _OpenFile:
-    # The identity is part of the key: a file that was replaced under the same name is opened anew.
+    # Device and inode are part of the key: a file that was replaced under the same name is opened again.
     return _OpenFile(path)
 
 
 def file_size(path: str) -> int:
-    """The size of a file in bytes. Raises DataError when there is none."""
+    """The size of a file in bytes. Raises DataError if there is no such file."""
     return _stat(path).st_size
 
 
@@ -43,12 +43,12 @@ def _stat(path: str) -> os.stat_result:
 
 
 def read_into(path: str, offset: int, buffer: memoryview) -> int:
-    """Fill ``buffer`` from ``offset`` of a file and return how many bytes there were.
+    """Fill ``buffer`` from ``offset`` of a file and return the number of bytes read.
 
-    Positioned reads share no file offset, so forked workers and threads may use the same descriptors.
+    Positioned reads do not use the shared file offset, so forked workers and threads can use the same descriptors.
 
     Raises:
-        DataError: no such file, or one that may not be read.
+        DataError: no such file, or no permission to read it.
     """
     status = _stat(path)
     try:

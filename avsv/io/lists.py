@@ -1,4 +1,4 @@
-"""Text lists, trials and scores: strict reading that names file and line, atomic writing."""
+"""Text lists, trials and scores: strict reading with errors that name file and line, atomic writing."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def _lines(path: str | Path) -> list[str]:
             raise _no_text(path) from None
     if not text.strip():
         raise _empty(path)
-    # Only newlines end a line: str.splitlines would also cut at characters that a file name may hold.
+    # Only newlines end a line: str.splitlines would also split at characters that a file name may contain.
     return text.removesuffix("\n").split("\n")
 
 
@@ -62,12 +62,12 @@ def _columns(path: str | Path, columns: int, form: str) -> list[list[str]]:
 
 
 def read_list(path: str | Path, fields: int | None = None) -> dict[str, str]:
-    """Read a Kaldi list, ``key value`` a line, in the order of the file.
+    """Read a Kaldi list, one ``key value`` per line, in the order of the file.
 
     Args:
         path: text file.
-        fields: how many blank-separated fields every line must have, the key included; None means a key and any
-            non-empty value, which may contain blanks.
+        fields: number of blank-separated fields that every line must have, including the key; None means a key and
+            any non-empty value, which may contain blanks.
 
     Returns:
         The value of every key.
@@ -93,10 +93,10 @@ def read_list(path: str | Path, fields: int | None = None) -> dict[str, str]:
 
 
 def read_entries(path: str | Path, fields: int | None = None) -> Iterator[tuple[int, str, str]]:
-    """Stream a Kaldi list: the number, key and value of every line, see :func:`read_list`.
+    """Iterate over a Kaldi list: the number, key and value of every line; see :func:`read_list`.
 
     Raises:
-        DataError: as :func:`read_list`, but for keys that occur twice.
+        DataError: as :func:`read_list`, except for keys that occur twice.
     """
     number = 0
     with _open(path) as file:
@@ -119,13 +119,13 @@ def read_entries(path: str | Path, fields: int | None = None) -> Iterator[tuple[
 
 
 def repeated(path: str | Path, number: int, key: str) -> DataError:
-    """The error of a key that an earlier line has."""
+    """The error for a key that occurs on an earlier line."""
     return DataError(f"{path}:{number}: '{key}' occurs twice")
 
 
 def write_list(path: str | Path, mapping: Mapping[str, object]) -> None:
-    """Write ``key value`` lines sorted by key in the C locale; the file appears whole or not at all."""
-    # Sorting by code point is sorting by UTF-8 byte, which is what LC_ALL=C sort does.
+    """Write ``key value`` lines sorted by key in the C locale; the file appears complete or not at all."""
+    # Sorting by code point equals sorting by UTF-8 byte, as LC_ALL=C sort does.
     write_text(path, "".join(f"{key} {mapping[key]}\n" for key in sorted(mapping)))
 
 
@@ -162,7 +162,7 @@ def read_trials(path: str | Path) -> Trials:
     """Read ``enroll test target|nontarget`` lines.
 
     Raises:
-        DataError: naming file and line: no such file, an empty list, not three fields, another label.
+        DataError: with file and line: no such file, an empty list, not three fields, an unknown label.
     """
     enroll, test, label = map(np.array, _columns(path, 3, "ENROLL TEST target|nontarget"))
     is_target = label == "target"
@@ -176,7 +176,7 @@ def read_scores(path: str | Path) -> Scores:
     """Read ``enroll test score`` lines.
 
     Raises:
-        DataError: naming file and line: no such file, an empty list, not three fields, a score that is not a finite
+        DataError: with file and line: no such file, an empty list, not three fields, a score that is not a finite
             number.
     """
     enroll, test, words = _columns(path, 3, "ENROLL TEST SCORE")
@@ -191,7 +191,7 @@ def read_scores(path: str | Path) -> Scores:
 
 
 def write_scores(path: str | Path, enroll: np.ndarray, test: np.ndarray, scores: np.ndarray) -> None:
-    """Write ``enroll test score`` lines with nine significant digits, which give every float32 back exactly."""
+    """Write ``enroll test score`` lines with nine significant digits, from which every float32 is restored exactly."""
     rows = zip(enroll.tolist(), test.tolist(), np.asarray(scores, dtype=np.float32).tolist(), strict=True)
     write_text(path, "".join([f"{e} {t} {s:.9g}\n" for e, t, s in rows]))
 

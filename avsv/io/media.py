@@ -1,7 +1,7 @@
-"""Containers of sound and video: opened, chosen from and measured in one place.
+"""Audio and video containers: opening them, choosing a stream, measuring its length.
 
-What a library throws becomes a :class:`DataError` that names the recording. Only files are opened, never other files or
-addresses that a playlist names, and metadata that is not text does not matter.
+Errors of the library become a :class:`DataError` that names the recording. Only the file itself is opened, never files
+or addresses that a playlist refers to. Metadata that is not valid text is ignored.
 """
 
 import io
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-# Containers whose header, index or last page states how long they are; of others FFmpeg guesses from size and bit rate.
+# Containers whose header, index or last page states their length; for others FFmpeg guesses it from size and bit rate.
 _STATE_LENGTH = {"aiff", "asf", "au", "avi", "caf", "flac", "matroska", "mov", "nut", "ogg", "w64", "wav"}
-# Neither playlists nor formats that name other files, and no raw samples or pictures, which any file could be.
+# No playlists or formats that refer to other files, and no raw samples or pictures, for which any file could be taken.
 _FORMATS = (
     "3g2,3gp,aac,ac3,aiff,amr,ape,asf,au,av1,avi,avif,caf,dts,dv,eac3,flac,flv,gif,h263,h264,hevc,ivf,loas,m4a,m4v,"
     "matroska,mj2,mjpeg,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,tak,truehd,tta,voc,vc1,w64,wav,webm,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 MAX_PIXELS = 1 << 26
-"""Pixels of the largest picture that is decoded."""
+"""Largest picture that is decoded, in pixels."""
 MAX_MEGABYTES = int(os.environ.get("AVSV_MAX_MEGABYTES", "256"))
-"""Memory that one decoded recording may take: samples as float32, or face crops. From the environment."""
+"""Memory that one decoded recording may take, as float32 samples or face crops. From the environment."""
 
 
 @contextmanager
 def library_errors(name: str, kind: str) -> Iterator[None]:
-    """Turn whatever a library throws into the DataError of a recording that cannot be used.
+    """Turn any error of a library into the DataError of a recording that cannot be used.
 
     Args:
-        name: of the recording.
-        kind: what it should hold, audio or video.
+        name: name of the recording.
+        kind: expected content, audio or video.
     """
     try:
         yield
     except (DataError, MemoryError):
         raise
-    # Decoders raise errors of many classes, and each of them must cost one recording only.
+    # Decoders raise errors of many classes; each of them must exclude only this recording.
     except Exception as error:
         if isinstance(error, EOFError):
             raise DataError(f"{name}: it has no {kind} frames") from error
@@ -59,22 +59,25 @@ def open_media(source: str | bytes, name: str, kind: str) -> "Iterator[InputCont
 
     Args:
         source: path of a file, or its content.
-        name: what messages call it.
-        kind: what is wanted of it, audio or video.
+        name: name of the recording in messages.
+        kind: requested content, audio or video.
 
     Raises:
-        DataError: not such a file, or anything that fails inside the block.
+        DataError: the file is not such a container, or anything fails inside the block.
     """
     import av
 
-    # The protocol is given because a name such as "12:30.mp4" would be taken for one.
+    # Without an explicit protocol, "12" of a name such as "12:30.mp4" would be taken for one.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
     with library_errors(name, kind), av.open(file, metadata_errors="ignore", options=dict(_OPTIONS)) as container:
         yield container
 
 
 def choose_stream(container: "InputContainer", name: str, kind: str) -> "Stream":
-    """The stream that a player plays: no cover picture, not made for an impairment, marked as default, the first.
+    """The stream that a player would play.
+
+    Cover pictures are excluded. Streams for the hearing or visually impaired, commentary, dubs and karaoke come last;
+    of the rest, a default stream comes first, then the one with the lowest index.
 
     Raises:
         DataError: there is none, or this build of FFmpeg lacks its decoder.
@@ -93,7 +96,7 @@ def choose_stream(container: "InputContainer", name: str, kind: str) -> "Stream"
     chosen = min(streams, key=lambda s: (bool(s.disposition & unlike), not s.disposition & flags.default, s.index))
     if chosen.codec_context is None:
         raise DataError(f"{name}: unreadable, truncated or damaged {kind}: no known codec")
-    # One job is one core: --nj says how many there are.
+    # Each job uses one core; --nj sets the number of jobs.
     chosen.thread_type = "NONE"
     chosen.codec_context.thread_count = 1
     if kind == "video":
@@ -102,12 +105,12 @@ def choose_stream(container: "InputContainer", name: str, kind: str) -> "Stream"
 
 
 def stated_seconds(container: "InputContainer", stream: "Stream", path: str | None = None) -> Fraction | None:
-    """How long the header says a stream is; None where it does not say, or FFmpeg only guesses.
+    """The length of a stream by the header; None if the header does not state it, or FFmpeg only guesses it.
 
     Args:
-        container: of the stream.
+        container: container of the stream.
         stream: the stream.
-        path: of the file, to look for the length in an MP3 file's first frame.
+        path: path of the file, to look for the length in the first frame of an MP3 file.
     """
     formats = set(container.format.name.split(","))
     if not formats & _STATE_LENGTH and not ("mp3" in formats and path and _mp3_states_length(path)):
@@ -125,7 +128,7 @@ def stated_seconds(container: "InputContainer", stream: "Stream", path: str | No
 
 
 def _mp3_states_length(path: str) -> bool:
-    """Whether the first frame of an MP3 file is a table of contents, which counts the frames."""
+    """Whether the first frame of an MP3 file is a table of contents with the number of frames."""
     with Path(path).open("rb") as file:
         head = file.read(10)
         start = 0
@@ -137,7 +140,7 @@ def _mp3_states_length(path: str) -> bool:
 
 
 def measured_seconds(container: "InputContainer", stream: "Stream") -> float:
-    """How long a stream is, by the times of its packets, or by their number where they have none.
+    """The length of a stream by the time stamps of its packets, or by their number if they have none.
 
     No packet is decoded.
     """
@@ -157,8 +160,8 @@ def check_memory(name: str, size: float) -> None:
     """Raise DataError for a recording that takes more than :data:`MAX_MEGABYTES` when decoded.
 
     Args:
-        name: of the recording.
-        size: bytes.
+        name: name of the recording.
+        size: size in bytes.
     """
     if size > MAX_MEGABYTES * 1e6:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Text files that a person may have written, read whole, where whatever is wrong with one gives one clear line."""
+"""Text files that a person may have written: read completely, with one clear line for whatever is wrong."""
 
 import os
 import stat
@@ -16,12 +16,12 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def check_regular_file(path: str | Path) -> None:
-    """Raise DataError for what cannot be read like a file: none there, a folder, a named pipe, a device.
+    """Raise DataError for a path that cannot be read as a file: missing, a folder, a named pipe, a device.
 
-    The pipes of a shell's ``<(command)`` below ``/dev/fd`` pass, for their writer is known to be there.
+    The pipes of a shell's ``<(command)`` below ``/dev/fd`` are accepted, since their writer is known to exist.
     """
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 -- the path may hold a NUL byte, which pathlib does not bear
+        mode = os.stat(path).st_mode  # noqa: PTH116 -- the path may contain a NUL byte, which pathlib does not accept
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
@@ -33,13 +33,13 @@ def check_regular_file(path: str | Path) -> None:
 
 
 def cannot_read(path: str | Path, error: Exception) -> DataError:
-    """The error of a file that the system refuses to open or read."""
+    """The error for a file that the operating system does not open or read."""
     reason = getattr(error, "strerror", None) or str(error)
     return DataError(f"{str(path)!r:.300}: cannot be read: {reason}" if "\0" in str(path) else f"{path}: {reason}")
 
 
 def refuse_mark(path: str | Path, start: bytes) -> None:
-    """Raise DataError where the first bytes of a file are a byte-order mark.
+    """Raise DataError if a file starts with a byte-order mark.
 
     Example:
         >>> refuse_mark("list", "\ufeffid1".encode())
@@ -77,15 +77,17 @@ def read_text(path: str | Path, limit: int = 1 << 20) -> str:
     except OSError as error:
         raise cannot_read(path, error) from None
     if len(content) > limit:
-        raise DataError(f"{path}: larger than {limit} bytes: not such a file")
+        raise DataError(f"{path}: larger than {limit} bytes: not the expected file")
     refuse_mark(path, content)
     if content.startswith(_LFS_POINTER):
-        raise DataError(f"{path}: is a Git LFS pointer and not the file itself: run 'git lfs pull' in its repository")
+        raise DataError(
+            f"{path}: is a Git LFS pointer instead of the file itself: run 'git lfs pull' in its repository"
+        )
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: not a text file (UTF-8): {error.reason}") from None
     if "\0" in text:
-        raise DataError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: not a text file: has a NUL byte")
+        raise DataError(f"{path}:{text[: text.index(chr(0))].count(chr(10)) + 1}: not a text file: contains a NUL byte")
     return text

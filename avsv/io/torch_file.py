@@ -1,4 +1,4 @@
-"""Files of tensors and plain values: written whole or not at all, read without running code."""
+"""Files of tensors and plain values: written atomically, read without running code."""
 
 import pickle
 import zipfile
@@ -14,7 +14,7 @@ from avsv.io.atomic import atomic_path
 def save_atomically(path: str | Path, content: Any) -> None:
     """``torch.save`` under a temporary name, then rename; equal content gives equal bytes."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        # Given a path, torch would store its name in the file.
+        # If it is given a path, torch stores the file name in the file.
         torch.save(content, file)
 
 
@@ -22,7 +22,7 @@ def load_file(path: str | Path) -> dict[str, Any]:
     """Read a file of :func:`save_atomically`, its tensors on the CPU.
 
     Raises:
-        DataError: no such file, or it is not readable.
+        DataError: the file does not exist or is not readable.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file: train this system first")
@@ -33,8 +33,8 @@ def load_file(path: str | Path) -> dict[str, Any]:
 
 
 def read_file(path: Path) -> Any:
-    """``torch.load`` of plain values and tensors, with a ValueError in few words for a file that is not whole."""
-    # torch.load neither checks the checksums nor fails on damage in a way of its own.
+    """``torch.load`` of plain values and tensors; a damaged or truncated file raises ValueError with a short reason."""
+    # torch.load does not verify the checksums, and damage raises errors of many kinds.
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

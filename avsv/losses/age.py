@@ -9,20 +9,20 @@ from avsv.losses.common import accuracy, at_least_float32
 
 
 class AgeClassifier(AuxiliaryLoss):
-    """Auxiliary age classification: a linear layer to one score for each class of age, and cross entropy.
+    """Auxiliary age classification: a linear layer to one score per age class, and cross entropy.
 
-    Source: the auxiliary task of REPTAR, arXiv:2309.07115, whose classes we do not know. Needed in training only.
-    Embeddings without an age are ignored. Computed in float32 at least, also under autocast.
+    Source: the auxiliary task of REPTAR, arXiv:2309.07115, which does not publish its age classes. Used in training
+    only. Embeddings without an age are ignored. Computed at least in float32, also under autocast.
 
     Args:
         embedding_dim: size D of the embeddings.
-        edges: the largest age in years of each class but the last, rising.
+        edges: the largest age in years of each class except the last, in increasing order.
 
     Shape:
         - embeddings: (B, D)
-        - targets: (B,) ages in years; negative or not a number where the age is not known
-        - output: the loss, a scalar, 0 without gradient where no age is known, and age_loss and age_accuracy, the share
-          of the known ages whose class has the largest score; without these where no age is known
+        - targets: (B,) ages in years; negative or NaN if the age is unknown
+        - output: the loss, a scalar, and the figures age_loss and age_accuracy, the share of known ages whose class has
+          the largest score; if no age is known, the loss is 0 without gradient and there are no figures
 
     Example (all scores 0 with 7 classes: ln 7):
         >>> classifier = AgeClassifier(4)
@@ -36,7 +36,7 @@ class AgeClassifier(AuxiliaryLoss):
     def __init__(self, embedding_dim: int, *, edges: tuple[int, ...] = (20, 30, 40, 50, 60, 70)) -> None:
         super().__init__()
         if len(edges) == 0 or list(edges) != sorted(set(edges)):
-            raise ValueError(f"edges: {list(edges)}: must be one or more ages that rise")
+            raise ValueError(f"edges: {list(edges)}: must be one or more ages in increasing order")
         self.edges = tuple(edges)
         self.weight = nn.Parameter(torch.empty(len(edges) + 1, embedding_dim))
         self.bias = nn.Parameter(torch.zeros(len(edges) + 1))
@@ -47,7 +47,7 @@ class AgeClassifier(AuxiliaryLoss):
         known = classes >= 0
         with torch.autocast(embeddings.device.type, enabled=False):
             scores = functional.linear(at_least_float32(embeddings), self.weight, self.bias)
-            # A mean over no rows would not be a number.
+            # A mean over no rows would be NaN.
             loss = functional.cross_entropy(scores, classes, ignore_index=-1, reduction="sum") / known.sum().clamp(
                 min=1
             )
@@ -57,11 +57,11 @@ class AgeClassifier(AuxiliaryLoss):
 
 
 def age_class(ages: Tensor, edges: tuple[int, ...]) -> Tensor:
-    """The class of each age: 0 up to the first edge, itself included, and so on; -1 where the age is not known.
+    """The class of each age: 0 up to and including the first edge, and so on; -1 if the age is unknown.
 
     Args:
-        ages: (B,) in years; negative or not a number where not known.
-        edges: rising.
+        ages: (B,) in years; negative or NaN if unknown.
+        edges: in increasing order.
 
     Returns:
         (B,) int64.

@@ -1,4 +1,4 @@
-"""What all auxiliary losses have in common."""
+"""The base class of auxiliary losses."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 class AuxiliaryLoss(nn.Module, ABC):
-    """A further term of the training loss on the system's embedding, with a weight: the base of all such terms.
+    """Base class of the weighted terms that are added to the training loss and depend on the system's embedding.
 
-    The configuration names it with its weight, ``loss: {orthogonality: 0.5}``, or with its options as well,
-    ``loss: {orthogonality: {weight: 0.5, negative_weight: 0.3}}``. A subclass's constructor takes the size of the
-    embeddings, ``(embedding_dim)``, and its options as keyword-only arguments. It defines :meth:`forward`.
+    The configuration names a term with its weight, ``loss: {orthogonality: 0.5}``, or with its options as well,
+    ``loss: {orthogonality: {weight: 0.5, negative_weight: 0.3}}``. The constructor of a subclass takes the size of the
+    embeddings, ``(embedding_dim)``, and its options as keyword-only arguments. A subclass defines :meth:`forward`.
 
-    Example (embeddings should not be long):
+    Example (a penalty on the length of embeddings):
         >>> import torch
         >>> class Length(AuxiliaryLoss):
         ...     def __init__(self, embedding_dim: int) -> None:
@@ -25,17 +25,17 @@ class AuxiliaryLoss(nn.Module, ABC):
         tensor(2.)
     """
 
-    # What forward is told of each utterance: its class, or the age in years of its speaker.
+    # The targets that forward receives: the class of each utterance, or the age in years of its identity.
     target: ClassVar[Literal["label", "age"]] = "label"
 
-    # The loss compares the embeddings of a batch with each other: it is given those of all processes.
+    # Whether the loss compares the embeddings of a batch with each other; it then receives those of all processes.
     compares_batch: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss before it is weighted, a scalar, and scalars to log, which become columns of train.csv.
+        """Compute the loss before weighting, a scalar, and scalars to log, which become columns of train.csv.
 
         Args:
             embeddings: (B, embedding_dim).
-            targets: (B,) int64 labels, or float ages, NaN where the age is not known; see ``target``.
+            targets: (B,) int64 labels, or float ages with NaN for unknown ones; see ``target``.
         """

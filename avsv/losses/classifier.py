@@ -1,4 +1,4 @@
-"""What every classification loss has in common."""
+"""The base class of classification losses."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 
 class Classifier(nn.Module, ABC):
-    """Embeddings and the classes they belong to (speakers) to a loss: the base of all classification losses.
+    """Base class of classification losses, which compute a loss from embeddings and their classes (identities).
 
-    A subclass's constructor takes the size of the embeddings and the number of classes, ``(embedding_dim,
-    num_classes)``, and its options as keyword-only arguments. It defines :meth:`forward`. A loss with a margin sets
-    ``margin``, and one with a weight vector for each class overrides :attr:`class_weights`.
+    The constructor of a subclass takes the size of the embeddings and the number of classes, ``(embedding_dim,
+    num_classes)``, and its options as keyword-only arguments. A subclass defines :meth:`forward`. A loss with a margin
+    sets ``margin``, and a loss with one weight vector per class overrides :attr:`class_weights`.
 
-    Example (nearest of fixed centers at right angles):
+    Example (the nearest of fixed, orthogonal centers):
         >>> import torch
         >>> from torch.nn import functional
         >>> class RightAngles(Classifier):
@@ -27,21 +27,21 @@ class Classifier(nn.Module, ABC):
         (0.6931, 0.0)
     """
 
-    # The loss compares the embeddings of a batch with each other: it is given those of all processes, and batches must
-    # have two or more speakers with the same number of utterances, two or more.
+    # Whether the loss compares the embeddings of a batch with each other. It then receives those of all processes, and
+    # a batch must have two or more identities with the same number of utterances, two or more.
     compares_batch: ClassVar[bool] = False
 
-    # The margin that the warm-up of a training (train.margin_warmup) raises from 0 to this value; 0: no margin.
+    # The full margin, which train.margin_warmup reaches from 0; 0 for a loss without a margin.
     margin: float = 0.0
 
     @property
     def class_weights(self) -> nn.Parameter | None:
-        """(num_classes, embedding_dim), one vector for each class in the order of labels; None for a loss without."""
+        """(num_classes, embedding_dim), one vector per class in the order of the labels; None if the loss has none."""
         return None
 
     @abstractmethod
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, a scalar, and the share of embeddings that are classified correctly, without any margin.
+        """Compute the loss, a scalar, and the share of embeddings that are classified correctly without the margin.
 
         Args:
             embeddings: (B, embedding_dim).

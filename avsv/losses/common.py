@@ -1,11 +1,11 @@
-"""What all losses on embeddings share."""
+"""Functions shared by the losses on embeddings."""
 
 import torch
 from torch import Tensor, distributed
 
 
 def at_least_float32(embeddings: Tensor) -> Tensor:
-    """The embeddings in float32, or in their own type where that is more precise.
+    """The embeddings in float32, or in their own type if that is more precise.
 
     Example:
         >>> at_least_float32(torch.zeros(1).bfloat16()).dtype, at_least_float32(torch.zeros(1).double()).dtype
@@ -15,11 +15,11 @@ def at_least_float32(embeddings: Tensor) -> Tensor:
 
 
 def gather_batch(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The embeddings and labels of the whole batch, where several processes each have a share of the same size.
+    """Gather the embeddings and labels of the whole batch from all processes, which have shares of the same size.
 
-    For losses that compare the embeddings of a batch with each other. Every process then computes the same loss; the
-    gradient of its own share is multiplied by their number, so that the mean of the processes' gradients, which
-    DistributedDataParallel takes, is that of one process with the whole batch.
+    This is for losses that compare the embeddings of a batch with each other: every process then computes the same
+    loss. The gradient of its own share is multiplied by the number of processes, so that the mean of their gradients,
+    which DistributedDataParallel computes, equals that of one process with the whole batch.
 
     Example (one process has the whole batch):
         >>> gather_batch(torch.ones(2, 1), torch.tensor([0, 1]))[1]
@@ -46,7 +46,7 @@ class _Gather(torch.autograd.Function):
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
-    """The share of rows whose label has the largest score, a scalar; not a number where there are no rows.
+    """The share of rows whose label has the largest score, a scalar; NaN if there are no rows.
 
     Args:
         scores: (B, K).

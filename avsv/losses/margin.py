@@ -1,4 +1,4 @@
-"""Softmax losses: classification of identities, without a margin and with one."""
+"""Softmax losses: classification of identities with and without a margin."""
 
 import math
 from abc import abstractmethod
@@ -13,9 +13,9 @@ from avsv.losses.common import accuracy, at_least_float32
 
 
 class Softmax(Classifier):
-    """Softmax loss: a linear layer to one score for each identity, and cross entropy.
+    """Softmax loss: a linear layer to one score per identity, and cross entropy.
 
-    Computed in float32 at least, also under autocast.
+    Computed at least in float32, also under autocast.
 
     Args:
         embedding_dim: size D of the embeddings.
@@ -51,7 +51,7 @@ class Softmax(Classifier):
 
 
 class _MarginSoftmax(Classifier):
-    """Cross entropy over scaled cosines to class centres, with a harder score for the own class."""
+    """Cross entropy over scaled cosines to class centers, with a penalty on the score of the own class."""
 
     def __init__(
         self, embedding_dim: int, num_classes: int, margin: float, largest_margin: float, scale: float
@@ -81,30 +81,30 @@ class _MarginSoftmax(Classifier):
         """The cosine of each embedding with each class: (B, D) to (B, K)."""
         return functional.linear(functional.normalize(embeddings), functional.normalize(self.weight))
 
-    def penalised(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """The cosines (B, K) made harder for the labels (B,)."""
+    def penalized(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """The cosines (B, K) with the margin for the labels (B,)."""
         own = labels.unsqueeze(1)
         return cosines.scatter(1, own, self.margin_cosine(cosines.gather(1, own)))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(embeddings.device.type, enabled=False):
             cosines = self.cosines(at_least_float32(embeddings))
-            loss = functional.cross_entropy(self.scale * self.penalised(cosines, labels), labels)
+            loss = functional.cross_entropy(self.scale * self.penalized(cosines, labels), labels)
         return loss, accuracy(cosines, labels)
 
 
 class AMSoftmax(_MarginSoftmax):
-    """Additive margin softmax (CosFace): cross entropy with cos(theta) - m in the place of the own class.
+    """Additive margin softmax (CosFace): cross entropy in which the score of the own class is cos(theta) - m.
 
     Source: Wang et al. 2018, arXiv:1801.05599, equation 6; Wang et al. 2018, arXiv:1801.09414, equation 4.
 
-    Computed in float32 at least, also under autocast.
+    Computed at least in float32, also under autocast.
 
     Args:
         embedding_dim: size D of the embeddings.
         num_classes: number K of identities.
-        margin: m; :attr:`margin` may be changed in training.
-        scale: s, by which cosines are multiplied.
+        margin: m; :attr:`margin` can be changed during training.
+        scale: s, the factor of the cosines.
 
     Shape:
         - embeddings: (B, D)
@@ -132,30 +132,31 @@ class AMSoftmax(_MarginSoftmax):
 
 
 class AAMSoftmax(_MarginSoftmax):
-    """Additive angular margin softmax (ArcFace): cross entropy with cos(theta + m) in the place of the own class.
+    """Additive angular margin softmax (ArcFace): cross entropy in which the score of the own class is cos(theta + m).
 
-    Source: Deng et al. 2019, arXiv:1801.07698, equation 3. Where theta + m would pass pi (cos theta <= cos(pi - m)),
-    cos(theta + m) would rise again and is replaced: by ``cos theta - m sin(pi - m)`` (fallback arcface) or
+    Source: Deng et al. 2019, arXiv:1801.07698, equation 3. Where theta + m exceeds pi (cos theta <= cos(pi - m)),
+    cos(theta + m) would increase again and is replaced by ``cos theta - m sin(pi - m)`` (fallback arcface) or
     ``cos theta - (1 + cos(pi - m))``, which continues it without a step (fallback continuous). With ``easy_margin``
     the margin applies only where cos theta > 0, and no fallback is needed.
 
-    Sub-centres (Deng et al. 2020, ECCV, "Sub-center ArcFace") give each class several centres, of which the nearest
-    counts, so that mislabelled utterances gather around one of their own. The inter-top-k penalty (Zhao et al. 2021,
-    arXiv:2110.05042) turns the nearest other classes closer: they have cos(theta - m'), with m' the
-    ``inter_topk_margin`` times m / 0.2, which follows a margin that is warmed up. Large-margin fine-tuning leaves the
-    penalty out.
+    Sub-centers (Deng et al. 2020, ECCV, "Sub-center ArcFace") give each class several centers, of which only the
+    nearest is used, so that mislabeled utterances collect around a center of their own. The inter-top-k penalty (Zhao
+    et al. 2021, arXiv:2110.05042) raises the scores of the nearest other classes to cos(theta - m'), where m' is
+    ``inter_topk_margin`` times m / 0.2, so that it follows the warm-up of the margin. Large-margin fine-tuning omits
+    the penalty.
 
-    Computed in float32 at least, also under autocast.
+    Computed at least in float32, also under autocast.
 
     Args:
         embedding_dim: size D of the embeddings.
         num_classes: number K of identities.
-        margin: m in radians; :attr:`margin` may be changed in training.
-        scale: s, by which cosines are multiplied.
+        margin: m in radians; :attr:`margin` can be changed during training.
+        scale: s, the factor of the cosines.
         easy_margin: see above.
         fallback: see above.
-        sub_centers: centres C of each class; :attr:`weight` has the shape (K C, D), the centres of a class in a row.
-        inter_topk: number of other classes that are penalised (at most K - 1); 0 for none.
+        sub_centers: number C of centers per class; :attr:`weight` has the shape (K C, D), with the centers of a class
+            in consecutive rows.
+        inter_topk: number of other classes that are penalized (at most K - 1); 0 for none.
         inter_topk_margin: see above, in radians.
 
     Shape:
@@ -215,38 +216,38 @@ class AAMSoftmax(_MarginSoftmax):
         return torch.where(cosine > threshold, phi, cosine - shift)
 
     def cosines(self, embeddings: Tensor) -> Tensor:
-        """The cosine of each embedding with the nearest centre of each class: (B, D) to (B, K)."""
+        """The cosine of each embedding with the nearest center of each class: (B, D) to (B, K)."""
         cosines = super().cosines(embeddings)
         if self.sub_centers == 1:
             return cosines
         return cosines.unflatten(1, (-1, self.sub_centers)).max(dim=2).values
 
-    def penalised(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """The cosines (B, K) made harder for the labels (B,): the own one smaller, the nearest others larger."""
-        penalised = super().penalised(cosines, labels)
+    def penalized(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """The cosines (B, K) with the penalties for the labels (B,): lower for the own class, higher for others."""
+        penalized = super().penalized(cosines, labels)
         count = min(self.inter_topk, cosines.shape[1] - 1)
         angle = self.inter_topk_margin * self.margin / 0.2
         if count == 0 or angle == 0:
-            return penalised
+            return penalized
         nearest = cosines.detach().scatter(1, labels.unsqueeze(1), -math.inf).topk(count, dim=1).indices
         near = cosines.gather(1, nearest)
-        return penalised.scatter(1, nearest, near * math.cos(angle) + _sine(near) * math.sin(angle))
+        return penalized.scatter(1, nearest, near * math.cos(angle) + _sine(near) * math.sin(angle))
 
 
 def _sine(cosine: Tensor) -> Tensor:
-    # Without the clamp the gradient of the square root at cosine 1 or -1 is not a number.
+    # Without the clamp, the gradient of the square root is NaN at cosine 1 or -1.
     return (1.0 - cosine.clamp(-1.0 + 1e-7, 1.0 - 1e-7) ** 2).sqrt()
 
 
 def warm_margin(margin: float, epoch: float, start: float, end: float) -> float:
-    """The margin during its warm-up: 0 before ``start``, ``margin`` from ``end`` on, rising as 1 - 0.001 ** x between.
+    """The margin during its warm-up: 0 before ``start``, then rising as 1 - 0.001 ** x, ``margin`` from ``end`` on.
 
-    Source: wespeaker's margin scheduler (its increase type "exp").
+    Source: the margin scheduler of wespeaker, with increase type "exp".
 
     Args:
-        margin: full value.
-        epoch: time in epochs from 0, fractions allowed.
-        start: epoch at which it leaves 0.
+        margin: full margin.
+        epoch: time in epochs, counted from 0; may be a fraction.
+        start: epoch at which the margin starts to rise.
         end: epoch at which it reaches ``margin``; x goes from 0 to 1 between the two.
 
     Example:

@@ -9,28 +9,29 @@ from avsv.losses.common import at_least_float32
 
 
 class OrthogonalityLoss(AuxiliaryLoss):
-    """Orthogonality constraint: embeddings of one person in one direction, those of different persons at right angles.
+    """Orthogonality constraint: parallel embeddings of the same identity, orthogonal ones of different identities.
 
-    With s the mean cosine of all pairs of one person and d the mean absolute cosine of all pairs of different persons,
-    the loss is ``1 - s + negative_weight * d``; s is 0 where the batch has no two embeddings of one person.
+    The loss is ``1 - s + negative_weight * d``, where s is the mean cosine of all pairs of the same identity and d the
+    mean absolute cosine of all pairs of different identities; s is 0 if no identity occurs twice in the batch.
 
-    Source: Ranasinghe et al. 2021, arXiv:2103.14021, in the form of Saeed et al. 2022, arXiv:2112.10483: as in the
-    latter's published code, absolute values are taken before the mean. Sun et al. 2022, section 2.3, put it on fused
+    Source: Ranasinghe et al. 2021, arXiv:2103.14021, in the form of Saeed et al. 2022, arXiv:2112.10483: as in their
+    published code, absolute values are taken before the mean. Sun et al. 2022, section 2.3, apply it to fused
     embeddings.
 
-    Few random batches have two utterances of a person, so batches of several utterances of each make the most of it.
-    Computed in float32 at least, also under autocast.
+    Few random batches contain two utterances of one identity; use batches with several utterances of each identity.
+
+    Computed at least in float32, also under autocast.
 
     Args:
-        embedding_dim: size D of the embeddings; nothing depends on it.
-        negative_weight: weight of the pairs of different persons.
+        embedding_dim: size D of the embeddings; unused.
+        negative_weight: weight of the pairs of different identities.
 
     Shape:
         - embeddings: (B, D)
         - targets: (B,) int64 labels
-        - output: the loss, a scalar, and the same under the name orthogonality
+        - output: the loss, a scalar, and the same loss under the name orthogonality
 
-    Example (two persons in opposite directions):
+    Example (two identities in opposite directions):
         >>> embeddings = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0], [-3.0, 0.0]])
         >>> OrthogonalityLoss(2)(embeddings, torch.tensor([0, 0, 1, 1]))[0]
         tensor(0.7000)

@@ -248,7 +248,7 @@ def test_all_levels_of_the_configuration_make_sense():
         ("noize: [5]", "noize: unknown key: did you mean 'noise'"),
         ("noise: 5", "noise: expected a list of levels"),
         ("noise: []", "noise: expected a list of levels"),
-        ("noise: [5, 5.0]", "noise: a level stands twice"),
+        ("noise: [5, 5.0]", "noise: a level occurs twice"),
         ("noise: [loud]", "noise: loud: signal-to-noise ratio .* must be a number from -20 to 60"),
         ("clipping: [1.5]", "clipping: 1.5: share of the samples must be a number from 0 to 1"),
         ("codec: [speex 8]", "codec: 'speex 8': the codecs are opus"),

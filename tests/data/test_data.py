@@ -283,7 +283,7 @@ def test_an_ark_cut_short_names_the_utterance(tmp_path, workers):
     ark.write_bytes(ark.read_bytes()[:-3000])
     table = read_utterances(folder, video=False)
     clips = WholeUtterances(table, np.zeros(4), EmbedConfig(batch_size=1), Inputs(FBANK))
-    with pytest.raises(DataError, match=r"^s1-u1: .*feats.ark:\d+: the ark is cut short"):
+    with pytest.raises(DataError, match=r"^s1-u1: .*feats.ark:\d+: the ark is truncated"):
         list(load_batches(clips, range(4), workers, False))
 
 

@@ -76,7 +76,7 @@ def test_cosine_after_the_margin(cosine, arcface, continuous, easy):
 
 
 def test_fallbacks_at_the_threshold():
-    """At cos(pi - m) the plain form reaches -1; only the continuous fallback goes on from there."""
+    """At cos(pi - m) the plain form reaches -1; only the continuous fallback continues from there."""
     around = torch.tensor([-0.877583 + 1e-5, -0.877583 - 1e-5], dtype=torch.float64)
     above, below = AAMSoftmax(2, 2, margin=0.5, fallback="continuous").margin_cosine(around).tolist()
     assert above == pytest.approx(-1.0, abs=1e-5) and below == pytest.approx(-1.0, abs=2e-5)
@@ -128,7 +128,7 @@ def test_autocast_does_not_change_the_loss():
 
 
 def test_accuracy_ignores_the_margin():
-    """The own class is nearest by a little, and the margin would put the other one before it."""
+    """The own class is nearest by a little; with the margin the other one would be nearest."""
     loss = _with_weight(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), margin=0.5)
     value, accuracy = loss(torch.tensor([[1.0, 0.9]]), torch.tensor([0]))
     assert accuracy.item() == 1.0 and value.item() > math.log(2)
@@ -145,7 +145,7 @@ def test_impossible_options(options):
         AAMSoftmax(2, 2, **options)
 
 
-def test_margin_warm_up_rises_from_nothing_to_all():
+def test_margin_warm_up_rises_from_zero_to_the_full_margin():
     values = [warm_margin(0.5, epoch / 10, 2, 4) for epoch in range(60)]
     assert values == sorted(values)
     assert set(values[:21]) == {0.0} and set(values[40:]) == {0.5}
@@ -214,21 +214,21 @@ def test_gradient_of_other_classifiers_is_finite_where_the_angle_is_extreme(kind
 
 
 def _sub_center_pair(**options) -> tuple[AAMSoftmax, AAMSoftmax]:
-    """A plain loss, and one with three equal centres in the place of each."""
+    """A loss with one center per class, and one in which three equal centers replace each."""
     plain, several = AAMSoftmax(8, 10, **options), AAMSoftmax(8, 10, sub_centers=3, **options)
     assert plain.weight.shape == (10, 8) and several.weight.shape == (30, 8)
     several.weight.data = plain.weight.data.repeat_interleave(3, dim=0)
     return plain, several
 
 
-def test_equal_sub_centres_are_one():
+def test_equal_sub_centers_act_as_one():
     plain, several = _sub_center_pair(margin=0.3)
     embeddings, labels = torch.randn(6, 8), torch.arange(6)
     for found, expected in zip(several(embeddings, labels), plain(embeddings, labels), strict=True):
         torch.testing.assert_close(found, expected)
 
 
-def test_nearest_sub_centre_counts():
+def test_nearest_sub_center_is_used():
     loss = AAMSoftmax(8, 10, sub_centers=3)
     embeddings = torch.randn(6, 8)
     every = functional.cosine_similarity(embeddings.unsqueeze(1), loss.weight.unsqueeze(0), dim=2)
@@ -252,7 +252,7 @@ def test_inter_topk_raises_the_nearest_other_classes(classes, raised):
     plain = AAMSoftmax(8, classes, margin=0.2).double()
     embeddings, labels = torch.randn(20, 8, dtype=torch.float64), torch.randint(classes, (20,))
     cosines = loss.cosines(embeddings).detach()
-    difference = loss.penalised(cosines, labels) - plain.penalised(cosines, labels)
+    difference = loss.penalized(cosines, labels) - plain.penalized(cosines, labels)
     for row in range(20):
         others = sorted((k for k in range(classes) if k != labels[row]), key=lambda k: -cosines[row, k])
         for k in range(classes):
@@ -270,9 +270,9 @@ def test_inter_topk_follows_the_margin():
     cosines = loss.cosines(embeddings).detach()
     for margin in (0.05, 0.2, 0.5):
         loss.margin = plain.margin = margin
-        larger = loss.penalised(cosines, labels) > plain.penalised(cosines, labels)
+        larger = loss.penalized(cosines, labels) > plain.penalized(cosines, labels)
         assert larger.sum(dim=1).tolist() == [3] * 6
-        turned = cosines[larger].acos() - loss.penalised(cosines, labels)[larger].acos()
+        turned = cosines[larger].acos() - loss.penalized(cosines, labels)[larger].acos()
         torch.testing.assert_close(turned, torch.full_like(turned, 0.1 * margin / 0.2))
     loss.margin = 0.0
     cosines = functional.normalize(embeddings) @ functional.normalize(loss.weight).T
@@ -323,7 +323,7 @@ def _ge2e_by_hand(speakers: torch.Tensor, variant: str, w: float, b: float) -> f
 
 
 def _rows(speakers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings and labels of (N, M, D), in a random order, with labels that are no row numbers."""
+    """Embeddings and labels of (N, M, D), in random order, with labels that are not row numbers."""
     order = torch.randperm(speakers.shape[0] * speakers.shape[1])
     labels = 100 - 7 * torch.arange(len(speakers)).repeat_interleave(speakers.shape[1])
     return speakers.flatten(0, 1)[order], labels[order]
@@ -356,7 +356,7 @@ def test_ge2e_equals_an_explicit_loop(variant, shape):
 
 
 def test_ge2e_accuracy_leaves_the_embedding_out():
-    """The third embedding is nearer to the other speaker than to the rest of its own."""
+    """The third embedding is nearer to the other identity than to the rest of its own."""
     embeddings = torch.tensor([[1.0, 0.1], [1.0, 0.0], [0.5, 1.0], [0.0, 1.0], [0.0, 1.0], [0.1, 1.0]])
     _, accuracy = GE2E(2, 2)(embeddings, torch.tensor([0, 0, 0, 1, 1, 1]))
     assert accuracy.item() == pytest.approx(5 / 6)
@@ -390,7 +390,7 @@ def test_ge2e_scale_and_offset_learn_slowly_and_the_scale_stays_positive(variant
 @pytest.mark.parametrize("variant", ["softmax", "contrast"])
 @pytest.mark.parametrize("second", [[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
 def test_ge2e_gradient_is_finite_where_the_angle_is_extreme(variant, second):
-    """Equal, opposite (their speaker's centroid is zero) and zero embeddings."""
+    """Equal, opposite (the centroid of their identity is zero) and zero embeddings."""
     embeddings = torch.tensor([[1.0, 0.0], second, [1.0, 0.0], second], requires_grad=True)
     loss = GE2E(2, 2, variant=variant)
     value, _ = loss(embeddings, torch.tensor([0, 0, 1, 1]))
@@ -401,10 +401,10 @@ def test_ge2e_gradient_is_finite_where_the_angle_is_extreme(variant, second):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 0, 1], "2 speakers with 1 to 2 utterances"),
-        ([0, 1, 2], "3 speakers with 1 utterances"),
-        ([4, 4, 4], "1 speakers with 3 utterances"),
-        ([0, 0, 1, 1, 1], "2 speakers with 2 to 3 utterances"),
+        ([0, 0, 1], "2 identities with 1 to 2 utterances"),
+        ([0, 1, 2], "3 identities with 1 utterances"),
+        ([4, 4, 4], "1 identities with 3 utterances"),
+        ([0, 0, 1, 1, 1], "2 identities with 2 to 3 utterances"),
     ],
 )
 def test_ge2e_needs_n_by_m_batches(labels, message):
@@ -499,7 +499,7 @@ def test_age_with_uniform_scores():
     assert loss.item() == pytest.approx(1.945910, abs=1e-6)
 
 
-def test_age_ignores_what_has_none():
+def test_age_ignores_embeddings_without_an_age():
     classifier = AgeClassifier(4, edges=(30, 50))
     embeddings, ages = torch.randn(6, 4), torch.tensor([25.0, float("nan"), 40.0, -1.0, 30.0, 66.0])
     known = [0, 2, 4, 5]

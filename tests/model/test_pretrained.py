@@ -101,10 +101,12 @@ def test_download(server, tmp_path, sha256):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_download_goes_on(server, tmp_path, ranges):
+def test_a_broken_download_is_resumed(server, tmp_path, ranges):
     path = tmp_path / "weights.pth"
     server.send = 2_000_000
-    with pytest.raises(DataError, match=r"^http://\S+: \S.*: 2\.0 MB have come and are kept: run again for the rest$"):
+    with pytest.raises(
+        DataError, match=r"^http://\S+: \S.*: 2\.0 MB were received and are kept: run again for the rest$"
+    ):
         download(server.url(), path, SHA256)
     assert _names(tmp_path) == [".weights.pth.part"]
     server.send, server.ranges = None, ranges
@@ -125,8 +127,8 @@ def test_the_rest_of_something_longer_is_not_used(server, tmp_path):
     assert (tmp_path / "weights.pth").read_bytes() == CONTENT
 
 
-def test_another_file_than_the_published_is_thrown_away(server, tmp_path):
-    with pytest.raises(DataError, match=f"sha256 is {SHA256} and not 12345678\\.\\.\\."):
+def test_a_file_other_than_the_published_one_is_deleted(server, tmp_path):
+    with pytest.raises(DataError, match=f"sha256 of the file is {SHA256}, expected 12345678\\.\\.\\."):
         download(server.url(), tmp_path / "weights.pth", "12345678")
     assert _names(tmp_path) == []
 
@@ -136,7 +138,7 @@ def test_refusals_are_one_line_and_leave_nothing(server, tmp_path):
     with pytest.raises(DataError, match=r"404 Not Found: .* copy the file to \S+weights\.pth"):
         download(server.url("missing"), path)
     server.kind = "text/html; charset=utf-8"
-    with pytest.raises(DataError, match="the answer is a web page"):
+    with pytest.raises(DataError, match="the server sent a web page"):
         download(server.url(), path)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

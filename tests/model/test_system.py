@@ -105,13 +105,13 @@ def _set(mapping: dict, key: str, value) -> dict:
         ("audio", "train.optimizer.name", "adam", "train.optimizer.name: adam: did you mean 'adamw'?"),
         ("audio", "train.optimizer", "sgd",
          "train.optimizer: expected 'name: ...' with one of adamw, sgd and its options"),
-        ("audio", "train.schedule.every", 3, "train.schedule.every: unknown key: known are name"),
+        ("audio", "train.schedule.every", 3, "train.schedule.every: unknown key: choose one of name"),
         ("audio", "train.epochs", None, "train.epochs: expected a whole number, not the empty value None"),
         ("audio", "train.epochs", 0, "train.epochs: 0: must be larger than 0"),
         ("audio", "train.average_last", 9, "train.average_last: 9: more than the 4 epochs"),
         ("audio", "train", {"epochs": 4, "batch_size": 8, "optimizer": {"name": "sgd", "lr": 0.1},
                             "schedule": {"name": "plateau"}, "evaluate_every": 2},
-         "train.evaluate_every: schedule plateau goes by the development EER of every epoch"),
+         "train.evaluate_every: schedule plateau needs the development EER of every epoch"),
         ("audio", "train.margin_warmup", {"start": 3, "end": 1},
          "train.margin_warmup.end: 1.0: must not come before start 3.0"),
         ("audio", "data.spec_augment", 5, "data.spec_augment: expected 'key: value' lines, not the number 5"),
@@ -125,7 +125,7 @@ def _set(mapping: dict, key: str, value) -> dict:
         ("visual", "init_from", {"audio": "ecapa"},
          "init_from.audio: the system has a visual network only: remove this key"),
         ("both", "fusion", None, "fusion: missing: the system has an audio and a visual network"),
-        ("both", "init_from.video", "x", "init_from.video: unknown key: known are audio, system, visual"),
+        ("both", "init_from.video", "x", "init_from.video: unknown key: choose one of audio, system, visual"),
         ("audio", "audio", None, "audio: a system needs an audio or a visual network, or both"),
     ],
 )  # fmt: skip
@@ -147,8 +147,8 @@ def test_what_has_no_default_must_be_given(key):
     ("text", "message"),
     [
         ("train: {epochs: 1}}\n", ":1: not valid YAML: "),
-        ("train:\n  epochs: 1\n  epochs: 2\n", ":3: epochs: the key stands twice: remove one"),
-        ("- train\n", ": holds a list: expected 'key: value' lines"),
+        ("train:\n  epochs: 1\n  epochs: 2\n", ":3: epochs: the key occurs twice: remove one"),
+        ("- train\n", ": contains a list: expected 'key: value' lines"),
         ("", ": loss: missing: it has no default"),
     ],
 )
@@ -253,8 +253,8 @@ def test_later_layers_win(capsys, conf, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "q", "a"], "preset q: no file {conf}/presets/q.yaml: known are p"),
-        (["--preset", "p", "b"], "system b: no file {conf}/systems/b.yaml: known are a, av, v"),
+        (["--preset", "q", "a"], "preset q: no file {conf}/presets/q.yaml: choose one of p"),
+        (["--preset", "p", "b"], "system b: no file {conf}/systems/b.yaml: choose one of a, av, v"),
         (["--preset", "p", "--set", "train.epoks=3", "a"],
          "{conf}/systems/a.yaml with --set: train.epoks: unknown key: did you mean 'epochs'?"),
         (["--preset", "p", "--set", "epochs", "a"],
@@ -263,7 +263,7 @@ def test_later_layers_win(capsys, conf, tmp_path):
         (["--preset", "p", "--set", "networks.ecapa.channels=3", "a"],
          "--set: networks.ecapa: unknown key: did you mean 'ecapa_tdnn'?"),
         (["--preset", "p", "--set", "systems.x.train.epochs=3", "a"],
-         "--set: systems.x: unknown key: known are a, av, v"),
+         "--set: systems.x: unknown key: choose one of a, av, v"),
         (["--preset", "p", "--set", "visual.channels=3", "a"], "--set: all.visual: a has no visual: it would be added"),
         (["--preset", "p", "--set", "faces.hight=3", "a"],
          "{conf}/faces.yaml with --set: hight: unknown key: did you mean 'height'?"),
@@ -285,7 +285,7 @@ def test_wrong_layers_are_named_and_nothing_is_written(capsys, conf, tmp_path, a
     [
         (
             {"audio": "b", "visual": "v"},
-            "system b (init_from of av): no file {conf}/systems/b.yaml: known are a, av, v",
+            "system b (init_from of av): no file {conf}/systems/b.yaml: choose one of a, av, v",
         ),
         ({"audio": "v", "visual": "v"}, "{conf}/systems/av.yaml: init_from.audio: v has no audio network"),
         ({"audio": "av", "visual": "v"}, "system av: its init_from leads back to itself: av > av"),

@@ -662,7 +662,7 @@ def damage_values(folder: Path) -> None:
         (damage_empty, "trials/eval is empty"),
         (damage_marker, "run steps/extract_embeddings.sh first"),
         (damage_index, "no embeddings of eval: extract them first"),
-        (damage_ark, "the ark is cut short"),
+        (damage_ark, "the ark is truncated"),
         (damage_values, "the embedding of 'eval07-s4' is not finite"),
     ],
 )
