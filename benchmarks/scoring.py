@@ -12,7 +12,7 @@ is too much, lower ``--trials`` and ``--utterances`` alike. SpeechBrain's takes 
 twice for every trial, and its EER and minDCF pass all scores for every score. The times of a part are scaled to all
 trials where they grow in proportion. What the definitions of the three do not share:
 
-- WeSpeaker writes cosines with five decimals and normalises these; the order of equal scores counts in its EER.
+- WeSpeaker writes cosines with five decimals and normalizes these; the order of equal scores counts in its EER.
 - SpeechBrain divides the variance by N - 1, not N, which scales its s-norm (undone before scores are compared); its
   EER is the mean of P_miss and P_fa where they are nearest; its minDCF is not divided by P_target (here it is).
 - Both are given the speakers' means that ``score_norm`` makes as the cohort.

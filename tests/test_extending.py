@@ -13,7 +13,7 @@ from avsv.data.batch import Batch
 from avsv.model.config import load_config
 from avsv.model.trainable import TrainableSystem
 from avsv.nnet.fusion.base import Fusion
-from avsv.scoring.norm import Cohort, CohortStatistics, Normaliser, find_variant
+from avsv.scoring.norm import Cohort, CohortStatistics, Normalizer, find_variant
 from avsv.scoring.trials import Embeddings
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -76,10 +76,10 @@ def test_the_score_normalization_is_that_of_its_definition(package):
     vectors, means = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (vectors, means))
     embeddings = Embeddings(vectors, np.ones(5, bool))
     cohort = Cohort([f"s{n}" for n in range(30)], means)
-    normaliser = Normaliser({"A": embeddings}, {"A": cohort}, variant="mypackage.nets:T_NORM", top_n=30)
+    normalizer = Normalizer({"A": embeddings}, {"A": cohort}, variant="mypackage.nets:T_NORM", top_n=30)
     assert find_variant("mypackage.nets:T_NORM") is package[0].T_NORM
     rows = np.array([0, 1, 2]), np.array([3, 4, 0])
-    scores = normaliser.score("A", "A", *rows)
+    scores = normalizer.score("A", "A", *rows)
     raw = (vectors[rows[0]] * vectors[rows[1]]).sum(axis=1)
     against = vectors[rows[1]].astype(np.float64) @ means.T
     expected = CohortStatistics(against.mean(axis=1), against.std(axis=1))

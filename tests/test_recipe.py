@@ -149,8 +149,8 @@ def test_sweeps_after_a_run(tiny_run):
     }
     assert rates["no_audio", "ecapa", "AxA", "1"] == 50
     assert rates["blur", "ecapa", "AxA", "16"] == rates["blur", "ecapa", "AxA", "clean"]
-    normalised = [row for row in read_results(tiny_run.results) if row["stage"] == "asnorm" and row["trials"] == "eval"]
-    for row in normalised:
+    normalized = [row for row in read_results(tiny_run.results) if row["stage"] == "asnorm" and row["trials"] == "eval"]
+    for row in normalized:
         if (key := ("blur", row["system"], row["mode"], "clean")) in rates:
             assert rates[key] == pytest.approx(float(row["eer"]), abs=1e-3)
     assert tiny_run.results.read_bytes() == before
@@ -197,7 +197,7 @@ def run_systems(tiny_run, exp: Path, systems: str, env: Mapping[str, str] | None
 
 
 def check_modes(rows: list[dict[str, str]], conf: Path) -> None:
-    """Every configured system is scored, plainly and normalised, in every mode that it supports."""
+    """Every configured system is scored, plainly and normalized, in every mode that it supports."""
     scored = {(row["system"], row["mode"], row["stage"]) for row in rows}
     for path in conf.glob("*.yaml"):
         modalities = load_config(path).modalities

@@ -35,7 +35,7 @@ def table_lines(header: Sequence[str], cells: Sequence[Sequence[str]], left: int
 
 
 def rates(rows: Sequence[Row]) -> list[str]:
-    """Error rates of normalised scores, systems down, modes across."""
+    """Error rates of normalized scores, systems down, modes across."""
     found = {(row.system, row.mode): rate_cell(row.eer, row.eer_low, row.eer_high) for row in rows}
     systems = list(dict.fromkeys(system for system, _ in found))
     cells = [[system, *(found.get((system, mode), "") for mode in MODES)] for system in systems]
@@ -101,7 +101,7 @@ def main() -> None:
 
     results = args.exp / "results"
     scored = records(read_frame(results / "results.csv", Row), Row)
-    normalised = [row for row in scored if (row.trials, row.stage) == (args.trials, "asnorm")]
+    normalized = [row for row in scored if (row.trials, row.stage) == (args.trials, "asnorm")]
     compared = [
         row
         for row in records(read_frame(results / "differences.csv", Comparison), Comparison)
@@ -111,7 +111,7 @@ def main() -> None:
     def fill(found: re.Match) -> str:
         kind, names = found["kind"], found["names"].split()
         if kind == "rates":
-            lines = rates(normalised)
+            lines = rates(normalized)
         elif kind == "pairs":
             lines = pairs(names, compared)
         else:

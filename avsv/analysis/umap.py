@@ -16,12 +16,12 @@ _REPULSIONS = 5  # points that each attraction pushes away
 _NEAREST = 1e-3  # squared distance below which repulsion grows no more
 
 
-def umap(points: ArrayLike, neighbours: int = 5, min_dist: float = 0.1, epochs: int = 500, seed: int = 0) -> Array:
-    """Place points in the plane so that near neighbours stay near.
+def umap(points: ArrayLike, neighbors: int = 5, min_dist: float = 0.1, epochs: int = 500, seed: int = 0) -> Array:
+    """Place points in the plane so that near neighbors stay near.
 
     Args:
         points: (N, D), compared by Euclidean distance.
-        neighbours: in a neighbourhood, the point itself included, as in the authors' program; at most N.
+        neighbors: in a neighborhood, the point itself included, as in the authors' program; at most N.
         min_dist: about how near points may come in the plane.
         epochs: of the stochastic gradient descent, from a start in the plane of the principal components.
         seed: of the draws.
@@ -33,7 +33,7 @@ def umap(points: ArrayLike, neighbours: int = 5, min_dist: float = 0.1, epochs: 
         ValueError: fewer than three points.
     """
     points = np.asarray(points, dtype=np.float64)
-    graph = neighbour_graph(points, neighbours)
+    graph = neighbor_graph(points, neighbors)
     a, b = curve_of(min_dist)
     placed = _principal_plane(points)
     rng = generator_for(seed, "umap")
@@ -62,14 +62,14 @@ def umap(points: ArrayLike, neighbours: int = 5, min_dist: float = 0.1, epochs: 
     return placed
 
 
-def neighbour_graph(points: ArrayLike, neighbours: int) -> Array:
-    """Weights (N, N) in [0, 1] of the fuzzy neighbourhoods, symmetric.
+def neighbor_graph(points: ArrayLike, neighbors: int) -> Array:
+    """Weights (N, N) in [0, 1] of the fuzzy neighborhoods, symmetric.
 
-    A point's nearest neighbour has weight 1 as the point sees it, and all its neighbours together log2(neighbours); the
+    A point's nearest neighbor has weight 1 as the point sees it, and all its neighbors together log2(neighbors); the
     two views w and v of a pair give w + v - w v.
 
     Example (a square):
-        >>> neighbour_graph([[0, 0], [0, 1], [1, 0], [1, 1]], 3).tolist()[0]
+        >>> neighbor_graph([[0, 0], [0, 1], [1, 0], [1, 1]], 3).tolist()[0]
         [0.0, 1.0, 1.0, 0.0]
     """
     from scipy.spatial.distance import cdist
@@ -77,15 +77,15 @@ def neighbour_graph(points: ArrayLike, neighbours: int) -> Array:
     points = np.asarray(points, dtype=np.float64)
     count = len(points)
     if count < 3:
-        raise ValueError(f"{count} points have no neighbourhoods: take at least 3")
-    neighbours = min(neighbours, count)
+        raise ValueError(f"{count} points have no neighborhoods: take at least 3")
+    neighbors = min(neighbors, count)
     distances = cdist(points, points)
     np.fill_diagonal(distances, np.inf)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, : neighbours - 1]
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, : neighbors - 1]
     beyond = np.take_along_axis(distances, nearest, axis=1)
     beyond -= beyond[:, :1]
     views = np.zeros((count, count))
-    np.put_along_axis(views, nearest, np.exp(-beyond / _scales(beyond, np.log2(neighbours))[:, None]), axis=1)
+    np.put_along_axis(views, nearest, np.exp(-beyond / _scales(beyond, np.log2(neighbors))[:, None]), axis=1)
     return views + views.T - views * views.T
 
 
@@ -96,7 +96,7 @@ def _scales(beyond: Array, wanted: float) -> Array:
         middle = (low + high) / 2
         above = np.exp(-beyond / np.maximum(middle, 1e-12)[:, None]).sum(axis=1) > wanted
         low, high = np.where(above, low, middle), np.where(above, middle, high)
-    # Where more neighbours than that are equally near, no scale does it.
+    # Where more neighbors than that are equally near, no scale does it.
     return np.maximum(high, 1e-3 * max(float(beyond.mean()), 1e-12))
 
 
@@ -117,10 +117,10 @@ def curve_of(min_dist: float, spread: float = 1.0) -> tuple[float, float]:
 
 def _principal_plane(points: Array) -> Array:
     """The points on their two principal axes, 10 wide on the first one."""
-    centred = points - points.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    centered = points - points.mean(axis=0)
+    _, _, axes = np.linalg.svd(centered, full_matrices=False)
     axes = axes[:2]
     largest = np.abs(axes).argmax(axis=1, keepdims=True)
-    plane = centred @ (axes * np.sign(np.take_along_axis(axes, largest, axis=1))).T
+    plane = centered @ (axes * np.sign(np.take_along_axis(axes, largest, axis=1))).T
     plane = np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))
     return 10 * plane / max(float(np.ptp(plane[:, 0])), 1e-12)

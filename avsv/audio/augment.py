@@ -10,7 +10,7 @@ from avsv.audio.wav import num_samples, read_window
 from avsv.errors import DataError
 from avsv.io.lists import read_list
 
-# (fewest files, most files, lowest SNR, highest SNR) in dB; every file of a babble draws its own SNR.
+# (minimum files, maximum files, minimum SNR, maximum SNR in dB); the SNR of every babble file is drawn separately.
 _MIXES = {
     "music": ("music", 1, 1, 5.0, 15.0),
     "babble": ("speech", 3, 7, 13.0, 20.0),
@@ -20,20 +20,20 @@ _TYPES = ("noise", "music", "speech")
 
 
 class NoiseReverb:
-    """Leave a waveform clean, reverberate it, or add music, babble or noise, each equally likely.
+    """Leave a waveform clean, reverberate it, or add music, babble or noise, each with equal probability.
 
     Music: one file at U(5, 15) dB; babble: 3 to 7 speech files at U(13, 20) dB each; noise: one file at U(0, 15) dB.
-    These are voxceleb_trainer's ranges, the continuous form of those of Kaldi's VoxCeleb recipe. Of a noise file only
-    the window that is used is read. What the lists hold no files for is not drawn.
+    These are the ranges of voxceleb_trainer, the continuous form of those of Kaldi's VoxCeleb recipe. Only the window
+    of a noise file that is used is read. Types without files in the lists are not drawn.
 
     Args:
         noise_dir: folder with ``wav.scp`` and ``utt2type`` (noise, music or speech), or None.
-        rir_dir: folder with ``wav.scp`` of room responses, or None.
-        sample_rate: of the waveforms and of all files, which must be 16-bit mono wav.
+        rir_dir: folder with a ``wav.scp`` of room impulse responses, or None.
+        sample_rate: rate of the waveforms and of all files, which must be 16-bit mono wav.
 
     Raises:
-        DataError: lists that are missing, empty or disagree; a file that windows cannot be read from, an all-zero room
-            response (both when it is drawn).
+        DataError: the lists are missing, empty or disagree; or, when it is drawn, a file from which windows cannot be
+            read or a room response that is all zero.
 
     Example:
         >>> clean = np.ones(4, dtype=np.float32)
@@ -55,7 +55,7 @@ class NoiseReverb:
         return self.apply(self.choices[rng.integers(len(self.choices))], waveform, rng)
 
     def apply(self, choice: str, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Apply one of ``choices`` with files and levels drawn from ``rng``."""
+        """Apply one of ``choices``, with files and levels drawn from ``rng``."""
         if choice == "clean":
             return waveform
         if choice == "reverb":
@@ -75,10 +75,10 @@ class NoiseReverb:
 
 
 def noise_window(location: str, size: int, rng: np.random.Generator, sample_rate: int = 16000) -> np.ndarray:
-    """``size`` samples (float32) from a random place of a 16-bit mono wav file; a shorter file is repeated.
+    """Read ``size`` samples (float32) at a random position of a 16-bit mono wav file; a shorter file is repeated.
 
     Raises:
-        DataError: a file without samples, or one that windows cannot be read from.
+        DataError: the file has no samples, or windows cannot be read from it.
     """
     there = num_samples(location, sample_rate)
     if there == 0:
@@ -89,10 +89,10 @@ def noise_window(location: str, size: int, rng: np.random.Generator, sample_rate
 
 
 def noise_files(folder: str | Path) -> dict[str, dict[str, str]]:
-    """For each type of noise its ids and files, from ``wav.scp`` and ``utt2type`` (noise, music or speech).
+    """The ids and files of each type of noise, from ``wav.scp`` and ``utt2type`` (noise, music or speech).
 
     Raises:
-        DataError: lists that are missing, empty or disagree, or another type.
+        DataError: the lists are missing, empty or disagree, or contain another type.
     """
     folder = Path(folder)
     sources, types = read_list(folder / "wav.scp"), read_list(folder / "utt2type", fields=2)
@@ -117,7 +117,7 @@ def scale_to_snr(noise: np.ndarray, clean: np.ndarray, snr: float) -> np.ndarray
         >>> round(float(10 * np.log10(np.mean(clean**2) / np.mean(added**2))), 6)
         5.0
     """
-    # In double precision: the powers of quiet clips are far below 1. An all-zero noise stays so.
+    # In double precision: the powers of quiet clips are far below 1. All-zero noise remains all zero.
     clean_power, noise_power = (float(np.mean(np.square(signal, dtype=np.float64))) for signal in (clean, noise))
     return noise * noise.dtype.type(np.sqrt(clean_power / max(noise_power, 1e-12) * 10 ** (-snr / 10)))
 
@@ -133,7 +133,7 @@ def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     size = len(waveform)
     response = response / np.linalg.norm(response)
-    # Later samples of the response only reach outputs that are dropped.
+    # Later samples of the response affect only outputs that are dropped.
     response = response[:size].astype(waveform.dtype)
     length = fft.next_fast_len(size + len(response) - 1, real=True)
     spectrum = fft.rfft(waveform, length) * fft.rfft(response, length)
@@ -146,14 +146,14 @@ def spec_augment(
     time_width: int = 5,
     freq_width: int = 10,
 ) -> Tensor:
-    """Set one stretch of frames and one of bins to 0, the mean of normalised features, per utterance.
+    """Set one range of frames and one range of bins per utterance to 0, the mean of normalized features.
 
-    Widths are uniform on 0 to the largest, starts uniform over the places where the stretch fits. Source: Park et al.
-    2019, arXiv:1904.08779, section 2, without the warping; sizes as for ECAPA-TDNN.
+    Widths are uniform between 0 and the largest width, starts uniform over the positions where the range fits. Source:
+    Park et al. 2019, arXiv:1904.08779, section 2, without time warping; sizes as for ECAPA-TDNN.
 
     Args:
-        features: (T, F) or (B, T, F), mean-normalised; every utterance of a batch is masked for itself.
-        rng: where the masks are drawn from.
+        features: (T, F) or (B, T, F), mean-normalized; the masks of every utterance of a batch are drawn separately.
+        rng: generator of the masks.
         time_width: largest number of frames.
         freq_width: largest number of bins.
 
@@ -174,7 +174,7 @@ def spec_augment(
 
 
 def _stretches(rng: np.random.Generator, count: int, size: int, largest: int, device: torch.device) -> Tensor:
-    """(count, size) boolean, True on one random stretch a row."""
+    """(count, size) boolean, True on one random range per row."""
     width = rng.integers(0, min(largest, size) + 1, count)
     start = rng.integers(0, size - width + 1)
     place = np.arange(size)

@@ -1,4 +1,4 @@
-"""The settings of ``conf/fbank.yaml``; imports no torch."""
+"""The settings of ``conf/fbank.yaml``. This module does not import torch."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,23 +11,24 @@ Window = Literal["hamming", "hanning", "povey"]
 
 @dataclass(frozen=True)
 class FbankConfig:
-    """How waveforms are read and turned into log-mel filterbanks.
+    """How waveforms are read and converted to log-mel filterbank features.
 
     Args:
-        sample_rate: samples per second of the features' waveform.
-        resample: convert audio of another rate; otherwise it is an error.
-        downmix: average the channels of stereo audio; otherwise they are an error.
-        frame_length: window in milliseconds.
-        frame_shift: step in milliseconds.
-        num_mel_bins: filters F.
+        sample_rate: samples per second of the waveform from which features are computed.
+        resample: convert audio with another sample rate; otherwise it is an error.
+        downmix: average the channels of stereo audio; otherwise it is an error.
+        frame_length: length of a frame in milliseconds.
+        frame_shift: time between frames in milliseconds.
+        num_mel_bins: number F of filters.
         low_freq: lower edge of the first filter in Hz.
-        high_freq: upper edge of the last filter in Hz; 0 means half the sample rate, a negative number so much below.
+        high_freq: upper edge of the last filter in Hz; 0 means half the sample rate, and a negative number is added to
+            that.
         window: hamming, hanning or povey.
-        preemphasis: coefficient of the first difference.
+        preemphasis: coefficient of the pre-emphasis filter.
         dither: standard deviation, in 16-bit steps, of the noise added to the waveform in training only.
 
     Raises:
-        ValueError: a value that makes no sense.
+        ValueError: a value outside its range.
 
     Example:
         >>> FbankConfig().window_samples, FbankConfig().shift_samples
@@ -58,7 +59,7 @@ class FbankConfig:
         nyquist = self.sample_rate / 2
         if not 0 <= self.low_freq < self.top_freq <= nyquist:
             raise ValueError(
-                f"high_freq: {self.high_freq:g}: with low_freq {self.low_freq:g} no band up to {nyquist:g} Hz"
+                f"high_freq: {self.high_freq:g}: leaves no band between low_freq {self.low_freq:g} and {nyquist:g} Hz"
             )
         if self.dither < 0:
             raise ValueError(f"dither: {self.dither}: must not be negative")
@@ -72,7 +73,7 @@ class FbankConfig:
 
     @property
     def shift_samples(self) -> int:
-        """Samples from a frame to the next."""
+        """Samples from the start of one frame to the start of the next."""
         return int(self.sample_rate * self.frame_shift * 0.001)
 
     @property
@@ -81,7 +82,7 @@ class FbankConfig:
         return self.high_freq if self.high_freq > 0 else self.sample_rate / 2 + self.high_freq
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a waveform; a frame that does not fit is dropped.
+        """The number of frames of a waveform; an incomplete last frame is dropped.
 
         Example:
             >>> [FbankConfig().num_frames(n) for n in (24000, 32000, 48000, 399)]
@@ -90,14 +91,15 @@ class FbankConfig:
         return max(0, 1 + (num_samples - self.window_samples) // self.shift_samples)
 
     def to_dict(self) -> dict[str, object]:
-        """The settings as they stand in the file."""
+        """The settings as in the file."""
         return asdict(self)
 
 
 def load_fbank_config(path: str | Path) -> FbankConfig:
-    """Read a filterbank configuration; what the file leaves out has its default.
+    """Read a filterbank configuration; missing keys have their default values.
 
     Raises:
-        DataError: no such file, an unknown key (names the nearest), a value of the wrong type or range.
+        DataError: no such file, an unknown key (the message names the nearest known one), a value of the wrong type or
+            range.
     """
     return read_dataclass(FbankConfig, read_yaml(path), str(path))

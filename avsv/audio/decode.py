@@ -14,7 +14,7 @@ from avsv.io.files import file_size, read_at
 from avsv.io.media import check_memory, choose_stream, library_errors, open_media, stated_seconds
 from avsv.io.text import check_regular_file
 
-# A container's duration is rounded to its packets; less than this share of it means that packets are missing.
+# The duration of a container is rounded to its packets; less than this share of it means that packets are missing.
 _LEAST_SHARE = 0.9
 
 
@@ -22,18 +22,19 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
     """Decode a recording to one channel.
 
     Args:
-        source: a file that soundfile or FFmpeg's libraries read (wav, flac, mp3, m4a, mp4, mpg, ...), ``ark:offset`` of
-            a wav file inside an ark, or ``command |``, run by bash, whose standard output is wav or flac.
-        sample_rate: the rate wanted.
-        resample: convert audio of another rate (polyphase filter); otherwise it is an error.
+        source: a file that soundfile or FFmpeg's libraries can read (wav, flac, mp3, m4a, mp4, mpg, ...),
+            ``ark:offset`` of a wav file inside an ark, or ``command |``, run by bash, whose standard output is wav or
+            flac.
+        sample_rate: sample rate of the result.
+        resample: convert audio with another sample rate (polyphase filter); otherwise it is an error.
         downmix: average several channels; otherwise they are an error.
 
     Returns:
         (n,) float32 in [-1, 1], n > 0.
 
     Raises:
-        DataError: no such file, not audio, truncated, no samples, another rate or several channels without leave to
-            convert them, samples that are not finite, a command that fails.
+        DataError: no such file, not audio, truncated, no samples, another sample rate without ``resample``, several
+            channels without ``downmix``, samples that are not finite, a command that fails.
     """
     if is_command(source):
         channels, rate = _read_command(source)
@@ -59,7 +60,7 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
 
 
 def _read_file(source: str) -> tuple[np.ndarray, int]:
-    """Decode a file to (channels, n) float32 and its rate."""
+    """Decode a file to (channels, n) float32 samples and their rate."""
     path, offset = source, 0
     if not os.path.exists(source):  # noqa: PTH110 -- called for every recording
         path, offset = split_location(source)
@@ -81,12 +82,12 @@ def _from_pcm16(header: WavHeader, samples: bytes) -> np.ndarray:
 
 
 def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, int] | None:
-    """Decode what libsndfile reads; None for anything else, and for MP3, of whose length it only makes a guess."""
+    """Decode a file that libsndfile supports; None for other formats and for MP3, whose length it only estimates."""
     import soundfile
 
     try:
         sound = soundfile.SoundFile(file)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw means samples without a header
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header
         return None
     with sound, library_errors(source, "audio"):
         if sound.format == "MP3":
@@ -121,7 +122,7 @@ def _read_av(source: str, content: bytes | None = None) -> tuple[np.ndarray, int
 
 
 def _read_command(source: str) -> tuple[np.ndarray, int]:
-    """Decode what ``command |`` writes."""
+    """Decode the output of ``command |``."""
     output = command_output(source)
     header = parse_wav_header(source, lambda position, count: output[position : position + count], len(output))
     if header is not None and header.is_pcm16:

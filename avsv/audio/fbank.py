@@ -6,27 +6,27 @@ from torch import Tensor, nn
 from avsv.audio.config import FbankConfig
 from avsv.errors import DataError
 
-# Frames whose spectra are held at a time: bounds the memory of hour-long recordings, and keeps it in the cache.
+# Frames whose spectra are computed at a time: bounds the memory for hour-long recordings and stays in the cache.
 _BLOCK = 1024
 
 
 class Fbank(nn.Module):
     """Log-mel filterbank energies of waveforms in [-1, 1], as Kaldi computes them.
 
-    Equal to ``torchaudio.compliance.kaldi.fbank`` with ``use_energy=False`` on the waveform times 2^15; filters and
-    window are made once. Mean removal and pre-emphasis are linear, so they are applied to the waveform before it is cut
-    into overlapping frames, which saves most of the work. The filters' edges are equally spaced on the mel scale
-    1127 ln(1 + f / 700), and energies are floored at the float32 epsilon.
+    Equal to ``torchaudio.compliance.kaldi.fbank`` with ``use_energy=False`` on the waveform times 2^15, but filters and
+    window are computed only once. Mean removal and pre-emphasis are linear, so they are applied to the waveform before
+    it is split into overlapping frames, which saves most of the work. The edges of the filters are equally spaced on
+    the mel scale 1127 ln(1 + f / 700), and energies are floored at the float32 epsilon.
 
     Args:
-        **conf: the fields of :class:`avsv.audio.config.FbankConfig` (its reading options are not used here).
+        **conf: the fields of :class:`avsv.audio.config.FbankConfig` (those for reading audio are not used here).
 
     Shape:
         - waveform: (n,) or (B, n), float
         - output: (T, F) or (B, T, F) float32 with T = 1 + floor((n - window) / shift)
 
     Raises:
-        TypeError, ValueError: unknown settings, settings that make no sense.
+        TypeError, ValueError: unknown settings, or values outside their range.
         DataError: a waveform shorter than one frame.
 
     Example:
@@ -46,17 +46,17 @@ class Fbank(nn.Module):
         self.register_buffer("filters", mel_filters(self.config, self._padded).float(), persistent=False)
 
     def forward(self, waveform: Tensor, dither_generator: torch.Generator | None = None) -> Tensor:
-        """Compute the features; with a generator, noise of ``dither`` 16-bit steps is added to the waveform first."""
+        """Compute the features; if a generator is given, noise of ``dither`` 16-bit steps is added to the waveform."""
         config = self.config
         frames = config.num_frames(waveform.shape[-1])
         if frames == 0:
-            raise DataError(f"{waveform.shape[-1]} samples, shorter than one frame ({config.window_samples})")
+            raise DataError(f"{waveform.shape[-1]} samples: shorter than one frame ({config.window_samples})")
         batch = waveform.float().reshape(-1, waveform.shape[-1]) * 32768.0
         if dither_generator is not None and config.dither > 0:
             noise = torch.randn(batch.shape, generator=dither_generator, device=dither_generator.device)
             batch = batch.add_(noise.to(batch.device), alpha=config.dither)
-        # Frames lose their mean anyway, but a large offset would cost digits before. A whole number of 16-bit steps is
-        # subtracted from 16-bit audio without rounding.
+        # The mean of each frame is removed anyway, but before that a large offset would cost precision. Subtracting a
+        # whole number of 16-bit steps from 16-bit audio does not round.
         batch = batch - batch.mean(dim=1, keepdim=True).round_()
         shift, size = config.shift_samples, config.window_samples
         blocks = [
@@ -75,7 +75,7 @@ class Fbank(nn.Module):
         padded = batch.new_zeros(*framed.shape[:2], self._padded)
         frames = padded[:, :, :size]
         torch.sub(emphasised.unfold(1, size, shift), mean, alpha=1 - emphasis, out=frames)
-        # Kaldi takes a frame's first sample as its own predecessor.
+        # In Kaldi, the predecessor of the first sample of a frame is that sample itself.
         frames[:, :, 0] = (framed[:, :, 0] - mean[:, :, 0]) * (1 - emphasis)
         frames *= self.window
         spectrum = torch.view_as_real(torch.fft.rfft(padded))
@@ -91,7 +91,7 @@ def _window(name: str, size: int) -> Tensor:
 
 
 def mel_filters(config: FbankConfig, fft_size: int) -> Tensor:
-    """Triangles on the mel scale: (fft_size / 2 + 1, F) float64; the Nyquist bin has no weight, as in Kaldi."""
+    """Triangular filters on the mel scale: (fft_size / 2 + 1, F) float64; the Nyquist bin has weight 0, as in Kaldi."""
 
     def mel(frequency: Tensor | float) -> Tensor:
         return 1127.0 * torch.log1p(torch.as_tensor(frequency, dtype=torch.float64) / 700.0)
@@ -105,24 +105,24 @@ def mel_filters(config: FbankConfig, fft_size: int) -> Tensor:
     return nn.functional.pad(torch.minimum(rising, falling).clamp(min=0), (0, 0, 0, 1))
 
 
-def mean_normalise(features: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Subtract each bin's mean over the valid frames of its utterance; frames that are not valid become 0, the mean.
+def mean_normalize(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Subtract the mean of each bin over the valid frames of its utterance; invalid frames become 0, the mean.
 
     Args:
         features: (T, F) or (B, T, F).
-        mask: (T,) or (B, T) boolean, True on valid frames; None means that all are.
+        mask: (T,) or (B, T) boolean, True for valid frames; None if all frames are valid.
 
     Raises:
         ValueError: an utterance has no valid frame.
 
     Example:
-        >>> mean_normalise(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([True, True, False])).flatten().tolist()
+        >>> mean_normalize(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([True, True, False])).flatten().tolist()
         [-1.0, 1.0, 0.0]
     """
     if mask is None:
         return features - features.mean(dim=-2, keepdim=True)
     if not mask.any(dim=-1).all():
-        raise ValueError("mean normalisation: an utterance has no valid frame")
+        raise ValueError("mean normalization: an utterance has no valid frame")
     valid = mask.unsqueeze(-1)
     count = valid.sum(dim=-2, keepdim=True)
     mean = features.masked_fill(~valid, 0).sum(dim=-2, keepdim=True) / count

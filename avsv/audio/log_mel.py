@@ -1,18 +1,19 @@
-"""Log-mel energies from waveforms, as the fusion study of Claborne et al. takes them."""
+"""Log-mel energies of waveforms, as in the fusion study of Claborne et al."""
 
 import torchaudio
 from torch import Tensor, nn
 
 
 class LogMel(nn.Module):
-    """Log-mel spectrogram: 25 ms Hann windows, 10 ms apart and centred on their time, 512-point FFT, log(x + 1e-6).
+    """Log-mel spectrogram: centered 25 ms Hann windows every 10 ms, 512-point FFT, log(x + 1e-6).
 
-    Source: Claborne et al. 2023, appendix B-C2 (window and floor are not stated there: torchaudio's default, and the
-    floor of voxceleb_trainer). Not normalised: the network knows the training set's mean and deviation.
+    Source: Claborne et al. 2023, appendix B-C2. Window and floor are not stated there; they are the default of
+    torchaudio and the floor of voxceleb_trainer. The result is not normalized: the network stores the mean and standard
+    deviation of the training set.
 
     Args:
-        sample_rate: in Hz.
-        bins: mel filters F.
+        sample_rate: sample rate in Hz.
+        bins: number F of mel filters.
 
     Shape:
         - waveform: (n,) float32 in [-1, 1]
@@ -36,7 +37,7 @@ class LogMel(nn.Module):
         )
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a waveform."""
+        """The number of frames of a waveform."""
         return 1 + num_samples // self.hop
 
     def forward(self, waveform: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Speed perturbation: tempo and pitch together, as though a tape ran faster or slower."""
+"""Speed perturbation: a change of tempo and pitch together, as when a tape runs faster or slower."""
 
 from fractions import Fraction
 
@@ -6,14 +6,14 @@ import numpy as np
 import torch
 import torchaudio
 
-# Of speed perturbation; each makes another speaker of a speaker.
+# Speeds of the perturbation; an identity at another speed counts as another identity.
 SPEEDS = (1.0, 0.9, 1.1)
 
 
 def change_speed(waveform: np.ndarray, speed: float) -> np.ndarray:
-    """Play a waveform ``speed`` times as fast: (n,) to (ceil(n / speed),) float32.
+    """Resample a waveform so that it plays ``speed`` times as fast: (n,) to (ceil(n / speed),) float32.
 
-    Source: Ko et al. 2015, "Audio augmentation for speech recognition"; resampling as sox's effect ``speed`` does.
+    Source: Ko et al. 2015, "Audio augmentation for speech recognition"; equivalent to the effect ``speed`` of sox.
 
     Example:
         >>> change_speed(np.zeros(900, np.float32), 0.9).shape

@@ -1,4 +1,4 @@
-"""16-bit mono wav files, alone or inside an ark: windowed reads, and the form that is stored in arks."""
+"""16-bit mono wav files, single or inside an ark: windowed reads, and the form in which arks store them."""
 
 import struct
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from avsv.errors import DataError
 from avsv.io.ark import split_location
 from avsv.io.files import file_size, read_at, read_into
 
-# Enough for the chunks that usually precede the samples.
+# Usually includes all chunks before the samples.
 _FIRST_READ = 128
 _PCM, _EXTENSIBLE = 1, 0xFFFE
-# Programs that write to a pipe cannot know the length and leave one of these, or something just below.
+# Programs that write to a pipe do not know the length; they write one of these values, or one slightly below.
 _UNKNOWN_LENGTH = 0x7FFFF000
 _INT16_SCALE = np.float32(1 / 32768)
 
 
 class WavHeader(NamedTuple):
-    """What a RIFF header says, and where in the file the samples lie."""
+    """The content of a RIFF header, and the position of the samples in the file."""
 
     sample_rate: int
     channels: int
@@ -40,10 +40,10 @@ class WavHeader(NamedTuple):
 
 
 def read_wav_header(path: str, offset: int = 0) -> WavHeader | None:
-    """Read the header of the RIFF wav file that begins at ``offset``; None when there is no wav file.
+    """Read the header of the RIFF wav file that begins at ``offset``; None if there is no wav file.
 
     Raises:
-        DataError: no such file, or one that ends before the samples that its header promises.
+        DataError: no such file, or the file has fewer samples than its header promises.
     """
     return parse_wav_header(path, lambda position, count: read_at(path, position, count), file_size(path), offset)
 
@@ -52,10 +52,10 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
     """Parse a RIFF header.
 
     Args:
-        name: what to call the recording in messages.
-        read: gives at most so many bytes (second argument) from a position (first argument).
-        size: where the data end.
-        offset: where the wav file begins.
+        name: name of the recording in messages.
+        read: function that returns up to a number of bytes (second argument) from a position (first argument).
+        size: end of the data.
+        offset: start of the wav file.
 
     Raises:
         DataError: as :func:`read_wav_header`.
@@ -69,7 +69,7 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
             head += read(offset + len(head), position + 40 - len(head))
         chunk = head[position : position + 8]
         if len(chunk) < 8:
-            raise DataError(f"{name}: truncated: the wav file ends before its samples")
+            raise DataError(f"{name}: truncated: the wav file ends before its samples begin")
         kind, length = struct.unpack("<4sI", chunk)
         if kind == b"fmt ":
             fmt = head[position + 8 : position + 40]
@@ -91,7 +91,7 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
 
 
 def is_windowable(path: str, sample_rate: int) -> bool:
-    """Whether the file is mono 16-bit wav at this rate, from which windows can be read."""
+    """Whether the file is 16-bit mono wav with this sample rate, from which windows can be read."""
     header = read_wav_header(path)
     return header is not None and _why_not_windowable(header, sample_rate) is None
 
@@ -112,31 +112,31 @@ def _windowable_header(location: str, sample_rate: int) -> tuple[str, WavHeader]
     reason = "no wav file" if header is None else _why_not_windowable(header, sample_rate)
     if reason:
         raise DataError(
-            f"{location}: {reason}: windows are read from 16-bit mono wav only: convert it, as in"
+            f"{location}: {reason}: windows can be read from 16-bit mono wav only: convert it, as in"
             f" 'sox IN -r {sample_rate} -c 1 -b 16 OUT.wav'"
         )
     return path, header
 
 
 def num_samples(location: str, sample_rate: int = 16000) -> int:
-    """The samples of a 16-bit mono wav at ``path`` or ``ark:offset``. Raises DataError as :func:`read_window`."""
+    """The number of samples of a 16-bit mono wav at ``path`` or ``ark:offset``; errors as in :func:`read_window`."""
     return _windowable_header(location, sample_rate)[1].num_samples
 
 
 def read_window(location: str, start: int = 0, stop: int | None = None, sample_rate: int = 16000) -> np.ndarray:
-    """Read samples ``start`` to ``stop`` of a 16-bit mono wav, and only their bytes.
+    """Read samples ``start`` to ``stop`` of a 16-bit mono wav; no other samples are read.
 
     Args:
         location: a wav file, or ``ark:offset`` of one inside an ark.
         start: first sample.
         stop: sample after the last; None means to the end.
-        sample_rate: the rate the file must have.
+        sample_rate: the rate that the file must have.
 
     Returns:
         (stop - start,) float32 in [-1, 1).
 
     Raises:
-        DataError: no such file, not 16-bit mono wav at this rate, cut short, a window outside the recording.
+        DataError: no such file, not 16-bit mono wav with this rate, truncated, a window outside the recording.
     """
     path, header = _windowable_header(location, sample_rate)
     stop = header.num_samples if stop is None else stop
@@ -149,7 +149,7 @@ def read_window(location: str, start: int = 0, stop: int | None = None, sample_r
 
 
 def int16_to_float(codes: np.ndarray) -> np.ndarray:
-    """16-bit codes to float32 in [-1, 1), exactly.
+    """Convert 16-bit codes to float32 in [-1, 1), exactly.
 
     Example:
         >>> int16_to_float(np.array([-32768, 16384], dtype=np.int16)).tolist()
@@ -159,7 +159,7 @@ def int16_to_float(codes: np.ndarray) -> np.ndarray:
 
 
 def float_to_int16(waveform: np.ndarray) -> np.ndarray:
-    """The nearest 16-bit codes of a waveform in [-1, 1]; what lies outside is clipped.
+    """The nearest 16-bit codes of a waveform in [-1, 1]; values outside are clipped.
 
     Example:
         >>> float_to_int16(np.array([-1.0, 0.5, 1.0], dtype=np.float32)).tolist()

@@ -20,7 +20,7 @@ from avsv.scoring.trials import read_embeddings
 
 MAX_PROJECTED = 240  # utterances in a projection: more are no longer told apart
 MAX_IDENTITIES = 16
-NEIGHBOURS = 5  # of UMAP
+NEIGHBORS = 5  # of UMAP
 COST_SECONDS = 3.0  # clip whose cost is measured
 ATTENTION_SECONDS = 0.8  # clip whose attention is shown
 ATTENTION_CLIPS = 200  # over which voice and face are correlated
@@ -170,7 +170,7 @@ def project(vectors: np.ndarray, seed: int) -> np.ndarray:
     """UMAP of embeddings (N, D) of length 1 to (N, 2)."""
     # The order in which threads add up changes the picture, and so few points are no work for them.
     with threadpool_limits(1):
-        return umap(vectors, NEIGHBOURS, seed=seed)
+        return umap(vectors, NEIGHBORS, seed=seed)
 
 
 def to_csv(

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def read_scored(exp: Path, system: str, trial_set: TrialSet) -> _Scored:
-    """A system on the first list, by its normalised scores where there are any."""
+    """A system on the first list, by its normalized scores where there are any."""
     trials = trial_set.lists[0]
     files = score_files(exp / system / "scores" / trials.name)
     widest = {path.suffix: path for path in files if path.stem == files[0].stem}

@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def training_plots(exp: Path, systems: list[str], results: Path) -> list[tuple[str, str]]:
-    """Plot the training histories, as many systems in a picture as there are colours; captions and file names."""
+    """Plot the training histories, as many systems in a picture as there are colors; captions and file names."""
     trained = [system for system in systems if (exp / system / "train.csv").is_file()]
     figures = []
     for first in range(0, len(trained), len(COLORS)):

@@ -1,4 +1,4 @@
-"""Normalised scores of all trial lists of data directories, in all modes of a system."""
+"""Normalized scores of all trial lists of data directories, in all modes of a system."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.lists import read_list, write_list
-from avsv.scoring.norm import VARIANTS, Normaliser, find_variant, speaker_cohort
+from avsv.scoring.norm import VARIANTS, Normalizer, find_variant, speaker_cohort
 from avsv.scoring.scorer import (
     modalities_of,
     modes_of,
@@ -20,7 +20,7 @@ from avsv.scoring.trials import read_embedding_blocks
 
 
 def main() -> None:
-    """Normalise; print one line per score file."""
+    """Normalize; print one line per score file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--modes", default="", help="evaluation modes; default: all that the embeddings allow")
     parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
@@ -55,12 +55,12 @@ def main() -> None:
     )
     for trial_set in sets:
         embeddings = read_modalities(args.embeddings, trial_set, modes, means)
-        normaliser = Normaliser(embeddings, cohorts, args.variant, args.top_n, args.num_threads)
+        normalizer = Normalizer(embeddings, cohorts, args.variant, args.top_n, args.num_threads)
         report_written(
-            write_set_scores(args.scores, "asnorm", trial_set, modes, embeddings, normaliser.score, args.max_lost)
+            write_set_scores(args.scores, "asnorm", trial_set, modes, embeddings, normalizer.score, args.max_lost)
         )
         for modality, (_, present) in embeddings.items():
-            rows = zip(trial_set.utterances, normaliser.statistics(modality).mean, present, strict=True)
+            rows = zip(trial_set.utterances, normalizer.statistics(modality).mean, present, strict=True)
             cohort_means = {utterance: f"{value:.9g}" for utterance, value, there in rows if there}
             write_list(args.scores / f"{trial_set.name}.{modality}.cohort", cohort_means)
 

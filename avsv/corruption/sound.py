@@ -9,8 +9,8 @@ from avsv.audio.augment import noise_files, noise_window, reverberate, scale_to_
 from avsv.seeding import seed_for
 
 VOICES = 5  # in a babble
-ROOM_VOLUME = 100.0  # cubic metres
-DISTANCE = 1.0  # metres from mouth to microphone
+ROOM_VOLUME = 100.0  # cubic meters
+DISTANCE = 1.0  # meters from mouth to microphone
 HELD_OUT = 4  # one of so many noises is for evaluation
 EDGE = 50.0  # Hz over which a band ends
 
@@ -69,7 +69,7 @@ def room_response(rt60: float, rng: np.random.Generator, sample_rate: int = 1600
     """A room: the direct sound, then noise whose level falls by 60 dB in ``rt60`` seconds.
 
     The energy of the reverberation against the direct sound is that of a speaker 1 m from the microphone in a room of
-    100 cubic metres. Rooms are made because a list of room responses does not say how reverberant each is.
+    100 cubic meters. Rooms are made because a list of room responses does not say how reverberant each is.
 
     Source: Polack 1988 (exponentially decaying noise); critical distance 0.057 sqrt(V / RT60), Sabine.
 

@@ -15,7 +15,7 @@ from avsv.io.lists import read_list
 from avsv.model.saved import TrainedEmbedder
 from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
 from avsv.scoring.metrics import eer, eer_threshold
-from avsv.scoring.norm import Normaliser, speaker_cohort
+from avsv.scoring.norm import Normalizer, speaker_cohort
 from avsv.scoring.scorer import read_trial_sets
 from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embedding_blocks, read_embeddings
 
@@ -28,7 +28,7 @@ class Measured(NamedTuple):
     Attributes:
         trials: the list.
         mode: of both sides, such as AVxAV.
-        eer, low, high: with normalised scores, and its 95 % interval.
+        eer, low, high: with normalized scores, and its 95 % interval.
         eer_cos: of cosines.
         n_target, n_nontarget: trials.
         guessed: of these, trials in which a side lacks all that the mode may use; see :func:`fill_guesses`.
@@ -52,7 +52,7 @@ class Measured(NamedTuple):
 class Bench:
     """Systems, clean embeddings and trials, to be measured under one corruption after the other.
 
-    Clean embeddings and the cohort of the score normalisation are the stored ones. Of the networks only those run that
+    Clean embeddings and the cohort of the score normalization are the stored ones. Of the networks only those run that
     see or hear something else than before.
 
     Args:
@@ -152,20 +152,20 @@ class Bench:
         rows = trials.enroll[scored], trials.test[scored]
         known = enroll.present[rows[0]] & test.present[rows[1]]
         is_target = trials.trials.is_target[scored]
-        normaliser = Normaliser(
+        normalizer = Normalizer(
             {"enroll": enroll, "test": test},
             dict.fromkeys(("enroll", "test"), self.cohorts[name][mode]),
             top_n=self.top_n,
         )
         pairs = rows[0][known], rows[1][known]
         cosines = np.einsum("nd,nd->n", enroll.matrix[pairs[0]], test.matrix[pairs[1]], dtype=np.float64)
-        normalised = normaliser.score("enroll", "test", *pairs) if known.any() else cosines
-        cosines, normalised = (fill_guesses(scores, known, is_target) for scores in (cosines, normalised))
+        normalized = normalizer.score("enroll", "test", *pairs) if known.any() else cosines
+        cosines, normalized = (fill_guesses(scores, known, is_target) for scores in (cosines, normalized))
         sides = speakers[rows[0]], speakers[rows[1]]
         try:
-            draws = resampled_eers(normalised, is_target, *sides, self.resamples, self.seed)
-            interval = speaker_bootstrap(normalised, is_target, *sides, self.resamples, self.seed, draws=draws)
-            rate = eer(normalised, is_target)
+            draws = resampled_eers(normalized, is_target, *sides, self.resamples, self.seed)
+            interval = speaker_bootstrap(normalized, is_target, *sides, self.resamples, self.seed, draws=draws)
+            rate = eer(normalized, is_target)
         except ValueError as error:
             raise DataError(f"{trials.path}: {name}, mode {mode}: {error}") from error
         return Measured(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from avsv.audio.augment import NoiseReverb
-from avsv.audio.fbank import Fbank, mean_normalise
+from avsv.audio.fbank import Fbank, mean_normalize
 from avsv.audio.log_mel import LogMel
 from avsv.audio.speed import SPEEDS, change_speed
 from avsv.audio.wav import read_window
@@ -35,7 +35,7 @@ class AudioSource(ABC):
             draw: random generators of the clip, for a source that augments.
 
         Returns:
-            (stop - start, F) Fbank features, mean-normalised; or what the network takes of the samples under these
+            (stop - start, F) Fbank features, mean-normalized; or what the network takes of the samples under these
             frames: (n,) samples or (T, F) log-mel energies.
 
         Raises:
@@ -60,7 +60,7 @@ class StoredFbank(AudioSource):
         with naming(self.table.keys[index]):
             rows = read_rows(location, start, stop)
         check_columns(rows, self.columns, self.table, index, location, "steps/make_fbank.sh")
-        return mean_normalise(torch.from_numpy(rows))
+        return mean_normalize(torch.from_numpy(rows))
 
 
 class WaveformSource(Protocol):
@@ -88,7 +88,7 @@ class Waveforms:
 
 
 class FrontEnd:
-    """What an audio network takes of a waveform: Fbank features (mean-normalised), log-mel energies, or the waveform.
+    """What an audio network takes of a waveform: Fbank features (mean-normalized), log-mel energies, or the waveform.
 
     Args:
         inputs: the form of audio, and what the network takes.
@@ -114,7 +114,7 @@ class FrontEnd:
         """(n,) float32 samples to (T, F) or (n,); Fbank features with dither where there is a generator for it."""
         waveform = torch.from_numpy(samples)
         if self._fbank is not None:
-            return mean_normalise(self._fbank(waveform, dither))
+            return mean_normalize(self._fbank(waveform, dither))
         return waveform if self._log_mel is None else self._log_mel(waveform)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from avsv.video.augment import normalise
+from avsv.video.augment import normalize
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Batch:
     Args:
         keys: the B utterance ids.
         label: (B,) int64 class indices; -1 where the speaker is not a class.
-        audio: (B, T, F) float32 features (Fbank mean-normalised), or (B, T) samples in [-1, 1].
+        audio: (B, T, F) float32 features (Fbank mean-normalized), or (B, T) samples in [-1, 1].
         audio_mask: (B, T) boolean.
         video: (B, Tv, C, H, W) frames: float32 in [-0.5, 0.5], or uint8 pixels as loaded, see :meth:`prepare`.
         video_mask: (B, Tv) boolean.
@@ -81,10 +81,10 @@ class Batch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def prepare(self, device: torch.device | str) -> "Batch":
-        """The batch as networks take it: on ``device``, pixels normalised there (they travel as bytes)."""
+        """The batch as networks take it: on ``device``, pixels normalized there (they travel as bytes)."""
         batch = self.to(device, non_blocking=True)
         if batch.video is not None and batch.video.dtype == torch.uint8:
-            batch.video = normalise(batch.video)
+            batch.video = normalize(batch.video)
         return batch
 
     def pin_memory(self) -> "Batch":

@@ -324,7 +324,7 @@ class Validator:
                 self.problems.add(f"unknown {path}", f"{path}:{count}: '{unknown}' is not in utt2spk")
             elif (enroll == test) != (fields[2] == "target"):
                 self.problems.add(
-                    f"label {path}", f"{path}:{count}: labelled {fields[2]}, but the speakers are {enroll} and {test}"
+                    f"label {path}", f"{path}:{count}: labeled {fields[2]}, but the speakers are {enroll} and {test}"
                 )
         if count == 0:
             self.problems.add(f"empty {path}", f"{path}: the list is empty")

@@ -19,8 +19,8 @@ class Backbone(nn.Module, ABC):
     ``image_width``.
     """
 
-    # fbank: (B, T, F) mean-normalised features; waveform: (B, n) samples in [-1, 1]; log_mel: (B, T, F) log-mel
-    # energies that the data side computes from the waveform and that are not normalised.
+    # fbank: (B, T, F) mean-normalized features; waveform: (B, n) samples in [-1, 1]; log_mel: (B, T, F) log-mel
+    # energies that the data side computes from the waveform and that are not normalized.
     takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "fbank"
 
     embedding_dim: int

@@ -1,11 +1,11 @@
-"""Normalisation layers that know padding, and batches of one row."""
+"""Normalization layers that know padding, and batches of one row."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation over the valid frames of a batch; padding does not enter its statistics and comes out as 0.
+    """Batch normalization over the valid frames of a batch; padding does not enter its statistics and comes out as 0.
 
     Zeros are what the next convolution would see behind the end of an unpadded utterance.
 
@@ -36,7 +36,7 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
 
 
 class RowBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that goes by the statistics it has gathered where a training batch has only one row.
+    """Batch normalization that goes by the statistics it has gathered where a training batch has only one row.
 
     Shape:
         - rows: (B, C)

@@ -67,7 +67,7 @@ def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 def weighted_mean_std(frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and standard deviation over time: (B, C, T), weights summing to 1 over T -> two (B, C)."""
     mean = (weights * frames).sum(dim=2)
-    # The centred form: E[x^2] - E[x]^2 loses all digits in float32 when the mean is large.
+    # The centered form: E[x^2] - E[x]^2 loses all digits in float32 when the mean is large.
     variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
     return mean, variance.clamp(min=1e-7).sqrt()
 
@@ -226,18 +226,18 @@ def enhance_logits(logits: Tensor, valid: Tensor, literal: bool = False) -> tupl
     uniform = valid.to(logits.dtype) / valid.sum(dim=2, keepdim=True)
     salience = logits.mean(dim=1, keepdim=True)
     mean = (uniform * salience).sum(dim=2, keepdim=True)
-    centred = (salience - mean).masked_fill(~valid, 0.0)
+    centered = (salience - mean).masked_fill(~valid, 0.0)
     # The deviation of a constant is 0, where its square root and z have no derivative.
     floor = 1e-8 if logits.dtype == torch.float64 else 1e-5
-    deviation = ((uniform * centred**2).sum(dim=2, keepdim=True) + floor**2).sqrt()
-    weights = 1.0 + torch.tanh(centred / deviation)
+    deviation = ((uniform * centered**2).sum(dim=2, keepdim=True) + floor**2).sqrt()
+    weights = 1.0 + torch.tanh(centered / deviation)
     if literal:
         denominator = torch.where(salience.abs() < 1e-6, torch.full_like(salience, 1e-6).copysign(salience), salience)
         enhanced = logits * (mean * weights / denominator)
     else:
         level = torch.maximum(mean, 3.0 * deviation)
         target = level * weights
-        ratio = target / torch.maximum(level + centred, 0.1 * level)
+        ratio = target / torch.maximum(level + centered, 0.1 * level)
         # The shifted logits times the ratio, but for frames at the floor; the mean over channels is always the target.
         enhanced = target + ratio * (logits - salience)
     return enhanced, weights.masked_fill(~valid, 0.0).squeeze(1)

@@ -46,7 +46,7 @@ class ScoreSet(NamedTuple):
 
 
 def read_score_set(exp: Path, system: str, mode: str, trials: TrialList) -> ScoreSet | None:
-    """Normalised scores of a system on a list, raw ones where there are no others, None where there are none.
+    """Normalized scores of a system on a list, raw ones where there are no others, None where there are none.
 
     Raises:
         DataError: scores of other trials or not finite, a class of trials missing.

@@ -127,7 +127,7 @@ def render(content: Content) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"signed": _signed, "breakable": breakable, "code": code}
-    colours = _colours(content)
+    colors = _colors(content)
     tables = {tables.name: tables for tables in list_tables(content.results)}
     lists = [_list_section(content, view, tables[view.name]) for view in content.views]
     return environment.get_template("page.html").render(
@@ -138,30 +138,30 @@ def render(content: Content) -> str:
         tiles=_tiles(content),
         lists=lists,
         dashes=[dash_array(number) for number in range(len(COLORS))],
-        colours=colours,
+        colors=colors,
         tables=[list.tables for list in lists],
-        table=lambda table: html_table(table, colours),
+        table=lambda table: html_table(table, colors),
         published=published_table(content.results),
         machine=describe_environment(content.results.environment),
         varies=VARIES,
-        geometry=_geometry(content, colours),
+        geometry=_geometry(content, colors),
         projections=[
             (p, projection_picture(p.points, p.identities, f"Embeddings of {p.system}, {MODALITY_NAMES[p.modality]}"))
             for p in content.projections
         ],
         modality_names=MODALITY_NAMES,
         costs=cost_table(content.results.systems, content.costs),
-        training=_training(content, colours),
+        training=_training(content, colors),
         trained=list(content.histories),
         omitted=len(content.results.systems) - len(content.drawn),
         swept={system for sweep in content.sweeps for system, _ in sweep.lines},
-        sweeps=[_sweep_section(content, sweep, colours) for sweep in content.sweeps],
+        sweeps=[_sweep_section(content, sweep, colors) for sweep in content.sweeps],
         exhibits=[(*_explain(exhibit), exhibit, exhibit_table(exhibit)) for exhibit in content.exhibits],
         margin_bar=margin_bar,
     )
 
 
-def _colours(content: Content) -> dict[str, int]:
+def _colors(content: Content) -> dict[str, int]:
     return {system.name: number for number, system in enumerate(content.drawn[: len(COLORS)])}
 
 
@@ -231,9 +231,9 @@ def _list_section(content: Content, view: TrialListView, tables: ListTables) -> 
     )
 
 
-def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Table] | None:
+def _geometry(content: Content, colors: Mapping[str, int]) -> tuple[Markup, Table] | None:
     rows = [
-        AngleRow(system.name, colours[system.name], spread)
+        AngleRow(system.name, colors[system.name], spread)
         for system in content.drawn
         for spread in content.geometry.get(system.name, ())
         if not spread.measure.startswith("silhouette")
@@ -244,8 +244,8 @@ def _geometry(content: Content, colours: Mapping[str, int]) -> tuple[Markup, Tab
     return angle_picture(rows, "Angles of embeddings; the figures are in the table that follows"), table
 
 
-def _training(content: Content, colours: Mapping[str, int]) -> list[tuple[str, Markup]]:
-    histories = {name: content.histories[name] for name in colours if name in content.histories}
+def _training(content: Content, colors: Mapping[str, int]) -> list[tuple[str, Markup]]:
+    histories = {name: content.histories[name] for name in colors if name in content.histories}
     if not histories:
         return []
     panels = (
@@ -254,7 +254,7 @@ def _training(content: Content, colours: Mapping[str, int]) -> list[tuple[str, M
         ("dev_eer", 100, "Development EER (%)"),
     )
     return [
-        (title, training_picture(histories, colours, column, factor, f"{title} by epoch"))
+        (title, training_picture(histories, colors, column, factor, f"{title} by epoch"))
         for column, factor, title in panels
         if any((h[column] == h[column]).any() for h in histories.values())
     ]
@@ -271,7 +271,7 @@ class SweepSection(NamedTuple):
     finding: str
 
 
-def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -> SweepSection:
+def _sweep_section(content: Content, sweep: Sweep, colors: Mapping[str, int]) -> SweepSection:
     kind = CORRUPTIONS.get(sweep.name)
     title = kind.title[0].upper() + kind.title[1:] if kind else sweep.name.replace("_", " ").capitalize()
     if len({other.trials for other in content.sweeps}) > 1:
@@ -280,7 +280,7 @@ def _sweep_section(content: Content, sweep: Sweep, colours: Mapping[str, int]) -
     for system in content.drawn:
         mode = next((mode for mode in MODES if (system.name, mode) in sweep.lines), None)
         if mode:
-            lines.append((f"{system.name} {mode}", colours[system.name], sweep.lines[system.name, mode]))
+            lines.append((f"{system.name} {mode}", colors[system.name], sweep.lines[system.name, mode]))
     picture = sweep_picture(lines, sweep.levels, f"Equal error rates by level of {title}") if lines else None
     return SweepSection(title, kind.unit if kind else "", sweep, picture, sweep_table(sweep), _finding(sweep))
 

@@ -120,5 +120,5 @@ def margin_bar(margin: float, most: float, kind: str) -> Markup:
     return Markup(
         f'<svg class="bar {kind}" viewBox="0 0 120 14" aria-hidden="true">'
         f'<rect x="{60 + min(reach, 0):.1f}" y="3.5" width="{abs(reach):.1f}" height="7" class="reach"/>'
-        '<line x1="60" y1="0" x2="60" y2="14" class="centre"/></svg>'
+        '<line x1="60" y1="0" x2="60" y2="14" class="center"/></svg>'
     )

@@ -94,7 +94,7 @@ def evaluate_conditions(
 ) -> list[ConditionRow]:
     """Evaluate systems under every condition of the trial lists: in their widest mode, and in AxA and VxV.
 
-    Normalised scores are evaluated, raw ones where there are no others. A rate needs 10 trials of either class and 5
+    Normalized scores are evaluated, raw ones where there are no others. A rate needs 10 trials of either class and 5
     speakers.
 
     Args:
@@ -200,7 +200,7 @@ def _by_label(source: str, values: Sequence[str], codes: NDArray[np.int64], tria
 
 
 def _chosen_files(folder: Path) -> list[Path]:
-    """Normalised scores, or raw ones, in the widest mode and in those of one modality."""
+    """Normalized scores, or raw ones, in the widest mode and in those of one modality."""
     files = score_files(folder)
     modes: dict[str, dict[str, Path]] = {}
     for path in files:

@@ -60,7 +60,7 @@ def compare(
 ) -> list[Comparison]:
     """Compare all pairs of systems in their widest modes, and ensembles with their members in the members' modes.
 
-    Normalised scores are compared, on the trials that all of them have scored; systems without are left out.
+    Normalized scores are compared, on the trials that all of them have scored; systems without are left out.
 
     Args:
         exp: folder of the systems.

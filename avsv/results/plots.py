@@ -285,11 +285,11 @@ def hard_plot(
             points = np.clip(points, low, high)
             for number, name in enumerate(names.tolist()):
                 shade, marker = color(number), MARKERS[number // len(COLORS) % len(MARKERS)]
-                centre = points[count + number]
+                center = points[count + number]
                 for point in points[:count][identities == name]:
-                    axis.plot(*zip(point, centre, strict=True), "-", color=shade, linewidth=0.8, alpha=0.6)
+                    axis.plot(*zip(point, center, strict=True), "-", color=shade, linewidth=0.8, alpha=0.6)
                     axis.plot(*point, marker, color=shade, markersize=6, mec="white", mew=0.5)
-                axis.plot(*centre, marker, color=shade, markersize=11, alpha=0.5, label=name)
+                axis.plot(*center, marker, color=shade, markersize=11, alpha=0.5, label=name)
             axis.plot(*points[:count][outlier].T, "o", color="none", mec="black", mew=1.3, markersize=12)
             _close_frame(axis, low, high)
             axis.set_title(f"{title}: {outlier.sum()} of {count} outliers")

@@ -19,7 +19,7 @@ class Published(NamedTuple):
         modality: ``A``, ``V`` or ``AV``.
         corpus, trials: what it was measured on.
         mode: evaluation mode.
-        metric: ``eer`` (percent) or ``mindcf`` (normalised, P_target 0.01, unit costs).
+        metric: ``eer`` (percent) or ``mindcf`` (normalized, P_target 0.01, unit costs).
         value: the figure as printed.
         condition: data, pretraining and preparation that it holds for.
     """

@@ -85,7 +85,7 @@ class Comparison(NamedTuple):
 def beside_best_single(found: Sequence[Drawn]) -> list[SweepRow]:
     """The rows, those of fused systems in mode AVxAV with their difference from the best single modality.
 
-    It is chosen anew at every level, which favours it: the lowest rate of the systems of one modality, and of the fused
+    It is chosen anew at every level, which favors it: the lowest rate of the systems of one modality, and of the fused
     system itself when it may use only the voice, or only the face. Where the two could not score the same trials, there
     is no difference.
     """

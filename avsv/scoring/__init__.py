@@ -1,1 +1,1 @@
-"""Scores of trials and what they are worth: cosine, normalisation, ensembles, calibration, metrics."""
+"""Scores of trials and what they are worth: cosine, normalization, ensembles, calibration, metrics."""

@@ -111,10 +111,10 @@ def speaker_bootstrap(
                 break
         count = min(count, fallback)
     reach = stdtrit(size - 1, (1 + confidence) / 2) ** 2 / count
-    centre = (rate + reach / 2) / (1 + reach)
+    center = (rate + reach / 2) / (1 + reach)
     half = np.sqrt(reach * (rate * (1 - rate) + reach / 4)) / (1 + reach)
     # The limits are the rate itself at 0 and 1, but for rounding.
-    return Interval(min(float(centre - half), rate), max(float(centre + half), rate))
+    return Interval(min(float(center - half), rate), max(float(center + half), rate))
 
 
 def _harder_lists(scores: ArrayLike, is_target: ArrayLike, rate: float) -> Iterator[tuple[NDArray[np.float64], float]]:

@@ -78,7 +78,7 @@ def fit_logistic(
 ) -> tuple[list[float], float]:
     """Weights (K) and offset of the linear map of columns to log-likelihood ratios.
 
-    Minimises the cross entropy of the posterior at ``prior``, with the two classes weighted as prior : 1 - prior
+    Minimizes the cross entropy of the posterior at ``prior``, with the two classes weighted as prior : 1 - prior
     whatever their numbers, plus half the squared weights, for columns of variance 1, times ``ridge``.
 
     Args:
@@ -93,15 +93,15 @@ def fit_logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    centres = np.array([column.mean() for column in columns])
+    centers = np.array([column.mean() for column in columns])
     spreads = np.array([column.std() for column in columns])
     # scikit-learn has one penalty for all columns: a column's own one goes into its unit, and a constant has none.
-    units = np.where(spreads > _CONSTANT * np.abs(centres), spreads * np.sqrt(ridge), np.inf)
-    inputs = (np.stack(columns, axis=1) - centres) / units
+    units = np.where(spreads > _CONSTANT * np.abs(centers), spreads * np.sqrt(ridge), np.inf)
+    inputs = (np.stack(columns, axis=1) - centers) / units
     counts = np.where(is_target, is_target.sum(), (~is_target).sum())
     weights = np.where(is_target, prior, 1 - prior) / counts
     model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=_TOLERANCE, max_iter=_STEPS)
     model.fit(inputs, is_target, sample_weight=weights)
     scales = model.coef_[0] / units
-    offset = model.intercept_[0] - np.log(prior / (1 - prior)) - scales @ centres
+    offset = model.intercept_[0] - np.log(prior / (1 - prior)) - scales @ centers
     return scales.tolist(), float(offset)

@@ -99,7 +99,7 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
         reader: quality measures of the system's trials.
 
     Raises:
-        DataError: no normalised scores, or scores that cannot be calibrated.
+        DataError: no normalized scores, or scores that cannot be calibrated.
     """
     scores_dir = folder / "scores"
     present = {path.stem for path in scores_dir.glob("*/*.asnorm")}
@@ -125,7 +125,7 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
         rows.append(row)
         thresholds += found
     if not present:
-        raise DataError(f"{scores_dir}: no normalised scores: normalise them first")
+        raise DataError(f"{scores_dir}: no normalized scores: normalize them first")
     for old in scores_dir.glob("*/*.llr"):
         if not old.with_suffix(".asnorm").is_file():
             old.unlink()

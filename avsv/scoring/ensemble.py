@@ -1,4 +1,4 @@
-"""Ensembles: the mean, or a fitted sum, of several systems' normalised scores, trial by trial."""
+"""Ensembles: the mean, or a fitted sum, of several systems' normalized scores, trial by trial."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -27,7 +27,7 @@ def score_ensemble(exp: Path, name: str, ensemble: Ensemble, development: TrialS
 
     lists = sorted(path.parent.name for path in exp.glob(f"{members[0].system}/scores/*/{modes[0]}.asnorm"))
     if not lists:
-        raise DataError(f"{exp}/{members[0].system}/scores: no list has {modes[0]}.asnorm: normalise its scores first")
+        raise DataError(f"{exp}/{members[0].system}/scores: no list has {modes[0]}.asnorm: normalize its scores first")
     fusion, weights = None, exp / name / "scores/weights.csv"
     weights.parent.mkdir(parents=True, exist_ok=True)
     weights.unlink(missing_ok=True)
@@ -89,5 +89,5 @@ def _read_common(paths: Sequence[Path]) -> tuple[list[Scores], int]:
 def _scored_modes(scores: Path) -> set[str]:
     modes = {path.stem for path in scores.glob("*/*.asnorm")}
     if not modes:
-        raise DataError(f"{scores}: no normalised scores: normalise them first")
+        raise DataError(f"{scores}: no normalized scores: normalize them first")
     return modes

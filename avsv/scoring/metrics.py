@@ -57,7 +57,7 @@ def det_curve(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None
 
 
 def eer(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Equal error rate in [0, 1]: where the straight line between neighbouring operating points has P_miss = P_fa.
+    """Equal error rate in [0, 1]: where the straight line between neighboring operating points has P_miss = P_fa.
 
     Arguments and errors as for :func:`det_curve`.
 
@@ -109,7 +109,7 @@ def min_dcf(
     c_fa: float = 1.0,
     weights: ArrayLike | None = None,
 ) -> float:
-    """Smallest normalised detection cost over all thresholds, in [0, 1].
+    """Smallest normalized detection cost over all thresholds, in [0, 1].
 
     The cost c_miss p_target P_miss + c_fa (1 - p_target) P_fa, divided by that of the better system that never looks
     at the score. Source: NIST SRE evaluation plans. Other arguments and errors as for :func:`det_curve`.
@@ -133,7 +133,7 @@ def min_dcf_point(
 def actual_dcf(
     llr: ArrayLike, is_target: ArrayLike, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> float:
-    """Normalised detection cost at the threshold that the costs themselves give; scores must be calibrated.
+    """Normalized detection cost at the threshold that the costs themselves give; scores must be calibrated.
 
     A trial is accepted when its log-likelihood ratio (natural logarithm) is above
     ln(c_fa (1 - p_target)) - ln(c_miss p_target). Equals :func:`min_dcf` when the calibration is perfect.
@@ -230,7 +230,7 @@ def _crossing(p_miss: Array, p_fa: Array) -> float:
 
 
 def _detection_cost(p_miss, p_fa, p_target: float, c_miss: float, c_fa: float):
-    """Normalised detection cost of operating points."""
+    """Normalized detection cost of operating points."""
     if not (0 < p_target < 1 and c_miss > 0 and c_fa > 0):
         raise ValueError(f"prior {p_target} must be between 0 and 1 and costs {c_miss}, {c_fa} above 0")
     of_miss, of_fa = c_miss * p_target, c_fa * (1 - p_target)

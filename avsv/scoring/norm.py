@@ -1,4 +1,4 @@
-"""Score normalisation against a cohort of speakers.
+"""Score normalization against a cohort of speakers.
 
 Raw scores of a trial (e, t) are compared with how e, and how t, scores against speakers that are known to be others:
 
@@ -31,7 +31,7 @@ _SMALLEST_STD = 1e-6  # single-precision cosines that differ by less are equal
 
 
 class Cohort(NamedTuple):
-    """Speakers to normalise against.
+    """Speakers to normalize against.
 
     Attributes:
         speakers: C names.
@@ -74,7 +74,7 @@ def speaker_cohort(
         raise DataError(f"cohort utterance '{missing[0]}' is not in utt2spk ({len(missing)} such): extract them again")
     speakers, speaker_of = np.unique([utt2spk[key] for key in keys], return_inverse=True)
     if len(speakers) < 2:
-        raise DataError(f"a cohort of {len(speakers)} speaker: normalisation needs at least 2, better hundreds")
+        raise DataError(f"a cohort of {len(speakers)} speaker: normalization needs at least 2, better hundreds")
     sums: NDArray[np.float64] | None = None
     for rows, embeddings in blocks:
         order = np.argsort(speaker_of[rows], kind="stable")
@@ -128,11 +128,11 @@ def cohort_statistics(
 def s_norm(
     raw: NDArray, enroll: CohortStatistics, test: CohortStatistics, enroll_rows: NDArray, test_rows: NDArray
 ) -> NDArray[np.float64]:
-    """Normalise scores (N,) with each side's own statistics: adaptive s-norm 1, or s-norm where they are of all.
+    """Normalize scores (N,) with each side's own statistics: adaptive s-norm 1, or s-norm where they are of all.
 
     A side that scores alike with its whole cohort is warned of.
     """
-    return _normalise(raw, *(s[enroll_rows] for s in enroll), *(s[test_rows] for s in test))
+    return _normalize(raw, *(s[enroll_rows] for s in enroll), *(s[test_rows] for s in test))
 
 
 def as_norm2(
@@ -145,7 +145,7 @@ def as_norm2(
     test_rows: NDArray,
     top_n: int,
 ) -> NDArray[np.float64]:
-    """Normalise scores (N,) by adaptive s-norm 2: each side against the cohort speakers nearest to the other side.
+    """Normalize scores (N,) by adaptive s-norm 2: each side against the cohort speakers nearest to the other side.
 
     Args:
         raw: (N,) cosine scores.
@@ -165,29 +165,29 @@ def as_norm2(
     top_n = min(top_n, len(enroll_cohort.speakers))
     of_enroll = _top_speakers(enroll.matrix, enroll_cohort.means, top_n)
     of_test = of_enroll if test is enroll else _top_speakers(test.matrix, test_cohort.means, top_n)
-    return _normalise(
+    return _normalize(
         raw,
         *_chosen_statistics(enroll.matrix, enroll_cohort.means, enroll_rows, of_test, test_rows),
         *_chosen_statistics(test.matrix, test_cohort.means, test_rows, of_enroll, enroll_rows),
     )
 
 
-class Normalise(Protocol):
-    """How a score normalisation computes its scores."""
+class Normalize(Protocol):
+    """How a score normalization computes its scores."""
 
     def __call__(
         self,
-        normaliser: "Normaliser",
+        normalizer: "Normalizer",
         raw: NDArray[np.float64],
         enroll: str,
         test: str,
         enroll_rows: NDArray,
         test_rows: NDArray,
     ) -> NDArray[np.float64]:
-        """Normalised scores (N,) of pairs of utterances.
+        """Normalized scores (N,) of pairs of utterances.
 
         Args:
-            normaliser: has ``embeddings`` and ``cohorts`` per modality, ``top_n``, and ``statistics(modality)``.
+            normalizer: has ``embeddings`` and ``cohorts`` per modality, ``top_n``, and ``statistics(modality)``.
             raw: (N,) cosine scores.
             enroll, test: modalities of both sides.
             enroll_rows, test_rows: (N,) the pairs.
@@ -195,25 +195,25 @@ class Normalise(Protocol):
 
 
 class Variant(NamedTuple):
-    """A score normalisation.
+    """A score normalization.
 
     Attributes:
-        normalise: computes the scores.
+        normalize: computes the scores.
         adaptive: an utterance's statistics are of its nearest cohort speakers, else of all of them.
     """
 
-    normalise: Normalise
+    normalize: Normalize
     adaptive: bool = True
 
 
-def _own_cohort(normaliser, raw, enroll, test, enroll_rows, test_rows) -> NDArray[np.float64]:
-    return s_norm(raw, normaliser.statistics(enroll), normaliser.statistics(test), enroll_rows, test_rows)
+def _own_cohort(normalizer, raw, enroll, test, enroll_rows, test_rows) -> NDArray[np.float64]:
+    return s_norm(raw, normalizer.statistics(enroll), normalizer.statistics(test), enroll_rows, test_rows)
 
 
-def _cohort_of_the_other_side(normaliser, raw, enroll, test, enroll_rows, test_rows) -> NDArray[np.float64]:
-    embeddings = normaliser.embeddings[enroll], normaliser.embeddings[test]
-    cohorts = normaliser.cohorts[enroll], normaliser.cohorts[test]
-    return as_norm2(raw, *embeddings, *cohorts, enroll_rows, test_rows, normaliser.top_n)
+def _cohort_of_the_other_side(normalizer, raw, enroll, test, enroll_rows, test_rows) -> NDArray[np.float64]:
+    embeddings = normalizer.embeddings[enroll], normalizer.embeddings[test]
+    cohorts = normalizer.cohorts[enroll], normalizer.cohorts[test]
+    return as_norm2(raw, *embeddings, *cohorts, enroll_rows, test_rows, normalizer.top_n)
 
 
 VARIANTS = {
@@ -224,7 +224,7 @@ VARIANTS = {
 
 
 def find_variant(name: str) -> Variant:
-    """The score normalisation of a name: one of :data:`VARIANTS`, or MODULE:NAME of a :class:`Variant` elsewhere.
+    """The score normalization of a name: one of :data:`VARIANTS`, or MODULE:NAME of a :class:`Variant` elsewhere.
 
     Raises:
         DataError: there is none of this name.
@@ -247,8 +247,8 @@ def find_variant(name: str) -> Variant:
     return variant
 
 
-class Normaliser:
-    """Normalised scores in any modality, computing each utterance's statistics once per modality.
+class Normalizer:
+    """Normalized scores in any modality, computing each utterance's statistics once per modality.
 
     Args:
         embeddings: of the trials' utterances, per modality.
@@ -271,14 +271,14 @@ class Normaliser:
         self._statistics: dict[str, CohortStatistics] = {}
 
     def score(self, enroll: str, test: str, enroll_rows: NDArray, test_rows: NDArray) -> NDArray[np.float64]:
-        """Normalised cosine scores (N,) of pairs of rows, given the modalities of both sides.
+        """Normalized cosine scores (N,) of pairs of rows, given the modalities of both sides.
 
         Raises:
             DataError: what the variant raises, such as :func:`as_norm2`.
         """
         sides = self.embeddings[enroll], self.embeddings[test]
         raw = cosine_scores(sides[0].matrix, sides[1].matrix, enroll_rows, test_rows)
-        return self.variant.normalise(self, raw, enroll, test, enroll_rows, test_rows)
+        return self.variant.normalize(self, raw, enroll, test, enroll_rows, test_rows)
 
     def statistics(self, modality: str) -> CohortStatistics:
         """Of every utterance's scores against the cohort: its nearest speakers, or all of them for s-norm."""
@@ -322,7 +322,7 @@ def _moments(scores: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
     return mean, np.sqrt(np.einsum("ij,ij->i", deviations, deviations) / scores.shape[1])
 
 
-def _normalise(raw, enroll_mean, enroll_std, test_mean, test_std) -> NDArray[np.float64]:
+def _normalize(raw, enroll_mean, enroll_std, test_mean, test_std) -> NDArray[np.float64]:
     alike = int(((enroll_std < _SMALLEST_STD) | (test_std < _SMALLEST_STD)).sum())
     if alike:
         # A network that gives all utterances one embedding is a result too, of 50 % EER: it must not stop the others.

@@ -100,7 +100,7 @@ def _check_ids(path: Path, trials: Trials, enroll, test, data_dir: Path) -> None
 
 
 def mean_embedding(scp: str | Path) -> NDArray[np.float32]:
-    """The mean (D,) of embeddings as they are stored, to subtract from others: cosines are then about their centre.
+    """The mean (D,) of embeddings as they are stored, to subtract from others: cosines are then about their center.
 
     Raises:
         DataError: as :func:`avsv.io.ark.read_vector_blocks`; the mean is not finite.
@@ -160,8 +160,8 @@ def read_embedding_blocks(
         DataError: as :func:`read_embeddings`, also while the blocks are read.
     """
     keys, blocks = read_vector_blocks(scp)
-    centred = ((rows, matrix if mean is None else matrix - mean) for rows, matrix in blocks)
-    return keys, ((rows, _scale(scp, keys, rows, matrix)) for rows, matrix in centred)
+    centered = ((rows, matrix if mean is None else matrix - mean) for rows, matrix in blocks)
+    return keys, ((rows, _scale(scp, keys, rows, matrix)) for rows, matrix in centered)
 
 
 def _scale(scp: str | Path, keys: list[str], rows: NDArray[np.int64], matrix: NDArray[np.float32]) -> NDArray:

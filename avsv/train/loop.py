@@ -330,6 +330,6 @@ def _sampler(config: SystemConfig, clips: TrainingClips, seed: int, ranks: Ranks
     if sampler.batch_size < 2 * ranks.world:
         raise DataError(
             f"train.batch_size: batches of {sampler.batch_size} for {ranks.world} processes:"
-            " batch normalisation needs two clips in each"
+            " batch normalization needs two clips in each"
         )
     return sampler

@@ -124,7 +124,7 @@ def _face_format(directory: Path) -> FaceFormat:
 
 
 def _size(form: FaceFormat) -> str:
-    return f"{'gray' if form.channels == 1 else 'colour'} crops of {form.height} x {form.width}"
+    return f"{'gray' if form.channels == 1 else 'color'} crops of {form.height} x {form.width}"
 
 
 def _noise(config: SystemConfig, sources: Sources, audio: FbankConfig | None) -> NoiseReverb | None:

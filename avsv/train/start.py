@@ -42,7 +42,7 @@ def load_pretrained(
 def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str, Path], classes: list[str]) -> None:
     """Load the weights of the systems that ``init_from`` names.
 
-    From an audio and a visual system come the networks, and the classes where both have learnt the same ones; from a
+    From an audio and a visual system come the networks, and the classes where both have learned the same ones; from a
     whole system everything, except what the configuration changes in the objective.
 
     Args:
@@ -78,9 +78,9 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
 
 @torch.no_grad()
 def start_classes(system: TrainableSystem, audio: Tensor, visual: Tensor) -> None:
-    """Start the class weights of a fused system as the fusion of those that two systems have learnt.
+    """Start the class weights of a fused system as the fusion of those that two systems have learned.
 
-    With random ones the first epochs would pull trained networks towards noise.
+    With random ones the first epochs would pull trained networks toward noise.
 
     Args:
         system: its classifier has a weight vector for each class.

@@ -14,7 +14,7 @@ GEOMETRIC = 0.5
 BLUR = 0.2
 NOISE = 0.2
 CUTOUT = 0.3
-GRAY = 0.2  # of colour frames; likewise below
+GRAY = 0.2  # of color frames; likewise below
 
 # Strengths.
 BRIGHTNESS = 0.2  # added, as a share of the full range
@@ -34,7 +34,7 @@ def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Augment a clip of face crops; every draw holds for the whole clip, so that motion stays what it was.
 
     Horizontal flip (p 0.5); gamma, contrast and brightness (p 0.8); shift, scale and rotation with the edge repeated
-    (p 0.5); Gaussian blur (p 0.2); one pattern of Gaussian noise (p 0.2); a rectangle of one gray level (p 0.3). Colour
+    (p 0.5); Gaussian blur (p 0.2); one pattern of Gaussian noise (p 0.2); a rectangle of one gray level (p 0.3). Color
     frames become gray (p 0.2), or else each channel has a factor of its own (with the contrast).
 
     Args:
@@ -63,7 +63,7 @@ def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         frames = frames[..., ::-1]
     frames = _lookup(rng)[frames] if photometric else frames.copy()
     if frames.shape[1] == 3:
-        _change_colour(frames, rng, photometric)
+        _change_color(frames, rng, photometric)
     if geometric or blur:
         frames = _filter(frames, rng, geometric, blur)
     if noise:
@@ -83,8 +83,8 @@ def _lookup(rng: np.random.Generator) -> np.ndarray:
     return np.rint(levels.clip(0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def _change_colour(frames: np.ndarray, rng: np.random.Generator, tint: bool) -> None:
-    """Take the colour out, or tint the light, in place."""
+def _change_color(frames: np.ndarray, rng: np.random.Generator, tint: bool) -> None:
+    """Take the color out, or tint the light, in place."""
     gray, factors = rng.random() < GRAY, np.exp(rng.uniform(-TINT, TINT, size=3))
     if gray:
         frames[:] = np.rint(np.tensordot(frames, LUMA, axes=(1, 0))).astype(np.uint8)[:, None]
@@ -136,7 +136,7 @@ def _cut_out(frames: np.ndarray, rng: np.random.Generator) -> None:
 Levels = float | tuple[float, ...]
 
 
-def normalise(frames: Pixels, mean: Levels = 0.5, scale: Levels = 1.0) -> Pixels:
+def normalize(frames: Pixels, mean: Levels = 0.5, scale: Levels = 1.0) -> Pixels:
     """Pixels as a network wants them: (x / 255 - mean) / scale in float32.
 
     Args:
@@ -148,10 +148,10 @@ def normalise(frames: Pixels, mean: Levels = 0.5, scale: Levels = 1.0) -> Pixels
         Float32 of the same shape and kind.
 
     Example (black and white as in gray face networks, then a pixel equal to a channel's mean):
-        >>> normalise(np.array([[[0, 255]]], dtype=np.uint8)).tolist()
+        >>> normalize(np.array([[[0, 255]]], dtype=np.uint8)).tolist()
         [[[-0.5, 0.5]]]
-        >>> colour = np.array([[[51]], [[0]], [[255]]], dtype=np.uint8)
-        >>> normalise(colour, mean=(0.2, 0.0, 0.5), scale=(1.0, 1.0, 0.5)).ravel().tolist()
+        >>> color = np.array([[[51]], [[0]], [[255]]], dtype=np.uint8)
+        >>> normalize(color, mean=(0.2, 0.0, 0.5), scale=(1.0, 1.0, 0.5)).ravel().tolist()
         [0.0, 0.0, 1.0]
     """
     if isinstance(frames, np.ndarray):

@@ -39,7 +39,7 @@ class FaceFormat:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
-            raise ValueError(f"channels: {self.channels}: choose 1 for gray or 3 for colour")
+            raise ValueError(f"channels: {self.channels}: choose 1 for gray or 3 for color")
         for name in ("height", "width"):
             if not 8 <= getattr(self, name) <= 1024:
                 raise ValueError(f"{name}: {getattr(self, name)}: must be 8 to 1024 pixels")

@@ -9,7 +9,7 @@ from avsv.io.media import check_memory
 from avsv.video.config import FacesConfig
 from avsv.video.decode import VideoSource
 from avsv.video.detect import Face, open_detector
-from avsv.video.picture import PictureConverter, centre_crop, whole_picture
+from avsv.video.picture import PictureConverter, center_crop, whole_picture
 from avsv.video.track import align_transform, box_transform, follow_face, interpolate, warp
 
 
@@ -24,7 +24,7 @@ class FaceCutter:
         self.config = config
         whole = config.detector != "none"
         self._convert = PictureConverter(
-            config.channels, whole_picture() if whole else centre_crop(config.width, config.height)
+            config.channels, whole_picture() if whole else center_crop(config.width, config.height)
         )
 
     def __call__(
@@ -34,7 +34,7 @@ class FaceCutter:
 
         Args:
             source: the clip.
-            matrices: for every frame of the clip the transform from source to crop; None: the centre of the picture.
+            matrices: for every frame of the clip the transform from source to crop; None: the center of the picture.
             wanted: (T,) frames to cut, in increasing order; None means all. Decoding stops after the last of them.
 
         Returns:
@@ -162,5 +162,5 @@ def _scaled(face: Face, scale: np.ndarray) -> Face:
 
 
 def _row(picture: np.ndarray) -> np.ndarray:
-    """(height, width) or (height, width, 3) as one row, colours first."""
+    """(height, width) or (height, width, 3) as one row, colors first."""
     return picture.reshape(-1) if picture.ndim == 2 else picture.transpose(2, 0, 1).reshape(-1)

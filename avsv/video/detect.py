@@ -33,7 +33,7 @@ class Face(NamedTuple):
     """A face in a picture, in pixels; x to the right, y down, the picture's corner at 0.
 
     ``box`` is (4,): left, top, right, bottom. ``points``, where known, is (5, 2): the eye left in the picture, the
-    right one, nose tip, left and right mouth corner; or (4, 2) with the mouth's centre instead of its corners.
+    right one, nose tip, left and right mouth corner; or (4, 2) with the mouth's center instead of its corners.
     """
 
     box: np.ndarray

@@ -100,11 +100,11 @@ class Window(NamedTuple):
     height: int
 
 
-def centre_crop(width: int, height: int) -> Callable[[int, int], Window]:
+def center_crop(width: int, height: int) -> Callable[[int, int], Window]:
     """The largest central part of a picture with the shape wanted, resized to it: a similarity transform.
 
     Example:
-        >>> centre_crop(128, 128)(360, 288)
+        >>> center_crop(128, 128)(360, 288)
         Window(crop_width=288, crop_height=288, width=128, height=128)
     """
 

@@ -23,10 +23,10 @@ _REACH = 250
 def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select: str = "largest") -> list[Face | None]:
     """Choose at most one face in every frame so that it is the one wanted, and the same person throughout.
 
-    The choice maximises over the whole clip, by dynamic programming, the sum of the chosen faces' worth (the area over
-    the largest area in the clip, or the nearness to the picture's centre; 0 to 1) less 2 for every change of person.
+    The choice maximizes over the whole clip, by dynamic programming, the sum of the chosen faces' worth (the area over
+    the largest area in the clip, or the nearness to the picture's center; 0 to 1) less 2 for every change of person.
     Two faces chosen one after the other are the same person when each is nearest to the other among the faces of its
-    frame, and their centres are nearer than the mean of their longer sides times the frames between. So neither two
+    frame, and their centers are nearer than the mean of their longer sides times the frames between. So neither two
     faces of nearly equal size nor a missed detection make the crop jump to somebody else: in such a frame nothing is
     chosen.
 
@@ -53,7 +53,7 @@ def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select
     boxes = np.array([face.box for face in faces])
     areas = np.prod((boxes[:, 2:] - boxes[:, :2]).clip(min=0), axis=1)
     worth = areas / (areas.max() or 1.0) if select == "largest" else _nearness(boxes, width, height)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
 
     total = worth.copy()
@@ -63,7 +63,7 @@ def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select
     for number in range(1, len(frames)):
         since = starts[max(number - _REACH, 0)]
         then, now = slice(since, starts[number]), slice(starts[number], ends[number])
-        distance = np.hypot(*(centres[then, None] - centres[None, now]).transpose(2, 0, 1))
+        distance = np.hypot(*(centers[then, None] - centers[None, now]).transpose(2, 0, 1))
         # The nearest in each earlier frame to a face of this one, beside every face of that frame.
         groups = starts[max(number - _REACH, 0) : number] - since
         nearest = np.repeat(np.minimum.reduceat(distance, groups, axis=0), np.diff([*groups, len(distance)]), axis=0)
@@ -83,7 +83,7 @@ def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select
 
 
 def _nearness(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """1 for a box at the picture's centre, 0 for one at its corner."""
+    """1 for a box at the picture's center, 0 for one at its corner."""
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.array([width, height]) / 2
     return (1 - np.hypot(*offset.T) / (math.hypot(width, height) / 2)).clip(min=0)
 
@@ -110,23 +110,23 @@ def interpolate(values: np.ndarray, known: np.ndarray, count: int) -> np.ndarray
 def box_transform(box: np.ndarray, config: FacesConfig) -> np.ndarray:
     """The (2, 3) matrix that maps source pixels to crop pixels for a detected box.
 
-    The box is made to the crop's shape about its centre, large enough to hold its longer side with the margin.
+    The box is made to the crop's shape about its center, large enough to hold its longer side with the margin.
     """
-    centre = (box[:2] + box[2:]) / 2
+    center = (box[:2] + box[2:]) / 2
     side = max(float((box[2:] - box[:2]).max()) * (1 + 2 * config.margin), 1.0)
     scale = min(config.width, config.height) / side
-    shift = np.array([config.width, config.height]) / 2 - scale * centre
+    shift = np.array([config.width, config.height]) / 2 - scale * center
     return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
 
 
 def align_transform(points: np.ndarray, config: FacesConfig) -> np.ndarray:
     """The (2, 3) similarity that brings landmarks nearest, in least squares, to the five-point template.
 
-    The template is scaled from 112 pixels to the crop's shorter side, and centred along the longer one. With x, y the
+    The template is scaled from 112 pixels to the crop's shorter side, and centered along the longer one. With x, y the
     points as complex numbers less their means, the similarity y = a x + b has a = sum(conj(x) y) / sum(|x|^2).
 
     Args:
-        points: (5, 2), or (4, 2) with the mouth's centre instead of its corners.
+        points: (5, 2), or (4, 2) with the mouth's center instead of its corners.
         config: the crop's size.
     """
     template = TEMPLATE if len(points) == 5 else np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])
@@ -155,7 +155,7 @@ def warp(picture: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np
 
     factor = max(math.ceil(1 / max(math.hypot(matrix[0, 0], matrix[1, 0]), 1e-3) - 1e-6), 1)
     larger = matrix * factor
-    # OpenCV counts from the centres of pixels, the matrix from their corners.
+    # OpenCV counts from the centers of pixels, the matrix from their corners.
     larger[:, 2] += larger[:, :2].sum(axis=1) / 2 - 0.5
     drawn = cv2.warpAffine(
         picture, larger, (width * factor, height * factor), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 
-from .face_model import Colour
+from .face_model import Color
 
 CANVAS = 192  # pixels of the square
 UNIT = 62.0  # pixels of a head unit
-CENTRE = (96.0, 100.0)  # pixel of the head's middle
+CENTER = (96.0, 100.0)  # pixel of the head's middle
 _SUBPIXEL = 4  # bits of sub-pixel positions in OpenCV's drawing
 
 
@@ -22,57 +22,57 @@ def over(front: np.ndarray, back: np.ndarray) -> np.ndarray:
     return cv2.add(cv2.cvtColor(front, cv2.COLOR_BGRA2BGR), cv2.multiply(back, alpha, scale=1 / 255))
 
 
-def darker(colour: Colour, factor: float) -> Colour:
-    """A colour with its brightness multiplied.
+def darker(color: Color, factor: float) -> Color:
+    """A color with its brightness multiplied.
 
     Example:
         >>> darker((100.0, 50.0, 200.0), 0.5)
         (50.0, 25.0, 100.0)
     """
-    return colour[0] * factor, colour[1] * factor, colour[2] * factor
+    return color[0] * factor, color[1] * factor, color[2] * factor
 
 
 def pixels(points: np.ndarray) -> np.ndarray:
     """Head units (n, 2) to OpenCV's fixed-point positions on the canvas."""
-    return np.rint((np.asarray(points) * UNIT + CENTRE) * 2**_SUBPIXEL).astype(np.int32)
+    return np.rint((np.asarray(points) * UNIT + CENTER) * 2**_SUBPIXEL).astype(np.int32)
 
 
-def paint(image: np.ndarray, colour: Colour | int) -> tuple[float, ...]:
-    """The colour as OpenCV wants it for that image: opaque on BGRA, a number on a single channel."""
-    if isinstance(colour, tuple):
-        return (*np.clip(colour, 0, 255).tolist(), 255.0)[: image.shape[2]]
-    return (float(colour),)
+def paint(image: np.ndarray, color: Color | int) -> tuple[float, ...]:
+    """The color as OpenCV wants it for that image: opaque on BGRA, a number on a single channel."""
+    if isinstance(color, tuple):
+        return (*np.clip(color, 0, 255).tolist(), 255.0)[: image.shape[2]]
+    return (float(color),)
 
 
-def fill(image: np.ndarray, points: np.ndarray, colour: Colour | int) -> None:
+def fill(image: np.ndarray, points: np.ndarray, color: Color | int) -> None:
     """Fill a polygon given in head units."""
-    cv2.fillPoly(image, [pixels(points)], paint(image, colour), cv2.LINE_AA, _SUBPIXEL)
+    cv2.fillPoly(image, [pixels(points)], paint(image, color), cv2.LINE_AA, _SUBPIXEL)
 
 
-def curve(image: np.ndarray, points: np.ndarray, colour: Colour | int, width: float, closed: bool = False) -> None:
+def curve(image: np.ndarray, points: np.ndarray, color: Color | int, width: float, closed: bool = False) -> None:
     """Draw a line through points given in head units; on the canvas it is at least a pixel wide."""
     thickness = max(1, round(width * UNIT))
-    cv2.polylines(image, [pixels(points)], closed, paint(image, colour), thickness, cv2.LINE_AA, _SUBPIXEL)
+    cv2.polylines(image, [pixels(points)], closed, paint(image, color), thickness, cv2.LINE_AA, _SUBPIXEL)
 
 
 def ellipse(
     image: np.ndarray,
-    centre: tuple[float, float] | np.ndarray,
+    center: tuple[float, float] | np.ndarray,
     radii: tuple[float, float],
     turn: float,
-    colour: Colour | int,
+    color: Color | int,
 ) -> None:
     """Fill an ellipse given in head units, turned by ``turn`` radians."""
     points = circle((0, 0), radii, 2.0)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    fill(image, points @ rotation + np.asarray(centre), colour)
+    fill(image, points @ rotation + np.asarray(center), color)
 
 
-def circle(centre: tuple[float, float], radii: tuple[float, float], power: float) -> np.ndarray:
+def circle(center: tuple[float, float], radii: tuple[float, float], power: float) -> np.ndarray:
     """Points (32, 2) of a superellipse: a circle for power 2, nearly a rectangle for large powers."""
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     wave = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return np.sign(wave) * np.abs(wave) ** (2 / power) * radii + np.asarray(centre)
+    return np.sign(wave) * np.abs(wave) ** (2 / power) * radii + np.asarray(center)
 
 
 def arc(start: tuple[float, float], end: tuple[float, float], bulge: float) -> np.ndarray:
@@ -90,7 +90,7 @@ def arc(start: tuple[float, float], end: tuple[float, float], bulge: float) -> n
 
 
 def smooth_loop(points: np.ndarray) -> np.ndarray:
-    """A closed smooth curve (10 n, 2) through points (n, 2): cubic Hermite pieces, tangents from the neighbours.
+    """A closed smooth curve (10 n, 2) through points (n, 2): cubic Hermite pieces, tangents from the neighbors.
 
     Example:
         >>> loop = smooth_loop(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))
@@ -118,9 +118,9 @@ def curl(loop: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
 
 def box(left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
     """Rows and columns of the canvas between bounds in head units."""
-    return slice(*box_rows(top, bottom)), slice(round(left * UNIT + CENTRE[0]), round(right * UNIT + CENTRE[0]))
+    return slice(*box_rows(top, bottom)), slice(round(left * UNIT + CENTER[0]), round(right * UNIT + CENTER[0]))
 
 
 def box_rows(top: float, bottom: float) -> tuple[int, int]:
     """First and last row of the canvas between bounds in head units."""
-    return max(0, round(top * UNIT + CENTRE[1])), min(CANVAS, round(bottom * UNIT + CENTRE[1]))
+    return max(0, round(top * UNIT + CENTER[1])), min(CANVAS, round(bottom * UNIT + CENTER[1]))

@@ -1,7 +1,7 @@
 """What a face keeps over all sessions, and what a session does to it.
 
 Lengths are in head units: the middle of the head is 0, the chin lies at about y = 1, the top of the skull at about
-y = -1, x grows to the right of the picture. Colours are BGR between 0 and 255.
+y = -1, x grows to the right of the picture. Colors are BGR between 0 and 255.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from avsv.seeding import generator_for
 
 from .plan import Identity, Settings
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 HAIR_STYLES = {
     "f": ("long", "long", "bob", "bun", "curly", "pixie", "fringe"),
     "m": ("short", "short", "quiff", "buzz", "receding", "curls", "bald"),
 }
 BEARDS = ("none", "none", "none", "stubble", "moustache", "goatee", "full")
-_HAIR_COLOURS: tuple[Colour, ...] = (
+_HAIR_COLORS: tuple[Color, ...] = (
     (22, 20, 24), (30, 36, 50), (35, 55, 85), (60, 95, 140), (110, 165, 205), (45, 75, 150), (30, 42, 66),
 )  # fmt: skip
-_IRIS_COLOURS: tuple[Colour, ...] = ((35, 55, 85), (25, 40, 60), (150, 120, 80), (100, 130, 90), (60, 110, 120))
+_IRIS_COLORS: tuple[Color, ...] = ((35, 55, 85), (25, 40, 60), (150, 120, 80), (100, 130, 90), (60, 110, 120))
 _SKIN = np.array([[198, 219, 246], [160, 190, 232], [120, 158, 212], [80, 114, 170], [48, 72, 118], [34, 48, 80]])
 
 
@@ -40,7 +40,7 @@ class Face:
     eye_width: float
     eye_height: float
     eye_tilt: float
-    iris: Colour
+    iris: Color
     brow_gap: float
     brow_width: float
     brow_thickness: float
@@ -58,13 +58,13 @@ class Face:
     ear: float
     cheekbone: float
     socket: float
-    skin: Colour
+    skin: Color
     lip_redness: float
     wrinkles: float
     freckles: tuple[tuple[float, float], ...]
     moles: tuple[tuple[float, float], ...]
     hair_style: str
-    hair: Colour
+    hair: Color
     hair_top: float
     hair_side: float
     hairline: float
@@ -82,8 +82,8 @@ def face_of(identity: Identity, spread: float) -> Face:
     man = identity.gender == "m"
     old = np.clip((identity.age - 35) / 35, 0, 1)
     skin = tone(identity.uniform("face skin")) + np.array([-6, -4, 6]) * identity.normal("face redness")
-    grey = np.clip(old * 1.6 - 0.5 + 0.3 * identity.normal("face grey"), 0, 0.9)
-    hair = (1 - grey) * np.array(identity.choice("face hair colour", list(_HAIR_COLOURS))) + grey * np.full(3, 175.0)
+    gray = np.clip(old * 1.6 - 0.5 + 0.3 * identity.normal("face grey"), 0, 0.9)
+    hair = (1 - gray) * np.array(identity.choice("face hair colour", list(_HAIR_COLORS))) + gray * np.full(3, 175.0)
     rng = generator_for(identity.seed, "spots", identity.name)
     moles = rng.uniform([-0.5, -0.4], [0.5, 0.8], (rng.integers(0, 3), 2))
     num_freckles = int(450 * max(0.0, identity.uniform("face freckles") - 0.8))
@@ -99,7 +99,7 @@ def face_of(identity: Identity, spread: float) -> Face:
         eye_width=draw("eye width", 0.145 if man else 0.155, 0.016),
         eye_height=draw("eye height", 0.062 if man else 0.07, 0.013),
         eye_tilt=draw("eye tilt", -0.03, 0.08),
-        iris=identity.choice("face iris", list(_IRIS_COLOURS)),
+        iris=identity.choice("face iris", list(_IRIS_COLORS)),
         brow_gap=draw("brow gap", 0.17 if man else 0.2, 0.035),
         brow_width=draw("brow width", 0.2, 0.022),
         brow_thickness=max(0.012, draw("brow thickness", 0.044 if man else 0.028, 0.011)),
@@ -147,7 +147,7 @@ class Appearance:
     weight: float
     gaze: tuple[float, float]
     hair_volume: float
-    clothes: Colour
+    clothes: Color
     light: tuple[float, float, float]
     ambient: float
     gain: tuple[float, float, float]
@@ -200,10 +200,10 @@ def appearance_of(identity: Identity, session: str, settings: Settings) -> Appea
 
 
 def tone(darkness: float) -> np.ndarray:
-    """Skin colour (3,) for a darkness between 0 and 1."""
+    """Skin color (3,) for a darkness between 0 and 1."""
     return np.array([np.interp(darkness * (len(_SKIN) - 1), np.arange(len(_SKIN)), channel) for channel in _SKIN.T])
 
 
-def bgr(colour: np.ndarray) -> Colour:
-    """An array of three as a colour."""
-    return float(colour[0]), float(colour[1]), float(colour[2])
+def bgr(color: np.ndarray) -> Color:
+    """An array of three as a color."""
+    return float(color[0]), float(color[1]), float(color[2])

@@ -7,7 +7,7 @@ import numpy as np
 
 from avsv.seeding import generator_for
 
-from .canvas import CANVAS, CENTRE, UNIT, arc, curve, darker, ellipse, fill, over
+from .canvas import CANVAS, CENTER, UNIT, arc, curve, darker, ellipse, fill, over
 from .face_model import Appearance, bgr, tone
 from .relief import Relief
 
@@ -42,14 +42,14 @@ class Film:
         # by which a point of depth z moves by z sin(angle); its depth is looked up where it is, hence twice.
         zoom = CANVAS / (CLOSE * look.scale * self.size)
         across = zoom * look.shift[0] * self.size + sway * UNIT
-        down = zoom * look.shift[1] * self.size + bob * UNIT + CENTRE[1] - CANVAS / 2
+        down = zoom * look.shift[1] * self.size + bob * UNIT + CENTER[1] - CANVAS / 2
         cos, sin = math.cos(roll), math.sin(roll)
         wide, high = 1 / math.cos(yaw), 1 / math.cos(pitch)
         base_x = cv2.addWeighted(
-            self.x, zoom * cos * wide, self.y, zoom * sin * wide, CENTRE[0] - wide * (cos * across + sin * down)
+            self.x, zoom * cos * wide, self.y, zoom * sin * wide, CENTER[0] - wide * (cos * across + sin * down)
         )
         base_y = cv2.addWeighted(
-            self.y, zoom * cos * high, self.x, -zoom * sin * high, CENTRE[1] - high * (cos * down - sin * across)
+            self.y, zoom * cos * high, self.x, -zoom * sin * high, CENTER[1] - high * (cos * down - sin * across)
         )
         map_x, map_y = base_x, base_y
         for _ in range(2):
@@ -118,8 +118,8 @@ class Film:
             for fold in np.linspace(0.15, 0.8, 4):
                 curve(image, arc((-1.1, y + fold), (1.1, y + fold), 0.12), darker(cloth, 0.75), 0.03)
         else:
-            colour = darker(bgr(tone(rng.uniform(0.3, 1))), 0.5)
+            color = darker(bgr(tone(rng.uniform(0.3, 1))), 0.5)
             for _ in range(7):
                 x = side * rng.uniform(0.2, 0.65)
-                curve(image, arc((x * 0.4, -1.2), (x, rng.uniform(0.1, 0.8)), side * 0.15), colour, 0.06)
+                curve(image, arc((x * 0.4, -1.2), (x, rng.uniform(0.1, 0.8)), side * 0.15), color, 0.06)
         return cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)

@@ -25,9 +25,9 @@ class Hair:
         side = face.hair_side * look.hair_volume
         top = -1.0 - face.hair_top * look.hair_volume
         length = {"long": 1.3, "fringe": 0.85, "bob": 0.72, "curly": 0.55, "bun": -0.1}.get(face.hair_style)
-        colour = darker(face.hair, 0.7)
+        color = darker(face.hair, 0.7)
         if face.hair_style == "bun":
-            ellipse(image, (0.15 * np.sign(face.parting), top - 0.1), (0.3, 0.26), 0.0, colour)
+            ellipse(image, (0.15 * np.sign(face.parting), top - 0.1), (0.3, 0.26), 0.0, color)
         if length is None:
             return
         reach = width + side
@@ -46,7 +46,7 @@ class Hair:
         loop = smooth_loop(np.concatenate([right, right[-2:0:-1] * [-1, 1]]))
         if face.hair_style == "curly":
             loop = curl(loop, 0.045, self.rng)
-        fill(image, loop, colour)
+        fill(image, loop, color)
         self._draw_strands(image, (-reach, reach), (top, length), 30)
 
     def draw_front(self, image: np.ndarray) -> None:
@@ -106,15 +106,15 @@ class Hair:
         image[..., :3] = np.minimum(np.clip(image[..., :3] * shade, 0, 255), image[..., 3:]).astype(np.uint8)
 
     def _draw_hat(self, image: np.ndarray, width: float) -> None:
-        colour = bgr(self.rng.uniform(20, 210, 3))
+        color = bgr(self.rng.uniform(20, 210, 3))
         reach = width * 1.12
         dome = smooth_loop(
             np.array([(-reach, -0.45), (-reach, -0.8), (-0.6 * reach, -1.22), (0, -1.32), (0.6 * reach, -1.22),
                       (reach, -0.8), (reach, -0.45), (0, -0.52)])
         )  # fmt: skip
-        fill(image, dome, colour)
+        fill(image, dome, color)
         if self.look.hat == "cap":
             brim = [(-reach, -0.5), (0, -0.62), (reach, -0.5), (0.8 * reach, -0.36), (-0.8 * reach, -0.36)]
         else:
             brim = [(-reach, -0.7), (reach, -0.7), (reach * 1.02, -0.42), (-reach * 1.02, -0.42)]
-        fill(image, np.array(brim), darker(colour, 0.75))
+        fill(image, np.array(brim), darker(color, 0.75))

@@ -6,7 +6,7 @@ import numpy as np
 from avsv.seeding import generator_for
 
 from .canvas import CANVAS, arc, box_rows, circle, curve, darker, ellipse, fill, smooth_loop
-from .face_model import Appearance, Colour, Face, bgr
+from .face_model import Appearance, Color, Face, bgr
 from .hair import Hair
 
 
@@ -140,7 +140,7 @@ class Head:
 
     def _draw_brows(self, image: np.ndarray) -> None:
         face = self.face
-        colour = darker(face.hair, 0.75)
+        color = darker(face.hair, 0.75)
         for side in (-1, 1):
             middle = face.eye_y - face.brow_gap - self.look.brows * (1.2 if side > 0 else 0.8)
             t = np.linspace(-1, 1, 13)
@@ -149,26 +149,26 @@ class Head:
             thick = face.brow_thickness * (1 - 0.55 * np.clip(t, -0.3, 1)) * np.minimum(1, (1.15 - np.abs(t)) * 5)
             upper = np.stack([x, y - thick], axis=1)
             lower = np.stack([x, y + thick], axis=1)[::-1]
-            fill(image, np.concatenate([upper, lower]) * [side, 1], colour)
+            fill(image, np.concatenate([upper, lower]) * [side, 1], color)
 
     def draw_eyes(self, image: np.ndarray, opening: float) -> None:
         """Draw the eyes, with glasses, open between 0 and 1."""
         face, look = self.face, self.look
         for side in (-1, 1):
-            centre = np.array([side * face.eye_x, face.eye_y])
+            center = np.array([side * face.eye_x, face.eye_y])
             t = np.linspace(-1, 1, 15)
             curve_up = (1 - t**2) ** 0.7
             height = face.eye_height * max(opening, 0.04)
             tilt = face.eye_tilt * side * t * face.eye_width * -1
-            upper = np.stack([t * face.eye_width, tilt - height * 1.15 * curve_up], axis=1) + centre
-            lower = np.stack([t * face.eye_width, tilt + height * 0.75 * curve_up], axis=1) + centre
+            upper = np.stack([t * face.eye_width, tilt - height * 1.15 * curve_up], axis=1) + center
+            lower = np.stack([t * face.eye_width, tilt + height * 0.75 * curve_up], axis=1) + center
             almond = np.concatenate([upper, lower[::-1]])
             lid = np.concatenate([upper - [0, 0.05 + face.eye_height * (1 - opening) * 0.3], upper[::-1]])
             fill(image, lid, darker(face.skin, 0.85))
             if opening > 0.1:
                 eye = image.copy()
                 fill(eye, almond, (225, 230, 232))
-                gaze = centre + np.array(look.gaze) * [face.eye_width * 0.8, face.eye_height]
+                gaze = center + np.array(look.gaze) * [face.eye_width * 0.8, face.eye_height]
                 ellipse(eye, gaze, (0.066, 0.066), 0, face.iris)
                 ellipse(eye, gaze, (0.03, 0.03), 0, (12, 12, 12))
                 ellipse(eye, (gaze[0] + 0.02, gaze[1] - 0.025), (0.014, 0.014), 0, (250, 250, 250))
@@ -184,13 +184,13 @@ class Head:
         face, look = self.face, self.look
         height = 0.13
         for side in (-1, 1):
-            centre = (side * face.eye_x, face.eye_y + 0.01)
+            center = (side * face.eye_x, face.eye_y + 0.01)
             if look.glasses == "dark":
-                ellipse(image, centre, (0.19, height), 0, (28, 24, 22))
+                ellipse(image, center, (0.19, height), 0, (28, 24, 22))
             elif look.glasses == "round":
-                curve(image, circle(centre, (0.17, height), 2.0), (35, 35, 40), 0.022, closed=True)
+                curve(image, circle(center, (0.17, height), 2.0), (35, 35, 40), 0.022, closed=True)
             else:
-                curve(image, circle(centre, (0.19, height), 5.0), (30, 28, 30), 0.03, closed=True)
+                curve(image, circle(center, (0.19, height), 5.0), (30, 28, 30), 0.03, closed=True)
         inner = face.eye_x - 0.18
         curve(image, arc((-inner, face.eye_y), (inner, face.eye_y), -0.03), (32, 30, 34), 0.025)
 
@@ -211,8 +211,8 @@ class Head:
         red = face.lip_redness
         lips = bgr(np.array(face.skin) * (1 - 0.45 * red * np.array([1.0, 1.0, 0.25])))
 
-        def band(above: np.ndarray, below: np.ndarray, colour: Colour) -> None:
-            fill(image, np.concatenate([np.stack([x, above], 1), np.stack([x, below], 1)[::-1]]), colour)
+        def band(above: np.ndarray, below: np.ndarray, color: Color) -> None:
+            fill(image, np.concatenate([np.stack([x, above], 1), np.stack([x, below], 1)[::-1]]), color)
 
         band(top, inner_top, darker(lips, 0.88))
         band(inner_top, inner_low, (28, 22, 45))

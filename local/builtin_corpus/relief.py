@@ -6,7 +6,7 @@ The depth map gives the light (Lambert) and, through parallax, the turning of th
 import cv2
 import numpy as np
 
-from .canvas import CANVAS, CENTRE, UNIT, box
+from .canvas import CANVAS, CENTER, UNIT, box
 from .face_model import Appearance, Face
 from .head import Head
 
@@ -17,7 +17,7 @@ class Relief:
     """A head seen from the front: premultiplied BGRA texture, depth, and where the jaw moves.
 
     Attributes:
-        depth: head units towards the viewer, float32 (CANVAS, CANVAS).
+        depth: head units toward the viewer, float32 (CANVAS, CANVAS).
         jaw: share of the jaw's movement that a pixel follows, float32 (CANVAS, CANVAS).
     """
 
@@ -26,8 +26,8 @@ class Relief:
         self.look = look
         self.head = Head(face, look)
         rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
-        self.x = (columns - CENTRE[0]) / UNIT
-        self.y = (rows - CENTRE[1]) / UNIT
+        self.x = (columns - CENTER[0]) / UNIT
+        self.y = (rows - CENTER[1]) / UNIT
         self.depth = self._depth()
         below = np.clip((self.y - face.mouth_y) / (face.chin_y - face.mouth_y), 0, 1)
         self.jaw = (below * (np.abs(self.x) < 1.2) * np.clip((1.5 - self.y) * 3, 0, 1)).astype(np.float32)

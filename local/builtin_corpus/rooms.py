@@ -7,7 +7,7 @@ MIXING_TIME = 0.025  # seconds after which the tail stands for the image sources
 
 
 def reverberation_time(size: np.ndarray, absorption: float) -> float:
-    """Eyring's RT60 in seconds of a room of ``size`` (3,) metres whose walls take the share ``absorption`` of energy.
+    """Eyring's RT60 in seconds of a room of ``size`` (3,) meters whose walls take the share ``absorption`` of energy.
 
     Example:
         >>> round(reverberation_time(np.array([5.0, 4.0, 3.0]), 0.3), 3)
@@ -28,9 +28,9 @@ def room_response(
     4 pi c / V per second, falling by 60 dB in Eyring's reverberation time. Amplitudes are 1 / distance.
 
     Args:
-        size: room size (3,) in metres.
+        size: room size (3,) in meters.
         absorption: share of the energy that a wall takes, between 0 and 1.
-        source, ear: positions (3,) in metres.
+        source, ear: positions (3,) in meters.
     """
     rt60 = reverberation_time(size, absorption)
     direct = np.linalg.norm(source - ear)

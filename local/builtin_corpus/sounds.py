@@ -9,32 +9,32 @@ def noise(kind: str, num_samples: int, sample_rate: int, rng: np.random.Generato
     """A noise of one of the :data:`NOISES`."""
     time = np.arange(num_samples) / sample_rate
     if kind == "hiss":
-        sound = coloured(num_samples, rng.uniform(0, 1.5), rng)
+        sound = colored(num_samples, rng.uniform(0, 1.5), rng)
     elif kind == "hum":
         base = rng.choice([50.0, 60.0]) * rng.uniform(0.99, 1.01)
         sound = sum(tone(time, base * k, rng) * rng.random() / k**0.5 for k in range(1, 14))
-        sound = sound + 0.3 * coloured(num_samples, 1.0, rng)
+        sound = sound + 0.3 * colored(num_samples, 1.0, rng)
     elif kind == "crowd":
-        voices = (coloured(num_samples, 1.0, rng) * np.abs(slow(num_samples, 5.0, sample_rate, rng)) for _ in range(6))
-        sound = np.diff(sum(voices), prepend=0) + 0.1 * coloured(num_samples, 0.5, rng)
+        voices = (colored(num_samples, 1.0, rng) * np.abs(slow(num_samples, 5.0, sample_rate, rng)) for _ in range(6))
+        sound = np.diff(sum(voices), prepend=0) + 0.1 * colored(num_samples, 0.5, rng)
     elif kind == "engine":
         speed = rng.uniform(25, 70) * (1 + 0.05 * slow(num_samples, 1.0, sample_rate, rng))
         phase = 2 * np.pi * np.cumsum(speed) / sample_rate
         sound = sum(np.sin(k * phase + rng.uniform(0, 6)) * rng.random() / k**0.7 for k in range(1, 20))
-        sound = sound + 0.4 * coloured(num_samples, 1.5, rng)
+        sound = sound + 0.4 * colored(num_samples, 1.5, rng)
     elif kind == "rain":
         drops = rng.standard_normal(num_samples) * (rng.random(num_samples) < rng.uniform(0.002, 0.02))
         splash = np.exp(-np.arange(48) / rng.uniform(3, 10)) * np.sin(np.arange(1, 49) * rng.uniform(0.5, 1.5))
-        sound = np.convolve(drops, splash)[:num_samples] + 0.02 * coloured(num_samples, 0.5, rng)
+        sound = np.convolve(drops, splash)[:num_samples] + 0.02 * colored(num_samples, 0.5, rng)
     elif kind == "clatter":
-        sound = 0.02 * coloured(num_samples, 1.0, rng)
+        sound = 0.02 * colored(num_samples, 1.0, rng)
         for start in rng.integers(0, num_samples, max(2, int(4 * num_samples / sample_rate))):
             ring = time[: num_samples - start]
             sound[start:] += sum(
                 tone(ring, rng.uniform(500, 6000), rng) * np.exp(-ring * rng.uniform(15, 80)) for _ in range(4)
             )
     elif kind == "wind":
-        sound = coloured(num_samples, 2.0, rng) * (1 + 0.8 * slow(num_samples, 1.5, sample_rate, rng))
+        sound = colored(num_samples, 2.0, rng) * (1 + 0.8 * slow(num_samples, 1.5, sample_rate, rng))
     else:
         raise ValueError(f"no such noise: {kind}")
     return unit(sound)
@@ -75,7 +75,7 @@ def mix(speech: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarray:
     return speech + scale * other
 
 
-def coloured(num_samples: int, slope: float, rng: np.random.Generator) -> np.ndarray:
+def colored(num_samples: int, slope: float, rng: np.random.Generator) -> np.ndarray:
     """Noise whose power falls with frequency to the power ``slope``, of unit root mean square."""
     spectrum = rng.standard_normal(num_samples // 2 + 1) + 1j * rng.standard_normal(num_samples // 2 + 1)
     spectrum[0] = 0

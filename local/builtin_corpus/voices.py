@@ -58,7 +58,7 @@ def voice_of(identity: Identity, spread: float) -> Voice:
         return spread * identity.normal("voice " + trait)
 
     woman = identity.gender == "f"
-    ageing = (identity.age - 45) / 30
+    aging = (identity.age - 45) / 30
     formants = np.empty((_NUM_FORMANTS, 3))
     for number in range(_NUM_FORMANTS):
         frequency = (112 if woman else 99) * np.exp(0.05 * draw(f"formant {number} frequency"))
@@ -67,16 +67,16 @@ def voice_of(identity: Identity, spread: float) -> Voice:
     formants[0, 0] = 100
     return Voice(
         accent=identity.choice("voice accent", list(ACCENTS)),
-        f0=(185 if woman else 108) * np.exp(0.16 * draw("f0") + (-0.06 if woman else 0.04) * ageing),
+        f0=(185 if woman else 108) * np.exp(0.16 * draw("f0") + (-0.06 if woman else 0.04) * aging),
         f0_range=1.45 * np.exp(0.1 * draw("f0 range")),
         tract=np.exp(0.04 * draw("tract")),
         formants=formants,
-        treble_db=3 * draw("treble") - 1.5 * ageing,
+        treble_db=3 * draw("treble") - 1.5 * aging,
         bass_db=2 * draw("bass"),
         breath=max(0.0, 4 * draw("breath")),
-        roughness=int(np.clip(2 + 1.5 * draw("roughness") + 0.7 * ageing, 0, 7)),
-        flutter=int(np.clip(2 + 2 * draw("flutter") + ageing, 0, 10)),
-        words_per_minute=168 * np.exp(0.1 * draw("rate") - 0.06 * ageing),
+        roughness=int(np.clip(2 + 1.5 * draw("roughness") + 0.7 * aging, 0, 7)),
+        flutter=int(np.clip(2 + 2 * draw("flutter") + aging, 0, 10)),
+        words_per_minute=168 * np.exp(0.1 * draw("rate") - 0.06 * aging),
     )
 
 
@@ -101,8 +101,8 @@ def session_of(identity: Identity, name: str, settings: Settings) -> Session:
     effort = rng.normal(0, knobs["effort_db"])
     channel = ["treble", f"{effort:.2f}", "2000", "bass", f"{-effort / 2:.2f}", "200"]
     for low, high in ((150, 500), (500, 1800), (1800, 6000)):
-        centre = np.exp(rng.uniform(np.log(low), np.log(high)))
-        channel += ["equalizer", f"{centre:.0f}", "1.2q", f"{rng.normal(0, knobs['channel_db']):.2f}"]
+        center = np.exp(rng.uniform(np.log(low), np.log(high)))
+        channel += ["equalizer", f"{center:.0f}", "1.2q", f"{rng.normal(0, knobs['channel_db']):.2f}"]
     if rng.random() < knobs["narrow_band"]:
         channel += ["highpass", f"{rng.uniform(150, 400):.0f}", "lowpass", f"{rng.uniform(3000, 4500):.0f}"]
     response = None

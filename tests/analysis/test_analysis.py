@@ -16,7 +16,7 @@ from avsv.analysis.attention import attention_of, correlations, has_series, mean
 from avsv.analysis.cost import clip_batch, measure_cost
 from avsv.analysis.geometry import angles, between_angles, geometry, sample_identities, within_angles
 from avsv.analysis.hard import error_shares, find_outliers, hardest
-from avsv.analysis.umap import curve_of, neighbour_graph, umap
+from avsv.analysis.umap import curve_of, neighbor_graph, umap
 from avsv.bin.analyse import voice_to_face
 from avsv.bin.hard_samples import project
 from avsv.bin.results import read_history
@@ -119,10 +119,10 @@ def test_projections_separate_identities_and_repeat():
     assert not np.array_equal(umap(vectors, seed=3), umap(vectors, seed=4))
 
 
-def test_neighbour_graph_is_that_of_the_paper():
+def test_neighbor_graph_is_that_of_the_paper():
     """Seen from each point: weight 1 for the nearest, log2(k) in all, exponential in between; then the fuzzy union."""
     points = np.random.default_rng(1).normal(size=(40, 6))
-    graph = neighbour_graph(points, 5)
+    graph = neighbor_graph(points, 5)
     views = np.zeros((40, 40))
     for row, point in enumerate(points):
         distances = np.linalg.norm(points - point, axis=1)
@@ -135,8 +135,8 @@ def test_neighbour_graph_is_that_of_the_paper():
     assert curve_of(0.1) == pytest.approx((1.5769, 0.8951), abs=1e-4)
     # Points that are equally near have no scale, and none is needed.
     assert np.isfinite(umap(np.repeat(np.eye(3), 7, axis=0))).all()
-    with pytest.raises(ValueError, match="2 points have no neighbourhoods"):
-        neighbour_graph(points[:2], 5)
+    with pytest.raises(ValueError, match="2 points have no neighborhoods"):
+        neighbor_graph(points[:2], 5)
 
 
 def test_hard_samples_are_those_most_often_wrong():
@@ -170,7 +170,7 @@ def test_outliers_are_nearer_to_another_identity():
 
 
 def test_cost_of_computed_weights():
-    """HuBERT's positional convolution normalises its weights in every pass."""
+    """HuBERT's positional convolution normalizes its weights in every pass."""
     options = {"freeze": False, "layers": 1, "width": 32, "channels": 32, "aggregate_channels": 64}
     settings = parse_config({**mapping("A"), "audio": {"name": "self_supervised", **options}}, "tests")
     inputs = inputs_of(settings, FBANK, None)
@@ -245,10 +245,10 @@ def test_csv_of_results():
     assert lines[2] == "c,mini,a,eval,AVxAV,llr,10,90,0.0000,0.0000,0.0000,0.0000,0.5000,0.2500,7,abc,f00d"
 
 
-def colours_in(path):
-    """The colours of a picture that are exactly those of the palette."""
+def colors_in(path):
+    """The colors of a picture that are exactly those of the palette."""
     pixels = np.round(255 * imread(path)[..., :3]).astype(int) @ [65536, 256, 1]
-    return {colour for colour in COLORS if (pixels == int(to_hex(colour)[1:], 16)).any()}
+    return {color for color in COLORS if (pixels == int(to_hex(color)[1:], 16)).any()}
 
 
 def gaussian_line(label, distance, count=2000, number=0):
@@ -260,7 +260,7 @@ def gaussian_line(label, distance, count=2000, number=0):
 def test_det_plot(tmp_path):
     lines = [gaussian_line("good", 4), gaussian_line("bad", 1, number=1), gaussian_line("few", 2, 10, number=2)]
     det_plot(tmp_path / "det.png", {"eval": lines})
-    assert colours_in(tmp_path / "det.png") >= set(COLORS[:3])
+    assert colors_in(tmp_path / "det.png") >= set(COLORS[:3])
     size = imread(tmp_path / "det.png").shape
     det_plot(tmp_path / "two.png", {"eval": lines, "hard": lines[:1]})
     assert imread(tmp_path / "two.png").shape[1] == pytest.approx(2 * size[1], rel=0.01)
@@ -275,7 +275,7 @@ def test_other_plots(tmp_path):
     history = {"epoch": np.arange(1, 4), "loss": np.array([3, 2, 1.0]), "accuracy": np.array([0.1, 0.2, 0.3])}
     history["dev_eer"] = np.array([0.4, np.nan, 0.2])
     training_plot(tmp_path / "training.png", {"one": history, "two": {**history, "loss": history["loss"] + 1}})
-    assert colours_in(tmp_path / "training.png") >= set(COLORS[:2])
+    assert colors_in(tmp_path / "training.png") >= set(COLORS[:2])
     embeddings, labels = random_embeddings(10, 4)
     measures = geometry(embeddings, labels)
     angle_plot(tmp_path / "one.png", "s", {"A": measures}, None)
@@ -291,10 +291,10 @@ def test_plots_of_hard_samples_and_attention(tmp_path):
     rng = np.random.default_rng(0)
     panel = rng.normal(size=(7, 2)), np.array([True, False, False, True]), np.array(["a", "b", "c"])
     hard_plot(tmp_path / "hard.png", {"one": panel, "two": panel}, np.array(["a", "b", "b", "c"]))
-    assert colours_in(tmp_path / "hard.png") >= set(COLORS[:3])
+    assert colors_in(tmp_path / "hard.png") >= set(COLORS[:3])
     maps = {name: rng.normal(size=(8, 20)) for name in ("voice", "face")}
     attention_plot(tmp_path / "attention.png", "weights", 0.8, maps, rng.uniform(0, 2, (2, 10)))
-    assert colours_in(tmp_path / "attention.png") >= set(COLORS[:2])
+    assert colors_in(tmp_path / "attention.png") >= set(COLORS[:2])
 
 
 def test_training_history(tmp_path):

@@ -192,7 +192,7 @@ def test_bad_lists_are_named(lists, clean, tmp_path):
     (tmp_path / "slow.wav").write_bytes(wav_bytes(np.ones(100, np.int16), 8000))
     only_slow = {"noise-0": str(tmp_path / "slow.wav")}
     reason = message(lambda s, t: (s.clear(), t.clear(), s.update(only_slow), t.update({"noise-0": "noise"})))
-    assert reason.startswith(f"{tmp_path}/slow.wav: sample rate 8000, expected 16000: windows are read from")
+    assert reason.startswith(f"{tmp_path}/slow.wav: sample rate 8000, expected 16000: windows can be read from")
     (tmp_path / "slow.wav").write_bytes(wav_bytes(np.ones(0, np.int16), RATE))
     with pytest.raises(DataError, match=r"slow\.wav: no samples"):
         NoiseReverb(musan, None).apply("noise", clean, np.random.default_rng(0))

@@ -144,7 +144,7 @@ def test_windows_are_refused_from_what_has_none(tmp_path, wav, codes):
         with pytest.raises(DataError) as caught:
             read_window(str(tmp_path / name), 0, 10)
         assert str(caught.value) == (
-            f"{tmp_path}/{name}: {reason}: windows are read from 16-bit mono wav only: convert it, as in"
+            f"{tmp_path}/{name}: {reason}: windows can be read from 16-bit mono wav only: convert it, as in"
             " 'sox IN -r 16000 -c 1 -b 16 OUT.wav'"
         )
     assert is_windowable(str(wav), RATE) and not is_windowable(str(wav), 8000)

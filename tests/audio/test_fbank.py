@@ -1,4 +1,4 @@
-"""Filterbanks against torchaudio and closed forms; mean normalisation; SpecAugment; the configuration."""
+"""Filterbanks against torchaudio and closed forms; mean normalization; SpecAugment; the configuration."""
 
 import math
 
@@ -10,7 +10,7 @@ from torchaudio.compliance import kaldi
 
 from avsv.audio.augment import spec_augment
 from avsv.audio.config import FbankConfig, load_fbank_config
-from avsv.audio.fbank import Fbank, mean_normalise
+from avsv.audio.fbank import Fbank, mean_normalize
 from avsv.errors import DataError
 
 
@@ -62,8 +62,8 @@ def test_no_less_precise_than_torchaudio():
     power = torch.fft.rfft(frames, 512).abs().square()
     edges = 700 * torch.expm1(torch.linspace(math.log1p(20 / 700), math.log1p(8000 / 700), 82, dtype=torch.float64))
     mel = torch.log1p(torch.arange(257, dtype=torch.float64) * 16000 / 512 / 700)
-    left, centre, right = (torch.log1p(part / 700) for part in (edges[:-2], edges[1:-1], edges[2:]))
-    weights = torch.minimum((mel[:, None] - left) / (centre - left), (right - mel[:, None]) / (right - centre)).clamp(
+    left, center, right = (torch.log1p(part / 700) for part in (edges[:-2], edges[1:-1], edges[2:]))
+    weights = torch.minimum((mel[:, None] - left) / (center - left), (right - mel[:, None]) / (right - center)).clamp(
         min=0
     )
     exact = (power @ weights).log()
@@ -89,7 +89,7 @@ def test_number_of_frames(samples, frames):
 
 
 def test_too_short_is_an_error():
-    with pytest.raises(DataError, match=r"^399 samples, shorter than one frame \(400\)$"):
+    with pytest.raises(DataError, match=r"^399 samples: shorter than one frame \(400\)$"):
         Fbank()(torch.zeros(399))
 
 
@@ -98,8 +98,8 @@ def test_ten_times_louder_is_a_constant_that_normalisation_removes():
     soft, loud = fbank(waveform), fbank(10 * waveform)
     # A bin whose spectrum nearly cancels shows the rounding, as it does in torchaudio.
     assert ((loud - soft - 4.605170).abs() < 2e-4).float().mean() > 0.9999
-    assert ((mean_normalise(loud) - mean_normalise(soft)).abs() < 2e-4).float().mean() > 0.9999
-    assert mean_normalise(loud).mean(dim=0).abs().max() < 1e-4
+    assert ((mean_normalize(loud) - mean_normalize(soft)).abs() < 2e-4).float().mean() > 0.9999
+    assert mean_normalize(loud).mean(dim=0).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(("frequency", "bin_"), [(500, 16), (1000, 27), (2000, 42), (4000, 60)])
@@ -130,13 +130,13 @@ def test_mean_normalisation_sees_valid_frames_only():
     features = 12 + 3 * torch.randn(2, 300, 80, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(300) < torch.tensor([[300], [170]])
     padded = features.masked_fill(~mask.unsqueeze(2), 1e6)
-    normalised = mean_normalise(padded, mask)
-    assert torch.allclose(normalised[1, :170], mean_normalise(features[1, :170]), atol=1e-5)
-    assert torch.allclose(normalised[0], mean_normalise(features[0]), atol=1e-5)
-    assert (normalised[1, 170:] == 0).all()
-    assert normalised.sum(1).abs().max() / 170 < 1e-4
+    normalized = mean_normalize(padded, mask)
+    assert torch.allclose(normalized[1, :170], mean_normalize(features[1, :170]), atol=1e-5)
+    assert torch.allclose(normalized[0], mean_normalize(features[0]), atol=1e-5)
+    assert (normalized[1, 170:] == 0).all()
+    assert normalized.sum(1).abs().max() / 170 < 1e-4
     with pytest.raises(ValueError, match="no valid frame"):
-        mean_normalise(features, torch.zeros(2, 300, dtype=torch.bool))
+        mean_normalize(features, torch.zeros(2, 300, dtype=torch.bool))
 
 
 def test_spec_augment_hides_one_stretch_each_way():
@@ -175,7 +175,7 @@ def test_the_configuration_in_the_repository_holds_the_defaults():
         ("num_mel_bins: 0", "num_mel_bins: 0: must be larger than 0"),
         ("window: haming", "window: haming: did you mean 'hamming'?"),
         ("frame_shift: 0.01", "frame_shift: 0.01: less than a sample of 16000 Hz"),
-        ("high_freq: 9000", "high_freq: 9000: with low_freq 20 no band up to 8000 Hz"),
+        ("high_freq: 9000", "high_freq: 9000: leaves no band between low_freq 20 and 8000 Hz"),
         ("dither: -1", "dither: -1.0: must not be negative"),
         ("preemphasis: 1.5", "preemphasis: 1.5: must be 0 to 1"),
     ],

@@ -5,7 +5,7 @@ import pytest
 import torch
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise
 
-from avsv.audio.fbank import mean_normalise
+from avsv.audio.fbank import mean_normalize
 from avsv.corruption.clips import corrupted_utterances
 from avsv.corruption.codec import CODECS, find_encoder, through_codec
 from avsv.corruption.kinds import (
@@ -326,7 +326,7 @@ def test_short_clips_are_windows_of_the_long_ones(world):
         starts.append(int(corruption.start(key, full / 25 - 0.8) * 25) / 25)
         whole = load_fbank(world, key)
         first = round(starts[-1] * 100)
-        assert torch.allclose(mean_normalise(whole[first : first + len(audio)]), audio, atol=0.02)
+        assert torch.allclose(mean_normalize(whole[first : first + len(audio)]), audio, atol=0.02)
     assert len(set(starts)) > 1
 
 

@@ -313,7 +313,7 @@ def test_a_batch_is_prepared_for_networks():
 # --- what networks take ----------------------------------------------------------------------------------------------
 
 
-def test_colour_becomes_gray_and_is_scaled_as_cv2_does():
+def test_color_becomes_gray_and_is_scaled_as_cv2_does():
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, size=(3, 3, 40, 40), dtype=np.uint8)
     shown = Inputs(video=FaceFormat(3, 40, 40, 25.0), image=(1, 40, 40)).show(frames)

@@ -161,7 +161,7 @@ MISTAKES = {
     ),
     "trial speakers": (
         replace("trials/t", "nontarget", "target"),
-        "trials/t:2: labelled target, but the speakers are s00 and s01",
+        "trials/t:2: labeled target, but the speakers are s00 and s01",
     ),
     "no trials": (lambda folder: (folder / "trials/t").write_text(""), "trials/t: the list is empty"),
     "segments": (lambda folder: (folder / "segments").write_text("a b 0 1\n"), "segments: not supported"),

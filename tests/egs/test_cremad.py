@@ -83,7 +83,7 @@ def test_lists_of_the_tree(cremad, tmp_path):
 
 
 def test_faces_of_flash_video(cremad):
-    """The picture's middle, in colour, at 25 frames a second: 12 frames at 29.97 are 0.4 s."""
+    """The picture's middle, in color, at 25 frames a second: 12 frames at 29.97 are 0.4 s."""
     config = FacesConfig.read(RECIPE / "conf" / "faces.yaml")
     crops = FaceCropper(config)(str(cremad / "VideoFlash" / "1001_IEO_SAD_LO.flv"))
     assert crops.shape == (10, 3 * 128 * 128)

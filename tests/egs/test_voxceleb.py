@@ -354,8 +354,8 @@ def test_forms_of_trial_lists(local, tmp_path):
         ("1 id10001/x/00001.wav", "list:1: expected '1 ID/VIDEO/CLIP.wav"),
         ("2 id10001/x/00001.wav id10001/x/00002.wav", "list:1: expected"),
         ("1 id10001/x/00001.wav Eartha_Kitt/x/00002.wav", "'Eartha_Kitt/x/00002.wav' is not of the form"),
-        ("1 id10001/x/00001.wav id10002/x/00002.wav", "labelled 1, which the two identities contradict"),
-        ("0 id10001/x/00001.wav id10001/x/00002.wav", "labelled 0"),
+        ("1 id10001/x/00001.wav id10002/x/00002.wav", "labeled 1, which the two identities contradict"),
+        ("0 id10001/x/00001.wav id10001/x/00002.wav", "labeled 0"),
     ],
 )
 def test_wrong_trials_name_file_and_line(local, tmp_path, line, message):

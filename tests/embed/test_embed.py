@@ -33,7 +33,7 @@ MODES = ["AV", "A", "V"]
 
 
 def make_system(folder: Path, modalities: str = "AV", **sections: dict) -> Path:
-    """The folder of a system whose statistics are not those of fresh batch normalisation."""
+    """The folder of a system whose statistics are not those of fresh batch normalization."""
     settings = config(modalities, **sections)
     torch.manual_seed(0)
     system = TrainableSystem(settings, 3)

@@ -21,7 +21,7 @@ from avsv.io import command, media
 from avsv.io.ark import ArkWriter
 from avsv.video.config import FacesConfig
 from avsv.video.decode import VideoSource
-from avsv.video.picture import PictureConverter, centre_crop, whole_picture
+from avsv.video.picture import PictureConverter, center_crop, whole_picture
 
 AUDIO = {
     "wav": [], "flac": [], "aiff": [], "au": [], "w64": [], "caf": [], "mp3": ["-c:a", "libmp3lame"],
@@ -287,7 +287,7 @@ def test_pixels_that_are_not_square(tmp_path, aspect):
         "-",
     ]
     expected = np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.uint8).reshape(32, 32)
-    shown = PictureConverter(1, centre_crop(32, 32))(frame)
+    shown = PictureConverter(1, center_crop(32, 32))(frame)
     assert np.abs(shown.astype(int) - expected).mean() < 8
 
 

@@ -21,7 +21,7 @@ def ffmpeg(*words: object) -> None:
 def soft_video(
     path: Path, size: str = "180x120", seconds: float = 1, rate: float = 25, options: Sequence[str] = ()
 ) -> Path:
-    """A video of smooth moving colours; high quality unless ``options`` say otherwise."""
+    """A video of smooth moving colors; high quality unless ``options`` say otherwise."""
     source = SOFT.format(size=size, rate=rate, seconds=seconds)
     pixels = ["-pix_fmt", "yuv420p"] if "-pix_fmt" not in options else []
     quality = ["-crf", "10"] if path.suffix in (".mp4", ".mkv") else []

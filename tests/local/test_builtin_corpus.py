@@ -458,13 +458,13 @@ def test_turning_moves_the_nose_more_than_the_ears(portrait):
     for part, x in {"nose": 0.0, "cheek": 0.55}.items():
         picture = flat.copy()
         canvas.ellipse(picture, (x, face.eye_y + face.nose_length - 0.05), (0.06, 0.06), 0, (255.0, 255.0, 255.0))
-        centres = []
+        centers = []
         for yaw in (0.0, 0.2):
             film = Film(plain(look, yaw=yaw), 96, rng)
             film.background = np.zeros_like(film.background)
             frame = film.shoot(picture, relief, np.zeros(5), 0.0)[..., 0].astype(float)
-            centres.append((frame.sum(axis=0) * np.arange(96)).sum() / frame.sum())
-        moved[part] = centres[1] - centres[0]
+            centers.append((frame.sum(axis=0) * np.arange(96)).sum() / frame.sum())
+        moved[part] = centers[1] - centers[0]
     assert moved["nose"] > moved["cheek"] + 1
 
 

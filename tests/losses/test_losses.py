@@ -413,7 +413,7 @@ def test_ge2e_needs_n_by_m_batches(labels, message):
 
 
 def test_ge2e_mm_is_contrast_on_the_fused_embedding():
-    fusion, audio, visual = SimpleSoftAttention(5, 7, dim=6, normalise=True).double(), *_pair(5, 7)
+    fusion, audio, visual = SimpleSoftAttention(5, 7, dim=6, normalize=True).double(), *_pair(5, 7)
     labels = torch.arange(3).repeat_interleave(4)
     fused = fusion(audio, visual).detach()
     value, _ = GE2E(6, 3, variant="contrast").double()(fused, labels)

@@ -39,7 +39,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.ranges = True  # honour requests for a part
+        self.ranges = True  # honor requests for a part
         self.send = None  # break off after so many bytes
         self.pause = 0.0  # seconds before the last byte
         self.kind = "application/octet-stream"

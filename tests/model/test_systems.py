@@ -52,12 +52,12 @@ LOG_MEL = {
     "name": "mobilenetv2", "feature_dim": 64, "stem_channels": 8, "block_channels": [8, 8, 8, 8, 16, 16],
     "embedding_dim": 16,
 }  # fmt: skip
-COLOUR = {"name": "visual_resnet", "depth": 18, "channels": 8, "image_height": 32, "image_width": 32}
+COLOR = {"name": "visual_resnet", "depth": 18, "channels": 8, "image_height": 32, "image_width": 32}
 KINDS = {
     "jap_cycle": ("AV", JAP | {"supervision": SUPERVISIONS["cycle"]}),
     "jap_nce": ("AV", JAP | {"supervision": SUPERVISIONS["patch_nce"]}),
     "jap_diffusion": ("AV", JAP | {"supervision": SUPERVISIONS["diffusion"]}),
-    "mean": ("AV", {"audio": LOG_MEL, "visual": COLOUR, "fusion": {"name": "mean", "dim": 16}}),
+    "mean": ("AV", {"audio": LOG_MEL, "visual": COLOR, "fusion": {"name": "mean", "dim": 16}}),
     "mlp": ("AV", {"fusion": {"name": "mlp", "dim": 16, "hidden_dim": 16}}),
     "multi_view": ("AV", {"fusion": {"name": "multi_view", "dim": 16}}),
     "gated": ("AV", {"fusion": {"name": "gated", "dim": 16}}),
@@ -441,9 +441,9 @@ def test_log_mel_statistics_are_taken_once(corpus, tmp_path, monkeypatch):
     assert len(takes) == 2 and torch.equal(first.embedder["audio.mel_std"], anew.embedder["audio.mel_std"])
 
 
-def test_colour_networks_are_told_of_gray_crops(corpus, tmp_path, capfd):
-    run(corpus, tmp_path / "V", "V", {"visual": COLOUR, "train": {"epochs": 1}})
-    assert "gray crops of 16 x 16; the network is shown colour crops of 32 x 32" in capfd.readouterr().err
+def test_color_networks_are_told_of_gray_crops(corpus, tmp_path, capfd):
+    run(corpus, tmp_path / "V", "V", {"visual": COLOR, "train": {"epochs": 1}})
+    assert "gray crops of 16 x 16; the network is shown color crops of 32 x 32" in capfd.readouterr().err
 
 
 # --- optimizers ------------------------------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ def test_the_plateau_schedule_goes_by_the_development_eer(corpus, tmp_path, monk
 # --- configurations --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper", "paper_colour", "paper_aligned"])
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper", "paper_color", "paper_aligned"])
 def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
     names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
     configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path), *names])
@@ -505,7 +505,7 @@ def test_presets_change_no_system_in_kind(preset):
     assert systems["ecapa512"].audio.options["channels"] < source.audio.options["channels"]
 
 
-def test_networks_that_see_colour_are_not_given_gray_in_silence(tmp_path, capsys):
+def test_networks_that_see_color_are_not_given_gray_in_silence(tmp_path, capsys):
     def warnings(preset: str) -> list[str]:
         names = ["iresnet18", "reptar", "avcleanse_visual"]
         configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path / preset), *names])
@@ -515,7 +515,7 @@ def test_networks_that_see_colour_are_not_given_gray_in_silence(tmp_path, capsys
         "warning: inception_resnet_v1, avcleanse_visual, reptar: made for colour, and the preset paper stores gray"
         " crops (faces.channels: 1)"
     ]
-    assert warnings("paper_colour") == warnings("paper_aligned") == []
+    assert warnings("paper_color") == warnings("paper_aligned") == []
     assert configure.Configurator(ROOT / "conf", "paper_aligned").faces.align
 
 

@@ -18,7 +18,7 @@ from avsv.nnet.fusion.soft_attention import SimpleSoftAttention
 # Every fusion, small, from embeddings of 5 and 7 values to one of 4.
 SMALL = {
     "ssa": lambda: SimpleSoftAttention(5, 7, dim=4),
-    "ssa normalised": lambda: SimpleSoftAttention(5, 7, dim=4, normalise=True),
+    "ssa normalized": lambda: SimpleSoftAttention(5, 7, dim=4, normalize=True),
     "gated": lambda: GatedFusion(5, 7, dim=4),
     "gated, hidden": lambda: GatedFusion(5, 7, dim=4, gate_hidden=3),
     "bilinear": lambda: CompactBilinearPooling(5, 7, dim=4, sketch_dim=32),
@@ -160,8 +160,8 @@ def test_soft_attention_gives_a_missing_modality_weight_zero():
     torch.testing.assert_close(fusion(audio, garbage, present), fused)
 
 
-def test_soft_attention_normalised():
-    plain, fusion = SimpleSoftAttention(5, 7, dim=4), SimpleSoftAttention(5, 7, dim=4, normalise=True)
+def test_soft_attention_normalized():
+    plain, fusion = SimpleSoftAttention(5, 7, dim=4), SimpleSoftAttention(5, 7, dim=4, normalize=True)
     fusion.load_state_dict(plain.state_dict())
     audio, visual = torch.randn(4, 5), torch.randn(4, 7)
     fused = fusion(audio, visual, PRESENT)
@@ -308,7 +308,7 @@ def test_mean_fusion_by_hand():
 
 @torch.no_grad()
 def test_mlp_fusion_by_hand():
-    """With fresh statistics (mean 0, variance 1) batch normalisation only divides by sqrt(1 + 1e-5)."""
+    """With fresh statistics (mean 0, variance 1) batch normalization only divides by sqrt(1 + 1e-5)."""
     fusion, audio, visual = MLPFusion(5, 7, dim=4, hidden_dim=6).eval(), torch.randn(3, 5), torch.randn(3, 7)
     values = torch.cat([visual, audio], dim=1)
     for layer in (1, 5, 9):

@@ -236,38 +236,38 @@ def test_gradients_reach_both_poolings(kind):
         assert (parameter.grad.abs().max() > 1e-7) != name.endswith("score.bias"), name
 
 
-def _steps(supervision, optimisers, count, first=0):
+def _steps(supervision, optimizers, count, first=0):
     for step in range(first, first + count):
         torch.manual_seed(100 + step)
         supervision.epoch = step / 4
         series = torch.rand(2, 6, 8)
         loss, _ = supervision(*series)
-        for optimiser in optimisers:
-            optimiser.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        for optimiser in optimisers:
-            optimiser.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
 
-def _optimisers(supervision):
+def _optimizers(supervision):
     """As the training loop has them: one for the main part, one of the supervision's own choice for the rest."""
     auxiliary = [] if supervision.auxiliary is None else list(supervision.auxiliary.parameters())
     main = [p for p in supervision.parameters() if all(p is not other for other in auxiliary)]
-    optimisers = [torch.optim.Adam(main, 1e-3)] if main else []
+    optimizers = [torch.optim.Adam(main, 1e-3)] if main else []
     if auxiliary:
-        optimisers.append(torch.optim.Adam(auxiliary, supervision.auxiliary_lr, supervision.auxiliary_betas))
-    return optimisers
+        optimizers.append(torch.optim.Adam(auxiliary, supervision.auxiliary_lr, supervision.auxiliary_betas))
+    return optimizers
 
 
 @pytest.mark.parametrize("kind", SUPERVISIONS)
 def test_a_resumed_run_is_exact(kind):
     whole = _small(kind, **({"start_epoch": 1.0} if kind is DiffusionSupervision else {}))
     resumed = copy.deepcopy(whole)
-    first = _optimisers(whole)
+    first = _optimizers(whole)
     _steps(whole, first, 5)
     # Through a fresh object, as a new process would have it.
     resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
-    second = _optimisers(resumed)
+    second = _optimizers(resumed)
     for mine, other in zip(second, first, strict=True):
         mine.load_state_dict(copy.deepcopy(other.state_dict()))
     _steps(whole, first, 4, first=5)
@@ -595,7 +595,7 @@ def test_noise_predictors_learn_from_their_own_loss_only():
     for others in grads[1:]:
         for one, other in zip(grads[0], others, strict=True):
             assert torch.equal(one, other) and one.abs().sum() > 0
-    # Nothing of the diffusion is for the main optimiser.
+    # Nothing of the diffusion is for the main optimizer.
     assert all(any(p is q for q in supervision.auxiliary.parameters()) for p in supervision.parameters())
 
 
@@ -621,7 +621,7 @@ def test_gradient_with_and_without_the_translation():
 
 def test_moving_average_of_the_noise_predictors():
     supervision = _small(DiffusionSupervision, start_epoch=99.0, average_decay=0.3)
-    optimiser = torch.optim.SGD(supervision.auxiliary.parameters(), 0.5)
+    optimizer = torch.optim.SGD(supervision.auxiliary.parameters(), 0.5)
     expected = [p.detach().clone() for p in supervision.auxiliary.parameters()]
     for step in range(6):
         supervision.eval()(*torch.rand(2, 3, 8))
@@ -631,9 +631,9 @@ def test_moving_average_of_the_noise_predictors():
         expected = [decay * e + (1 - decay) * p.detach() for e, p in zip(expected, current, strict=True)]
         for average, value in zip(supervision.averaged.buffers(), expected, strict=True):
             torch.testing.assert_close(average, value)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert not list(supervision.averaged.parameters())
     assert supervision.updates == 6 and "updates" in supervision.state_dict()
 
@@ -651,7 +651,7 @@ def test_randomness_is_the_global_generator_alone():
 
 
 def _related(batch, frames, sign, noise=0.3):
-    """Weights 1 + tanh z of a smooth random z, and of ``sign * z`` with noise, both standardised; sign 0: unrelated."""
+    """Weights 1 + tanh z of a smooth random z, and of ``sign * z`` with noise, both standardized; sign 0: unrelated."""
     smooth = functional.avg_pool1d(torch.randn(batch, 1, frames + 4), 5, 1)[:, 0]
     pair = []
     for z in (
@@ -663,14 +663,14 @@ def _related(batch, frames, sign, noise=0.3):
 
 
 def _trained(supervision, sign, steps, main=None):
-    optimisers = _optimisers(supervision) if main is None else [main]
+    optimizers = _optimizers(supervision) if main is None else [main]
     for _ in range(steps):
         loss, _ = supervision(*_related(32, supervision.frames, sign))
-        for optimiser in optimisers:
-            optimiser.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        for optimiser in optimisers:
-            optimiser.step()
+        for optimizer in optimizers:
+            optimizer.step()
     supervision.epoch = 99.0
     with torch.no_grad():
         return supervision.eval()(*_related(400, supervision.frames, sign))[1]
@@ -780,21 +780,21 @@ def _driven(supervision, steps):
     """The correlation of complementary series, free to change, after each step that they take down the loss."""
     frames = supervision.frames
     hidden = torch.atanh((_related(256, frames, -1) - 1).clamp(-0.999, 0.999)).requires_grad_()
-    own, driver = _optimisers(supervision), torch.optim.Adam([hidden], 1e-2)
+    own, driver = _optimizers(supervision), torch.optim.Adam([hidden], 1e-2)
     relation = []
     for step in range(300 + steps):
         supervision.epoch = step / 100
-        centred = hidden - hidden.mean(dim=2, keepdim=True)
-        series = 1 + torch.tanh(centred / (centred.var(dim=2, unbiased=False, keepdim=True) + 1e-8).sqrt())
+        centered = hidden - hidden.mean(dim=2, keepdim=True)
+        series = 1 + torch.tanh(centered / (centered.var(dim=2, unbiased=False, keepdim=True) + 1e-8).sqrt())
         if step >= 300:
             relation.append(_correlation(*series.detach()))
         loss, _ = supervision(*series[:, torch.randint(256, (32,))])
-        for optimiser in (*own, driver):
-            optimiser.zero_grad()
+        for optimizer in (*own, driver):
+            optimizer.zero_grad()
         loss.backward()
         # First the networks alone.
-        for optimiser in own if step < 300 else (*own, driver):
-            optimiser.step()
+        for optimizer in own if step < 300 else (*own, driver):
+            optimizer.step()
     return relation
 
 

@@ -703,10 +703,10 @@ def test_fits_a_phone_and_a_page(browser):
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast of two colours by the definition of WCAG 2."""
+    """The contrast of two colors by the definition of WCAG 2."""
     lights = []
-    for colour in (one, other):
-        shares = np.array([int(v) for v in re.findall(r"\d+", colour)[:3]]) / 255
+    for color in (one, other):
+        shares = np.array([int(v) for v in re.findall(r"\d+", color)[:3]]) / 255
         linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
         lights.append(float(linear @ [0.2126, 0.7152, 0.0722]))
     return (max(lights) + 0.05) / (min(lights) + 0.05)
@@ -723,6 +723,6 @@ def test_is_legible_in_light_and_dark(browser, scheme):
     assert contrast(browser.run(style.format("document.querySelector('.made')", "color")), ground) > 4.5
     for number in range(8):
         probe = f"(() => {{ const e = document.createElement('i'); e.className = 's{number}'; document.body.append(e);"
-        colour = browser.run(f"{probe} const c = getComputedStyle(e).color; e.remove(); return c; }})()")
-        assert contrast(colour, ground) > 3
+        color = browser.run(f"{probe} const c = getComputedStyle(e).color; e.remove(); return c; }})()")
+        assert contrast(color, ground) > 3
     browser.media()

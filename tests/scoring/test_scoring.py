@@ -1,4 +1,4 @@
-"""Cosine scores, normalisation, ensembles and calibration against the specification and brute force."""
+"""Cosine scores, normalization, ensembles and calibration against the specification and brute force."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, 
 from avsv.scoring.norm import (
     Cohort,
     CohortStatistics,
-    Normaliser,
+    Normalizer,
     cohort_statistics,
     find_variant,
     s_norm,
@@ -82,9 +82,9 @@ def brute_force_norm(enroll, test, enroll_cohort, test_cohort, variant, top_n):
     [("as-norm1", 2, -3.25), ("as-norm2", 2, -0.25), ("s-norm", 2, 0.466706), ("as-norm1", 300, 0.466706)],
 )
 def test_norms_of_the_specification(variant, top_n, expected):
-    normaliser = Normaliser({"A": embeddings([ENROLL, TEST])}, {"A": cohort(COHORT)}, variant, top_n)
+    normalizer = Normalizer({"A": embeddings([ENROLL, TEST])}, {"A": cohort(COHORT)}, variant, top_n)
     # The values follow from a standard deviation of 0.1 and single-precision inputs.
-    both = normaliser.score("A", "A", np.array([0, 1]), np.array([1, 0]))
+    both = normalizer.score("A", "A", np.array([0, 1]), np.array([1, 0]))
     np.testing.assert_allclose(both, expected, atol=2e-6)
 
 
@@ -96,7 +96,7 @@ def test_norms_equal_brute_force_on_two_modalities(variant):
     rows = rng.integers(0, 700, (2, 3000))
     rows[0, :600] = 5  # one utterance with more trials than a block
     for enroll, test in (("A", "A"), ("A", "V"), ("V", "A")):
-        scores = Normaliser(sides, cohorts, variant, top_n=20).score(enroll, test, *rows)
+        scores = Normalizer(sides, cohorts, variant, top_n=20).score(enroll, test, *rows)
         for n in rng.integers(0, 3000, 150):
             expected = brute_force_norm(
                 sides[enroll].matrix[rows[0, n]],
@@ -134,20 +134,20 @@ def test_s_norm_forgets_affine_maps_of_all_scores():
     raw, of_cohort = rng.normal(size=8), rng.normal(size=(2, 8, 30))
     rows = np.arange(8)
 
-    def normalise(scale, offset):
+    def normalize(scale, offset):
         sides = [
             CohortStatistics((scale * x + offset).mean(axis=1), (scale * x + offset).std(axis=1)) for x in of_cohort
         ]
         return s_norm(scale * raw + offset, *sides, rows, rows)
 
-    np.testing.assert_allclose(normalise(7.0, -3.0), normalise(1.0, 0.0), atol=1e-10)
+    np.testing.assert_allclose(normalize(7.0, -3.0), normalize(1.0, 0.0), atol=1e-10)
 
 
 def test_norm_warns_of_what_has_no_spread():
     alike = {"A": cohort([[1, 0], [1, 0], [1, 0]])}
-    normaliser = Normaliser({"A": embeddings([ENROLL, TEST])}, alike)
+    normalizer = Normalizer({"A": embeddings([ENROLL, TEST])}, alike)
     with pytest.warns(UserWarning, match="in 2 of 2 trials an utterance scores alike with all its cohort speakers"):
-        scores = normaliser.score("A", "A", np.array([0, 1]), np.array([1, 0]))
+        scores = normalizer.score("A", "A", np.array([0, 1]), np.array([1, 0]))
     assert np.isfinite(scores).all() and scores[0] == scores[1]
 
 
@@ -155,23 +155,23 @@ def test_a_normalisation_from_outside_the_package(tmp_path, monkeypatch):
     """Z-norm: the enrolment side's statistics alone."""
     (tmp_path / "my_norms.py").write_text(
         "from avsv.scoring.norm import Variant\n"
-        "def normalise(normaliser, raw, enroll, test, enroll_rows, test_rows):\n"
-        "    mean, std = normaliser.statistics(enroll)\n"
+        "def normalize(normalizer, raw, enroll, test, enroll_rows, test_rows):\n"
+        "    mean, std = normalizer.statistics(enroll)\n"
         "    return (raw - mean[enroll_rows]) / std[enroll_rows]\n"
-        "z_norm = Variant(normalise, adaptive=False)\n"
+        "z_norm = Variant(normalize, adaptive=False)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     sides, cohorts = {"A": embeddings([ENROLL, TEST])}, {"A": cohort(COHORT)}
     rows = np.array([0]), np.array([1])
     of_cohort = cosine_scores(sides["A"].matrix, cohorts["A"].means, np.zeros(len(COHORT), int), np.arange(len(COHORT)))
     raw = cosine_scores(sides["A"].matrix, sides["A"].matrix, *rows)
-    found = Normaliser(sides, cohorts, "my_norms:z_norm").score("A", "A", *rows)
+    found = Normalizer(sides, cohorts, "my_norms:z_norm").score("A", "A", *rows)
     np.testing.assert_allclose(found, (raw - of_cohort.mean()) / of_cohort.std(), rtol=1e-5)
     for name, message in (
         ("as-norm3", "choose one of as-norm1, as-norm2, s-norm, or MODULE:NAME"),
         ("my_norms:x", "has no attribute 'x'"),
         ("no_norms:x", "No module named 'no_norms'"),
-        ("my_norms:normalise", r"expected an avsv\.scoring\.norm\.Variant"),
+        ("my_norms:normalize", r"expected an avsv\.scoring\.norm\.Variant"),
     ):
         with pytest.raises(DataError, match=f"normalization {name}: .*{message}"):
             find_variant(name)
@@ -179,9 +179,9 @@ def test_a_normalisation_from_outside_the_package(tmp_path, monkeypatch):
 
 def test_as_norm2_refuses_different_speakers():
     different = {"A": cohort(COHORT), "V": Cohort(["x", "y"], unit([[1, 0], [0, 1]]))}
-    normaliser = Normaliser({m: embeddings([ENROLL, TEST]) for m in "AV"}, different, "as-norm2")
+    normalizer = Normalizer({m: embeddings([ENROLL, TEST]) for m in "AV"}, different, "as-norm2")
     with pytest.raises(DataError, match=r"different speakers.*use as-norm1"):
-        normaliser.score("A", "V", np.array([0]), np.array([1]))
+        normalizer.score("A", "V", np.array([0]), np.array([1]))
 
 
 @pytest.mark.parametrize("parts", [[12], [5, 6, 1], [1] * 12])
@@ -637,7 +637,7 @@ def test_durations_help_where_noise_depends_on_them(seed):
 
 
 def test_calibrated_scores_of_other_lists(tmp_path):
-    """All lists with normalised scores are calibrated; calibrated scores without them are of an earlier run."""
+    """All lists with normalized scores are calibrated; calibrated scores without them are of an earlier run."""
     rng = np.random.default_rng(13)
     keys = [f"s{n}-{k}" for n in range(6) for k in range(4)]
     pairs = [(a, b) for n, a in enumerate(keys) for b in keys[n + 1 :]]

@@ -166,7 +166,7 @@ def test_options_win_over_the_configuration(data):
         ([], "hieght: 12\n", "faces.yaml: hieght: unknown key: did you mean 'height'?"),
         ([], "height: tall\n", "faces.yaml: height: expected a whole number, not the text tall"),
         ([], "height: 4\n", "faces.yaml: height: 4: must be 8 to 1024 pixels"),
-        ([], "channels: 2\n", "faces.yaml: channels: 2: choose 1 for gray or 3 for colour"),
+        ([], "channels: 2\n", "faces.yaml: channels: 2: choose 1 for gray or 3 for color"),
         ([], "fps: 0\n", "faces.yaml: fps: 0.0: must be above 0 and at most 1000 frames per second"),
         ([], "margin: -1\n", "faces.yaml: margin: -1.0: must not be negative"),
         ([], "detect_every: 0\n", "faces.yaml: detect_every: 0: must be at least 1"),

@@ -143,7 +143,7 @@ def test_failures_are_listed_with_their_reasons(tmp_path, recordings):
         "text": "unreadable, truncated or damaged audio",
         "cut": "truncated: the wav header promises 32000 bytes of samples, there are 956",
         "none": "no samples",
-        "short": "399 samples, shorter than one frame (400)",
+        "short": "399 samples: shorter than one frame (400)",
         "rate": "sample rate 8000, expected 16000: set 'resample: true' in conf/fbank.yaml",
         "stereo": "2 channels, expected 1: set 'downmix: true' in conf/fbank.yaml",
         "gone": "no such file",

@@ -124,7 +124,7 @@ def test_scores_equal_brute_force(world):
         by_speaker = [[unit[k] for k in unit if utt2spk[k] == s] for s in sorted(set(utt2spk.values()))]
         cohorts[modality] = [np.mean(vectors, axis=0) for vectors in by_speaker]
 
-    def normalised(enroll, test, e, t):
+    def normalized(enroll, test, e, t):
         tops = [
             np.sort([cosine(sides[m][key], other) for other in cohorts[m]])[-10:] for m, key in ((enroll, e), (test, t))
         ]
@@ -145,7 +145,7 @@ def test_scores_equal_brute_force(world):
             e, t = raw.enroll[n], raw.test[n]
             expected = np.mean([cosine(sides[a][e], sides[b][t]) for a, b in orders])
             assert raw.score[n] == pytest.approx(expected, abs=1e-6)
-            assert norm.score[n] == pytest.approx(np.mean([normalised(a, b, e, t) for a, b in orders]), abs=1e-6)
+            assert norm.score[n] == pytest.approx(np.mean([normalized(a, b, e, t) for a, b in orders]), abs=1e-6)
 
 
 def test_files_of_every_system(world):
@@ -197,14 +197,14 @@ def test_mean_subtraction(scene):
     raw, norm = (read_scores(system / f"scores/eval/AVxA.{stage}") for stage in ("cos", "asnorm"))
     for n in range(0, len(raw.score), 61):
         pair = raw.enroll[n], raw.test[n]
-        cosines, normalised = [], []
+        cosines, normalized = [], []
         for modalities in (("AV", "A"), ("A", "AV")):
             one, other = (sides[m][key] for m, key in zip(modalities, pair, strict=True))
             cosines.append(cosine(one, other))
             of_cohort = [[cosine(x, y) for y in means[m]] for x, m in zip((one, other), modalities, strict=True)]
-            normalised.append(np.mean([(cosines[-1] - np.mean(c)) / np.std(c) for c in of_cohort]))
+            normalized.append(np.mean([(cosines[-1] - np.mean(c)) / np.std(c) for c in of_cohort]))
         assert raw.score[n] == pytest.approx(np.mean(cosines), abs=1e-5)
-        assert norm.score[n] == pytest.approx(np.mean(normalised), abs=1e-4)
+        assert norm.score[n] == pytest.approx(np.mean(normalized), abs=1e-4)
     assert "up to date" in step("score_cosine", "--subtract-mean", cohort, system, *dirs)
     assert "up to date" not in step("score_cosine", system, *dirs)
     said = step("score_cosine", "--subtract-mean", data / "none", system, *dirs, fails=True)
@@ -286,9 +286,9 @@ def test_run_sh_passes_its_options_on(tmp_path):
         done = run(*command)
         assert done.returncode == 0, done.stderr
     lists = data / "dev", data / "eval"
-    centred = "--max-lost", "0.05", "--subtract-mean", data / "train"
-    assert "up to date" in step("score_cosine", *centred, system, *lists)
-    assert "up to date" in step("score_norm", *centred, "--variant", "s-norm", system, data / "train", *lists)
+    centered = "--max-lost", "0.05", "--subtract-mean", data / "train"
+    assert "up to date" in step("score_cosine", *centered, system, *lists)
+    assert "up to date" in step("score_norm", *centered, "--variant", "s-norm", system, data / "train", *lists)
     header = (system / "scores/calibration.csv").read_text().splitlines()[0]
     assert header.endswith(",duration_min,duration_max,cohort_min,cohort_max")
     said = "--systems 'ecapa' --subtract-mean true --norm s-norm --quality 'duration cohort'\n"

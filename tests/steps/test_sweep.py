@@ -73,7 +73,7 @@ def world(tmp_path_factory) -> Path:
 
 
 def gather_statistics(network: Embedder, settings: EmbedConfig, directory: Path, inputs: Inputs) -> None:
-    """Let batch normalisation see data: with fresh statistics all embeddings are alike."""
+    """Let batch normalization see data: with fresh statistics all embeddings are alike."""
     table = read_utterances(directory, inputs.audio_list, inputs.video is not None)
     clips = WholeUtterances(table, np.zeros(len(table)), settings, inputs)
     network.train()
@@ -241,7 +241,7 @@ def test_wrong_requests(world, tmp_path, options, message):
         run(world, tmp_path, 1, **options)
 
 
-def test_networks_are_analysed(world, tmp_path, capsys):
+def test_networks_are_analyzed(world, tmp_path, capsys):
     """Cost of every trained system; attention where both networks have temporal weights."""
     utt2spk = read_list(world / "data" / "eval" / "utt2spk")
     for name in ("voice", "both"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avsv.video import augment
-from avsv.video.augment import augment_clip, normalise
+from avsv.video.augment import augment_clip, normalize
 
 
 def clip(frames: int = 6, channels: int = 1, side: int = 48, seed: int = 0) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_light_is_a_rising_map_of_levels(monkeypatch):
     assert abs(np.median(middle) - 128) < 12
 
 
-def test_colour_is_taken_out_of_some_clips(monkeypatch):
+def test_color_is_taken_out_of_some_clips(monkeypatch):
     only(monkeypatch, "GRAY")
     frames = clip(2, channels=3)
     result = augment_clip(frames, np.random.default_rng(0))
@@ -152,29 +152,29 @@ def test_a_cutout_is_one_rectangle_of_one_level(monkeypatch):
 
 
 def test_gray_scaling_as_specified():
-    levels = normalise(np.array([0, 255, 76], np.uint8).reshape(3, 1, 1, 1)).ravel()
+    levels = normalize(np.array([0, 255, 76], np.uint8).reshape(3, 1, 1, 1)).ravel()
     assert levels.dtype == np.float32
     assert np.allclose(levels, [-0.5, 0.5, -0.201], atol=2e-3)
     assert levels[:2].tolist() == [-0.5, 0.5]
 
 
-def test_colour_scaling_as_specified():
+def test_color_scaling_as_specified():
     mean = (0.4582268298, 0.3447833359, 0.3283427358)
     scale = (0.2709922791, 0.2274252474, 0.2343513072)
     frames = np.stack([np.full((3, 4, 4), level, np.uint8) for level in (0, 255)])
-    result = normalise(frames, mean, scale)
+    result = normalize(frames, mean, scale)
     assert np.allclose(result[0, :, 0, 0], [-1.6909, -1.5160, -1.4011], atol=5e-5)
     assert np.allclose(result[1, :, 0, 0], [1.9992, 2.8810, 2.8660], atol=5e-5)
 
 
 def test_facenet_scaling_as_specified():
-    result = normalise(np.full((1, 1, 1, 1), 255, np.uint8), 127.5 / 255, 128 / 255)
+    result = normalize(np.full((1, 1, 1, 1), 255, np.uint8), 127.5 / 255, 128 / 255)
     assert result.item() == pytest.approx(0.99609375)
 
 
 def test_tensors_and_arrays_scale_alike():
     frames = clip(3, channels=3)
     for options in ({}, {"mean": (0.4, 0.3, 0.2), "scale": (0.2, 0.3, 0.4)}):
-        tensor = normalise(torch.from_numpy(frames), **options)
+        tensor = normalize(torch.from_numpy(frames), **options)
         assert tensor.dtype == torch.float32
-        assert np.allclose(tensor.numpy(), normalise(frames, **options), atol=1e-6)
+        assert np.allclose(tensor.numpy(), normalize(frames, **options), atol=1e-6)

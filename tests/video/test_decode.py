@@ -10,11 +10,11 @@ import pytest
 from video_media import ffmpeg, reference_frames, reference_resize, soft_video, write_levels
 
 from avsv.errors import DataError
-from avsv.video.augment import normalise
+from avsv.video.augment import normalize
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCropper
 from avsv.video.decode import VideoSource, natural_key
-from avsv.video.picture import PictureConverter, centre_crop, whole_picture
+from avsv.video.picture import PictureConverter, center_crop, whole_picture
 from avsv.video.timing import select_frames
 
 
@@ -49,7 +49,7 @@ def test_sharp_pictures_are_antialiased(tmp_path):
     assert np.abs(crops(folder, height=32, width=32)[..., 1:-1] - 127.5).max() < 2.0
 
 
-def test_colour_images_are_resized_per_channel(tmp_path):
+def test_color_images_are_resized_per_channel(tmp_path):
     rng = np.random.default_rng(1)
     pictures = rng.integers(0, 256, (3, 90, 60, 3), dtype=np.uint8)
     made = crops(write_images(tmp_path / "images", pictures), channels=3, height=40, width=40)
@@ -57,7 +57,7 @@ def test_colour_images_are_resized_per_channel(tmp_path):
     assert np.abs(made.reshape(9, 40, 40) - expected)[:, 1:-1, 1:-1].max() < 1.0
 
 
-def test_gray_of_colour_images_has_the_specified_weights(tmp_path):
+def test_gray_of_color_images_has_the_specified_weights(tmp_path):
     pictures = np.random.default_rng(2).integers(0, 256, (2, 50, 50, 3), dtype=np.uint8)
     made = crops(write_images(tmp_path / "images", pictures), height=50, width=50)[:, 0]
     assert np.abs(made - pictures @ np.array([0.299, 0.587, 0.114])).max() < 1.0
@@ -65,10 +65,10 @@ def test_gray_of_colour_images_has_the_specified_weights(tmp_path):
 
 def test_normalised_red_black_and_white_as_specified(tmp_path):
     levels = {"black": -0.5, "white": 0.5, "red": 0.299 - 0.5}
-    for colour, expected in levels.items():
-        video = tmp_path / f"{colour}.mp4"
-        ffmpeg("-f", "lavfi", "-i", f"color={colour}:size=64x64:rate=25:duration=0.2", "-pix_fmt", "yuv420p", video)
-        assert np.abs(normalise(crops(video)) - expected).max() < 1.6 / 255, colour
+    for color, expected in levels.items():
+        video = tmp_path / f"{color}.mp4"
+        ffmpeg("-f", "lavfi", "-i", f"color={color}:size=64x64:rate=25:duration=0.2", "-pix_fmt", "yuv420p", video)
+        assert np.abs(normalize(crops(video)) - expected).max() < 1.6 / 255, color
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_normalised_red_black_and_white_as_specified(tmp_path):
     ids=["bt709", "full range", "444", "10 bit", "rgb"],
 )
 @pytest.mark.parametrize("channels", [1, 3])
-def test_all_ways_to_store_colour_give_the_same_picture(tmp_path, options, channels):
+def test_all_ways_to_store_color_give_the_same_picture(tmp_path, options, channels):
     video = soft_video(tmp_path / "clip.mp4", seconds=0.2, options=options)
     rgb = tmp_path / "rgb"
     rgb.mkdir()
@@ -94,9 +94,9 @@ def test_all_ways_to_store_colour_give_the_same_picture(tmp_path, options, chann
 
 
 def test_the_crop_is_central_and_has_the_shape_wanted():
-    assert centre_crop(128, 128)(360, 288) == (288, 288, 128, 128)
-    assert centre_crop(112, 96)(224, 224) == (224, 192, 112, 96)
-    assert centre_crop(64, 128)(101, 101) == (50, 101, 64, 128)
+    assert center_crop(128, 128)(360, 288) == (288, 288, 128, 128)
+    assert center_crop(112, 96)(224, 224) == (224, 192, 112, 96)
+    assert center_crop(64, 128)(101, 101) == (50, 101, 64, 128)
     assert whole_picture()(31, 17) == (31, 17, 31, 17)
     assert whole_picture(100)(50, 200) == (50, 200, 25, 100)
 

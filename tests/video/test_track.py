@@ -28,8 +28,8 @@ def test_the_best_path_is_found(select):
         def worth(one: Face, largest: float = largest) -> float:
             if select == "largest":
                 return float(one.box[2] - one.box[0]) ** 2 / largest
-            centre = (one.box[:2] + one.box[2:]) / 2
-            return max(1 - math.dist(centre, (50, 50)) / math.hypot(50, 50), 0)
+            center = (one.box[:2] + one.box[2:]) / 2
+            return max(1 - math.dist(center, (50, 50)) / math.hypot(50, 50), 0)
 
         def distance(a: Face, b: Face) -> float:
             return math.dist((a.box[:2] + a.box[2:]) / 2, (b.box[:2] + b.box[2:]) / 2)
@@ -109,7 +109,7 @@ def test_alignment_undoes_a_similarity(height, width):
     matrix = align_transform(seen, config)
     assert np.allclose(seen @ matrix[:, :2].T + matrix[:, 2], wanted)
     assert np.hypot(matrix[0, 0], matrix[1, 0]) == pytest.approx(1 / scale)
-    # With the mouth's centre in place of its corners.
+    # With the mouth's center in place of its corners.
     four = np.vstack([seen[:3], seen[3:].mean(axis=0)])
     assert np.allclose(align_transform(four, config), matrix)
 

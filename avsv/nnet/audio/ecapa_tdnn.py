@@ -9,7 +9,7 @@ from avsv.nnet.pooling import PoolingName, build_pooling
 
 
 class ConvReLUNorm(nn.Module):
-    """Conv1d of unchanged length, ReLU, batch normalisation, in this order.
+    """Conv1d of unchanged length, ReLU, batch normalization, in this order.
 
     Args:
         in_channels: input channels.
@@ -156,7 +156,7 @@ class ECAPATDNN(Backbone):
         context: the attention sees the utterance's mean and standard deviation (asp).
         extra_conv: a convolution for the pass-through split of the first block.
         dense_sum: a block's input is the sum of all outputs before it, not only of the last.
-        final_norm: batch normalisation of the embedding.
+        final_norm: batch normalization of the embedding.
 
     Shape:
         - inputs: (B, T, F)

@@ -68,7 +68,7 @@ class RunningMoments:
 
 
 class ConvNormReLU6(nn.Module):
-    """Convolution over time and frequency, batch normalisation, ReLU6.
+    """Convolution over time and frequency, batch normalization, ReLU6.
 
     Args:
         in_channels: input channels.
@@ -76,7 +76,7 @@ class ConvNormReLU6(nn.Module):
         kernel_size: odd width and height.
         stride: over time and frequency.
         groups: groups of channels that are convolved apart.
-        activation: False ends with the normalisation.
+        activation: False ends with the normalization.
 
     Shape:
         - maps: (B, in_channels, F, T), zero where they are padding
@@ -157,7 +157,7 @@ class InvertedResidual(nn.Module):
 class MatrixAttentionPooling(Pooling):
     """Pool frames by their product with one weight a frame: two linear layers, each followed by a leaky ReLU.
 
-    The weights are not normalised: they may be negative, and the pooled vector grows with the number of frames.
+    The weights are not normalized: they may be negative, and the pooled vector grows with the number of frames.
 
     Source: Claborne et al. 2023, arXiv:2311.05071, appendix A, where the column of weights "is then right multiplied
     with" the map.
@@ -195,7 +195,7 @@ class MatrixAttentionPooling(Pooling):
 
 
 class MobileNetV2Audio(Backbone):
-    """MobileNetV2 speaker embeddings from log-mel energies, which the network normalises itself.
+    """MobileNetV2 speaker embeddings from log-mel energies, which the network normalizes itself.
 
     Source: Claborne et al. 2023, arXiv:2311.05071, appendix A, with the blocks of Sandler et al. 2018,
     arXiv:1801.04381. The block settings are those of Sari et al. 2021, which the paper does not quote; the defaults are
@@ -221,7 +221,7 @@ class MobileNetV2Audio(Backbone):
         embedding_dim: channels D of the last convolution, which is the size of the embedding.
 
     Shape:
-        - inputs: (B, T, F) log-mel energies, not normalised
+        - inputs: (B, T, F) log-mel energies, not normalized
         - mask: (B, T) boolean, True for a valid frame; None means that all are
         - output: (B, D)
 
@@ -297,7 +297,7 @@ class MobileNetV2Audio(Backbone):
         self.mel_std.copy_(deviation)
         self.clip_frames.fill_(clip_frames)
 
-    def normalise(self, inputs: Tensor) -> Tensor:
+    def normalize(self, inputs: Tensor) -> Tensor:
         """Log-mel energies (B, T, F) less the training set's mean, over its standard deviation, bin by bin."""
         return (inputs - self.mel_mean) / self.mel_std
 
@@ -305,7 +305,7 @@ class MobileNetV2Audio(Backbone):
         """Frame features (B, D, T'), the mean of the last map over frequency, and their mask."""
         check_features("MobileNetV2Audio", inputs, self.feature_dim)
         given = mask
-        inputs = self.normalise(inputs)
+        inputs = self.normalize(inputs)
         if mask is not None:
             if mask.all():
                 mask = None

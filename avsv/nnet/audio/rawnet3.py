@@ -20,7 +20,7 @@ MIN_BAND = 50.0
 
 
 class SincFilterbank(nn.Module):
-    """Learnt band-pass filters, each in an even (cosine) and an odd (sine) form; only the band edges are parameters.
+    """Learned band-pass filters, each in an even (cosine) and an odd (sine) form; only the band edges are parameters.
 
     Source: Ravanelli and Bengio 2018, arXiv:1808.00158, with the odd filters of Pariente et al. 2020,
     arXiv:1910.10400, as in asteroid's ParamSincFB: bands start equally spaced in mels, are at least 50 Hz
@@ -64,15 +64,15 @@ class SincFilterbank(nn.Module):
         self.register_buffer("angle", angle.float(), persistent=False)
 
     def filters(self) -> Tensor:
-        """The filters (filters, 1, kernel_size), each 1 at its centre if even and 0 there if odd."""
+        """The filters (filters, 1, kernel_size), each 1 at its center if even and 0 there if odd."""
         low = MIN_LOW + self.low.abs()
         high = (low + MIN_BAND + self.band.abs()).clamp(MIN_LOW, self.sample_rate / 2)
         taper = self.window / (self.angle * (high - low))
         even = ((high * self.angle).sin() - (low * self.angle).sin()) * taper
         odd = ((low * self.angle).cos() - (high * self.angle).cos()) * taper
-        centre = torch.ones_like(low)
-        even = torch.cat([even, centre, even.flip(1)], dim=1)
-        odd = torch.cat([odd, torch.zeros_like(centre), -odd.flip(1)], dim=1)
+        center = torch.ones_like(low)
+        even = torch.cat([even, center, even.flip(1)], dim=1)
+        odd = torch.cat([odd, torch.zeros_like(center), -odd.flip(1)], dim=1)
         return torch.cat([even, odd]).unsqueeze(1)
 
     def forward(self, samples: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class SincFilterbank(nn.Module):
 
 
 class SincFrontEnd(nn.Module):
-    """Waveform to frames: pre-emphasis, instance normalisation, sinc filters, log magnitude less its mean over time.
+    """Waveform to frames: pre-emphasis, instance normalization, sinc filters, log magnitude less its mean over time.
 
     The magnitude is that of every real filter on its own, also where two form the even and odd part of one band.
 
@@ -237,7 +237,7 @@ class RawNet3(Backbone):
     """RawNet3 speaker embeddings from the waveform.
 
     Source: Jung et al. 2022, arXiv:2203.08488, with the conventions of clovaai/voxceleb_trainer. The two batch
-    normalisations that voxceleb_trainer builds and never uses are left out, which takes ``channels`` / 2 + 2 *
+    normalizations that voxceleb_trainer builds and never uses are left out, which takes ``channels`` / 2 + 2 *
     ``embedding_dim`` from its count of parameters.
 
     Args:
@@ -246,11 +246,11 @@ class RawNet3(Backbone):
         sinc_stride: samples between two frames of the sinc filters.
         res2_scale: Res2 splits of the blocks.
         aggregate_channels: channels of the frames that are pooled.
-        pooling: asp (with ReLU and batch normalisation, RawNet3's own), we_asp, we_asp_literal, tstp or tap.
+        pooling: asp (with ReLU and batch normalization, RawNet3's own), we_asp, we_asp_literal, tstp or tap.
         attention_channels: width of the attention's hidden layer (asp and its kin).
         context: the attention sees the utterance's mean and standard deviation (asp and its kin).
         scalar_attention: one weight a frame for all channels (asp), not one for each.
-        final_norm: batch normalisation of the embedding.
+        final_norm: batch normalization of the embedding.
 
     Shape:
         - inputs: (B, n) samples in [-1, 1], at 16 kHz

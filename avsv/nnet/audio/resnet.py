@@ -12,7 +12,7 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 100: (6, 16, 24, 3)}
 
 
 class MaskedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over the valid columns of a batch; padding does not enter its statistics and comes out as 0.
+    """Batch normalization over the valid columns of a batch; padding does not enter its statistics and comes out as 0.
 
     Zeros are what the next convolution would see behind the end of an unpadded utterance.
 

@@ -14,7 +14,7 @@ from avsv.nnet.pooling import Pooling, PoolingName, build_pooling, valid_frames
 
 
 class ReLUAttentiveStatsPooling(Pooling):
-    """Attentive statistics pooling with ReLU and batch normalisation in the attention's hidden layer, not tanh.
+    """Attentive statistics pooling with ReLU and batch normalization in the attention's hidden layer, not tanh.
 
     Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6, in the form of clovaai/voxceleb_trainer's RawNet3 (its
     encoder types ECA and, with ``scalar``, ASP) and of wespeaker's SimAM-ResNet, which has no context.

@@ -97,26 +97,26 @@ def normalize_over_time(frames: Tensor, mask: Tensor | None = None, eps: float =
     """
     frames, valid = valid_frames(frames, mask)
     count = valid.sum(dim=2, keepdim=True)
-    centred = frames - frames.sum(dim=2, keepdim=True) / count
+    centered = frames - frames.sum(dim=2, keepdim=True) / count
     if mask is not None:
-        centred = centred.masked_fill(~valid, 0.0)
-    return centred * (centred.square().sum(dim=2, keepdim=True) / count + eps).rsqrt()
+        centered = centered.masked_fill(~valid, 0.0)
+    return centered * (centered.square().sum(dim=2, keepdim=True) / count + eps).rsqrt()
 
 
 class SSLECAPA(ECAPATDNN):
     """ECAPA-TDNN speaker embeddings from all hidden states of HuBERT or WavLM, frozen or fine-tuned.
 
     The hidden states are the input of the first transformer layer and the output of every layer, 13 in the Base and 25
-    in the Large networks (of these the last one after the final layer normalisation). A learnt softmax mixes them, each
-    channel of the mix is normalised over time, and an :class:`~avsv.nnet.audio.ecapa_tdnn.ECAPATDNN` without context
+    in the Large networks (the last one after the final layer normalization). A learned softmax mixes them, each channel
+    of the mix is normalized over time, and an :class:`~avsv.nnet.audio.ecapa_tdnn.ECAPATDNN` without context
     does the rest. The Large networks take waveforms of mean 0 and variance 1.
 
     Source: Chen et al. 2022 (WavLM), arXiv:2110.13900, section V-C, and UniSpeech's speaker verification code; the rows
     of self-supervised networks in Sun et al. 2023, table 1. The code's 1e-6 that is added to the mix is left out: the
-    normalisation over time takes it away.
+    normalization over time takes it away.
 
-    Padding does not change an embedding, also where the network itself would let it: waveform normalisation, the group
-    normalisation of the Base networks, positional convolution and attention all see the valid samples only.
+    Padding does not change an embedding, also where the network itself would let it: waveform normalization, the group
+    normalization of the Base networks, positional convolution and attention all see the valid samples only.
 
     Args:
         upstream: the self-supervised network. Its weights are fresh until published ones are loaded.
@@ -231,7 +231,7 @@ class SSLECAPA(ECAPATDNN):
         frames, lengths = samples.unsqueeze(1), mask.sum(dim=1)
         blocks = list(extractor.conv_layers)
         if not self.is_large:
-            # One group for each channel: normalisation over time, of which torchaudio's does not know the padding.
+            # One group for each channel: normalization over time, of which torchaudio's does not know the padding.
             first = blocks.pop(0)
             frames, norm = first.conv(frames), first.layer_norm
             lengths = (lengths - first.kernel_size) // first.stride + 1
@@ -287,7 +287,7 @@ _RENAMED = [
         (r"^(hubert|wavlm)\.", ""),
         (r"^feature_projection\.", "encoder.feature_projection."),
         (r"^encoder\.(pos_conv_embed|layer_norm|layers)\.", r"encoder.transformer.\1."),
-        # Weight normalisation as PyTorch named it before 2.0; torchaudio's files are of that time.
+        # Weight normalization as PyTorch named it before 2.0; torchaudio's files are of that time.
         (r"\.pos_conv_embed\.conv\.weight_g$", ".pos_conv_embed.conv.parametrizations.weight.original0"),
         (r"\.pos_conv_embed\.conv\.weight_v$", ".pos_conv_embed.conv.parametrizations.weight.original1"),
     )

@@ -15,13 +15,13 @@ class GatedFusion(Fusion):
     2022, arXiv:2112.10483. Embeddings are scaled to length 1 first.
 
     Where a modality is missing, the gate is not asked: the other one has weight exactly 1 in every dimension, and the
-    row does not enter the statistics of the gate's batch normalisation.
+    row does not enter the statistics of the gate's batch normalization.
 
     Args:
         audio_dim: size of the audio embedding.
         visual_dim: size of the visual embedding.
         dim: size of the fused embedding.
-        gate_hidden: width of a hidden layer of the gate, with batch normalisation and ReLU; None for a linear gate.
+        gate_hidden: width of a hidden layer of the gate, with batch normalization and ReLU; None for a linear gate.
 
     Shape:
         - audio: (B, audio_dim)

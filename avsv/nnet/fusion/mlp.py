@@ -10,7 +10,7 @@ from avsv.nnet.normalization import RowBatchNorm
 class MLPFusion(Fusion):
     """MLP fusion: both embeddings, one after the other, go through three linear layers.
 
-    Each layer is followed by a leaky ReLU and batch normalisation, the first two by dropout as well.
+    Each layer is followed by a leaky ReLU and batch normalization, the first two by dropout as well.
 
     Source: Claborne et al. 2023, arXiv:2311.05071, section IV and the appendix on fusion. A missing modality is zeros,
     the null representation, which masking teaches the network.

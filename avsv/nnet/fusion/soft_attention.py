@@ -20,7 +20,7 @@ class SimpleSoftAttention(Fusion):
         audio_dim: size of the audio embedding.
         visual_dim: size of the visual embedding.
         dim: size of the fused embedding.
-        normalise: scale the fused embedding to length 1.
+        normalize: scale the fused embedding to length 1.
 
     Shape:
         - audio: (B, audio_dim)
@@ -39,10 +39,10 @@ class SimpleSoftAttention(Fusion):
         torch.Size([3, 512])
     """
 
-    def __init__(self, audio_dim: int, visual_dim: int, *, dim: int = 512, normalise: bool = False) -> None:
+    def __init__(self, audio_dim: int, visual_dim: int, *, dim: int = 512, normalize: bool = False) -> None:
         super().__init__()
         self.embedding_dim = dim
-        self.normalise = normalise
+        self.normalize = normalize
         self.audio = nn.Linear(audio_dim, dim)
         self.visual = nn.Linear(visual_dim, dim)
         self.attention = nn.Linear(audio_dim + visual_dim, 2)
@@ -62,4 +62,4 @@ class SimpleSoftAttention(Fusion):
         weights = self.weights(audio, visual, present)
         audio, visual = unit(audio, visual, present)
         fused = weights[:, :1] * self.audio(audio) + weights[:, 1:] * self.visual(visual)
-        return functional.normalize(fused) if self.normalise else fused
+        return functional.normalize(fused) if self.normalize else fused

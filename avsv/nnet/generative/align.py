@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def _centre_frames(count: Tensor, position: Tensor, index: Tensor) -> Tensor:
+def _center_frames(count: Tensor, position: Tensor, index: Tensor) -> Tensor:
     """Weights of linear interpolation at positions in frames, constant beyond the first and the last valid frame."""
     position = position.clamp(min=0).minimum((count - 1).to(position.dtype))
     return (1.0 - (index - position).abs()).clamp(min=0.0)
@@ -53,5 +53,5 @@ def to_common_grid(series: Tensor, mask: Tensor | None, frames: int) -> Tensor:
     bins = torch.arange(frames, device=series.device).unsqueeze(1)
     start, end = bins * counts // frames, -(-(bins + 1) * counts // frames)
     inside = ((start <= index) & (index < end)).to(series.dtype)
-    between = _centre_frames(counts, (bins + 0.5) * counts / frames - 0.5, index).to(series.dtype)
+    between = _center_frames(counts, (bins + 0.5) * counts / frames - 0.5, index).to(series.dtype)
     return _combine(torch.where(counts < frames, between, inside), series, mask)

@@ -159,7 +159,7 @@ class DiffusionSupervision(GenerativeSupervision):
     """Dual diffusion implicit bridges: the diffusion model of one modality encodes a series, that of the other decodes.
 
     The loss is ``weight (2 - cos(v, T_av(a)) - cos(a, T_va(v)))`` with T the translations. Each modality has a noise
-    predictor for n = w - 1, which learns from its own series alone, by its own optimiser and without a gradient to the
+    predictor for n = w - 1, which learns from its own series alone, by its own optimizer and without a gradient to the
     pooling; translations use an exponential moving average of it. The pooling learns through the target of each cosine
     and, unless ``detach_ode``, through the two solutions of the differential equation.
 

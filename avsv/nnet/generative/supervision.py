@@ -13,7 +13,7 @@ MIN_FRAMES = 4
 def series_figures(audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
     """How alike two series are, and how spiky each is: means over the batch, of (B, T_c) each.
 
-    Of weights 1 + tanh z the plain cosine says little: at 50 frames it is 0.72 between unrelated series. The centred
+    Of weights 1 + tanh z the plain cosine says little: at 50 frames it is 0.72 between unrelated series. The centered
     one is 0 there. A kurtosis far above 3 means that a few isolated frames carry the weight.
 
     Example:
@@ -24,9 +24,9 @@ def series_figures(audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
     figures = {"cosine": functional.cosine_similarity(audio, visual, dim=1).mean()}
     audio, visual = (x - x.mean(dim=1, keepdim=True) for x in (audio, visual))
     figures["centred_cosine"] = functional.cosine_similarity(audio, visual, dim=1).mean()
-    for name, centred in (("audio_kurtosis", audio), ("visual_kurtosis", visual)):
-        variance = (centred**2).mean(dim=1).clamp(min=1e-12)
-        figures[name] = ((centred**4).mean(dim=1) / variance**2).mean()
+    for name, centered in (("audio_kurtosis", audio), ("visual_kurtosis", visual)):
+        variance = (centered**2).mean(dim=1).clamp(min=1e-12)
+        figures[name] = ((centered**4).mean(dim=1) / variance**2).mean()
     return figures
 
 
@@ -35,10 +35,10 @@ class GenerativeSupervision(nn.Module, ABC):
 
     It exists in training only: the pooling does not know it, so embeddings are the same without it.
 
-    A subclass defines :meth:`losses`. What must not learn from the loss itself, but by an optimiser of its own (a
-    discriminator, a noise predictor), it puts into ``auxiliary`` and says how it is optimised; the returned loss
+    A subclass defines :meth:`losses`. What must not learn from the loss itself, but by an optimizer of its own (a
+    discriminator, a noise predictor), it puts into ``auxiliary`` and says how it is optimized; the returned loss
     includes the auxiliary networks' own losses, and its gradient with respect to their parameters comes from those
-    alone, so one backward pass serves both optimisers.
+    alone, so one backward pass serves both optimizers.
 
     Args:
         frames: T_c, the length of the common grid, at least :data:`MIN_FRAMES`.

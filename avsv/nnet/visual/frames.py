@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from avsv.nnet.backbone import Backbone
 
-# Mean and scale of pixels in [0, 1], for all colours or for red, green and blue: (x / 255 - mean) / scale.
+# Mean and scale of pixels in [0, 1], for all colors or for red, green and blue: (x / 255 - mean) / scale.
 SCALINGS = {
     "none": ((0.5,), (1.0,)),
     "half": ((0.5,), (0.5,)),
@@ -92,7 +92,7 @@ class FrameBackbone(Backbone):
 
     def images(self, images: Tensor) -> Tensor:
         """Features (N, F) of single frames (N, C, H, W)."""
-        # Not in training, where the batch normalisation's statistics are those of all frames together.
+        # Not in training, where the batch normalization's statistics are those of all frames together.
         size = len(images) if self.training else max(1, PIECE_PIXELS // (images.shape[2] * images.shape[3]))
         pieces = [
             self.head(self.trunk(self.scaling(piece).contiguous(memory_format=torch.channels_last)))
@@ -107,8 +107,8 @@ class FrameBackbone(Backbone):
     def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Trunk and head under this network's names; see :meth:`avsv.nnet.backbone.Backbone.convert_published`.
 
-        A network of one channel takes the sum of a published first convolution over the colours: a gray image is an RGB
-        image of three equal colours, and a convolution is linear.
+        A network of one channel takes the sum of a published first convolution over the colors: a gray image is an RGB
+        image of three equal colors, and a convolution is linear.
         """
         where = f"published weights of {type(self).__name__}"
         own = {

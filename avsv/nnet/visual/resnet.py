@@ -65,7 +65,7 @@ class ResNet(FrameBackbone):
         image_channels: channels of a frame: RGB.
         image_height: rows of a frame.
         image_width: columns of a frame.
-        scaling: half (frames in [-1, 1]), voxceleb or imagenet (mean and deviation of those images' colours).
+        scaling: half (frames in [-1, 1]), voxceleb or imagenet (mean and deviation of those images' colors).
         channels: channels of the first stage; the others have 2, 4 and 8 times as many, with depth 50 again 4 times.
         embedding_dim: size D of the embedding; None: the pooled frame features are the embedding.
         pooling: tap, tstp, asp, we_asp or we_asp_literal over time.

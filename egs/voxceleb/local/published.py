@@ -134,7 +134,7 @@ def read_trials(path: Path) -> Iterator[tuple[str, str, bool]]:
                 sides.append("/".join(names))
             target = parts[0] == "1"
             if (sides[0][:7] == sides[1][:7]) != target:
-                raise DataError(f"{path}:{number}: labelled {parts[0]}, which the two identities contradict")
+                raise DataError(f"{path}:{number}: labeled {parts[0]}, which the two identities contradict")
             yield sides[0], sides[1], target
 
 

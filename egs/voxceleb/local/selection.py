@@ -19,7 +19,7 @@ def choose_dev(identities: list[str], people: dict[str, Identity], wanted: str, 
     """The development identities, women and men in the proportions of all.
 
     They are held out as a whole. Held-out clips of training identities would cost no identity, but the networks have
-    learnt to tell those apart: error rates would be far too low, scores of another distribution than those of
+    learned to tell those apart: error rates would be far too low, scores of another distribution than those of
     strangers, and calibration would be wrong. An identity is in or out by a draw of its own, whoever else is there.
 
     Raises:

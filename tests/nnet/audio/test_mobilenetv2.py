@@ -105,7 +105,7 @@ def test_mobilenet_normalises_the_training_set():
     net = MobileNetV2Audio()
     net.mel_mean.copy_(moments.mean)
     net.mel_std.copy_(moments.std)
-    normed = net.normalise(clips).flatten(0, 1).double()
+    normed = net.normalize(clips).flatten(0, 1).double()
     assert normed.mean(dim=0).abs().max() < 1e-4 and (normed.var(dim=0) - 1).abs().max() < 1e-3
     assert {"mel_mean", "mel_std"} <= net.state_dict().keys()
     other = MobileNetV2Audio()

@@ -14,7 +14,7 @@ from avsv.nnet.audio.simam_resnet import SimAMResNet
 POOLINGS = ["asp", "tstp", "tap", "we_asp", "we_asp_literal"]
 
 
-# A builder, the length of a clip and of its shorter neighbour, and the size of a frame or None for samples.
+# A builder, the length of a clip and of its shorter neighbor, and the size of a frame or None for samples.
 TINY = {
     "resnet": (lambda **o: ResNet(depth=18, channels=4, feature_dim=24, embedding_dim=6, **o), 61, 35, 24),
     "simam": (lambda **o: SimAMResNet(channels=4, feature_dim=24, embedding_dim=6, **o), 61, 35, 24),

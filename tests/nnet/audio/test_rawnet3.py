@@ -12,7 +12,7 @@ from avsv.nnet.audio.rawnet3 import AlphaFeatureMapScaling, MaxPool, RawNet3, Si
 
 
 def test_rawnet3_parameters_and_shapes():
-    """voxceleb_trainer also counts two batch normalisations that it never applies: of the filters, of the embedding."""
+    """voxceleb_trainer also counts two batch normalizations that it never applies: of the filters, of the embedding."""
     unused = 2 * 256 + 2 * 256
     with torch.device("meta"):
         net = RawNet3()

@@ -80,12 +80,12 @@ def test_hidden_states_are_those_of_torchaudio(name):
     expected = [seen[0], *outputs[:-1], net.upstream(given)[0]]
     for one, other in zip(states, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-    # Only the Large networks have a normalisation after the last layer.
+    # Only the Large networks have a normalization after the last layer.
     assert torch.allclose(outputs[-1], expected[-1]) == (not name.endswith("large"))
 
 
 @pytest.mark.parametrize("weights", [[0.0] * 4, [0.5, -1.0, 2.0, 0.0]])
-def test_states_are_mixed_and_normalised(weights):
+def test_states_are_mixed_and_normalized(weights):
     net = _small("hubert_base").double().eval()
     net.layer_weights.data = torch.tensor(weights, dtype=torch.float64)
     samples = torch.randn(2, 8000, dtype=torch.float64)
@@ -155,7 +155,7 @@ def test_normalisation_over_time_equals_instance_norm():
 
 
 def _as_published_by_torchaudio(network):
-    """As in torchaudio's files, which are older than PyTorch's present names of weight normalisation."""
+    """As in torchaudio's files, which are older than PyTorch's present names of weight normalization."""
     old = "encoder.transformer.pos_conv_embed.conv.parametrizations.weight.original"
     names = {f"{old}0": "weight_g", f"{old}1": "weight_v"}
     prefix = "encoder.transformer.pos_conv_embed.conv."

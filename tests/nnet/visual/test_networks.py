@@ -14,7 +14,7 @@ from avsv.nnet.visual.resnet import ResNet
 
 
 def _pixels(*values):
-    """Frames in [-0.5, 0.5] of the colours 0..255 given."""
+    """Frames in [-0.5, 0.5] of the colors 0..255 given."""
     return torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) / 255 - 0.5
 
 
@@ -341,7 +341,7 @@ def test_inception_embeddings_have_length_one():
 
 
 def test_resnet_starts_as_torchvision_does():
-    """He's normal initialisation by the number of outputs."""
+    """He's normal initialization by the number of outputs."""
     for conv in (m for m in _resnet(channels=32).trunk.modules() if isinstance(m, torch.nn.Conv2d)):
         if conv.weight.numel() > 10_000:
             outputs = conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1]
