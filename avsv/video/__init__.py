@@ -1,4 +1,4 @@
-"""Clips become face crops: decoding, frame rate, face detection and alignment; and what training does to the crops."""
+"""Face crops from video: decoding, frame rates, face detection and alignment, augmentation."""
 
 from avsv.video.augment import augment_clip, normalize
 from avsv.video.config import FaceFormat, FacesConfig

@@ -1,4 +1,4 @@
-"""Augmentation of face crops for training, alike in all frames of a clip, and scaling of pixels for a network."""
+"""Augmentation of face crops, with the same parameters for all frames of a clip, and scaling of pixels."""
 
 import math
 from typing import TypeVar
@@ -7,39 +7,39 @@ import numpy as np
 
 Pixels = TypeVar("Pixels")
 
-# Probabilities. The papers do not say how faces are augmented; all values are ours.
+# Probabilities. The papers do not describe how faces are augmented; all values are chosen here.
 FLIP = 0.5
 PHOTOMETRIC = 0.8
 GEOMETRIC = 0.5
 BLUR = 0.2
 NOISE = 0.2
 CUTOUT = 0.3
-GRAY = 0.2  # of color frames; likewise below
+GRAY = 0.2  # color frames become gray
 
 # Strengths.
-BRIGHTNESS = 0.2  # added, as a share of the full range
+BRIGHTNESS = 0.2  # offset of up to this share of the full range
 CONTRAST = 0.3  # factor 1 - x ... 1 + x about mid-gray
 GAMMA = 0.3  # exponent exp(-x) ... exp(x)
 TINT = 0.15  # factor exp(-x) ... exp(x) of each channel
-SHIFT = 0.06  # of the picture's side
+SHIFT = 0.06  # share of the side of the picture
 SCALE = 0.1  # factor exp(-x) ... exp(x)
 ROTATION = 10.0  # degrees
-BLUR_SIGMA = (0.4, 1.2)  # pixels at a picture of 64 pixels, in proportion at others
+BLUR_SIGMA = (0.4, 1.2)  # pixels for a picture of 64 pixels, scaled in proportion for others
 NOISE_SIGMA = (2.0, 10.0)  # gray levels
-CUTOUT_SIDE = (0.15, 0.4)  # of the picture's side
-LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue in gray, ITU-R BT.601
+CUTOUT_SIDE = (0.15, 0.4)  # share of the side of the picture
+LUMA = np.array([0.299, 0.587, 0.114])  # weights of red, green and blue in gray, ITU-R BT.601
 
 
 def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Augment a clip of face crops; every draw holds for the whole clip, so that motion stays what it was.
+    """Augment a clip of face crops; every draw applies to the whole clip, so that motion does not change.
 
     Horizontal flip (p 0.5); gamma, contrast and brightness (p 0.8); shift, scale and rotation with the edge repeated
     (p 0.5); Gaussian blur (p 0.2); one pattern of Gaussian noise (p 0.2); a rectangle of one gray level (p 0.3). Color
-    frames become gray (p 0.2), or else each channel has a factor of its own (with the contrast).
+    frames become gray (p 0.2); otherwise each channel is multiplied by its own factor (with the contrast).
 
     Args:
         frames: (T, C, H, W) uint8.
-        rng: where all draws come from: equal generators give equal results.
+        rng: generator of all draws; equal generators give equal results.
 
     Returns:
         (T, C, H, W) uint8, a new array.
@@ -50,7 +50,7 @@ def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         >>> result.shape, bool((result[0] == result[1]).all())
         ((2, 1, 64, 64), True)
     """
-    # All decisions first: how one is carried out never shifts the draws of the next.
+    # All decisions are drawn first, so that the draws of one operation do not shift those of the next.
     flip, photometric, geometric, blur, noise, cutout = rng.random(6) < (
         FLIP,
         PHOTOMETRIC,
@@ -75,7 +75,7 @@ def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _lookup(rng: np.random.Generator) -> np.ndarray:
-    """The new value of each of the 256 levels under a random gamma, contrast and brightness."""
+    """The new value of each of the 256 levels after a random change of gamma, contrast and brightness."""
     gamma = math.exp(rng.uniform(-GAMMA, GAMMA))
     contrast = 1.0 + rng.uniform(-CONTRAST, CONTRAST)
     brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS)
@@ -84,7 +84,7 @@ def _lookup(rng: np.random.Generator) -> np.ndarray:
 
 
 def _change_color(frames: np.ndarray, rng: np.random.Generator, tint: bool) -> None:
-    """Take the color out, or tint the light, in place."""
+    """Make frames gray or tint them, in place."""
     gray, factors = rng.random() < GRAY, np.exp(rng.uniform(-TINT, TINT, size=3))
     if gray:
         frames[:] = np.rint(np.tensordot(frames, LUMA, axes=(1, 0))).astype(np.uint8)[:, None]
@@ -95,7 +95,7 @@ def _change_color(frames: np.ndarray, rng: np.random.Generator, tint: bool) -> N
 
 
 def _filter(frames: np.ndarray, rng: np.random.Generator, geometric: bool, blur: bool) -> np.ndarray:
-    """Shift, scale and turn, then blur, plane by plane (new array)."""
+    """Shift, scale and rotate, then blur, plane by plane; returns a new array."""
     import cv2
 
     height, width = frames.shape[2:]
@@ -137,17 +137,17 @@ Levels = float | tuple[float, ...]
 
 
 def normalize(frames: Pixels, mean: Levels = 0.5, scale: Levels = 1.0) -> Pixels:
-    """Pixels as a network wants them: (x / 255 - mean) / scale in float32.
+    """Scale pixels for a network: (x / 255 - mean) / scale in float32.
 
     Args:
         frames: (..., C, H, W) uint8, an array or a tensor.
-        mean: one value, or one for each channel.
-        scale: the same.
+        mean: one value, or one value per channel.
+        scale: likewise.
 
     Returns:
         Float32 of the same shape and kind.
 
-    Example (black and white as in gray face networks, then a pixel equal to a channel's mean):
+    Example (black and white for gray face networks, then a pixel with the mean of one channel):
         >>> normalize(np.array([[[0, 255]]], dtype=np.uint8)).tolist()
         [[[-0.5, 0.5]]]
         >>> color = np.array([[[51]], [[0]], [[255]]], dtype=np.uint8)

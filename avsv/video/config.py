@@ -1,4 +1,4 @@
-"""What ``conf/faces.yaml`` and a data directory's ``faces.conf`` may say. This module does not import torch."""
+"""The settings of ``conf/faces.yaml`` and of ``faces.conf`` in data directories. This module does not import torch."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ Selection = Literal["largest", "central"]
 
 @dataclass(frozen=True)
 class FaceFormat:
-    """The form of all face crops of a data directory, as its ``faces.conf`` says.
+    """The form of all face crops of a data directory, from its ``faces.conf``.
 
     Args:
         channels: 1 for gray, 3 for red, green and blue.
-        height: pixels.
-        width: pixels.
+        height: height in pixels.
+        width: width in pixels.
         fps: frames per second.
 
     Raises:
@@ -47,12 +47,12 @@ class FaceFormat:
 
     @property
     def row(self) -> int:
-        """Bytes of one frame, which is one row of the ark: channels, then lines, then columns."""
+        """Bytes of one frame, which is one row in the ark: channels, then lines, then columns."""
         return self.channels * self.height * self.width
 
     @classmethod
     def read(cls, path: str | Path) -> "FaceFormat":
-        """Read ``faces.conf``. Raises DataError: no such file, or something else in it."""
+        """Read ``faces.conf``. Raises DataError: no such file, or its content is not valid."""
         return read_dataclass(FaceFormat, read_yaml(path), str(path))
 
     def format_text(self) -> str:
@@ -61,7 +61,7 @@ class FaceFormat:
         return yaml.safe_dump(values, sort_keys=False)
 
     def write(self, path: str | Path) -> None:
-        """Write ``faces.conf``, whole or not at all."""
+        """Write ``faces.conf`` atomically."""
         write_text(path, self.format_text())
 
 
@@ -72,14 +72,14 @@ class FacesConfig(FaceFormat):
     Args:
         channels, height, width, fps: the form of the crops, see :class:`FaceFormat`.
         source_fps: frame rate of a folder of images that has no file ``fps``.
-        detector: "none" where the video already is a face track, else a detector of the package face-alignment.
-        detector_weights: folder with the networks' weights; empty for those that the package downloads.
-        detect_every: look for faces in every n-th crop frame, interpolating in between.
-        detect_side: frames with a longer side than this are shrunk to it for detection.
-        align: turn and scale by landmarks to the five-point template instead of cutting along the box.
-        select: which of several faces: the "largest" or the most "central".
-        margin: what is added on each side of a detected box, as a share of its longer side.
-        min_face_share: a clip with faces in less than this share of the frames looked at is lost.
+        detector: "none" if the video already is a face track, otherwise a detector of the package face-alignment.
+        detector_weights: folder with the weights of the networks; empty to let the package download them.
+        detect_every: detect faces in every n-th crop frame and interpolate in between.
+        detect_side: frames whose longer side exceeds this are shrunk to it for detection.
+        align: rotate and scale the face by its landmarks to the five-point template instead of cropping along the box.
+        select: which of several faces to take: the "largest" or the most "central" one.
+        margin: space added on each side of a detected box, as a share of its longer side.
+        min_face_share: a clip is dropped if faces are found in less than this share of the examined frames.
 
     Raises:
         ValueError: a value outside its range, or options that contradict each other.
@@ -111,10 +111,11 @@ class FacesConfig(FaceFormat):
 
     @classmethod
     def read(cls, path: str | Path, **changes: object) -> "FacesConfig":
-        """Read ``conf/faces.yaml``; ``changes`` that are not None take the place of what it says.
+        """Read ``conf/faces.yaml``; ``changes`` that are not None replace its values.
 
         Raises:
-            DataError: no such file, an unknown key (naming the nearest), a value of the wrong type or range.
+            DataError: no such file, an unknown key (the message names the nearest known one), a value of the wrong type
+                or range.
         """
         values = {**read_yaml(path), **{name: value for name, value in changes.items() if value is not None}}
         return read_dataclass(FacesConfig, values, str(path))

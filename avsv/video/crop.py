@@ -1,4 +1,4 @@
-"""From a clip of ``video.scp`` to the rows of its face crops."""
+"""Face crops of the clips of ``video.scp``."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from avsv.video.track import align_transform, box_transform, follow_face, interp
 
 
 class FaceCutter:
-    """Cuts face crops whose places are known out of clips.
+    """Cut face crops at known positions out of clips.
 
     Args:
         config: see :class:`avsv.video.config.FacesConfig`.
@@ -30,16 +30,16 @@ class FaceCutter:
     def __call__(
         self, source: VideoSource, matrices: Sequence[np.ndarray] | None, wanted: np.ndarray | None = None
     ) -> np.ndarray:
-        """Some crops of a clip, or all.
+        """Cut some or all crops of a clip.
 
         Args:
             source: the clip.
-            matrices: for every frame of the clip the transform from source to crop; None: the center of the picture.
+            matrices: the transform from source to crop for every frame of the clip; None: the center of the picture.
             wanted: (T,) frames to cut, in increasing order; None means all. Decoding stops after the last of them.
 
         Returns:
-            (T, channels * height * width) uint8, less where the clip ends before; with three channels all red comes
-            first, then green, then blue.
+            (T, channels * height * width) uint8, with fewer rows if the clip ends earlier. With three channels, all red
+            values come first, then green, then blue.
 
         Raises:
             DataError: the clip cannot be decoded.
@@ -66,14 +66,14 @@ class FaceCutter:
 class FaceCropper:
     """Make the face crops of clips, one after the other.
 
-    Without a detector a crop is the central part of the picture, resized; with one it is cut out around the face that
-    is followed through the clip, or aligned by its landmarks.
+    Without a detector, a crop is the central part of the picture, resized. With a detector, it is the region around the
+    face that is tracked through the clip, or that face aligned by its landmarks.
 
     Args:
         config: see :class:`avsv.video.config.FacesConfig`.
 
     Raises:
-        DataError: the detector cannot be loaded; or, by a call, the clip cannot be used.
+        DataError: the detector cannot be loaded; or, on a call, the clip cannot be used.
 
     Example:
         >>> import tempfile
@@ -94,7 +94,7 @@ class FaceCropper:
             self._convert_small = PictureConverter(3, whole_picture(config.detect_side))
 
     def __call__(self, location: str) -> np.ndarray:
-        """The crops of one clip.
+        """Make the crops of one clip.
 
         Args:
             location: as in ``video.scp``, see :class:`avsv.video.decode.VideoSource`.
@@ -109,7 +109,7 @@ class FaceCropper:
         return self._cut(source, None if self._detect is None else self._find_face(source))
 
     def locate(self, location: str) -> tuple[int, list[np.ndarray] | None]:
-        """How many crops a clip has, and the places of them that :class:`FaceCutter` needs.
+        """The number of crops of a clip, and the transforms that :class:`FaceCutter` needs.
 
         Raises:
             DataError: as for a call.
@@ -121,16 +121,16 @@ class FaceCropper:
         return len(matrices), matrices
 
     def _find_face(self, source: VideoSource) -> list[np.ndarray]:
-        """The transform from source to crop for every frame.
+        """The transform from source to crop for every crop frame.
 
-        The clip is decoded once to find the face and once more to cut it out: a clip of large pictures would not fit
-        into memory, and detection costs many times what decoding does.
+        The clip is decoded once to find the face and a second time to crop it: a clip of large pictures would not fit
+        into memory, and detection takes many times as long as decoding.
         """
         looked: list[int] = []
         found: list[list[Face]] = []
         total = 0
         for frame, count in source.frames(self.config.fps):
-            # The first frame of this run that is a multiple of detect_every, if there is one.
+            # The first frame of this run that is a multiple of detect_every, if any.
             number = -(-total // self.config.detect_every) * self.config.detect_every
             total += count
             if number >= total:
@@ -162,5 +162,5 @@ def _scaled(face: Face, scale: np.ndarray) -> Face:
 
 
 def _row(picture: np.ndarray) -> np.ndarray:
-    """(height, width) or (height, width, 3) as one row, colors first."""
+    """Flatten (height, width) or (height, width, 3) into one row, plane by plane."""
     return picture.reshape(-1) if picture.ndim == 2 else picture.transpose(2, 0, 1).reshape(-1)

@@ -1,4 +1,4 @@
-"""Decoding of video files, folders of images and pipes into frames of a constant rate."""
+"""Decoding of video files, folders of images and pipes into frames at a constant rate."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from avsv.video.picture import Orientation, SourceFrame
 from avsv.video.timing import as_rate, resample
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-# Decoders by how a file begins; opening images as containers would cost more than decoding them.
+# Decoders by the first bytes of a file; opening images as containers would take longer than decoding them.
 _IMAGE_CODECS = {
     b"\xff\xd8\xff": "mjpeg",
     b"\x89PNG": "png",
@@ -27,20 +27,20 @@ _IMAGE_CODECS = {
     b"P5": "pgm",
     b"P6": "ppm",
 }
-# A clip that ends before this share of what its header promises is cut off.
+# A clip that ends before this share of the length in its header is truncated.
 _WHOLE = Fraction(9, 10)
 
 
 class VideoSource:
-    """A clip of ``video.scp``, which may be read several times.
+    """A clip of ``video.scp``, which can be read several times.
 
     Args:
         location: a video file; a folder of images, ordered by the numbers in their names; or ``command |``, whose
-            output is any video file format. The command runs once and must succeed.
-        folder_fps: frame rate of a folder that has no file ``fps`` with a number in it.
+            output is a video in any file format. The command runs once and must succeed.
+        folder_fps: frame rate of a folder without a file ``fps`` that contains it.
 
     Raises:
-        DataError: nothing there, an empty file, a command that fails, a folder without images.
+        DataError: no such file or folder, an empty file, a command that fails, a folder without images.
     """
 
     def __init__(self, location: str, folder_fps: float = 25.0) -> None:
@@ -67,16 +67,16 @@ class VideoSource:
         is :func:`avsv.video.timing.select_frames`.
 
         Args:
-            fps: of the output.
-            first: output frame to begin with. Images before it are not decoded; of a video file all frames are, since
-                each is coded as a difference to others.
-            last: output frame to stop before; None means to the end.
+            fps: frame rate of the output.
+            first: first output frame. Earlier images are not decoded; in a video file all frames are, since each is
+                coded as a difference to others.
+            last: output frame after the last; None means to the end.
 
         Yields:
-            A frame and how many output frames in a row it stands for.
+            A frame, and the number of consecutive output frames that show it.
 
         Raises:
-            DataError: not a video, no video stream, no frames, a clip cut short (where it is read to the end), an image
+            DataError: not a video, no video stream, no frames, a truncated clip (if it is read to the end), an image
                 that cannot be read.
         """
         timed = self._time_images() if self._images else self._decode_stream()
@@ -113,7 +113,7 @@ class VideoSource:
             try:
                 pictures = packet.decode()
             except av.error.InvalidDataError:
-                # A damaged packet costs its own frames; what is missing altogether is judged at the end.
+                # A damaged packet loses its own frames only; the total loss is checked at the end.
                 continue
             for picture in pictures:
                 start, end = clock.span(picture)
@@ -130,10 +130,10 @@ class VideoSource:
 
 
 class _Clock:
-    """Start and end of frames in seconds from the first frame's start.
+    """Start and end of frames in seconds from the start of the first frame.
 
-    Containers round timestamps (to a millisecond in Matroska); those within one unit of the stream's own frame grid
-    are taken to lie on it, so that a constant rate is exactly constant.
+    Containers round timestamps (to a millisecond in Matroska). Timestamps within one unit of the stream's own frame
+    grid are moved onto it, so that a constant rate is exactly constant.
     """
 
     def __init__(self, stream: av.VideoStream) -> None:
@@ -159,7 +159,7 @@ class _Clock:
     def _snap(self, ticks: int) -> Fraction:
         if not self._grid:
             return ticks * self._base
-        # In integers, since this is done for every frame: the time in frames of the grid is above / below.
+        # In integers for speed, since this is done for every frame: the time in frames of the grid is above / below.
         above = ticks * self._base.numerator * self._grid.numerator
         below = self._base.denominator * self._grid.denominator
         nearest = (2 * above + below) // (2 * below)
@@ -169,13 +169,13 @@ class _Clock:
 
 
 def _pixel_aspect(stream: av.VideoStream) -> Fraction:
-    """Width over height of a stored pixel; 1 where nothing sensible is stated."""
+    """Width over height of a stored pixel; 1 if the file does not state a plausible value."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return aspect if aspect and Fraction(1, 8) <= aspect <= 8 else Fraction(1)
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A sorting key by which frame 10 follows frame 9.
+    """Sorting key that puts frame 10 after frame 9.
 
     Example:
         >>> sorted(["f10.png", "f9.png", "f1.png"], key=natural_key)
@@ -186,7 +186,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in the order of the numbers in their names; DataError when there are none."""
+    """The images of a folder in the order of the numbers in their names; DataError if there are none."""
     images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     if not images:
         raise DataError(f"{folder}: the folder has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
@@ -194,7 +194,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def folder_rate(folder: Path, default: float) -> Fraction:
-    """The frame rate of a folder of images: the number in its file ``fps``, else ``default``."""
+    """The frame rate of a folder of images: the number in its file ``fps``, or ``default``."""
     path = folder / "fps"
     if not path.is_file():
         return as_rate(default)
@@ -204,7 +204,7 @@ def folder_rate(folder: Path, default: float) -> Fraction:
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
     if not 0 < rate <= 1000:
-        raise DataError(f"{path}: '{text}' is no frame rate: write one number such as 25 or 30000/1001")
+        raise DataError(f"{path}: '{text}' is not a frame rate: write one number such as 25 or 30000/1001")
     return rate
 
 
@@ -216,7 +216,7 @@ def _decode_image(path: Path) -> SourceFrame:
         raise DataError(f"{path}: the image is empty (0 bytes)")
     codec = next((name for magic, name in _IMAGE_CODECS.items() if data.startswith(magic)), None)
     if codec is None:
-        raise DataError(f"{path}: is no image of a known kind, whatever its name says")
+        raise DataError(f"{path}: not an image of a supported format, although its name says so")
     context = av.CodecContext.create(codec, "r")
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}

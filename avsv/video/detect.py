@@ -1,4 +1,4 @@
-"""Face detectors and landmarks: the package face-alignment, with weights from a local folder."""
+"""Face detectors and landmarks from the package face-alignment, with weights from a local folder."""
 
 import contextlib
 import tempfile
@@ -13,7 +13,7 @@ import numpy as np
 from avsv.errors import DataError
 from avsv.video.config import FacesConfig
 
-# Files of each detector as the package names them, and the argument of its class that takes each.
+# The weight files of each detector under the names of the package, and the argument of its class for each file.
 _WEIGHTS = {
     "yunet": {"path_to_detector": "face_detection_yunet_2023mar.onnx"},
     "blazeface": {"path_to_detector": "blazeface.pth", "path_to_anchor": "anchors.npy"},
@@ -25,30 +25,31 @@ _WEIGHTS = {
     "folder": {},
 }
 _LANDMARK_WEIGHTS = "2DFAN4-11f355bf06.pth.tar"
-# The 68 points' eyes (six each, the one left in the picture first), nose tip and mouth corners.
+# In the 68 points: the eyes (six points each, the one on the left of the picture first), nose tip, mouth corners.
 _FIVE_OF_68 = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 
 
 class Face(NamedTuple):
-    """A face in a picture, in pixels; x to the right, y down, the picture's corner at 0.
+    """A face in a picture, in pixels; x to the right, y down, the upper left corner of the picture at 0.
 
-    ``box`` is (4,): left, top, right, bottom. ``points``, where known, is (5, 2): the eye left in the picture, the
-    right one, nose tip, left and right mouth corner; or (4, 2) with the mouth's center instead of its corners.
+    ``box`` is (4,): left, top, right, bottom. ``points``, if known, is (5, 2): the eye on the left of the picture, the
+    one on the right, nose tip, left and right mouth corner; or (4, 2) with the center of the mouth instead of its
+    corners.
     """
 
     box: np.ndarray
     points: np.ndarray | None = None
 
 
-# From a picture (height, width, 3), red-green-blue, and its file (None where it has none of its own) to its faces.
+# Maps a picture (height, width, 3), red-green-blue, and its file (None if it has no file of its own) to its faces.
 Detect = Callable[[np.ndarray, str | None], list[Face]]
 
 
 def open_detector(config: FacesConfig) -> Detect:
-    """Load the detector that the configuration names, and with ``align`` what finds landmarks.
+    """Load the detector that the configuration names and, with ``align``, the network that finds landmarks.
 
-    YuNet and BlazeFace find landmarks themselves; for the other detectors the 68-point network of Bulat and
-    Tzimiropoulos 2017, arXiv:1703.07332, does.
+    YuNet and BlazeFace find landmarks themselves; the other detectors need the 68-point network of Bulat and
+    Tzimiropoulos 2017, arXiv:1703.07332.
 
     Raises:
         DataError: a package or weights are missing.
@@ -63,7 +64,7 @@ def open_detector(config: FacesConfig) -> Detect:
 
 
 def weight_files(config: FacesConfig) -> list[str]:
-    """Names of the files that the configuration's detector, and with ``align`` what finds landmarks, are made of.
+    """Names of the weight files of the configuration's detector and, with ``align``, of the landmark network.
 
     Example:
         >>> weight_files(FacesConfig(detector="sfd", align=True))
@@ -84,23 +85,23 @@ def _find_weights(config: FacesConfig) -> dict[str, str]:
     paths = {argument: folder / file for argument, file in _WEIGHTS[config.detector].items()}
     for path in paths.values():
         if not path.is_file():
-            raise DataError(f"{path}: no such file: detector {config.detector} needs these weights there")
+            raise DataError(f"{path}: no such file: detector {config.detector} needs these weights in this folder")
     return {argument: str(path) for argument, path in paths.items()}
 
 
 @contextlib.contextmanager
 def _explain(what: str, files: str) -> Iterator[None]:
-    """Turn what goes wrong while a network is loaded into one line."""
+    """Turn errors of loading a network into a DataError."""
     try:
         yield
     except ImportError as error:
-        raise DataError(f"{what}: {error}: install what is missing") from None
+        raise DataError(f"{what}: {error}: install the missing package") from None
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise DataError(
-            f"{what}: cannot download the weights ({error}): put {files} into a folder and give it as detector_weights"
+            f"{what}: cannot download the weights ({error}): put {files} into a folder and set detector_weights to it"
         ) from None
     except Exception as error:
-        # Unpicklers and network parsers raise anything on a damaged file.
+        # Unpicklers and network parsers raise errors of any class on a damaged file.
         reason = " ".join(str(error).split())
         raise DataError(f"{what}: cannot load {files}: {type(error).__name__}: {reason}") from error
 
@@ -110,7 +111,7 @@ def _build(name: str, weights: dict[str, str]) -> object:
         package = name.removesuffix("_back")
         module = import_module(f"face_alignment.detection.{package}")
         if not hasattr(module, "FaceDetector"):
-            # Two of its packages do not export their class, without which FaceAlignment cannot use them.
+            # Two subpackages do not export their class, which FaceAlignment looks up there.
             implementation = import_module(f"face_alignment.detection.{package}.{package}_detector")
             module.FaceDetector = getattr(implementation, f"{package.capitalize()}Detector")
         options = {"back_model": True} if name == "blazeface_back" else {}
@@ -142,7 +143,7 @@ def _blazeface(detector: object) -> Detect:
     side = 256 if detector.back_model else 128
 
     def detect(picture: np.ndarray, _path: str | None) -> list[Face]:
-        # The network sees the picture's central square.
+        # The network receives the central square of the picture.
         square, shift = resize_and_crop_image(picture, side)
         found = network.predict_on_image(np.ascontiguousarray(square)).numpy().astype(np.float64)
         scale = min(picture.shape[:2])
@@ -154,7 +155,7 @@ def _blazeface(detector: object) -> Detect:
     return detect
 
 
-# Detectors that find landmarks themselves.
+# Detectors that also find landmarks.
 _LANDMARKS = {"yunet": _yunet, "blazeface": _blazeface, "blazeface_back": _blazeface}
 
 
@@ -167,18 +168,20 @@ def _boxes_only(name: str, detector: object) -> Detect:
 
 
 def _boxes_beside(detector: object, path: str | None) -> list | np.ndarray:
-    """Boxes that were found before: (faces, 4 or more) in a file with the image's name and .npy, .t7 or .pth."""
+    """Boxes found earlier: (faces, 4 or more) in a file with the name of the image and .npy, .t7 or .pth."""
     if path is None:
-        raise DataError("detector folder: it reads boxes beside images, so every clip must be a folder of images")
+        raise DataError(
+            "detector folder: boxes are read from files next to images: all clips must be folders of images"
+        )
     boxes = Path(path).with_suffix(".npy")
     if boxes.is_file():
-        # Read here since the package refuses arrays.
+        # Read here, since the package does not accept arrays.
         try:
             found = np.load(boxes)
         except (ValueError, EOFError) as error:
             raise DataError(f"{boxes}: cannot be read as an array: {error}") from None
         if found.size and (found.ndim != 2 or found.shape[1] < 4):
-            raise DataError(f"{boxes}: shape {found.shape}: expected one row of left, top, right, bottom a face")
+            raise DataError(f"{boxes}: shape {found.shape}: expected one row of left, top, right, bottom per face")
         return found
     try:
         return detector.detect_from_image(path)
@@ -200,7 +203,7 @@ def _with_landmarks(config: FacesConfig, weights: dict[str, str], detect: Detect
                     f"{folder / _LANDMARK_WEIGHTS}: no such file: {what} with detector {config.detector} need it;"
                     " yunet and blazeface find landmarks themselves"
                 )
-            # The package takes these weights from torch.hub's folder only.
+            # The package loads these weights only from the folder of torch.hub.
             hub = stack.enter_context(tempfile.TemporaryDirectory())
             Path(hub, "checkpoints").symlink_to(folder)
             stack.callback(torch.hub.set_dir, torch.hub.get_dir())

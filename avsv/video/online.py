@@ -1,7 +1,7 @@
-"""Face crops that are not stored but cut out of the video when they are read: where they are, and reading them.
+"""Face crops that are not stored but cut out of the video when they are read.
 
-A record says which clip they are of, how they are made and, where a detector was used, the place of each. It stands in
-``PREFIX.online``, at the offset that ``faces.scp`` names, as pixels stand in an ark.
+A record contains the clip, the configuration of the crops and, if a detector was used, the position of each crop. It is
+stored in ``PREFIX.online`` at the offset that ``faces.scp`` names, as pixels are stored in an ark.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCutter
 from avsv.video.decode import VideoSource
 
-_HEADER = struct.Struct("<8sii")  # a mark, the bytes of the description, the number of transforms
+_HEADER = struct.Struct("<8sii")  # magic bytes, length of the description in bytes, number of transforms
 _MARK = b"AVSVFACE"
-_GUESS = 1024  # bytes that hold a header and a description
+_GUESS = 1024  # bytes; enough for a header and a description
 
 
 def write_online(
@@ -30,11 +30,11 @@ def write_online(
     """Write the record of a clip.
 
     Args:
-        writer: of the kind "online".
-        key: the utterance.
-        video: its location in ``video.scp``.
-        config: how the crops are made.
-        matrices: as :meth:`avsv.video.crop.FaceCropper.locate` returns them.
+        writer: a writer of the kind "online".
+        key: id of the utterance.
+        video: location of the clip in ``video.scp``.
+        config: configuration of the crops.
+        matrices: transforms as returned by :meth:`avsv.video.crop.FaceCropper.locate`.
     """
     described = json.dumps({"video": video, "config": dataclasses.asdict(config)}).encode()
     places = np.empty((0, 2, 3)) if matrices is None else np.asarray(matrices, dtype="<f8")
@@ -42,7 +42,7 @@ def write_online(
 
 
 def read_faces(location: str, rows: np.ndarray) -> np.ndarray:
-    """Cut some crops out of a clip: the bytes that an ark would hold.
+    """Cut some crops out of a clip; the result equals the bytes that an ark would contain.
 
     Args:
         location: ``PREFIX.online:offset``.
@@ -52,7 +52,7 @@ def read_faces(location: str, rows: np.ndarray) -> np.ndarray:
         (T, channels * height * width) uint8.
 
     Raises:
-        DataError: no record there, a clip that cannot be read or has become shorter.
+        DataError: no record at this location, or a clip that cannot be read or has become shorter.
     """
     path, offset = split_location(location)
     head = read_at(path, offset, _GUESS)

@@ -1,4 +1,4 @@
-"""A decoded frame, how it is to be shown, and its conversion to pixels."""
+"""Decoded frames, their orientation for display, and their conversion to pixels."""
 
 import io
 import itertools
@@ -13,13 +13,13 @@ import numpy as np
 
 
 class SourceFrame(NamedTuple):
-    """A decoded frame as it is to be shown.
+    """A decoded frame and how to display it.
 
     Attributes:
-        picture: its pixels as they are stored.
-        orientation: how they are turned and mirrored for display.
-        path: the file it came from, where that is an image of its own.
-        aspect: width of a stored pixel over its height.
+        picture: the pixels as stored.
+        orientation: rotation and mirroring for display.
+        path: the file of the frame, if it is a single image.
+        aspect: width of a stored pixel divided by its height.
     """
 
     picture: av.VideoFrame
@@ -40,7 +40,7 @@ class SourceFrame(NamedTuple):
 
 
 class Orientation(NamedTuple):
-    """Stored pixels become those to display: rows and columns exchanged first, then either reversed.
+    """Conversion of stored pixels to displayed ones: first transpose, then reverse rows or columns.
 
     Example:
         >>> pixels = np.array([[1, 2], [3, 4]])
@@ -54,10 +54,10 @@ class Orientation(NamedTuple):
 
     @classmethod
     def of(cls, picture: av.VideoFrame) -> "Orientation":
-        """What the picture's display matrix asks for, to the nearest quarter of a turn."""
+        """The orientation given by the display matrix of a picture, rounded to a multiple of 90 degrees."""
         try:
             matrix = picture.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # side data of a kind that PyAV does not know
+        except ValueError:  # side data of a type that PyAV does not support
             return cls.turned(picture.rotation)
         if matrix is None:
             return cls()
@@ -69,30 +69,30 @@ class Orientation(NamedTuple):
 
     @classmethod
     def turned(cls, degrees: float) -> "Orientation":
-        """Counterclockwise by a number of degrees, to the nearest quarter of a turn."""
+        """A counterclockwise rotation in degrees, rounded to a multiple of 90."""
         return (cls(), cls(True, True, False), cls(False, True, True), cls(True, False, True))[round(degrees / 90) % 4]
 
     @classmethod
     def of_image(cls, data: bytes) -> "Orientation":
-        """What the EXIF orientation (1 to 8) in an image file asks for."""
+        """The orientation given by the EXIF tag (1 to 8) of an image file."""
         from PIL import Image, UnidentifiedImageError
 
         try:
             with Image.open(io.BytesIO(data)) as image:
                 number = image.getexif().get(_EXIF_ORIENTATION, 1)
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            return cls()  # the decoder has the last word on whether it is an image
+            return cls()  # the decoder decides whether it is an image
         return _EXIF.get(number, cls())
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (height, width, ...) as displayed."""
+        """Convert stored pixels to displayed ones, (height, width, ...)."""
         if self.transpose:
             pixels = pixels.swapaxes(0, 1)
         return pixels[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
 
 
 class Window(NamedTuple):
-    """Which central part of a picture is taken, and the size it gets, in pixels."""
+    """The central part of a picture to crop, and the size to resize it to, in pixels."""
 
     crop_width: int
     crop_height: int
@@ -101,7 +101,7 @@ class Window(NamedTuple):
 
 
 def center_crop(width: int, height: int) -> Callable[[int, int], Window]:
-    """The largest central part of a picture with the shape wanted, resized to it: a similarity transform.
+    """The largest central part of a picture with the requested shape, resized to that size (a similarity transform).
 
     Example:
         >>> center_crop(128, 128)(360, 288)
@@ -116,7 +116,7 @@ def center_crop(width: int, height: int) -> Callable[[int, int], Window]:
 
 
 def whole_picture(longest: int | None = None) -> Callable[[int, int], Window]:
-    """The whole picture, shrunk where its longer side exceeds ``longest``.
+    """The whole picture, shrunk if its longer side exceeds ``longest``.
 
     Example:
         >>> whole_picture(640)(1920, 1080)
@@ -135,15 +135,15 @@ _EXIF = {number: Orientation(number >= 5, number in (3, 4, 7, 8), number in (2, 
 
 
 class PictureConverter:
-    """Decoded pictures become arrays as displayed: upright, square pixels, cropped, resized, gray or red-green-blue.
+    """Convert decoded pictures to arrays as displayed: upright, square pixels, cropped, resized, gray or RGB.
 
-    Resizing is bilinear with antialias.
+    Resizing is bilinear with antialiasing.
 
-    Gray is 0.299 R + 0.587 G + 0.114 B, which is the luma of BT.601 video expanded to 0...255.
+    Gray is 0.299 R + 0.587 G + 0.114 B, which is the luma of BT.601 video scaled to 0...255.
 
     Args:
         channels: 1 or 3.
-        window: from a picture's width and height, what to take of it.
+        window: function from the width and height of a picture to the window to crop.
 
     Shape:
         - input: a picture of any size, pixel format and rotation
@@ -176,7 +176,7 @@ class PictureConverter:
         window = self.window(*frame.size)
         if transpose:
             window = Window(window.crop_height, window.crop_width, window.height, window.width)
-        # The window is one of square pixels, the filters work on stored ones.
+        # The window is in square pixels, but the filters work on stored pixels.
         crop_width = min(max(round(window.crop_width / frame.aspect), 1), picture.width)
         graph = av.filter.Graph()
         graph.threads = 1
@@ -185,7 +185,7 @@ class PictureConverter:
                 width=picture.width, height=picture.height, format=picture.format, time_base=Fraction(1, 25)
             ),
             graph.add("crop", f"{crop_width}:{window.crop_height}:exact=1"),
-            # accurate_rnd and bitexact: the same bytes on every processor.
+            # accurate_rnd and bitexact give the same bytes on every processor.
             graph.add("scale", f"{window.width}:{window.height}:flags=bilinear+accurate_rnd+full_chroma_int+bitexact"),
             graph.add("format", "gray" if self.channels == 1 else "rgb24"),
             graph.add("buffersink"),

@@ -1,4 +1,4 @@
-"""Frame rates: which source frame stands for each output frame."""
+"""Frame rates: which source frame is shown in each output frame."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -18,15 +18,15 @@ def as_rate(fps: float | Fraction) -> Fraction:
 
 
 def select_frames(num: int, fps_src: float | Fraction, fps_dst: float | Fraction) -> np.ndarray:
-    """The source frames that stand for a clip at another frame rate: floor((j + 0.5) * fps_src / fps_dst).
+    """The source frames of a clip at another frame rate: floor((j + 0.5) * fps_src / fps_dst).
 
-    An output frame is the source frame shown at its middle. There are as many as have their middle inside the clip,
-    and at least one.
+    An output frame shows the source frame at the middle of its time span. The output consists of the frames whose
+    middle is inside the clip, but at least one.
 
     Args:
-        num: source frames, at least one.
-        fps_src: their rate.
-        fps_dst: the rate wanted.
+        num: number of source frames, at least one.
+        fps_src: frame rate of the source.
+        fps_dst: frame rate of the output.
 
     Returns:
         (n,) indices into the source frames.
@@ -44,7 +44,7 @@ def select_frames(num: int, fps_src: float | Fraction, fps_dst: float | Fraction
         raise ValueError("there are no frames to select from")
     source, wanted = as_rate(fps_src), as_rate(fps_dst)
     count = max(_middles_before(num / source, wanted), 1)
-    # Integers all the way: (2j + 1) * source / (2 * wanted), floored.
+    # Integers throughout: (2j + 1) * source / (2 * wanted), floored.
     above = source.numerator * wanted.denominator
     below = 2 * source.denominator * wanted.numerator
     indices = (2 * np.arange(count, dtype=np.int64) + 1) * above // below
@@ -52,22 +52,22 @@ def select_frames(num: int, fps_src: float | Fraction, fps_dst: float | Fraction
 
 
 def _middles_before(time: Fraction, fps: Fraction) -> int:
-    """How many output frames have their middle before ``time``: ceil(time * fps - 1/2)."""
-    # In integers, since this is done for every frame and arithmetic of Fraction is slow.
+    """The number of output frames whose middle is before ``time``: ceil(time * fps - 1/2)."""
+    # In integers, since this is done for every frame and Fraction arithmetic is slow.
     below = 2 * time.denominator * fps.denominator
     return -((below // 2 - 2 * time.numerator * fps.numerator) // below)
 
 
 def resample(frames: Iterable[tuple[Fraction, Fraction, Any]], fps: Fraction) -> Iterator[tuple[Any, int]]:
-    """:func:`select_frames` for frames that come one by one, each with a time of its own.
+    """:func:`select_frames` for a stream of frames with individual times.
 
     Args:
-        frames: (start, end, frame) in seconds from the first frame's start, in order; a frame is shown until the next
-            one starts, the last one until its end.
-        fps: the rate wanted.
+        frames: (start, end, frame) in seconds from the start of the first frame, in order; a frame is shown until the
+            next one starts, the last one until its end.
+        fps: frame rate of the output.
 
     Yields:
-        A frame and how many output frames in a row it stands for; frames that stand for none are left out.
+        A frame, and the number of consecutive output frames that show it; frames that none shows are left out.
 
     Example (a frame that is shown for 0.1 s, then one for 0.3 s):
         >>> tenth = Fraction(1, 10)

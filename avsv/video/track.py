@@ -1,4 +1,4 @@
-"""One face followed through a clip, and the part of the picture that is cut out for it."""
+"""Tracking of one face through a clip, and the transforms that crop it."""
 
 import math
 from collections.abc import Sequence
@@ -8,36 +8,36 @@ import numpy as np
 from avsv.video.config import FacesConfig
 from avsv.video.detect import Face
 
-# Where a face of 112 x 112 pixels has its five points in the alignment of ArcFace (Deng et al. 2019, arXiv:1801.07698)
-# and the networks trained like it.
+# The five points of a face of 112 x 112 pixels in the alignment of ArcFace (Deng et al. 2019, arXiv:1801.07698), which
+# many other face networks use.
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 TEMPLATE_SIDE = 112
-# More than the worth of any face, so that it never pays to take somebody else for a frame or two.
+# Larger than the value of any face, so that switching to another person for a frame or two never pays off.
 _CHANGE = 2.0
-# How many earlier frames with faces may come directly before one in the choice; bounds the time for long clips.
+# Number of earlier frames with faces that can precede a frame directly in the choice; bounds the time for long clips.
 _REACH = 250
 
 
 def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select: str = "largest") -> list[Face | None]:
-    """Choose at most one face in every frame so that it is the one wanted, and the same person throughout.
+    """Choose at most one face in every frame so that it is the same person throughout the clip.
 
-    The choice maximizes over the whole clip, by dynamic programming, the sum of the chosen faces' worth (the area over
-    the largest area in the clip, or the nearness to the picture's center; 0 to 1) less 2 for every change of person.
-    Two faces chosen one after the other are the same person when each is nearest to the other among the faces of its
-    frame, and their centers are nearer than the mean of their longer sides times the frames between. So neither two
-    faces of nearly equal size nor a missed detection make the crop jump to somebody else: in such a frame nothing is
-    chosen.
+    Dynamic programming over the whole clip maximizes the sum of the values of the chosen faces, less 2 for every change
+    of person. The value of a face, from 0 to 1, is its area divided by the largest area in the clip, or its nearness to
+    the center of the picture. Two consecutively chosen faces are the same person if each is the nearest to the other
+    among the faces of its frame, and if the distance of their centers is less than the mean of their longer sides times
+    the number of frames between them. So neither two faces of similar size nor a missed detection makes the crop jump
+    to another person: in such a frame no face is chosen.
 
     Args:
-        found: the faces of each frame looked at; a frame may have none.
-        width: of the picture in pixels.
-        height: of the picture in pixels.
+        found: the faces in each examined frame; may be empty for a frame.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
         select: "largest" or "central".
 
     Returns:
-        The face chosen in each frame, None where there is none.
+        The chosen face of each frame, or None.
 
     Example (the larger face, missed in the second frame):
         >>> small, large = Face(np.array([0.0, 0, 10, 10])), Face(np.array([50.0, 0, 90, 40]))
@@ -64,7 +64,7 @@ def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select
         since = starts[max(number - _REACH, 0)]
         then, now = slice(since, starts[number]), slice(starts[number], ends[number])
         distance = np.hypot(*(centers[then, None] - centers[None, now]).transpose(2, 0, 1))
-        # The nearest in each earlier frame to a face of this one, beside every face of that frame.
+        # For each face of this frame, the distance of the nearest face in each earlier frame.
         groups = starts[max(number - _REACH, 0) : number] - since
         nearest = np.repeat(np.minimum.reduceat(distance, groups, axis=0), np.diff([*groups, len(distance)]), axis=0)
         same = (distance == distance.min(axis=1, keepdims=True)) & (distance == nearest)
@@ -83,18 +83,18 @@ def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select
 
 
 def _nearness(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """1 for a box at the picture's center, 0 for one at its corner."""
+    """1 for a box at the center of the picture, 0 for a box at a corner."""
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.array([width, height]) / 2
     return (1 - np.hypot(*offset.T) / (math.hypot(width, height) / 2)).clip(min=0)
 
 
 def interpolate(values: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
-    """Fill a series linearly between the frames where it is known; its first and last values are held outside.
+    """Interpolate a series linearly between known frames; before and after them, the first and last values are used.
 
     Args:
-        values: (n, d), one row for each known frame.
-        known: (n,) frame numbers, rising.
-        count: frames in all.
+        values: (n, d), one row per known frame.
+        known: (n,) frame numbers, in increasing order.
+        count: total number of frames.
 
     Returns:
         (count, d).
@@ -110,7 +110,7 @@ def interpolate(values: np.ndarray, known: np.ndarray, count: int) -> np.ndarray
 def box_transform(box: np.ndarray, config: FacesConfig) -> np.ndarray:
     """The (2, 3) matrix that maps source pixels to crop pixels for a detected box.
 
-    The box is made to the crop's shape about its center, large enough to hold its longer side with the margin.
+    The box is extended around its center to the shape of the crop, so that it contains its longer side with the margin.
     """
     center = (box[:2] + box[2:]) / 2
     side = max(float((box[2:] - box[:2]).max()) * (1 + 2 * config.margin), 1.0)
@@ -120,14 +120,15 @@ def box_transform(box: np.ndarray, config: FacesConfig) -> np.ndarray:
 
 
 def align_transform(points: np.ndarray, config: FacesConfig) -> np.ndarray:
-    """The (2, 3) similarity that brings landmarks nearest, in least squares, to the five-point template.
+    """The (2, 3) similarity that maps landmarks to the five-point template with the least squared error.
 
-    The template is scaled from 112 pixels to the crop's shorter side, and centered along the longer one. With x, y the
-    points as complex numbers less their means, the similarity y = a x + b has a = sum(conj(x) y) / sum(|x|^2).
+    The template is scaled from 112 pixels to the shorter side of the crop and centered along the longer side. For
+    points x, y as complex numbers with their means subtracted, the similarity y = a x + b has
+    a = sum(conj(x) y) / sum(|x|^2).
 
     Args:
-        points: (5, 2), or (4, 2) with the mouth's center instead of its corners.
-        config: the crop's size.
+        points: (5, 2), or (4, 2) with the center of the mouth instead of its corners.
+        config: contains the size of the crop.
     """
     template = TEMPLATE if len(points) == 5 else np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])
     side = min(config.width, config.height)
@@ -140,22 +141,22 @@ def align_transform(points: np.ndarray, config: FacesConfig) -> np.ndarray:
 
 
 def warp(picture: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Cut a crop out of a picture by a similarity transform, with antialias; the picture's edge is repeated outside.
+    """Cut a crop out of a picture with a similarity transform and antialiasing; the edge is repeated outside.
 
-    Where the crop is smaller than its source, it is drawn at a whole multiple of its size, at least the source's, and
-    averaged down: bilinear sampling alone would skip source pixels.
+    If the crop is smaller than its source, it is drawn at an integer multiple of its size that is at least the size of
+    the source, and averaged down: bilinear sampling alone would skip source pixels.
 
     Args:
         picture: (h, w) or (h, w, 3) uint8.
-        matrix: (2, 3), from source to crop coordinates in pixels, the corner of both at 0.
-        width: of the crop.
-        height: of the crop.
+        matrix: (2, 3), from source to crop coordinates in pixels, with the upper left corner of both at 0.
+        width: width of the crop.
+        height: height of the crop.
     """
     import cv2
 
     factor = max(math.ceil(1 / max(math.hypot(matrix[0, 0], matrix[1, 0]), 1e-3) - 1e-6), 1)
     larger = matrix * factor
-    # OpenCV counts from the centers of pixels, the matrix from their corners.
+    # OpenCV measures coordinates from the centers of pixels, the matrix from their corners.
     larger[:, 2] += larger[:, :2].sum(axis=1) / 2 - 0.5
     drawn = cv2.warpAffine(
         picture, larger, (width * factor, height * factor), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

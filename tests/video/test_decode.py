@@ -1,4 +1,4 @@
-"""Decoding beside the ffmpeg program and torch's resizing, and everything that can be wrong with a clip."""
+"""Decoding compared with the ffmpeg program and torch's resizing, and everything that can be wrong with a clip."""
 
 import shutil
 from fractions import Fraction
@@ -322,7 +322,10 @@ BAD = {
     "no good frame": (lambda clip, folder: zeroed(folder), "zeroed.avi: no video frame could be decoded"),
     "empty folder": (lambda clip, folder: str(folder), "the folder has no images"),
     "empty image": (lambda clip, folder: folder_of(folder, "1.png", b""), r"1.png: the image is empty \(0 bytes\)"),
-    "false image": (lambda clip, folder: folder_of(folder, "1.png", b"text"), "1.png: is no image of a known kind"),
+    "false image": (
+        lambda clip, folder: folder_of(folder, "1.png", b"text"),
+        "1.png: not an image of a supported format",
+    ),
     "broken image": (
         lambda clip, folder: folder_of(folder, "1.png", b"\x89PNG\r\n\x1a\n" + b"x" * 99),
         "1.png: unreadable, truncated or damaged image",
@@ -353,5 +356,5 @@ def test_a_folder_with_a_wrong_rate(tmp_path):
     folder = write_images(tmp_path / "images", [plain(0)])
     for text in ("fast", "0", "-25", "1/0", ""):
         (folder / "fps").write_text(text)
-        with pytest.raises(DataError, match=f"images/fps: '{text}' is no frame rate: write one number"):
+        with pytest.raises(DataError, match=f"images/fps: '{text}' is not a frame rate: write one number"):
             crops(folder)

@@ -169,12 +169,14 @@ def test_images_with_an_empty_array_have_no_face(tmp_path):
 
 def test_bad_boxes(tmp_path):
     folder = boxes_beside(tmp_path / "images", {1: np.zeros((2, 3))}, frames=1)
-    with pytest.raises(DataError, match=r"1.npy: shape \(2, 3\): expected one row of left, top, right, bottom a face"):
+    with pytest.raises(
+        DataError, match=r"1.npy: shape \(2, 3\): expected one row of left, top, right, bottom per face"
+    ):
         follow(folder)
     (folder / "1.npy").write_bytes(b"no array")
     with pytest.raises(DataError, match=r"1.npy: cannot be read as an array"):
         follow(folder)
-    with pytest.raises(DataError, match="detector folder: it reads boxes beside images"):
+    with pytest.raises(DataError, match="detector folder: boxes are read from files next to images"):
         follow(soft_video(tmp_path / "clip.mp4"))
 
 
@@ -207,7 +209,7 @@ MISSING = {
     ),
     "no file": (
         {"detector": "sfd", "detector_weights": "."},
-        "s3fd-619a316812.pth: no such file: detector sfd needs these weights there",
+        "s3fd-619a316812.pth: no such file: detector sfd needs these weights in this folder",
     ),
     "no landmarks": (
         {"detector": "folder", "detector_weights": ".", "align": True},
@@ -246,7 +248,7 @@ def test_weights_that_cannot_be_downloaded(detector, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setattr(face_alignment.utils, "download_url_to_file", refuse)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(DataError, match=f"detector {detector}: cannot download .* give it as detector_weights"):
+    with pytest.raises(DataError, match=f"detector {detector}: cannot download .* set detector_weights to it"):
         open_detector(FacesConfig(detector=detector))
 
 
