@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from avsv.bin.command import run_command
-from avsv.bin.results import read_history
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.names import system_names
@@ -15,6 +14,7 @@ from avsv.report.hardest import hardest_trials
 from avsv.report.media import ClipReader
 from avsv.report.page import Content, Origin, Projection, TrialListView, render
 from avsv.report.pictures import Curve
+from avsv.results.curves import read_history
 from avsv.results.differences import read_members
 from avsv.results.frames import read_frame, records
 from avsv.results.model import Results, System

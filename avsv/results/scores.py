@@ -48,6 +48,27 @@ def score_files(folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def preferred_scores(folder: Path) -> Path | None:
+    """Of the score files of a list, the one of the widest mode that is normalized, or else its first stage; None where
+    there are no scores.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> preferred_scores(folder)
+        >>> for name in ("AVxAV.cos", "AVxAV.llr", "AxA.asnorm", "AxA.cos"):
+        ...     (folder / name).touch()
+        >>> preferred_scores(folder).name
+        'AVxAV.cos'
+        >>> (folder / "AVxAV.asnorm").touch()
+        >>> preferred_scores(folder).name
+        'AVxAV.asnorm'
+    """
+    files = score_files(folder)
+    widest = {path.suffix: path for path in files if path.stem == files[0].stem}
+    return widest.get(".asnorm", next(iter(widest.values()), None))
+
+
 def speaker_numbers(trial_set: TrialSet) -> NDArray[np.int64]:
     """A number (U,) for the speaker of each utterance of trial lists."""
     return np.unique(trial_set.speakers, return_inverse=True)[1]

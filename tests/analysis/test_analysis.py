@@ -19,8 +19,6 @@ from avsv.analysis.hard import error_shares, find_outliers, hardest
 from avsv.analysis.umap import curve_of, neighbor_graph, umap
 from avsv.bin.analyse import voice_to_face
 from avsv.bin.hard_samples import project
-from avsv.bin.results import read_history
-from avsv.errors import DataError
 from avsv.model.config import parse_config
 from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
@@ -295,14 +293,3 @@ def test_plots_of_hard_samples_and_attention(tmp_path):
     maps = {name: rng.normal(size=(8, 20)) for name in ("voice", "face")}
     attention_plot(tmp_path / "attention.png", "weights", 0.8, maps, rng.uniform(0, 2, (2, 10)))
     assert colors_in(tmp_path / "attention.png") >= set(COLORS[:2])
-
-
-def test_training_history(tmp_path):
-    path = tmp_path / "train.csv"
-    path.write_text("epoch,loss,lr,accuracy,dev_eer\n1,2.5,0.1,0.5,\n2,1.5,0.1,0.75,0.125\n")
-    history = read_history(path)
-    np.testing.assert_array_equal(history["dev_eer"], [np.nan, 0.125])
-    assert history["loss"].tolist() == [2.5, 1.5]
-    path.write_text("epoch,loss\n1,2\n")
-    with pytest.raises(DataError, match=r"train.csv: not a training history: .*'accuracy'"):
-        read_history(path)

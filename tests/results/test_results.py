@@ -293,7 +293,7 @@ def test_published_figures_are_those_of_the_papers():
         system = next(NAMES[key] for key in keys if key in NAMES)
         modality = line["modality"]
         mode = modality if "x" in modality else f"{modality}x{modality}"
-        trials = line["condition"].removesuffix(" (as labeled)")
+        trials = line["condition"].removesuffix(" (as labelled)")
         metric = {"EER_percent": "eer", "minDCF_p0.01": "mindcf"}[line["metric"]]
         key = system, trials, mode, metric, line["value"]
         assert key in found, line

@@ -1,0 +1,72 @@
+"""The DET and training curves of a run: what they are drawn from, read from the files of its systems."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from avsv.errors import DataError
+from avsv.results.model import Results
+from avsv.results.plots import DetLine, training_plot
+from avsv.results.scores import preferred_scores, read_trial_scores
+from avsv.results.style import COLORS
+from avsv.scoring.trials import TrialList
+
+
+def det_lines(exp: Path, results: Results, lists: Sequence[TrialList]) -> dict[str, list[DetLine]]:
+    """Per trial list the curves of its best systems in their widest modes, at most as many as there are colors.
+
+    Args:
+        exp: folder of the systems.
+        results: decides which systems are the best.
+        lists: trial lists.
+
+    Raises:
+        DataError: scores of other trials or not finite.
+    """
+    panels = {}
+    for trials in lists:
+        lines = []
+        for number, system in enumerate(results.leading(trials.name, len(COLORS))):
+            path = preferred_scores(exp / system / "scores" / trials.name)
+            scores = read_trial_scores(path, trials)
+            lines.append(DetLine(f"{system} {path.stem}", scores.values, scores.is_target, number))
+        panels[trials.name] = lines
+    return panels
+
+
+def plot_training(exp: Path, systems: Sequence[str], results: Path) -> list[tuple[str, str]]:
+    """Plot the training histories, as many systems in a picture as there are colors.
+
+    Args:
+        exp: folder of the systems.
+        systems: their names; those without a history are left out.
+        results: folder that receives training.png, training2.png, ...
+
+    Returns:
+        A caption and the file name of each picture.
+
+    Raises:
+        DataError: as :func:`read_history`.
+    """
+    trained = [system for system in systems if (exp / system / "train.csv").is_file()]
+    figures = []
+    for first in range(0, len(trained), len(COLORS)):
+        shown = trained[first : first + len(COLORS)]
+        name = f"training{first // len(COLORS) + 1 if first else ''}.png"
+        training_plot(results / name, {system: read_history(exp / system / "train.csv") for system in shown})
+        figures.append(("Training: loss, accuracy, development EER", name))
+    return figures
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """The columns of a train.csv that are plotted: ``epoch``, ``loss``, ``accuracy`` and ``dev_eer``; NaN for an empty
+    field.
+
+    Raises:
+        DataError: a column is missing, or a field is not a number.
+    """
+    try:
+        return pd.read_csv(path, usecols=["epoch", "loss", "accuracy", "dev_eer"], dtype=float)
+    except ValueError as error:
+        raise DataError(f"{path}: not a training history: {error}: train again") from error
