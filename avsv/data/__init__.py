@@ -1,1 +1,1 @@
-"""Lists to clips to batches: datasets, sampling, collation."""
+"""Datasets: from lists to clips to batches."""

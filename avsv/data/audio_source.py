@@ -1,4 +1,4 @@
-"""Where the audio of a clip comes from: stored Fbank features, or a waveform and what the network takes of it."""
+"""Sources of the audio of a clip: stored Fbank features, or inputs computed from the waveform."""
 
 import math
 from abc import ABC, abstractmethod
@@ -22,24 +22,24 @@ from avsv.seeding import Draw
 
 
 class AudioSource(ABC):
-    """The audio of the utterances of a table, in the form that the audio network takes."""
+    """The audio of the utterances of a table, in the form that the audio network expects."""
 
     @abstractmethod
     def read(self, index: int, start: int, stop: int, draw: Draw | None = None) -> Tensor:
         """Read a part of an utterance.
 
         Args:
-            index: the utterance's row in the table.
+            index: row of the utterance in the table.
             start: first feature frame.
             stop: feature frame after the last.
             draw: random generators of the clip, for a source that augments.
 
         Returns:
-            (stop - start, F) Fbank features, mean-normalized; or what the network takes of the samples under these
-            frames: (n,) samples or (T, F) log-mel energies.
+            (stop - start, F) mean-normalized Fbank features; or the samples of these frames in the form that the
+            network expects, (n,) samples or (T, F) log-mel energies.
 
         Raises:
-            DataError: the audio cannot be read; names the utterance.
+            DataError: the audio cannot be read; the message names the utterance.
         """
 
 
@@ -47,8 +47,8 @@ class StoredFbank(AudioSource):
     """Fbank features from ``feats.scp``.
 
     Args:
-        table: the utterances; ``table.audio`` locates the features.
-        columns: F, mel filters.
+        table: the utterances; ``table.audio`` contains the locations of the features.
+        columns: number F of mel filters.
     """
 
     def __init__(self, table: UtteranceTable, columns: int) -> None:
@@ -74,8 +74,8 @@ class Waveforms:
     """Samples from ``audio.scp``: a :class:`WaveformSource`.
 
     Args:
-        table: the utterances; ``table.audio`` locates 16-bit mono wav.
-        sample_rate: the rate that they must have.
+        table: the utterances; ``table.audio`` contains the locations of 16-bit mono wav.
+        sample_rate: the sample rate that the files must have.
     """
 
     def __init__(self, table: UtteranceTable, sample_rate: int) -> None:
@@ -88,10 +88,10 @@ class Waveforms:
 
 
 class FrontEnd:
-    """What an audio network takes of a waveform: Fbank features (mean-normalized), log-mel energies, or the waveform.
+    """The input of an audio network from a waveform: mean-normalized Fbank features, log-mel energies, or the waveform.
 
     Args:
-        inputs: the form of audio, and what the network takes.
+        inputs: the form of the audio and of the input of the network.
 
     Example:
         >>> from avsv.audio.config import FbankConfig
@@ -105,13 +105,13 @@ class FrontEnd:
         self._log_mel = LogMel(inputs.audio.sample_rate, inputs.num_bins) if inputs.takes == "log_mel" else None
 
     def num_frames(self, num_samples: int) -> int:
-        """Length of the result for a waveform; a waveform's own where the network takes it."""
+        """Length of the result for a waveform; if the network expects waveforms, that of the waveform."""
         if self._fbank is not None:
             return self._fbank.config.num_frames(num_samples)
         return num_samples if self._log_mel is None else self._log_mel.num_frames(num_samples)
 
     def __call__(self, samples: np.ndarray, dither: torch.Generator | None = None) -> Tensor:
-        """(n,) float32 samples to (T, F) or (n,); Fbank features with dither where there is a generator for it."""
+        """Convert (n,) float32 samples to (T, F) or (n,); Fbank features with dither if a generator is given."""
         waveform = torch.from_numpy(samples)
         if self._fbank is not None:
             return mean_normalize(self._fbank(waveform, dither))
@@ -123,7 +123,7 @@ class ComputedAudio(AudioSource):
 
     Args:
         waveforms: samples of the utterances.
-        inputs: the form of audio, and what the network takes.
+        inputs: the form of the audio and of the input of the network.
     """
 
     def __init__(self, waveforms: WaveformSource, inputs: Inputs) -> None:
@@ -140,21 +140,21 @@ class ComputedAudio(AudioSource):
         return self.front_end(self._samples(index, start, stop))
 
     def read_at_speeds(self, index: int, start: int, stop: int) -> list[Tensor]:
-        """A part of an utterance as :meth:`read` gives it, at every one of ``SPEEDS``; a feature frame at least."""
+        """Read a part of an utterance as :meth:`read` does, at each of ``SPEEDS``; at least one feature frame."""
         samples = self._samples(index, start, stop)
         views = [samples, *(change_speed(samples, speed) for speed in SPEEDS[1:])]
         return [self.front_end(np.pad(view, (0, max(0, self.form.window_samples - len(view))))) for view in views]
 
 
 class AugmentedAudio(AudioSource):
-    """Audio computed from waveforms that are played at another speed, made noisy and dithered, as drawn for a clip.
+    """Audio computed from waveforms with random speed, noise and dither for each clip.
 
     Args:
         waveforms: samples of the utterances.
         table: the utterances.
-        config: window length, and whether the speed changes.
-        inputs: the form of audio, and what the network takes.
-        noise: adds noise or a room; None for neither.
+        config: window length, and whether to change the speed.
+        inputs: the form of the audio and of the input of the network.
+        noise: adds noise or reverberation; None for neither.
     """
 
     def __init__(
@@ -168,11 +168,11 @@ class AugmentedAudio(AudioSource):
         self.waveforms, self.table, self.noise = waveforms, table, noise
         self.form, self.front_end = inputs.audio, FrontEnd(inputs)
         self.speed_perturb = config.speed_perturb
-        # A network that takes no Fbank frames gets no more samples than the window has.
+        # A network that does not take Fbank frames receives exactly the samples of the window.
         self.most_samples = None if inputs.takes == "fbank" else round(config.window * inputs.audio.sample_rate)
 
     def read(self, index: int, start: int, stop: int, draw: Draw | None = None) -> Tensor:
-        """See :meth:`AudioSource.read`; ``draw`` is needed."""
+        """See :meth:`AudioSource.read`; ``draw`` is required."""
         samples = self._samples(index, start, stop, draw)
         if self.noise is not None:
             samples = self.noise(samples, draw.generator("noise"))
@@ -185,7 +185,7 @@ class AugmentedAudio(AudioSource):
             last = min(last, first + self.most_samples)
         if not self.speed_perturb or (speed := draw_speed(draw.seed, draw.epoch, self.table.keys[index])) == 1.0:
             return self.waveforms.read(index, first, last)
-        # As many samples as there were before, where the utterance has enough of them.
+        # The number of samples does not change if the utterance has enough of them.
         recorded = (int(self.table.audio_frames[index]) - 1) * form.shift_samples + form.window_samples
         wanted = last - first
         length = min(recorded, math.ceil(wanted * speed) + 1)

@@ -1,4 +1,4 @@
-"""A batch of synchronous audio and video clips."""
+"""Batches of synchronous audio and video clips."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -10,24 +10,24 @@ from avsv.video.augment import normalize
 
 @dataclass
 class Batch:
-    """B utterances padded to common lengths; a mask is True on valid frames.
+    """B utterances padded to common lengths; masks are True for valid frames.
 
-    An utterance that lacks a modality has an all-False mask row; what stands under False has no meaning. A modality
-    that the system does not use is None, mask and all.
+    The mask row of an utterance that lacks a modality is all False; values under False have no meaning. A modality that
+    the system does not use is None, and so is its mask.
 
     Args:
         keys: the B utterance ids.
-        label: (B,) int64 class indices; -1 where the speaker is not a class.
-        audio: (B, T, F) float32 features (Fbank mean-normalized), or (B, T) samples in [-1, 1].
+        label: (B,) int64 class indices; -1 if the speaker is not a class.
+        audio: (B, T, F) float32 features (Fbank features are mean-normalized), or (B, T) samples in [-1, 1].
         audio_mask: (B, T) boolean.
         video: (B, Tv, C, H, W) frames: float32 in [-0.5, 0.5], or uint8 pixels as loaded, see :meth:`prepare`.
         video_mask: (B, Tv) boolean.
-        age: (B,) float32 years, NaN where it is not known; None where nobody asks.
-        other_speeds: (S, B, T', F) or (S, B, T') the same utterances at S other speeds, to embed them; None: no others.
+        age: (B,) float32 ages in years, NaN if unknown; None if they are not needed.
+        other_speeds: (S, B, T', F) or (S, B, T'), the same utterances at S other speeds, for embedding; None for none.
         other_speeds_mask: (S, B, T') boolean.
 
     Raises:
-        ValueError: fields disagree in batch size or length, or a field lacks its mask.
+        ValueError: fields have different batch sizes or lengths, or a field has no mask.
 
     Example:
         >>> batch = Batch(["a"], torch.zeros(1, dtype=torch.long), torch.zeros(1, 8, 4), torch.ones(1, 8).bool())
@@ -81,12 +81,12 @@ class Batch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def prepare(self, device: torch.device | str) -> "Batch":
-        """The batch as networks take it: on ``device``, pixels normalized there (they travel as bytes)."""
+        """Move the batch to ``device`` and normalize its pixels there, since they are transferred as bytes."""
         batch = self.to(device, non_blocking=True)
         if batch.video is not None and batch.video.dtype == torch.uint8:
             batch.video = normalize(batch.video)
         return batch
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory; called by a DataLoader that pins."""
+        """The same batch in page-locked memory; called by a DataLoader with ``pin_memory``."""
         return self._map(Tensor.pin_memory)

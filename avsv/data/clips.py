@@ -1,4 +1,4 @@
-"""Batches of clips: windows of the training utterances, and whole utterances for embedding."""
+"""Batches of clips: windows of training utterances, and whole utterances for embedding."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -35,12 +35,12 @@ from avsv.video.augment import augment_clip
 
 
 class Clips(Dataset, ABC):
-    """Batches by item, loaded the same way in any process.
+    """A dataset of batches, which are the same in any process.
 
     Args:
         table: the utterances.
         labels: (N,) class of each utterance, -1 for none.
-        inputs: the form of what is stored, and of what the networks take.
+        inputs: the form of the stored data and of the inputs of the networks.
     """
 
     def __init__(self, table: UtteranceTable, labels: np.ndarray, inputs: Inputs) -> None:
@@ -48,11 +48,11 @@ class Clips(Dataset, ABC):
 
     @abstractmethod
     def batch(self, item: Any) -> Batch:
-        """The batch of an item. Raises DataError where it cannot be read."""
+        """The batch of an item. Raises DataError if it cannot be read."""
 
     def __getitem__(self, item: Any) -> Batch | DataError:
         """The batch of an item, or the error of reading it: a loader would wrap an exception in its own traceback."""
-        # One thread whoever loads: a sum in another order has other last bits.
+        # Always one thread: sums in another order differ in the last bits.
         with one_thread():
             try:
                 return self.batch(item)
@@ -61,32 +61,32 @@ class Clips(Dataset, ABC):
 
 
 def reads_waveforms(config: DataConfig, inputs: Inputs, noise: NoiseReverb | None) -> bool:
-    """Whether training windows are read from audio.scp and not from feats.scp."""
+    """Whether training windows are read from audio.scp instead of feats.scp."""
     return inputs.takes != "fbank" or noise is not None or config.speed_perturb
 
 
 class TrainingClips(Clips):
     """Windows of audio and video, drawn and augmented by (seed, epoch, utterance).
 
-    Both windows of a clip begin together, on a video frame where there is video; with ``config.av_mixup`` the video is
-    of another utterance of the same speaker. Fbank features are read from feats.scp, or computed from a window of the
-    waveform where it is changed (then with dither). Their mean is taken over the window, before masks. An utterance
-    shorter than the window is used whole and padded under a False mask, which keeps audio and video in step; one that
-    lacks a modality has an all-False mask there.
+    The audio and video windows of a clip start at the same time, on a video frame if there is video; with
+    ``config.av_mixup`` the video is taken from another utterance of the same speaker. Fbank features are read from
+    feats.scp, or computed with dither from a window of the waveform if the waveform is modified. Their mean is computed
+    over the window, before masks are applied. An utterance shorter than the window is used completely and padded under
+    a False mask, so that audio and video stay synchronous; the mask of a missing modality is all False.
 
     Args:
         table: the training utterances.
         labels: (N,) class of each utterance.
         config: window length and augmentation.
-        inputs: the form of what is stored, and of what the networks take.
+        inputs: the form of the stored data and of the inputs of the networks.
         seed: base seed.
-        noise: adds noise or a room to a waveform; then ``table.audio`` must locate waveforms.
-        ages: (N,) years, NaN where not known; None where no age is asked for.
-        sessions: the source recording of each utterance; with ``av_mixup`` another one is preferred.
+        noise: adds noise or reverberation to a waveform; ``table.audio`` must then contain locations of waveforms.
+        ages: (N,) ages in years, NaN if unknown; None if they are not needed.
+        sessions: the source recording of each utterance; ``av_mixup`` prefers another one.
 
     Raises:
-        DataError: the window is shorter than a feature or video frame, or the configuration asks for what the
-            networks cannot take.
+        DataError: the window is shorter than a feature or video frame, or the networks cannot process the configured
+            inputs.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class TrainingClips(Clips):
         if inputs.takes != "fbank":
             if config.spec_augment is not None:
                 raise DataError(f"data.spec_augment: the audio network takes {inputs.takes}: set it to null")
-            # The frames whose samples hold the window.
+            # The frames whose samples contain the window.
             self.audio_window = 1 - (audio.window_samples - samples) // audio.shift_samples
         self._audio = self._audio_source(noise)
         self._faces = FaceCrops(table, video) if video else None
@@ -134,7 +134,7 @@ class TrainingClips(Clips):
         return len(self.table)
 
     def count_short(self) -> int:
-        """How many utterances are shorter than the window in a modality that they have."""
+        """The number of utterances that are shorter than the window in a modality that they have."""
         table = self.table
         short = np.zeros(len(table), dtype=bool)
         if self.inputs.audio is not None:
@@ -172,7 +172,7 @@ class TrainingClips(Clips):
         return Clip(self._hear(index, audio_start, draw), self._see(seen, video_start, draw))
 
     def _starts(self, heard: int | None, seen: int | None, rng: np.random.Generator) -> tuple[int, int]:
-        """First feature and video frame of a window that lies inside both modalities, where they are long enough."""
+        """The first feature and video frames of a window that lies inside both modalities, if they are long enough."""
         audio, video = self.inputs.audio, self.inputs.video
         has_audio = heard is not None and audio is not None and self.table.audio_frames[heard] > 0
         has_video = seen is not None and video is not None and self.table.video_frames[seen] > 0
@@ -187,7 +187,7 @@ class TrainingClips(Clips):
         return min(round(start / shift), audio_spare), start
 
     def _hear(self, index: int, start: int, draw: Draw) -> Tensor | None:
-        """The audio of a window; None where there is none."""
+        """The audio of a window, or None."""
         frames = int(self.table.audio_frames[index])
         if self._audio is None or frames == 0:
             return None
@@ -198,13 +198,13 @@ class TrainingClips(Clips):
         return audio
 
     def _see(self, index: int, start: int, draw: Draw) -> Tensor | None:
-        """The video of a window; None where there is none."""
+        """The video of a window, or None."""
         frames = int(self.table.video_frames[index])
         if self._faces is None or frames == 0:
             return None
         rows = start + self.video_rows
         rows = rows[rows < frames]
-        # A clip that ends before the first spread row still shows its last frame.
+        # A clip that ends before the first of the spread rows contributes its last frame.
         rows = rows if len(rows) else np.array([frames - 1])
         video = self.inputs.show(self._faces.read(index, rows))
         if self.config.video_augment:
@@ -213,26 +213,26 @@ class TrainingClips(Clips):
 
 
 def whole_audio_list(config: EmbedConfig, inputs: Inputs) -> str | None:
-    """The list that whole utterances are read from; None for a system without audio."""
+    """The list from which whole utterances are read; None for a system without audio."""
     return "audio.scp" if config.speeds and inputs.audio is not None else inputs.audio_list
 
 
 class WholeUtterances(Clips):
     """Whole utterances in batches of similar length: all feature frames, and face frames spread over the clip.
 
-    Batches are cut from the list sorted by length, separately for utterances that have both modalities, only audio and
-    only video, so that what a batch holds depends on the list alone.
+    Batches are made of the list sorted by length, separately for utterances with both modalities, only audio and only
+    video, so that the content of a batch depends on the list alone.
 
     Args:
-        table: the utterances; ``table.audio`` locates what :func:`whole_audio_list` names.
+        table: the utterances; ``table.audio`` contains the locations from :func:`whole_audio_list`.
         labels: (N,) class of each utterance, -1 for none.
         config: batch size, number of face frames, speeds.
-        inputs: the form of what is stored, and of what the networks take.
-        waveforms: compute the audio from these samples; None to read what ``table.audio`` locates.
-        faces: face frames; None for what ``table.video`` locates.
+        inputs: the form of the stored data and of the inputs of the networks.
+        waveforms: compute the audio from these samples; None to read it from the locations in ``table.audio``.
+        faces: source of face frames; None to read them from the locations in ``table.video``.
     """
 
-    # Face frames in a batch, whatever its size in utterances: bounds the memory of long clips.
+    # Face frames in a batch, whatever its number of utterances: bounds the memory for long clips.
     MAX_VIDEO_FRAMES = 128
 
     def __init__(
@@ -272,7 +272,7 @@ class WholeUtterances(Clips):
         if self.config.mirror:
             video = 2 * video
         has = 2 * (audio > 0) + (video > 0)
-        # The last key of lexsort counts first: longest first within each group; ties stay in the order of keys.
+        # The last key of lexsort is the primary one: longest first within each group; ties in the order of keys.
         order = np.lexsort((np.arange(len(audio)), -video, -audio, -has))
         batches, current = [], []
         for index in order[has[order] > 0]:
@@ -287,13 +287,13 @@ class WholeUtterances(Clips):
         return batches
 
     def batch(self, item: int) -> Batch:
-        """A batch by its number; a modality that it lacks as a whole is None."""
+        """A batch by its number; a modality that none of its utterances has is None."""
         if not 0 <= item < len(self):
             raise IndexError(item)
         return self.batch_of(self.batches[item].tolist())
 
     def batch_of(self, indices: Sequence[int]) -> Batch:
-        """The batch of some utterances, by their rows in the table."""
+        """Make a batch of some utterances, given by their rows in the table."""
         return collate(self.table, self.labels, self.inputs, indices, [self._clip(index) for index in indices])
 
     def _clip(self, index: int) -> Clip:

@@ -1,4 +1,4 @@
-"""Clips of several utterances put together to one batch."""
+"""Collation of the clips of several utterances into a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable
 
-# Padding shows no image; masks keep networks from seeing it.
+# Value of padding frames, which masks hide from networks.
 _GRAY = 128
 
 
 @dataclass
 class Clip:
-    """One utterance's part of a batch; None for a modality that it lacks. ``others``: its audio at other speeds."""
+    """The data of one utterance in a batch; None for a missing modality. ``others``: its audio at other speeds."""
 
     audio: Tensor | None = None
     video: Tensor | None = None
@@ -28,13 +28,13 @@ def pad(series: Sequence[Tensor | None], length: int, shape: Sequence[int], fill
     """Pad B series (T, ...) to one length.
 
     Args:
-        series: None for one that is missing.
-        length: of the longest at least.
-        shape: of one step.
-        fill: the number under a False mask; its type is that of the result.
+        series: the series; None for a missing one.
+        length: length of the result, at least that of the longest series.
+        shape: shape of one step.
+        fill: value under a False mask; the result has its type.
 
     Returns:
-        (B, length, ...) values, and a (B, length) mask that is True on what was given.
+        (B, length, ...) values, and a (B, length) mask that is True for the given values.
 
     Example:
         >>> pad([torch.ones(2), None], 3, (), torch.tensor(0.0))[0].tolist()
@@ -62,11 +62,11 @@ def collate(
     Args:
         table: the utterances.
         labels: (N,) class of each utterance of the table.
-        inputs: which modalities there are, and their shapes.
+        inputs: the modalities and their shapes.
         indices: (B,) rows in the table.
         clips: (B,) their clips.
-        lengths: of audio and of video in the batch; None for those of the longest clip, and then a modality that all
-            clips lack is None in the batch.
+        lengths: lengths of audio and video in the batch; None for those of the longest clips, in which case a modality
+            that all clips lack is None in the batch.
     """
     fields: dict[str, Tensor] = {}
     columns = () if inputs.takes == "waveform" or inputs.audio is None else (inputs.num_bins,)

@@ -1,4 +1,4 @@
-"""Where the video of a clip comes from: face crops in arks, or cut out of the video when they are read."""
+"""Sources of the video of a clip: face crops in arks, or cut out of the video when they are read."""
 
 from typing import Protocol
 
@@ -11,14 +11,14 @@ from avsv.video.config import FaceFormat
 
 
 class FaceSource(Protocol):
-    """The face frames of the utterances of a table, as they are stored."""
+    """The face frames of the utterances of a table, as stored."""
 
     def read(self, index: int, rows: np.ndarray) -> np.ndarray:
-        """Frames of an utterance.
+        """Read frames of an utterance.
 
         Args:
-            index: the utterance's row in the table.
-            rows: (T,) numbers of frames, in any order.
+            index: row of the utterance in the table.
+            rows: (T,) frame numbers, in any order.
 
         Returns:
             (T, C, H, W) uint8.
@@ -29,15 +29,15 @@ class FaceCrops:
     """Face crops from ``faces.scp``, in arks or online: a :class:`FaceSource`.
 
     Args:
-        table: the utterances; ``table.video`` locates the crops.
-        form: what a crop is.
+        table: the utterances; ``table.video`` contains the locations of the crops.
+        form: form of the crops.
     """
 
     def __init__(self, table: UtteranceTable, form: FaceFormat) -> None:
         self.table, self.form = table, form
 
     def read(self, index: int, rows: np.ndarray) -> np.ndarray:
-        """See :meth:`FaceSource.read`. Raises DataError where they cannot be read, naming the utterance."""
+        """See :meth:`FaceSource.read`. Raises DataError with the utterance id if they cannot be read."""
         location, form = self.table.video[index], self.form
         with naming(self.table.keys[index]):
             pixels = _read(location, rows)
@@ -56,7 +56,7 @@ def _read(location: str, rows: np.ndarray) -> np.ndarray:
 
 
 def spread_rows(count: int, wanted: int | None) -> np.ndarray:
-    """The middle rows of ``wanted`` equal parts of ``count`` rows; all rows when ``wanted`` is None.
+    """The middle rows of ``wanted`` equal parts of ``count`` rows; all rows if ``wanted`` is None.
 
     Source: the frame index floor((j + 0.5) * fps_src / fps_dst) of resampling a clip.
 

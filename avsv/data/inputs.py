@@ -1,4 +1,4 @@
-"""What a system's networks take, beside what the data directories hold."""
+"""The form of stored data, and of the inputs that the networks of a system expect."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,14 +13,14 @@ FEATURE_LISTS = {"fbank": "feats.scp", "waveform": "audio.scp", "log_mel": "audi
 
 @dataclass(frozen=True)
 class Inputs:
-    """The form of the stored audio and faces, and what the networks are shown of them.
+    """The form of the stored audio and faces, and of the inputs of the networks.
 
     Args:
-        audio: how Fbank features are made; its sample rate and frame shift hold for waveforms too. None: no audio.
-        video: what the stored face frames are; None for a system without video.
-        takes: what the audio network takes: Fbank features, the waveform, or log-mel energies.
-        bins: columns of these features; None for those that are stored.
-        image: (channels, height, width) that the visual network takes; None for those that are stored.
+        audio: configuration of Fbank features; its sample rate and frame shift apply to waveforms too. None: no audio.
+        video: form of the stored face frames; None for a system without video.
+        takes: input of the audio network: Fbank features, the waveform, or log-mel energies.
+        bins: columns of these features; None for the stored ones.
+        image: (channels, height, width) of the input of the visual network; None for the stored form.
     """
 
     audio: FbankConfig | None = None
@@ -31,26 +31,26 @@ class Inputs:
 
     @property
     def audio_list(self) -> str | None:
-        """The list that whole utterances are read from; None for a system without audio."""
+        """The list from which whole utterances are read; None for a system without audio."""
         return FEATURE_LISTS[self.takes] if self.audio is not None else None
 
     @property
     def num_bins(self) -> int:
-        """Columns of the features."""
+        """The number of columns of the features."""
         return self.bins or self.audio.num_mel_bins
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the frames that the network sees."""
+        """(channels, height, width) of the frames that the network receives."""
         return self.image or (self.video.channels, self.video.height, self.video.width)
 
     def only(self, letters: str) -> "Inputs":
-        """What is taken of some modalities only: A, V or AV."""
+        """The inputs of some modalities only: A, V or AV."""
         inputs = self if "A" in letters else replace(self, audio=None, takes="fbank", bins=None)
         return inputs if "V" in letters else replace(inputs, video=None, image=None)
 
     def show(self, frames: np.ndarray) -> np.ndarray:
-        """Stored frames (T, C, H, W) of bytes as the network takes them: made gray or three equal channels, scaled.
+        """Convert stored frames (T, C, H, W) of bytes to the input of the network: channels and size.
 
         Example:
             >>> inputs = Inputs(video=FaceFormat(channels=3, height=64, width=64, fps=25), image=(1, 32, 32))

@@ -1,4 +1,4 @@
-"""A data directory's lists held in a few flat arrays, so that loader workers share one copy of them."""
+"""The lists of a data directory in a few flat arrays, so that loader workers share one copy of them."""
 
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ from avsv.io.lists import read_entries, read_list, repeated
 class PackedStrings(Sequence[str]):
     """An immutable sequence of strings in one byte array.
 
-    A Python list of a million strings is a million objects, and a forked loader worker that reads one writes its
-    reference count and so copies its page; an array is shared for good.
+    A Python list of a million strings consists of a million objects. A forked loader worker that reads one of them
+    writes its reference count and so copies its page of memory; an array remains shared.
 
     Args:
         strings: the strings, in order.
@@ -45,16 +45,16 @@ class PackedStrings(Sequence[str]):
 
 @dataclass
 class UtteranceTable:
-    """The utterances of a data directory in key order, with where their features lie.
+    """The utterances of a data directory in key order, with the locations of their features.
 
     Args:
         directory: the data directory.
         keys: N utterance ids.
-        speakers: the speaker of each.
-        audio: location of each utterance's features (or waveform); empty where it has none.
-        audio_frames: (N,) int32 feature frames; 0 where there is no audio.
-        video: location of each utterance's face frames; empty where it has none.
-        video_frames: (N,) int32 face frames; 0 where there is no video.
+        speakers: the speaker of each utterance.
+        audio: location of the features (or waveform) of each utterance; empty if it has none.
+        audio_frames: (N,) int32 feature frames; 0 without audio.
+        video: location of the face frames of each utterance; empty if it has none.
+        video_frames: (N,) int32 face frames; 0 without video.
     """
 
     directory: Path
@@ -69,7 +69,7 @@ class UtteranceTable:
         return len(self.keys)
 
     def labels(self, classes: Sequence[str]) -> np.ndarray:
-        """(N,) int32: each utterance's speaker as an index into ``classes``; -1 for a speaker not among them."""
+        """(N,) int32: the speaker of each utterance as an index into ``classes``; -1 if it is not one of them."""
         index = {speaker: position for position, speaker in enumerate(classes)}
         return np.array([index.get(speaker, -1) for speaker in self.speakers], dtype=np.int32)
 
@@ -80,16 +80,16 @@ def read_utterances(
     """Read the lists of a data directory.
 
     Args:
-        directory: has utt2spk, and for each wanted modality its lists.
-        audio: "feats.scp" (features) or "audio.scp" (waveforms), both counted by utt2num_frames; None: no audio.
-        video: read faces.scp and utt2num_faces.
-        only: keep these utterances, None for all.
+        directory: the data directory, with utt2spk and the lists of each requested modality.
+        audio: "feats.scp" (features) or "audio.scp" (waveforms), both with lengths in utt2num_frames; None: no audio.
+        video: whether to read faces.scp and utt2num_faces.
+        only: keep these utterances; None for all.
 
     Returns:
-        The utterances that have at least one of the wanted modalities.
+        The utterances that have at least one of the requested modalities.
 
     Raises:
-        DataError: a list is missing, malformed, disagrees with another, or no utterance is left.
+        DataError: a list is missing, malformed or inconsistent with another, or no utterance is left.
     """
     directory = Path(directory)
     speakers = read_list(directory / "utt2spk", fields=2)
@@ -105,7 +105,7 @@ def read_utterances(
     if only is not None:
         there &= np.array([key in only for key in keys])
     if not there.any():
-        raise DataError(f"{directory}: no utterance has what is needed: make its features and face crops")
+        raise DataError(f"{directory}: no utterance has features or face crops: make them first")
     columns = [PackedStrings(keys), packed_speakers, sounds, faces]
     if not there.all():
         chosen = np.flatnonzero(there)
@@ -116,13 +116,13 @@ def read_utterances(
 
 
 def read_ages(table: UtteranceTable) -> np.ndarray:
-    """(N,) float32: the age in years of each utterance of a table, NaN where it is not known.
+    """(N,) float32: the age in years for each utterance of a table, NaN if unknown.
 
-    An utterance's own age in utt2age goes before its speaker's in spk2age; '?', a missing line and a missing list mean
-    not known.
+    The age of an utterance in utt2age takes precedence over that of its speaker in spk2age; '?', a missing line and a
+    missing list mean that the age is unknown.
 
     Raises:
-        DataError: an age is no number from 0 to 150.
+        DataError: an age is not a number from 0 to 150.
     """
     ages: dict[str, dict[str, float]] = {}
     for name in ("utt2age", "spk2age"):
@@ -145,17 +145,17 @@ def _age(path: Path, key: str, text: str) -> float:
     except ValueError:
         age = -1.0
     if not 0 <= age <= 150:
-        raise DataError(f"{path}: {key}: '{text}' is no age in years: write a number, or ? where it is not known")
+        raise DataError(f"{path}: {key}: '{text}' is not an age in years: write a number, or ? if it is unknown")
     return age
 
 
 def read_sessions(table: UtteranceTable) -> np.ndarray | None:
-    """(N,) int32: the source recording of each utterance of a table, by utt2session, as a number.
+    """(N,) int32: the number of the source recording of each utterance of a table, from utt2session.
 
-    Returns None where there is no such list.
+    Returns None if there is no such list.
 
     Raises:
-        DataError: the list lacks an utterance.
+        DataError: an utterance is missing from the list.
     """
     path = table.directory / "utt2session"
     if not path.is_file():
@@ -193,7 +193,7 @@ def _located(
     for number, key, text in read_entries(directory / counts, fields=2):
         if not text.isdecimal() or int(text) == 0:
             raise DataError(
-                f"{directory / counts}: {key}: '{text}' is no number of frames: remake it with steps/{step}.sh"
+                f"{directory / counts}: {key}: '{text}' is not a number of frames: make it again with steps/{step}.sh"
             )
         row = rows.get(key)
         if row is not None and there[row]:
@@ -203,5 +203,5 @@ def _located(
     lacking = np.flatnonzero(there & (frames == 0))
     if len(lacking):
         key = next(key for key, row in rows.items() if row == lacking[0])
-        raise DataError(f"{directory / counts}: no line for {key} of {name}: remake it with steps/{step}.sh")
+        raise DataError(f"{directory / counts}: no line for {key} of {name}: make it again with steps/{step}.sh")
     return packed, frames

@@ -1,4 +1,4 @@
-"""Batches from loader processes, the same whatever their number."""
+"""Loading of batches in worker processes; their number does not affect the batches."""
 
 import signal
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,16 @@ from avsv.errors import DataError
 
 
 def load_batches(clips: Clips, items: Iterable[Any], num_workers: int, pin_memory: bool) -> Iterator[Batch]:
-    """The batches ``clips[item]``, in order.
+    """Iterate over the batches ``clips[item]``, in order.
 
     Args:
         clips: training clips or whole utterances.
-        items: what they are asked for.
-        num_workers: loader processes; 0 loads here. They are forked, so the lists' memory is shared.
+        items: the items to load.
+        num_workers: loader processes; 0 loads in this process. They are forked, so they share the memory of the lists.
         pin_memory: put batches into page-locked memory, for a GPU.
 
     Raises:
-        DataError: loading a batch met one.
+        DataError: loading a batch raised it.
     """
     loader = DataLoader(
         clips,
@@ -49,9 +49,9 @@ def _start_worker(_number: int) -> None:
     if get_worker_info().dataset.inputs.video is not None:
         import cv2
 
-        # Its thread pool does not survive a fork.
+        # OpenCV's thread pool does not survive a fork.
         cv2.setNumThreads(0)
-    # A signal to the whole process group must leave the workers alone: the main process still takes their batches, and
-    # they end with it.
+    # Workers ignore a signal to the whole process group: the main process still needs their batches, and they end
+    # with it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""AV-Mixup: the voice of one utterance with the face of another of the same speaker."""
+"""AV-Mixup: the voice of one utterance paired with the face of another utterance of the same speaker."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from avsv.data.lists import UtteranceTable
 
 
 class Partners:
-    """Draws for an utterance another one of its speaker that has video, from another recording where there is one.
+    """Draw, for an utterance, another utterance of its speaker with video, if possible from another recording.
 
-    Source: REPTAR (arXiv:2309.07115). Of a speaker with one utterance it is that utterance itself.
+    Source: REPTAR (arXiv:2309.07115). If the speaker has no other utterance, the utterance itself is drawn.
 
     Args:
         table: the utterances.
-        sessions: the source recording of each; None means that every utterance is one of its own.
+        sessions: the source recording of each; None means that every utterance is a recording of its own.
 
     Example:
         >>> from avsv.data.lists import PackedStrings
@@ -36,7 +36,7 @@ class Partners:
         self._first = np.searchsorted(speaker[self._order], np.arange(speaker.max() + 2))
 
     def draw(self, index: int, rng: np.random.Generator) -> int:
-        """The utterance whose video goes with the audio of ``index``."""
+        """The utterance whose video is combined with the audio of ``index``."""
         speaker = self._speaker[index]
         others = self._order[self._first[speaker] : self._first[speaker + 1]]
         others = others[others != index]

@@ -1,4 +1,4 @@
-"""Which utterances make which batch: a function of seed and epoch alone."""
+"""Sampling of utterances into batches, which depends only on seed and epoch."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,16 +11,16 @@ from avsv.seeding import generator_for
 
 
 class Sampler(ABC):
-    """Batches of a whole training, epoch after epoch, for one of several ranks.
+    """The batches of all epochs of a training, for one of several ranks.
 
-    A subclass draws the global batches of an epoch and takes a rank's share of one.
+    A subclass draws the global batches of an epoch and selects the share of a rank in a batch.
 
     Args:
-        batch_size: clips in a global batch, over all ranks.
+        batch_size: clips in a global batch, summed over all ranks.
         batches_per_epoch: global batches in an epoch.
         epochs: number of epochs.
         seed: base seed.
-        rank: this process.
+        rank: rank of this process.
         world: number of processes.
     """
 
@@ -40,11 +40,11 @@ class Sampler(ABC):
         """This rank's part of a global batch."""
 
     def start(self, epoch: int, batch: int) -> None:
-        """Let iteration begin at a batch of an epoch, both counted from 0."""
+        """Start the iteration at a batch of an epoch, both counted from 0."""
         self._position = (epoch, batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        """This rank's share of each batch, as (epoch, index of the utterance, how often it came before in it)."""
+        """This rank's share of each batch, as (epoch, index of the utterance, number of its earlier occurrences)."""
         first_epoch, first_batch = self._position
         for epoch in range(first_epoch, self.epochs):
             for batch in self.batches(epoch)[first_batch if epoch == first_epoch else 0 :]:
@@ -56,18 +56,18 @@ class Sampler(ABC):
                 yield items
 
     def __len__(self) -> int:
-        """Batches from the start position to the end of the training."""
+        """The number of batches from the start position to the end of the training."""
         epoch, batch = self._position
         return (self.epochs - epoch) * self.batches_per_epoch - batch
 
 
 class BatchSampler(Sampler):
-    """Every utterance once an epoch.
+    """Batches that contain every utterance once per epoch.
 
-    An epoch is a permutation drawn from (seed, epoch), cut into global batches. With several ranks each takes every
-    ``world``-th item of a global batch, so a batch is the same whatever the number of ranks. Items that do not fill a
-    last batch are left out of the epoch (the next permutation leaves out others); a set smaller than a batch is one
-    smaller batch.
+    An epoch is a permutation drawn from (seed, epoch), split into global batches. Each of several ranks takes every
+    ``world``-th item of a global batch, so batches do not depend on the number of ranks. Items that do not fill a last
+    batch are omitted from the epoch (the next permutation omits others); a set smaller than a batch forms one smaller
+    batch.
 
     Args:
         size: number of utterances N.
@@ -78,7 +78,7 @@ class BatchSampler(Sampler):
         world: number of processes.
 
     Raises:
-        DataError: the batch size is no multiple of ``world``, or there are fewer utterances than processes.
+        DataError: the batch size is not a multiple of ``world``, or there are fewer utterances than processes.
 
     Example:
         >>> sampler = BatchSampler(size=7, batch_size=3, epochs=2, seed=0)
@@ -92,7 +92,7 @@ class BatchSampler(Sampler):
     def __init__(self, size: int, batch_size: int, epochs: int, seed: int, rank: int = 0, world: int = 1) -> None:
         if batch_size % world:
             raise DataError(
-                f"train.batch_size: {batch_size} is no multiple of the {world} processes: change one of them"
+                f"train.batch_size: {batch_size} is not a multiple of the {world} processes: change one of them"
             )
         if size < world:
             raise DataError(f"{size} training utterances are too few for {world} processes: use fewer")
@@ -113,24 +113,24 @@ class BatchSampler(Sampler):
 class SpeakerBatchSampler(Sampler):
     """N x M batches: N distinct speakers with M utterances each.
 
-    The speakers are shuffled and cut into batches, again and again until the epoch has as many batches as one that
-    goes through every utterance once; speakers left over by a cut sit out that round. Each time a speaker comes up, it
-    gives the next M of its shuffled utterances, distinct ones unless it has fewer than M. With several ranks each takes
-    every ``world``-th speaker of a batch.
+    The speakers are shuffled and split into batches repeatedly, until the epoch has as many batches as an epoch with
+    every utterance once; speakers that do not fill a batch are omitted from that round. Each time a speaker is used,
+    the next M of its shuffled utterances are taken, which are distinct unless it has fewer than M. Each of several
+    ranks takes every ``world``-th speaker of a batch.
 
     Source: Wan et al. 2018 (GE2E), arXiv:1710.10467, section 2.
 
     Args:
-        labels: (N,) speaker of every utterance, from 0.
+        labels: (N,) speaker of every utterance, counted from 0.
         batch_size: clips in a global batch: speakers times ``per_speaker``.
-        per_speaker: utterances M of a speaker in a batch.
+        per_speaker: number M of utterances per speaker in a batch.
         epochs: number of epochs.
         seed: base seed.
         rank: this process.
         world: number of processes.
 
     Raises:
-        DataError: the numbers do not divide each other, or there are fewer speakers than a batch needs.
+        DataError: the batch size is not divisible as needed, or there are fewer speakers than a batch needs.
 
     Example:
         >>> sampler = SpeakerBatchSampler(np.array([0, 0, 0, 1, 1, 1, 2, 2]), 4, per_speaker=2, epochs=1, seed=0)
@@ -152,33 +152,33 @@ class SpeakerBatchSampler(Sampler):
         self.labels, self.per_speaker = labels, per_speaker
         if batch_size % (per_speaker * world):
             raise DataError(
-                f"train.batch_size: {batch_size} is no multiple of {per_speaker} utterances a speaker"
+                f"train.batch_size: {batch_size} is not a multiple of {per_speaker} utterances per speaker"
                 f" (data.utterances_per_speaker) times {world} processes: change one of them"
             )
         self.counts = np.bincount(labels)
         self.speakers = batch_size // per_speaker
         if self.speakers > len(self.counts):
             raise DataError(
-                f"train.batch_size: {batch_size} clips of {per_speaker} a speaker need {self.speakers} speakers, and"
-                f" there are {len(self.counts)}: lower it or raise data.utterances_per_speaker"
+                f"train.batch_size: {batch_size} clips with {per_speaker} per speaker need {self.speakers} speakers,"
+                f" but there are {len(self.counts)}: decrease it or increase data.utterances_per_speaker"
             )
         self._order = np.argsort(labels, kind="stable")
         self._first = np.concatenate([[0], np.cumsum(self.counts)])
         super().__init__(batch_size, max(1, len(labels) // batch_size), epochs, seed, rank, world)
 
     def batches(self, epoch: int) -> np.ndarray:
-        """See :meth:`Sampler.batches`; the utterances of a speaker stand together."""
+        """See :meth:`Sampler.batches`; the utterances of a speaker are adjacent."""
         rng = generator_for(self.seed, "order", epoch)
         per_round = len(self.counts) // self.speakers
         rounds = -(-self.batches_per_epoch // per_round)
         chosen = np.concatenate(
             [rng.permutation(len(self.counts))[: per_round * self.speakers] for _ in range(rounds)]
         )[: self.batches_per_epoch * self.speakers]
-        # How often each speaker has come up before, in the order of ``chosen``.
+        # How often each speaker has been used before, in the order of ``chosen``.
         order = np.argsort(chosen, kind="stable")
         turn = np.empty(len(chosen), dtype=np.int64)
         turn[order] = np.arange(len(chosen)) - np.searchsorted(chosen[order], chosen[order])
-        # Every speaker's utterances in a random order, speaker after speaker.
+        # The utterances of each speaker in random order, speaker after speaker.
         shuffled = self._order[np.lexsort((rng.random(len(self.labels)), self.labels[self._order]))]
         steps = turn[:, None] * self.per_speaker + np.arange(self.per_speaker)
         rows = self._first[chosen][:, None] + steps % self.counts[chosen][:, None]

@@ -1,4 +1,4 @@
-"""Errors of reading what a data directory stores, under the names of utterance, file and the step that makes it."""
+"""Errors of reading stored data, with the names of the utterance, the file and the step that writes it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from avsv.errors import DataError
 
 @contextmanager
 def naming(key: str) -> Iterator[None]:
-    """Put the utterance id in front of the message of a DataError."""
+    """Prefix the message of a DataError with the utterance id."""
     try:
         yield
     except DataError as error:
@@ -19,9 +19,9 @@ def naming(key: str) -> Iterator[None]:
 
 
 def check_columns(rows: np.ndarray, columns: int, table: UtteranceTable, index: int, location: str, step: str) -> None:
-    """Raise DataError where a stored matrix (T, F) does not have as many columns as the configuration says."""
+    """Raise DataError if a stored matrix (T, F) does not have the number of columns in the configuration."""
     if rows.shape[1] != columns:
         raise DataError(
-            f"{table.keys[index]}: {location}: {rows.shape[1]} columns, not the {columns} that the"
-            f" configuration says: run {step} on {table.directory}"
+            f"{table.keys[index]}: {location}: {rows.shape[1]} columns instead of {columns} as in the"
+            f" configuration: run {step} on {table.directory}"
         )

@@ -1,4 +1,4 @@
-"""Control of torch's threads."""
+"""Control of the threads of torch."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run a block on one thread of torch.
+    """Run a block with one torch thread.
 
     Example:
         >>> with one_thread():

@@ -1,1 +1,1 @@
-"""A configuration becomes one trainable audio-visual system."""
+"""Audio-visual systems: configuration, construction, saving and loading."""

@@ -1,4 +1,4 @@
-"""Networks and losses from their configurations, and weights into them."""
+"""Building networks and losses from their configurations, and loading weights into them."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,14 @@ from avsv.model.registry import find_class
 
 
 def build_network(config: NetworkConfig | None, *arguments: int) -> nn.Module | None:
-    """The network or loss that a configuration names, with fresh weights; None for None.
+    """Build the network or loss that a configuration names, with random weights; None for None.
 
     Args:
         config: its role, name and options.
-        arguments: what the system gives its constructor; see :data:`avsv.model.registry.ROLES`.
+        arguments: the positional arguments of its constructor; see :data:`avsv.model.registry.ROLES`.
 
     Raises:
-        DataError: the class refuses its options.
+        DataError: the class does not accept its options.
     """
     if config is None:
         return None
@@ -28,7 +28,7 @@ def build_network(config: NetworkConfig | None, *arguments: int) -> nn.Module | 
 
 
 def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The weights of one submodule of a module, from the module's ``state_dict``.
+    """The weights of one submodule, taken from the ``state_dict`` of a module.
 
     Example:
         >>> part_of({"audio.bias": 1, "fusion.audio.bias": 2}, "audio")
@@ -39,22 +39,22 @@ def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load a ``state_dict`` that must have exactly the weights of a module; nothing is loaded otherwise.
+    """Load a ``state_dict`` that must contain exactly the weights of a module; otherwise nothing is loaded.
 
     Args:
-        module: changed in place.
+        module: the module, changed in place.
         state: the weights.
-        what: whose weights they are, for error messages.
+        what: name of their owner in error messages.
 
     Raises:
-        DataError: a weight is missing, unknown or of another shape.
+        DataError: a weight is missing, unknown or of the wrong shape.
     """
     wanted = module.state_dict()
     problems = [f"lacks {key}" for key in wanted if key not in state]
     problems += [f"has the unknown {key}" for key in state if key not in wanted]
     for key, value in state.items():
         if key in wanted and value.shape != wanted[key].shape:
-            problems.append(f"{key} is {tuple(value.shape)} and not {tuple(wanted[key].shape)}")
+            problems.append(f"{key} has the shape {tuple(value.shape)} instead of {tuple(wanted[key].shape)}")
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise DataError(
@@ -65,7 +65,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> N
 
 
 def load_fitting(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load those weights of a ``state_dict`` whose names and shapes are those of a module; the others stay as they are.
+    """Load the weights of a ``state_dict`` whose names and shapes match those of a module; others are ignored.
 
     Example:
         >>> import torch

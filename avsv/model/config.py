@@ -1,12 +1,13 @@
-"""A system's configuration: what a file of ``conf/systems`` may say, and nothing else.
+"""The configuration of a system, as read from a file of ``conf/systems``.
 
-A file names networks and their options, how clips are cut and augmented, and how the system is trained and embeds::
+A file contains the networks and their options, and how clips are cut and augmented, how the system is trained and how
+it embeds utterances::
 
     audio: {name: ecapa_tdnn, channels: 512, embedding_dim: 192}
     loss: {classifier: {name: aam_softmax, margin: 0.5, scale: 30}}
     train: {epochs: 50, batch_size: 320, optimizer: {name: sgd, lr: 0.01}, schedule: {name: step, every: 5}}
 
-Reading is strict: an unknown key, a wrong type or two options that contradict each other is a DataError.
+Reading is strict: unknown keys, wrong types and contradicting options raise DataError.
 """
 
 import dataclasses
@@ -26,9 +27,9 @@ from avsv.nnet.pooling import find_pooling
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A network or loss of :mod:`avsv.model.registry` by its name, with all its options, defaults filled in.
+    """The name of a network or loss of :mod:`avsv.model.registry`, with all its options including defaults.
 
-    In the file, options stand beside the name: ``{name: ecapa_tdnn, channels: 512}``.
+    In the file, the options follow the name: ``{name: ecapa_tdnn, channels: 512}``.
     """
 
     role: ClassVar[str]
@@ -37,7 +38,7 @@ class NetworkConfig:
 
     @classmethod
     def from_mapping(cls, mapping: Any, where: str) -> "NetworkConfig":
-        """Check a mapping of ``name`` and options; see :func:`avsv.config.strict.read_dataclass`."""
+        """Check a mapping with ``name`` and options; see :func:`avsv.config.strict.read_dataclass`."""
         if not isinstance(mapping, dict) or "name" not in mapping:
             raise DataError(f"{where}: expected 'name: ...' and its options")
         name = convert(mapping["name"], str, f"{where}.name")
@@ -50,40 +51,40 @@ class NetworkConfig:
 
 
 class AudioConfig(NetworkConfig):
-    """The audio backbone, its pooling and its embedding layer included."""
+    """The audio backbone, including its pooling and embedding layer."""
 
     role = "audio"
 
 
 class VisualConfig(NetworkConfig):
-    """The visual backbone, its pooling and its embedding layer included."""
+    """The visual backbone, including its pooling and embedding layer."""
 
     role = "visual"
 
 
 class FusionConfig(NetworkConfig):
-    """How an audio and a visual embedding become one."""
+    """The fusion of an audio and a visual embedding."""
 
     role = "fusion"
 
 
 class ClassifierConfig(NetworkConfig):
-    """The loss on embeddings and identities, used in training only."""
+    """The classification loss, used in training only."""
 
     role = "classifier"
 
 
 class SupervisionConfig(NetworkConfig):
-    """Generative supervision of the two poolings by each other, used in training only."""
+    """The generative supervision between the two poolings, used in training only."""
 
     role = "supervision"
 
 
 @dataclass(frozen=True)
 class AuxiliaryConfig(NetworkConfig):
-    """A further term of the loss, with its weight: see :class:`avsv.losses.auxiliary.AuxiliaryLoss`.
+    """An additional term of the loss and its weight; see :class:`avsv.losses.auxiliary.AuxiliaryLoss`.
 
-    In the file, its name is a key of ``loss``, with the weight alone or with options: ``orthogonality: 0.5`` or
+    In the file, its name is a key of ``loss``, with only the weight or with options: ``orthogonality: 0.5`` or
     ``orthogonality: {weight: 0.5, negative_weight: 0.3}``.
     """
 
@@ -100,7 +101,7 @@ class AuxiliaryConfig(NetworkConfig):
         return cls(name, check_options(cls.role, name, options, where), weight)
 
     def to_entry(self) -> Any:
-        """The inverse of :meth:`from_entry`, with options where they are not the defaults."""
+        """The inverse of :meth:`from_entry`; options are included if they differ from the defaults."""
         if self.options == check_options(self.role, self.name, {}, self.name):
             return self.weight
         return {"weight": self.weight, **self.options}
@@ -108,14 +109,14 @@ class AuxiliaryConfig(NetworkConfig):
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What training minimizes.
+    """The training loss.
 
     Args:
         classifier: the classification loss on the system's embedding (the fused one in an audio-visual system).
         audio_weight: weight of another such loss on the audio embedding of an audio-visual system.
-        visual_weight: the same on the visual embedding.
-        auxiliary: further terms on the system's embedding: every one of the registry, with weight 0 where the file does
-            not name it, then those from outside the package.
+        visual_weight: weight of another such loss on the visual embedding.
+        auxiliary: additional terms on the system's embedding: all terms of the registry, with weight 0 for those that
+            the file does not name, then those from outside the package.
     """
 
     classifier: ClassifierConfig
@@ -150,22 +151,22 @@ class LossConfig:
         return tuple(term for term in self.auxiliary if term.weight > 0)
 
     def needs(self, target: str) -> bool:
-        """Whether a term is told this of each utterance: see ``target`` of an auxiliary loss."""
+        """Whether a term needs this target of each utterance; see ``target`` of auxiliary losses."""
         return any(find_class("auxiliary", term.name).target == target for term in self.terms)
 
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """One system: an audio backbone, a visual one, or both and their fusion; its loss, data and training.
+    """A system: an audio backbone, a visual backbone, or both with their fusion; loss, data and training.
 
     Args:
-        loss: see :class:`LossConfig`; likewise for the others.
+        loss: see :class:`LossConfig`.
         train: see :class:`TrainConfig`.
         audio: null in a visual system.
         visual: null in an audio system.
-        fusion: given exactly when both backbones are.
-        supervision: audio-visual systems whose poolings have temporal weights only.
-        init_from: see :class:`InitFrom`; likewise for the others.
+        fusion: required if there are two backbones, not allowed otherwise.
+        supervision: for audio-visual systems whose poolings have temporal weights; null for none.
+        init_from: see :class:`InitFrom`.
         pretrained: see :class:`Pretrained`.
         data: see :class:`DataConfig`.
         embed: see :class:`EmbedConfig`.
@@ -185,9 +186,11 @@ class SystemConfig:
     def __post_init__(self) -> None:
         self._check_networks()
         if self.embed.speeds and self.audio is None:
-            raise ValueError("embed.speeds: the system has a visual network only: remove this key")
+            raise ValueError("embed.speeds: the system has only a visual network: remove this key")
         if self.data.speed_perturb and self.visual is not None:
-            raise ValueError("data.speed_perturb: at another speed voice and face are out of step: audio systems only")
+            raise ValueError(
+                "data.speed_perturb: at another speed, voice and face are not in sync: use it for audio systems only"
+            )
         self._check_batches()
         self._check_supervision()
 
@@ -209,7 +212,7 @@ class SystemConfig:
                 ("loss.visual_weight", self.loss.visual_weight > 0),
             ):
                 if given:
-                    raise ValueError(f"{key}: the system has {alone} network only: remove this key")
+                    raise ValueError(f"{key}: the system has only {alone} network: remove this key")
         for role in ("audio", "visual"):
             if getattr(self.pretrained, role) is not None:
                 if getattr(self, role) is None:
@@ -225,31 +228,31 @@ class SystemConfig:
             return
         if (self.data.utterances_per_speaker or 1) < 2:
             raise ValueError(
-                f"data.utterances_per_speaker: {name} compares utterances of a speaker: set it to 2 or more"
+                f"data.utterances_per_speaker: {name} compares utterances of an identity: set it to 2 or more"
             )
         if self.train.batch_size < 2 * self.data.utterances_per_speaker:
             raise ValueError(
-                f"train.batch_size: {self.train.batch_size}: {name} compares two speakers or more, with"
-                f" {self.data.utterances_per_speaker} utterances each (data.utterances_per_speaker): raise it"
+                f"train.batch_size: {self.train.batch_size}: {name} compares two or more identities with"
+                f" {self.data.utterances_per_speaker} utterances each (data.utterances_per_speaker): increase it"
             )
         if self.data.speed_perturb:
             raise ValueError(
-                f"data.speed_perturb: it splits a speaker's utterances, which {name} needs: set it to false"
+                f"data.speed_perturb: splits the utterances of an identity, but {name} compares them: set it to false"
             )
 
     def _check_supervision(self) -> None:
         if self.supervision is None:
             return
         if self.data.av_mixup:
-            raise ValueError("supervision: needs voice and face of the same moment: set data.av_mixup to false")
+            raise ValueError("supervision: needs synchronous voice and face: set data.av_mixup to false")
         for role in ("audio", "visual"):
             pooling = getattr(self, role).options.get("pooling")
             if pooling is None or not find_pooling(pooling, f"{role}.pooling").gives_weights:
-                raise ValueError(f"supervision: {role}.pooling has no temporal weights: make it we_asp")
+                raise ValueError(f"supervision: {role}.pooling has no temporal weights: set it to we_asp")
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modes in which the system embeds: ("A",), ("V",) or ("AV", "A", "V").
+        """The modes in which the system can embed utterances: ("A",), ("V",) or ("AV", "A", "V").
 
         Example:
             >>> from avsv.config.sections import ConstantSchedule, SGDConfig
@@ -264,7 +267,7 @@ class SystemConfig:
         return ("A",) if self.visual is None else ("V",)
 
     def to_mapping(self) -> dict[str, Any]:
-        """The whole configuration, defaults included, as plain values in the layout of the file."""
+        """The complete configuration, including defaults, as plain values in the layout of the file."""
         return _plain(self)
 
     def to_yaml(self) -> str:
@@ -285,7 +288,7 @@ def _plain(value: Any) -> Any:
 
 
 def parse_config(mapping: dict[str, Any], where: str) -> SystemConfig:
-    """A SystemConfig from a mapping; ``where`` is the file that error messages name.
+    """Make a SystemConfig from a mapping; ``where`` is the file name in error messages.
 
     Raises:
         DataError: ``FILE: dotted.key: what is wrong``.
@@ -298,6 +301,6 @@ def load_config(path: str | Path) -> SystemConfig:
     """Read and check a system's configuration file.
 
     Raises:
-        DataError: no such file, or anything in it that is unknown, missing or wrong.
+        DataError: no such file, or an unknown, missing or wrong value in it.
     """
     return parse_config(read_yaml(path), str(path))

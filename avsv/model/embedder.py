@@ -1,4 +1,4 @@
-"""What embeds: the networks and their fusion."""
+"""The part of a system that computes embeddings: the networks and their fusion."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,25 +14,25 @@ from avsv.model.config import SystemConfig
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.fusion.base import Fusion
 
-# The networks by the letters of the modes.
+# The networks by the letter of their modality.
 NETWORKS = {"A": "audio", "V": "visual"}
 
 
 class Weights(NamedTuple):
-    """Temporal weights of a pooling: (B, T'), and which of them are valid; see :class:`avsv.nnet.pooling.Pooling`."""
+    """Temporal weights (B, T') of a pooling and their mask; see :class:`avsv.nnet.pooling.Pooling`."""
 
     values: Tensor
     mask: Tensor
 
 
 class Outputs(NamedTuple):
-    """What an embedder makes of a training batch.
+    """The outputs of an embedder for a training batch.
 
     Attributes:
         embedding: (B, embedding_dim), the system's embedding.
-        networks: 'audio' and 'visual' to the outputs (B, D) of the networks, zeros where the modality is missing.
+        networks: maps 'audio' and 'visual' to the outputs (B, D) of the networks; zeros if the modality is missing.
         views: two (B, embedding_dim) of a fusion whose views are classified; see :class:`avsv.nnet.fusion.base.Fusion`.
-        weights: 'audio' and 'visual' to the temporal weights of their poolings, where these were asked for.
+        weights: maps 'audio' and 'visual' to the temporal weights of their poolings, if requested.
     """
 
     embedding: Tensor
@@ -42,16 +42,16 @@ class Outputs(NamedTuple):
 
 
 class Embedder(nn.Module):
-    """An audio network, a visual one, or both and their fusion.
+    """An audio network, a visual network, or both with their fusion.
 
-    Weights are named ``audio.*``, ``visual.*`` and ``fusion.*``. An embedding is made in two steps: :meth:`encode` runs
-    the network of a modality, :meth:`fuse` makes one embedding of what a mode may use.
+    Weights are named ``audio.*``, ``visual.*`` and ``fusion.*``. Embeddings are computed in two steps: :meth:`encode`
+    runs the network of a modality, and :meth:`fuse` combines the modalities of a mode.
 
     Args:
-        config: what to build; fresh weights are drawn from torch's current seed.
+        config: the configuration; initial weights are drawn from torch's current seed.
 
     Raises:
-        DataError: a network refuses its options.
+        DataError: a network does not accept its options.
 
     Example:
         >>> from avsv.model.config import parse_config
@@ -79,23 +79,23 @@ class Embedder(nn.Module):
 
     @property
     def letters(self) -> str:
-        """The modalities that it has networks for: A, V or AV."""
+        """The modalities for which there are networks: A, V or AV."""
         return "".join(letter for letter in NETWORKS if self.network(letter) is not None)
 
     def network(self, letter: str) -> Backbone | None:
-        """The network of a modality, A or V; None where the system has none."""
+        """The network of a modality, A or V; None if the system does not have it."""
         return self.audio if letter == "A" else self.visual
 
     def speeds_of(self, letter: str) -> int:
-        """At how many speeds the network of a modality takes an utterance."""
+        """The number of speeds at which the network of a modality embeds an utterance."""
         return self.speeds if letter == "A" else 1
 
     def forward(self, batch: Batch, with_weights: bool = False) -> Outputs:
-        """The outputs for a training batch, at the recorded speed, of all that each utterance has.
+        """Compute the outputs for a training batch from all modalities of each utterance, at the recorded speed.
 
         Args:
             batch: see :class:`avsv.data.batch.Batch`.
-            with_weights: give the temporal weights of the poolings as well.
+            with_weights: also return the temporal weights of the poolings.
 
         Raises:
             DataError: an utterance has neither modality.
@@ -112,18 +112,18 @@ class Embedder(nn.Module):
         return Outputs(fused, networks, views, weights)
 
     def embed(self, batch: Batch, modes: Sequence[str]) -> dict[str, Tensor]:
-        """Embeddings in several modes, for which every network runs only once.
+        """Compute embeddings in several modes, running every network only once.
 
         Args:
-            batch: what the modes need must be there.
-            modes: of :attr:`modes`. In an audio-visual system all modes share one space: A and V embed as though the
-                other modality were missing, AV uses whatever an utterance has.
+            batch: must contain the modalities that the modes need.
+            modes: some of :attr:`modes`. In an audio-visual system all modes share one space: A and V embed as if the
+                other modality were missing; AV uses all modalities that an utterance has.
 
         Returns:
-            Mode to embeddings as :meth:`fuse` makes them.
+            The embeddings of each mode, as returned by :meth:`fuse`.
 
         Raises:
-            DataError: an utterance has nothing that the mode may use.
+            DataError: an utterance has no modality that the mode uses.
             ValueError: the system does not have this mode.
         """
         present = {mode: self.present(batch, mode) for mode in modes}
@@ -132,10 +132,10 @@ class Embedder(nn.Module):
         return {mode: self.fuse(encoded, rows) for mode, rows in present.items()}
 
     def present(self, batch: Batch, mode: str) -> Tensor:
-        """Which utterances have audio and video that a mode may use: (B, 2) boolean.
+        """Which utterances have audio and video that a mode uses: (B, 2) boolean.
 
         Raises:
-            DataError: an utterance has nothing that the mode may use.
+            DataError: an utterance has no modality that the mode uses.
             ValueError: the system does not have this mode.
         """
         if mode not in self.modes:
@@ -151,31 +151,32 @@ class Embedder(nn.Module):
         if nothing.any():
             keys = [key for key, lacks in zip(batch.keys, nothing.tolist(), strict=True) if lacks]
             wanted = {"A": "audio", "V": "video", "AV": "audio and no video"}[mode]
-            raise DataError(f"{keys[0]}: the utterance has no {wanted}: drop it from the list (mode {mode})")
+            raise DataError(f"{keys[0]}: the utterance has no {wanted}: remove it from the list (mode {mode})")
         return present
 
     def encode(self, batch: Batch, letter: str, rows: Tensor) -> Tensor:
-        """The outputs of one modality's network at all its speeds: (S, B, D).
+        """Compute the outputs of the network of one modality at all its speeds: (S, B, D).
 
         Args:
             batch: see :class:`avsv.data.batch.Batch`.
-            letter: A or V; a network takes video at one speed only.
+            letter: A or V; video is embedded at one speed only.
             rows: (B,) boolean, the utterances that have this modality; the others get zeros.
         """
         views = [batch]
         if letter == "A" and self.speeds > 1:
-            # Without audio an utterance is the same at all speeds.
+            # Without audio, an utterance is the same at all speeds.
             views = [batch] * self.speeds if batch.audio is None else [batch, *batch.at_other_speeds()]
         return torch.stack([self._run(view, letter, rows)[0] for view in views])
 
     def fuse(self, encoded: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """One embedding for each utterance, of what is present: (B, speeds * embedding_dim).
+        """Combine the present modalities of each utterance to one embedding: (B, speeds * embedding_dim).
 
-        At several speeds, these are the embeddings at each speed, scaled to one length, end to end, so that a cosine is
-        the mean of those at equal speeds. The video is the same at all.
+        With several speeds, the embeddings at each speed are scaled to the same length and concatenated, so that a
+        cosine is the mean of the cosines at equal speeds. The video is the same at all speeds.
 
         Args:
-            encoded: letter of a modality to what :meth:`encode` gives; values of what is not present are ignored.
+            encoded: the results of :meth:`encode` by the letter of the modality; values of modalities that are not
+                present are ignored.
             present: (B, 2) boolean, whether there is audio and whether there is video.
         """
         speeds = max(len(outputs) for outputs in encoded.values())
@@ -195,14 +196,14 @@ class Embedder(nn.Module):
     def _run(
         self, batch: Batch, letter: str, rows: Tensor, with_weights: bool = False
     ) -> tuple[Tensor, Weights | None]:
-        """A network's outputs (B, D), zeros where it is not run, and the temporal weights of its pooling."""
+        """The outputs (B, D) of a network, zeros where it is not run, and the temporal weights of its pooling."""
         network = self.network(letter)
         inputs, mask = (batch.audio, batch.audio_mask) if letter == "A" else (batch.video, batch.video_mask)
         if not rows.any():
             return torch.zeros(len(batch), network.embedding_dim, device=batch.label.device), None
         if rows.all():
             return _outputs(network, inputs, mask, with_weights)
-        # Batch normalization cannot take statistics of one utterance: it uses those that it has gathered.
+        # Batch normalization cannot compute statistics of one utterance: it uses its running statistics.
         alone = network.training and int(rows.sum()) == 1
         if alone:
             network.eval()
@@ -224,16 +225,16 @@ def _outputs(network: Backbone, inputs: Tensor, mask: Tensor, with_weights: bool
 
 
 def _scattered(values: Tensor, rows: Tensor) -> Tensor:
-    """Values (N, ...) at the N True places of ``rows`` (B,), zeros elsewhere: (B, ...)."""
+    """Values (N, ...) at the N True positions of ``rows`` (B,), zeros elsewhere: (B, ...)."""
     result = values.new_zeros(len(rows), *values.shape[1:])
     result[rows] = values
     return result
 
 
 def join_speeds(embeddings: Sequence[Tensor]) -> Tensor:
-    """Embeddings (B, D) of the same utterances at S speeds: scaled to one length and end to end, (B, S * D).
+    """Scale the embeddings (B, D) of the same utterances at S speeds to the same length and concatenate: (B, S * D).
 
-    The whole is as long as they were on average; those of one speed stay as they are.
+    The length of the result is the mean length of the embeddings; embeddings at one speed are returned unchanged.
 
     Example:
         >>> join_speeds([torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 1.0]])]).mul(2**0.5)

@@ -1,4 +1,4 @@
-"""What the networks of a configuration take."""
+"""The inputs that the networks of a configuration expect."""
 
 from avsv.audio.config import FbankConfig
 from avsv.data.inputs import Inputs
@@ -8,7 +8,7 @@ from avsv.video.config import FaceFormat
 
 
 def inputs_of(config: SystemConfig, audio: FbankConfig | None, video: FaceFormat | None) -> Inputs:
-    """What the networks of a configuration take of features and faces of the given forms."""
+    """The inputs of the networks of a configuration, made from features and faces of the given forms."""
     kind, bins, image = "fbank", None, None
     if config.audio is not None:
         kind = find_class("audio", config.audio.name).takes

@@ -1,4 +1,4 @@
-"""What trains: classifiers, generative supervision and auxiliary losses."""
+"""The training loss: classifiers, generative supervision and auxiliary losses."""
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,16 @@ from avsv.nnet.generative.supervision import GenerativeSupervision
 class Objective(nn.Module):
     """The loss of a system: a weighted sum of classification losses, auxiliary losses and generative supervision.
 
-    It exists in training only. Weights are named ``classifiers.*``, ``supervision.*`` and ``auxiliary.*``.
+    It is used in training only. Weights are named ``classifiers.*``, ``supervision.*`` and ``auxiliary.*``.
 
     Args:
-        config: what to build; fresh weights are drawn from torch's current seed.
-        embedder: what it trains; only sizes are read.
-        num_classes: speakers to classify.
+        config: the configuration; initial weights are drawn from torch's current seed.
+        embedder: the embedder to train; only its sizes are read.
+        num_classes: number of identities.
         clip_frames: face frames of a training clip, the length of the series that a supervision compares.
 
     Raises:
-        DataError: a loss refuses its options.
+        DataError: a loss does not accept its options.
 
     Example:
         >>> from avsv.model.config import parse_config
@@ -47,7 +47,7 @@ class Objective(nn.Module):
         self, config: SystemConfig, embedder: Embedder, num_classes: int, clip_frames: int | None = None
     ) -> None:
         super().__init__()
-        # Losses on the outputs of the networks themselves, by name.
+        # Losses on the outputs of the single networks, by name.
         self.network_weights = {
             name: weight
             for name, weight in (("audio", config.loss.audio_weight), ("visual", config.loss.visual_weight))
@@ -61,7 +61,7 @@ class Objective(nn.Module):
         self.margin, self.margin_warmup = self.main.margin, config.train.margin_warmup
         self.clip_frames = clip_frames
         self.supervision: GenerativeSupervision | None = build_network(config.supervision, clip_frames)
-        # No module may have a dot in its name, as a class outside the package has.
+        # The name of a module must not contain a dot, but that of a class outside the package does.
         terms = {term.name.replace(".", "/"): term for term in config.loss.terms}
         self.auxiliary = nn.ModuleDict(
             {name: build_network(term, embedder.embedding_dim) for name, term in terms.items()}
@@ -74,16 +74,16 @@ class Objective(nn.Module):
         return self.classifiers["main"]
 
     def forward(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training loss of a batch and what to log.
+        """Compute the training loss of a batch and the figures to log.
 
         Args:
-            outputs: what the embedder makes of the batch, with temporal weights where there is a supervision.
-            batch: its labels, and ages where a loss needs them.
+            outputs: the outputs of the embedder for the batch, with temporal weights if there is a supervision.
+            batch: contains the labels, and the ages if a loss needs them.
 
         Returns:
             The loss, a scalar, and detached scalars: loss and accuracy (of the system's embedding, without margin),
-            audio_accuracy and visual_accuracy where these embeddings are classified as well, and the figures of the
-            other losses.
+            audio_accuracy and visual_accuracy if these embeddings are classified too, and the figures of the other
+            losses.
         """
         total, figures = self._classify(outputs, batch)
         for name, weight in self.network_weights.items():
@@ -99,7 +99,7 @@ class Objective(nn.Module):
             total = total + self.auxiliary_weights[name] * loss
             figures.update(found)
         if self.supervision is not None:
-            # Only clips that fill the whole window in both modalities are on one grid of time.
+            # Only clips that fill the whole window in both modalities have the same time grid.
             complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
             if complete.any():
                 loss, found = self.supervision(*(self._series(outputs, name, complete) for name in ("audio", "visual")))
@@ -108,7 +108,7 @@ class Objective(nn.Module):
         return total, {"loss": total.detach(), **{name: value.detach() for name, value in figures.items()}}
 
     def _classify(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and accuracy of the system's embedding; of a fusion with views, of each with half the weight."""
+        """Loss and accuracy of the system's embedding, or of both views of a fusion, each with weight 0.5."""
         if outputs.views is None:
             pairs = outputs.embedding, batch.label
             loss, accuracy = self.main(*(gather_batch(*pairs) if self.main.compares_batch else pairs))
@@ -123,14 +123,15 @@ class Objective(nn.Module):
         return total, {"accuracy": torch.stack(accuracies).mean()}
 
     def _series(self, outputs: Outputs, name: str, rows: Tensor) -> Tensor:
-        """A network's temporal weights for some utterances, on the grid of the supervision: (N, clip_frames)."""
+        """The temporal weights of a network for some utterances, on the grid of the supervision: (N, clip_frames)."""
         weights = outputs.weights[name]
         return to_common_grid(weights.values[rows], weights.mask[rows], self.clip_frames)
 
     def at_epoch(self, epoch: float) -> float:
-        """Set what changes in the course of training, for a time in epochs (fractions allowed), and return the margin.
+        """Set the options that change during training for a time in epochs (may be a fraction); return the margin.
 
-        The margin is the configuration's, from the start or after its ``train.margin_warmup``; 0 for a loss without.
+        The margin is that of the configuration, from the start or after ``train.margin_warmup``; 0 for a loss without
+        margin.
         """
         if self.supervision is not None:
             self.supervision.epoch = epoch

@@ -1,7 +1,7 @@
-"""Weights that others have published: the list of them, and how a network takes them over.
+"""Published weights: the list of them, and loading them into networks.
 
-What of a published network fits into ours, and under which name, the network itself knows
-(:meth:`avsv.nnet.backbone.Backbone.convert_published`). This module imports torch only where weights are read.
+Each network converts the names and shapes of published weights itself
+(:meth:`avsv.nnet.backbone.Backbone.convert_published`). This module imports torch only when weights are read.
 """
 
 import pickle
@@ -31,13 +31,13 @@ class PublishedWeights:
     """One entry of ``conf/weights.yaml``.
 
     Args:
-        network: name in :mod:`avsv.model.registry` of the network that they are for.
-        note: what they are, or where a user gets them.
-        url: where they are; None where no program can fetch them.
-        sha256: the file's SHA-256 in hexadecimal, or its first eight digits or more; None where none is published.
+        network: name of the network in :mod:`avsv.model.registry` to which they belong.
+        note: a description, or where a user can get them.
+        url: address of the file; None if a program cannot download it.
+        sha256: the SHA-256 of the file in hexadecimal, or its first eight or more digits; None if it is not published.
 
     Raises:
-        ValueError: ``url`` or ``sha256`` is none.
+        ValueError: ``url`` or ``sha256`` is malformed.
     """
 
     network: str
@@ -49,11 +49,11 @@ class PublishedWeights:
         if self.url is not None and not re.match(r"https?://[^/]+/.", self.url):
             raise ValueError(f"url: {self.url}: expected http(s)://HOST/FILE")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{8,64}", self.sha256):
-            raise ValueError(f"sha256: {self.sha256}: expected 8 to 64 small hexadecimal digits")
+            raise ValueError(f"sha256: {self.sha256}: expected 8 to 64 lowercase hexadecimal digits")
 
 
 def read_weights_list(path: str | Path = WEIGHTS_LIST) -> dict[str, PublishedWeights]:
-    """Published weights by name.
+    """Read the list of published weights, by name.
 
     Raises:
         DataError: the file is missing or wrong.
@@ -69,21 +69,23 @@ def read_weights_list(path: str | Path = WEIGHTS_LIST) -> dict[str, PublishedWei
 
 
 def find_weights(name: str, listed: Mapping[str, PublishedWeights]) -> PublishedWeights:
-    """The entry of a name that can be downloaded.
+    """Find the entry of weights that can be downloaded.
 
     Raises:
-        DataError: no such name, or no program can fetch it.
+        DataError: no such name, or a program cannot download it.
     """
     if name not in listed:
         raise DataError(f"{name}: no published weights of this name: {nearest(name, listed)}")
     entry = listed[name]
     if entry.url is None:
-        raise DataError(f"{name}: cannot be fetched by a program: get it by hand and give its path: {entry.note}")
+        raise DataError(
+            f"{name}: cannot be downloaded by a program: download it by hand and give its path: {entry.note}"
+        )
     return entry
 
 
 def weights_path(name: str, entry: PublishedWeights, folder: str | Path) -> Path:
-    """Where the downloaded file of a name is kept: ``FOLDER/NAME`` with the suffix that the publisher gave it.
+    """The path of a downloaded file: ``FOLDER/NAME`` with the suffix of the published file.
 
     Example:
         >>> str(weights_path("hubert_base", read_weights_list()["hubert_base"], "data/weights"))
@@ -93,21 +95,21 @@ def weights_path(name: str, entry: PublishedWeights, folder: str | Path) -> Path
 
 
 def resolve_weights(name_or_path: str, folder: str | Path, listing: str | Path = WEIGHTS_LIST) -> Path:
-    """The file behind what a configuration names: a file, or weights that have been downloaded.
+    """The file of the weights that a configuration names: a path, or weights that have been downloaded.
 
     Args:
-        name_or_path: a file, or a name of the list; where it is both, the name counts.
-        folder: where downloaded weights are kept.
+        name_or_path: a file, or a name in the list; the name takes precedence.
+        folder: folder of the downloaded weights.
         listing: the list of published weights.
 
     Raises:
-        DataError: there is no such file; the message has the command that downloads it.
+        DataError: there is no such file; the message contains the command that downloads it.
     """
     listed = read_weights_list(listing)
     if name_or_path in listed:
         path = weights_path(name_or_path, find_weights(name_or_path, listed), folder)
         if not path.is_file():
-            raise DataError(f"{path}: not there yet: run 'utils/download_weights.sh {name_or_path} {folder}' once")
+            raise DataError(f"{path}: not downloaded yet: run 'utils/download_weights.sh {name_or_path} {folder}' once")
         return path
     path = Path(name_or_path)
     if not path.is_file():
@@ -116,12 +118,12 @@ def resolve_weights(name_or_path: str, folder: str | Path, listing: str | Path =
 
 
 def read_state(path: str | Path) -> "dict[str, Tensor]":
-    """The state dict in a PyTorch or safetensors file, which may hold it under ``state_dict`` or ``model``.
+    """Read the state dict in a PyTorch or safetensors file, possibly under the key ``state_dict`` or ``model``.
 
     Only tensors and plain values are read: the file cannot run code.
 
     Raises:
-        DataError: the file is missing or broken, needs code to be read, or holds no state dict.
+        DataError: the file is missing or broken, needs code to be read, or does not contain a state dict.
     """
     from torch import Tensor
 
@@ -133,8 +135,8 @@ def read_state(path: str | Path) -> "dict[str, Tensor]":
     if isinstance(content, Mapping):
         state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
-        raise DataError(f"{path}: holds no state dict, neither alone nor under 'state_dict' or 'model'")
-    if all(key.startswith("module.") for key in state):  # saved from inside DistributedDataParallel
+        raise DataError(f"{path}: contains no state dict, neither directly nor under 'state_dict' or 'model'")
+    if all(key.startswith("module.") for key in state):  # saved from within DistributedDataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
 
@@ -154,49 +156,51 @@ def _read_file(path: Path) -> object:
     except ImportError:
         raise DataError(f"{path}: reading safetensors files needs a package: run 'pip install safetensors'") from None
     except Exception as error:
-        # What a broken file raises depends on where it is broken.
+        # The error that a broken file raises depends on where it is broken.
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
             raise DataError(
-                f"{path}: holds objects beside tensors, and reading those can run code: save its state dict alone"
+                f"{path}: contains objects other than tensors, and reading those can run code: save only its state dict"
             ) from None
-        raise DataError(f"{path}: no PyTorch file of weights, or broken: download it again") from None
+        raise DataError(f"{path}: not a PyTorch file of weights, or broken: download it again") from None
 
 
 def load_published(network: "Backbone", path: str | Path) -> list[str]:
     """Load published weights into a network.
 
     Args:
-        network: an audio or visual network; changed only if all is well.
+        network: an audio or visual network; unchanged if there is an error.
         path: a file of published weights.
 
     Returns:
-        What the file does not have and keeps its fresh weights: the names of whole modules where possible.
+        The parts that the file does not contain and that keep their random weights: names of whole modules if possible.
 
     Raises:
-        DataError: the file cannot be read, or its weights are not of this network.
+        DataError: the file cannot be read, or its weights do not belong to this network.
     """
     state = read_state(path)
     try:
         converted = network.convert_published(state)
     except ValueError as error:
         raise DataError(
-            f"{path}: {error}: give weights of this network, or make its options those of the file"
+            f"{path}: {error}: use weights of this network, or set its options to those of the file"
         ) from None
     own = network.state_dict()
     unknown = network.load_state_dict(converted, strict=False).unexpected_keys
     if unknown:
-        raise ValueError(f"{type(network).__name__}.convert_published gives {unknown[0]}, which the network lacks")
-    # How many batches a statistic has seen is not published everywhere, and does not matter.
+        raise ValueError(
+            f"{type(network).__name__}.convert_published returns {unknown[0]}, which the network does not have"
+        )
+    # The number of batches behind running statistics is not always published, and it is not used.
     fresh = [key for key in own if key not in converted and not key.endswith("num_batches_tracked")]
     return _shortened(fresh, converted)
 
 
 def _shortened(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Modules for names: of each as much as none of the others begins with."""
+    """Shorten names of weights to modules: the shortest beginning of each that no other name has."""
     taken = {part for other in others for part in _beginnings(other)}
     return list(dict.fromkeys(next(part for part in _beginnings(name) if part not in taken) for name in names))
 
 
 def _beginnings(name: str) -> Iterable[str]:
-    """'a', 'a.b', 'a.b.c' of 'a.b.c'."""
+    """'a', 'a.b', 'a.b.c' for 'a.b.c'."""
     return accumulate(name.split("."), "{}.{}".format)

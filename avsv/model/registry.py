@@ -1,9 +1,9 @@
-"""The networks and losses that a configuration may name, and their options.
+"""The networks and losses that a configuration can name, and their options.
 
-A new one is its class, one line here and its name in a file of ``conf/systems``; one from outside the package is named
-there as ``mypackage.nets:MyNet`` and needs no line. Its options are the keyword-only arguments of its constructor, and
-their annotations and defaults are written only there; what the system itself provides (the sizes of inputs, the number
-of classes) is positional. A class is imported when a configuration names it.
+To add one, write its class, add one line here and name it in a file of ``conf/systems``; a class from outside the
+package is named there as ``mypackage.nets:MyNet`` and needs no line here. The options are the keyword-only arguments of
+the constructor, with their annotations and defaults; the values that the system provides (sizes of inputs, number of
+classes) are positional arguments. A class is imported when a configuration names it.
 """
 
 import functools
@@ -20,13 +20,13 @@ from avsv.errors import DataError
 
 @dataclass(frozen=True)
 class Role:
-    """A place in a system that a network or loss takes.
+    """The role of a network or loss in a system.
 
     Args:
         contract: 'module:Class' of the base class.
-        arguments: what the system gives its constructor.
-        options: options that it must have.
-        known: 'module:Class' of the package's own, by name.
+        arguments: positional arguments of the constructor, which the system provides.
+        options: options that the class must have.
+        known: 'module:Class' of the classes in this package, by name.
     """
 
     contract: str
@@ -102,7 +102,7 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword-only argument: its type and its default (REQUIRED where it has none)."""
+    """A keyword-only argument: its type and its default (REQUIRED if it has none)."""
 
     kind: Any
     default: Any
@@ -118,15 +118,15 @@ def _load(location: str) -> type:
 
 @functools.cache
 def find_class(role: str, name: str, where: str = "registry") -> type:
-    """The class behind a name; this imports its module.
+    """Find the class of a name and import its module.
 
     Args:
         role: a key of :data:`ROLES`.
-        name: a name of the role, or ``module:Class`` from outside the package.
+        name: a name in the role, or ``module:Class`` from outside the package.
         where: start of error messages, 'FILE: dotted.key'.
 
     Raises:
-        DataError: no such name, or a class that does not keep the contract of the role.
+        DataError: no such name, or the class does not have the base class, arguments and options of the role.
 
     Example:
         >>> find_class("audio", "ecapa_tdnn").takes, find_class("audio", "rawnet3").takes
@@ -149,7 +149,7 @@ def find_class(role: str, name: str, where: str = "registry") -> type:
     if role == "audio" and found.takes != "waveform" and "feature_dim" not in _keyword_only(found):
         lacking.append("feature_dim")
     if lacking:
-        raise DataError(f"{where}: {name}: its constructor lacks the option {lacking[0]}, which every such one has")
+        raise DataError(f"{where}: {name}: its constructor lacks the option {lacking[0]}, which is required")
     return found
 
 
@@ -165,7 +165,7 @@ def options_of(role: str, name: str, where: str = "registry") -> dict[str, Optio
         role, name, where: as for :func:`find_class`.
 
     Raises:
-        DataError: as :func:`find_class`, or an option has no annotation.
+        DataError: as :func:`find_class`, or an option has no type annotation.
 
     Example:
         >>> options_of("classifier", "aam_softmax")["margin"]
@@ -188,7 +188,7 @@ def check_options(role: str, name: str, options: dict[str, Any], where: str) -> 
     Raises:
         DataError: an unknown or missing option, or one of the wrong type.
     """
-    # An auxiliary loss is named by its key, the others under it.
+    # An auxiliary loss is named by its key, the others by 'name' under it.
     known = options_of(role, name, where if role == "auxiliary" else f"{where}.name")
     check_keys(options, known, f"{where}.")
     checked = {}

@@ -23,15 +23,15 @@ _FIELDS = ("config", "embedder", "objective", "classes", "audio", "video")
 
 @dataclass
 class TrainedSystem:
-    """A system with its weights, and what it takes.
+    """A system with its weights and the form of its inputs.
 
     Args:
-        config: how it was built and trained.
+        config: configuration with which it was built and trained.
         embedder: the ``state_dict`` of its :class:`avsv.model.embedder.Embedder`, on the CPU.
-        objective: that of its :class:`avsv.model.objective.Objective`, which embedding does not need.
-        classes: the training speakers in the order of their labels.
-        audio: what the features are; None for a system without audio.
-        video: what the face frames are; None for a system without video.
+        objective: the ``state_dict`` of its :class:`avsv.model.objective.Objective`, which embedding does not need.
+        classes: the training identities in the order of their labels.
+        audio: form of the features; None for a system without audio.
+        video: form of the face frames; None for a system without video.
     """
 
     config: SystemConfig
@@ -50,11 +50,11 @@ class TrainedSystem:
         audio: FbankConfig | None,
         video: FaceFormat | None,
     ) -> "TrainedSystem":
-        """A trained system with copies of the weights that it has now."""
+        """Make a trained system with copies of the current weights."""
         return cls(config, _copy(system.embedder), _copy(system.objective), classes, audio, video)
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all; equal content gives equal bytes."""
+        """Write the file atomically; equal content gives equal bytes."""
         content = {
             "config": self.config.to_mapping(),
             "embedder": self.embedder,
@@ -81,14 +81,14 @@ class TrainedSystem:
         )
 
     def build(self, device: torch.device | str = "cpu") -> Embedder:
-        """The embedder with its trained weights, in evaluation mode."""
+        """Build the embedder with its trained weights, in evaluation mode."""
         embedder = Embedder(self.config)
         load_exactly(embedder, self.embedder, "the system")
         return embedder.to(device).eval()
 
     def class_weights(self) -> Tensor | None:
-        """The vectors (classes, embedding_dim) of the classes, in their order; None where the loss has none."""
-        # Nothing is allocated or drawn on this device.
+        """The vectors (classes, embedding_dim) of the classes, in order; None if the loss has none."""
+        # On the meta device, nothing is allocated or drawn.
         with torch.device("meta"):
             size = Embedder(self.config).embedding_dim
             classifier = build_network(self.config.loss.classifier, size, len(self.classes))
@@ -102,13 +102,13 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class TrainedEmbedder:
-    """A trained system as far as embedding needs it.
+    """The part of a trained system that embedding needs.
 
     Args:
-        name: of the system.
-        embedder: in evaluation mode.
-        inputs: what it takes.
-        config: how it embeds whole utterances.
+        name: name of the system.
+        embedder: the embedder in evaluation mode.
+        inputs: form of its inputs.
+        config: options for embedding whole utterances.
     """
 
     name: str
@@ -118,17 +118,17 @@ class TrainedEmbedder:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device | str = "cpu") -> "TrainedEmbedder":
-        """Read ``final.pt`` of a system's folder. Raises DataError: see :meth:`TrainedSystem.load`."""
+        """Read ``final.pt`` in the folder of a system. Raises DataError: see :meth:`TrainedSystem.load`."""
         trained = TrainedSystem.load(folder / "final.pt")
         inputs = inputs_of(trained.config, trained.audio, trained.video)
         return cls(folder.name, trained.build(device), inputs, trained.config.embed)
 
     def check_faces(self, directory: Path) -> None:
-        """Raise DataError where the face crops of a data directory are of another form than those it was trained on."""
+        """Raise DataError if the face crops of a data directory differ in form from those of the training."""
         if self.inputs.video is None:
             return
         found = FaceFormat.read(directory / "faces.conf")
         if found != self.inputs.video:
             raise DataError(
-                f"{directory}/faces.conf: {found}, but {self.name} was trained on {self.inputs.video}: remake them"
+                f"{directory}/faces.conf: {found}, but {self.name} was trained on {self.inputs.video}: make them again"
             )

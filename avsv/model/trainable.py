@@ -1,4 +1,4 @@
-"""An embedder and the objective that trains it."""
+"""An embedder with the objective that trains it."""
 
 from torch import Tensor, nn
 
@@ -10,15 +10,15 @@ from avsv.nnet.generative.supervision import GenerativeSupervision
 
 
 class TrainableSystem(nn.Module):
-    """A batch to its training loss: one module, as distributed training needs it.
+    """A single module from a batch to its training loss, as distributed training requires.
 
     Args:
-        config: what to build; fresh weights are drawn from torch's current seed.
-        num_classes: speakers to classify.
+        config: the configuration; initial weights are drawn from torch's current seed.
+        num_classes: number of identities.
         clip_frames: face frames of a training clip, which a supervision needs.
 
     Raises:
-        DataError: a network or loss refuses its options.
+        DataError: a network or loss does not accept its options.
     """
 
     def __init__(self, config: SystemConfig, num_classes: int, clip_frames: int | None = None) -> None:
@@ -27,7 +27,7 @@ class TrainableSystem(nn.Module):
         self.objective = Objective(config, self.embedder, num_classes, clip_frames)
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The training loss of a batch and what to log: see :class:`avsv.model.objective.Objective`.
+        """Compute the training loss of a batch and the figures to log; see :class:`avsv.model.objective.Objective`.
 
         Raises:
             DataError: an utterance has neither modality.
@@ -37,14 +37,14 @@ class TrainableSystem(nn.Module):
 
     @property
     def supervision(self) -> GenerativeSupervision | None:
-        """The generative supervision; None where there is none."""
+        """The generative supervision, or None."""
         return self.objective.supervision
 
     def backbone_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the audio and the visual network."""
+        """The parameters of the audio and visual networks."""
         networks = [network for network in (self.embedder.audio, self.embedder.visual) if network is not None]
         return [parameter for network in networks for parameter in network.parameters()]
 
     def at_epoch(self, epoch: float) -> float:
-        """Set what changes in the course of training; see :meth:`avsv.model.objective.Objective.at_epoch`."""
+        """Set the options that change during training; see :meth:`avsv.model.objective.Objective.at_epoch`."""
         return self.objective.at_epoch(epoch)

@@ -188,7 +188,7 @@ def test_sampler_starts_anywhere():
 
 
 def test_sampler_refuses_an_uneven_share():
-    with pytest.raises(DataError, match=r"train.batch_size: 10 is no multiple of the 3 processes"):
+    with pytest.raises(DataError, match=r"train.batch_size: 10 is not a multiple of the 3 processes"):
         BatchSampler(100, batch_size=10, epochs=1, seed=0, world=3)
     with pytest.raises(DataError, match="2 training utterances are too few for 4 processes"):
         BatchSampler(2, batch_size=8, epochs=1, seed=0, world=4)
@@ -249,11 +249,11 @@ def damage(folder: Path, name: str, text: str) -> Path:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("utt2num_frames", "s0-u0 x\n", "utt2num_frames: s0-u0: 'x' is no number of frames"),
+        ("utt2num_frames", "s0-u0 x\n", "utt2num_frames: s0-u0: 'x' is not a number of frames"),
         (
             "utt2num_frames",
             "s0-u0 60\n",
-            "utt2num_frames: no line for s0-u1 of feats.scp: remake it with steps/make_fbank.sh",
+            "utt2num_frames: no line for s0-u1 of feats.scp: make it again with steps/make_fbank.sh",
         ),
         ("feats.scp", "", "feats.scp: the list is empty"),
         ("feats.scp", "s0-u0 a:1\ns0-u0 a:2\n", "feats.scp:2: 's0-u0' occurs twice"),
@@ -291,7 +291,7 @@ def test_features_of_another_size_are_refused(data):
     table = read_utterances(data, video=False)
     batch = WholeUtterances(table, np.zeros(24), EmbedConfig(), Inputs(FbankConfig()))[0]
     assert isinstance(batch, DataError)
-    assert "20 columns, not the 80 that the configuration says: run steps/make_fbank.sh" in str(batch)
+    assert "20 columns instead of 80 as in the configuration: run steps/make_fbank.sh" in str(batch)
 
 
 def test_a_window_shorter_than_a_frame_is_refused(data):
@@ -477,8 +477,8 @@ def test_an_utterance_that_comes_twice_in_a_batch_is_drawn_twice(data):
 @pytest.mark.parametrize(
     ("batch_size", "per_speaker", "message"),
     [
-        (10, 4, "train.batch_size: 10 is no multiple of 4 utterances a speaker"),
-        (12, 2, "need 6 speakers, and there are 5"),
+        (10, 4, "train.batch_size: 10 is not a multiple of 4 utterances per speaker"),
+        (12, 2, "need 6 speakers, but there are 5"),
     ],
 )
 def test_batches_that_cannot_be_made_are_refused(batch_size, per_speaker, message):
@@ -498,5 +498,5 @@ def test_ages_of_utterances_go_before_those_of_speakers(data, tmp_path):
     clips = TrainingClips(table, np.zeros(len(table)), PLAIN, Inputs(FBANK, FACES), 0, ages=read_ages(table))
     assert clips[[(0, list(table.keys).index("s2-u0"))]].age.tolist() == [61.5]
     (tmp_path / "spk2age").write_text("s0 old\n")
-    with pytest.raises(DataError, match=r"spk2age: s0: 'old' is no age in years"):
+    with pytest.raises(DataError, match=r"spk2age: s0: 'old' is not an age in years"):
         read_ages(table)

@@ -223,7 +223,7 @@ def test_command_for_the_list_and_wrong_names(tmp_path):
         "hubert_basis: no published weights of this name: did you mean 'hubert_base'?"
     )
     by_hand = _run("iresnet50_insightface", tmp_path)
-    assert by_hand.returncode == 1 and "get it by hand" in by_hand.stderr and "insightface" in by_hand.stderr
+    assert by_hand.returncode == 1 and "download it by hand" in by_hand.stderr and "insightface" in by_hand.stderr
     assert _run().returncode == 2
 
 
@@ -262,7 +262,7 @@ def test_names_and_files_are_resolved(tmp_path):
     assert resolve_weights("hubert_base", tmp_path) == expected
     assert resolve_weights(str(expected), "elsewhere") == expected
     assert weights_path("x", read_weights_list()["inception_resnet_v1_vggface2"], "d") == Path("d/x.pt")
-    with pytest.raises(DataError, match="get it by hand"):
+    with pytest.raises(DataError, match="download it by hand"):
         resolve_weights("iresnet18_insightface", tmp_path)
     with pytest.raises(DataError, match=r"hubert_bas: no such file, .*did you mean 'hubert_base'"):
         resolve_weights("hubert_bas", tmp_path)
@@ -299,16 +299,18 @@ def test_broken_and_foreign_files(tmp_path, monkeypatch):
     whole_old = path.read_bytes()
     for content in (b"", b"<html>", whole[:60_000], whole_old[:60_000], whole[2:]):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"w\.pth: no PyTorch file of weights, or broken: download it again$"):
+        with pytest.raises(DataError, match=r"w\.pth: not a PyTorch file of weights, or broken: download it again$"):
             read_state(path)
     for content in ({"args": argparse.Namespace(), "model": {"a": torch.zeros(2)}}, _Evil()):
         torch.save(content, path)
-        with pytest.raises(DataError, match=r"w\.pth: holds objects beside tensors, .* save its state dict alone$"):
+        with pytest.raises(
+            DataError, match=r"w\.pth: contains objects other than tensors, .* save only its state dict$"
+        ):
             read_state(path)
     assert not (tmp_path / "evil").exists()
     for content in ({}, [torch.zeros(2)], {"epoch": 3}, torch.zeros(2)):
         torch.save(content, path)
-        with pytest.raises(DataError, match=r"w\.pth: holds no state dict"):
+        with pytest.raises(DataError, match=r"w\.pth: contains no state dict"):
             read_state(path)
     for missing, reason in ((tmp_path / "no.pth", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(DataError, match=reason):
@@ -338,7 +340,7 @@ def test_weights_of_another_network_change_nothing(tmp_path):
     net = IResNet(channels=4, image_height=32, image_width=32, frame_dim=8)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
-    with pytest.raises(DataError, match=r"^\S+w\.pth: .*IResNet.*: give weights of this network") as caught:
+    with pytest.raises(DataError, match=r"^\S+w\.pth: .*IResNet.*: use weights of this network") as caught:
         load_published(net, tmp_path / "w.pth")
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())

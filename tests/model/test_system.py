@@ -118,12 +118,12 @@ def _set(mapping: dict, key: str, value) -> dict:
         ("audio", "data.spec_augment", {"time": -1}, "data.spec_augment.time: -1: must not be negative"),
         ("audio", "loss.classifier", "aam", "loss.classifier: expected 'name: ...' and its options"),
         ("audio", "loss.classifier.scale", None, "loss.classifier.scale: expected a number, not the empty value None"),
-        ("audio", "fusion", {"name": "ssa"}, "fusion: the system has an audio network only: remove this key"),
+        ("audio", "fusion", {"name": "ssa"}, "fusion: the system has only an audio network: remove this key"),
         ("visual", "loss.audio_weight", 0.5,
-         "loss.audio_weight: the system has a visual network only: remove this key"),
-        ("visual", "embed", {"speeds": True}, "embed.speeds: the system has a visual network only: remove this key"),
+         "loss.audio_weight: the system has only a visual network: remove this key"),
+        ("visual", "embed", {"speeds": True}, "embed.speeds: the system has only a visual network: remove this key"),
         ("visual", "init_from", {"audio": "ecapa"},
-         "init_from.audio: the system has a visual network only: remove this key"),
+         "init_from.audio: the system has only a visual network: remove this key"),
         ("both", "fusion", None, "fusion: missing: the system has an audio and a visual network"),
         ("both", "init_from.video", "x", "init_from.video: unknown key: choose one of audio, system, visual"),
         ("audio", "audio", None, "audio: a system needs an audio or a visual network, or both"),
@@ -418,7 +418,7 @@ def test_one_pass_for_several_modes_gives_the_same():
     ],
 )
 def test_an_utterance_without_the_wanted_modality_is_named(kind, mode, lengths, message):
-    with pytest.raises(DataError, match=f"^{message}: drop it from the list"):
+    with pytest.raises(DataError, match=f"^{message}: remove it from the list"):
         _embed(_embedder(kind), _batch(**lengths), mode)
 
 
@@ -509,7 +509,7 @@ def test_weights_that_do_not_fit_are_named():
         load_exactly(network, state, "audio")
     assert str(error.value) == (
         "weights of audio do not fit: the file lacks stem.conv.bias, has the unknown more, "
-        "embed.1.bias is (3,) and not (12,): train again with the same network options"
+        "embed.1.bias has the shape (3,) instead of (12,): train again with the same network options"
     )
     lacking = {key: value for key, value in part_of(source, "audio").items() if "stem" not in key or "norm" not in key}
     with pytest.raises(DataError, match=r"lacks .* and 3 more"):

@@ -393,7 +393,7 @@ def test_the_step_trains_anew_with_other_published_weights(corpus, tmp_path):
     missing = train("--weights-dir", tmp_path)
     assert missing.returncode == 1
     assert missing.stderr.endswith(
-        f"not there yet: run 'utils/download_weights.sh resnet50_imagenet {tmp_path}' once\n"
+        f"not downloaded yet: run 'utils/download_weights.sh resnet50_imagenet {tmp_path}' once\n"
     )
 
 
@@ -540,10 +540,10 @@ def test_missing_weights_are_all_named_before_any_work(tmp_path):
     with pytest.raises(DataError) as error:
         configure.main(["--preset", "paper", *arguments])
     assert str(error.value).split("; ") == [
-        f"pretrained weights of hubert_large: {tmp_path}/hubert_large.pth: not there yet: run"
+        f"pretrained weights of hubert_large: {tmp_path}/hubert_large.pth: not downloaded yet: run"
         f" 'utils/download_weights.sh hubert_large {tmp_path}' once",
-        f"pretrained weights of inception_resnet_v1: {tmp_path}/inception_resnet_v1_vggface2.pt: not there yet: run"
-        f" 'utils/download_weights.sh inception_resnet_v1_vggface2 {tmp_path}' once",
+        f"pretrained weights of inception_resnet_v1: {tmp_path}/inception_resnet_v1_vggface2.pt: not downloaded yet:"
+        f" run 'utils/download_weights.sh inception_resnet_v1_vggface2 {tmp_path}' once",
     ]
     assert not (tmp_path / "out").exists()
     configure.main(["--preset", "tiny", *arguments])
@@ -572,19 +572,19 @@ def test_a_system_that_is_trained_on_keeps_its_networks(tmp_path, capsys):
 
 def test_ge2e_excludes_speeds():
     changes = {"data": {"utterances_per_speaker": 2, "speed_perturb": True}, "loss": {"classifier": {"name": "ge2e"}}}
-    with pytest.raises(DataError, match=r"data.speed_perturb: it splits a speaker's utterances"):
+    with pytest.raises(DataError, match=r"data.speed_perturb: splits the utterances of an identity"):
         config("A", **changes)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"supervision": {"name": "cycle"}}, "supervision: audio.pooling has no temporal weights: make it we_asp"),
+        ({"supervision": {"name": "cycle"}}, "supervision: audio.pooling has no temporal weights: set it to we_asp"),
         (
             JAP | {"supervision": {"name": "cycle"}, "data": {"av_mixup": True}},
-            "supervision: needs voice and face of the same moment: set data.av_mixup to false",
+            "supervision: needs synchronous voice and face: set data.av_mixup to false",
         ),
-        ({"data": {"speed_perturb": True}}, "data.speed_perturb: at another speed voice and face are out of step"),
+        ({"data": {"speed_perturb": True}}, "data.speed_perturb: at another speed, voice and face are not in sync"),
         (
             {"pretrained": {"audio": "x"}, "init_from": {"audio": "y"}},
             "pretrained.audio: the network starts from another system: remove one of the two",
@@ -593,11 +593,11 @@ def test_ge2e_excludes_speeds():
         ({"loss": {"classifier": {"name": "ge2e"}}}, "data.utterances_per_speaker: ge2e compares utterances of"),
         (
             {"loss": {"classifier": {"name": "ge2e"}}, "data": {"utterances_per_speaker": 1}},
-            "data.utterances_per_speaker: ge2e compares utterances of a speaker: set it to 2 or more",
+            "data.utterances_per_speaker: ge2e compares utterances of an identity: set it to 2 or more",
         ),
         (
             {"loss": {"classifier": {"name": "ge2e"}}, "data": {"utterances_per_speaker": 50}},
-            "ge2e compares two speakers or more, with 50 utterances each (data.utterances_per_speaker): raise it",
+            "ge2e compares two or more identities with 50 utterances each (data.utterances_per_speaker): increase it",
         ),
     ],
 )
@@ -614,7 +614,7 @@ def test_the_margin_of_a_loss_without_one_is_0():
 
 
 def test_what_the_data_are_is_told(corpus, tmp_path):
-    with pytest.raises(DataError, match="need 12 speakers, and there are 6"):
+    with pytest.raises(DataError, match="need 12 speakers, but there are 6"):
         run(corpus, tmp_path / "A", "A", {"data": {"utterances_per_speaker": 2}, "train": {"batch_size": 24}})
     assert FBANK.num_mel_bins == 20 and FACES.channels == 1
 
