@@ -1,17 +1,17 @@
-"""Normalization layers that know padding, and batches of one row."""
+"""Normalization layers that support padding and batches of one row."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch normalization over the valid frames of a batch; padding does not enter its statistics and comes out as 0.
+    """Batch normalization over the valid frames of a batch; padding is excluded from the statistics and set to 0.
 
-    Zeros are what the next convolution would see behind the end of an unpadded utterance.
+    With zeros, the next convolution gives the same result as after the end of an unpadded utterance.
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, C, T)
 
     Example:
@@ -29,14 +29,14 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
             return super().forward(frames).masked_fill(~mask.unsqueeze(1), 0.0)
         by_frame = frames.transpose(1, 2)
         normed = super().forward(by_frame[mask])
-        # The result of autocast decides the type: half-precision input gives half-precision output.
+        # As with autocast, half-precision input gives half-precision output.
         padded = normed.new_zeros(by_frame.shape)
         padded[mask] = normed
         return padded.transpose(1, 2)
 
 
 class RowBatchNorm(nn.BatchNorm1d):
-    """Batch normalization that goes by the statistics it has gathered where a training batch has only one row.
+    """Batch normalization that uses its running statistics if a training batch has only one row.
 
     Shape:
         - rows: (B, C)

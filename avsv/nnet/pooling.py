@@ -1,4 +1,4 @@
-"""Pooling over time: frames to one vector an utterance."""
+"""Pooling over time: frames to one vector per utterance."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
@@ -13,14 +13,14 @@ from avsv.errors import DataError
 
 
 class Pooling(nn.Module, ABC):
-    """Frames to one vector an utterance: the base of all poolings.
+    """Base class of poolings, which map frames to one vector per utterance.
 
-    A subclass's constructor takes the number of channels of the frames. It sets ``output_dim`` and defines
-    :meth:`forward`.
+    The constructor of a subclass takes the number of channels of the frames and sets ``output_dim``. The subclass
+    defines :meth:`forward`.
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, output_dim)
 
     Example (the largest value of each channel):
@@ -34,7 +34,7 @@ class Pooling(nn.Module, ABC):
         [[3.0]]
     """
 
-    # Whether it has temporal weights, which generative supervision and the analysis of attention use.
+    # Whether the pooling has temporal weights, which generative supervision and the analysis of attention use.
     gives_weights: ClassVar[bool] = False
 
     output_dim: int
@@ -49,12 +49,12 @@ class Pooling(nn.Module, ABC):
 
 
 def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Frames in at least float32 with zeros where they are padding, and a (B, 1, T) boolean mask.
+    """Frames at least in float32 with zeros in padding, and a (B, 1, T) boolean mask.
 
     Raises:
         ValueError: an utterance has no valid frame.
     """
-    # Half precision has too few digits for a mean over time, and none left for a variance.
+    # Half precision is not accurate enough for a mean over time, and even less for a variance.
     frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
     if mask is None:
         return frames, frames.new_ones(frames.shape[0], 1, frames.shape[2], dtype=torch.bool)
@@ -67,7 +67,7 @@ def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 def weighted_mean_std(frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and standard deviation over time: (B, C, T), weights summing to 1 over T -> two (B, C)."""
     mean = (weights * frames).sum(dim=2)
-    # The centered form: E[x^2] - E[x]^2 loses all digits in float32 when the mean is large.
+    # The centered form, because in float32 E[x^2] - E[x]^2 loses all digits if the mean is large.
     variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
     return mean, variance.clamp(min=1e-7).sqrt()
 
@@ -80,7 +80,7 @@ class TemporalAveragePooling(Pooling):
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, C)
 
     Raises:
@@ -110,8 +110,8 @@ class TemporalStatsPooling(Pooling):
         channels: number of input channels C.
 
     Shape:
-        - frames: (B, C, T); of a single frame the standard deviation is sqrt(1e-7)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - frames: (B, C, T); the standard deviation of a single frame is sqrt(1e-7)
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, 2C), the C means, then the C standard deviations
 
     Raises:
@@ -138,20 +138,20 @@ class TemporalStatsPooling(Pooling):
 class AttentiveStatsPooling(Pooling):
     """Pool frames into one vector of attention-weighted means and standard deviations per channel (ASP).
 
-    Every channel has an attention distribution of its own over time; with ``context`` the attention also sees the
-    utterance's mean and standard deviation.
+    Every channel has its own attention distribution over time; with ``context`` the attention also receives the mean
+    and standard deviation of the utterance.
 
-    Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6; the channel- and context-dependent form is Desplanques
-    et al. 2020, arXiv:2005.07143, section 3.1.
+    Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6; the channel- and context-dependent form is that of
+    Desplanques et al. 2020, arXiv:2005.07143, section 3.1.
 
     Args:
         channels: number of input channels C.
-        bottleneck: width R of the attention's hidden layer.
-        context: let the attention see the utterance's mean and standard deviation beside every frame.
+        bottleneck: width R of the hidden layer of the attention.
+        context: the attention also receives the mean and standard deviation of the utterance.
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, 2C), the C means, then the C standard deviations
 
     Raises:
@@ -174,13 +174,13 @@ class AttentiveStatsPooling(Pooling):
         self.score = nn.Conv1d(bottleneck, channels, kernel_size=1)
 
     def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The attention before its softmax, (B, C, T); padding is not masked out yet."""
+        """The attention before the softmax, (B, C, T); padding is not masked yet."""
         frames, valid = valid_frames(frames, mask)
         channels = frames.shape[1]
         weight = self.hidden.weight
         hidden = functional.conv1d(frames, weight[:, :channels], self.hidden.bias)
         if self.context:
-            # The statistics are the same for every frame: project them once, not beside each frame.
+            # The statistics are the same for all frames, so they are projected only once.
             uniform = valid.to(frames.dtype) / valid.sum(dim=2, keepdim=True)
             statistics = torch.cat(weighted_mean_std(frames, uniform), dim=1)
             hidden = hidden + functional.linear(statistics, weight[:, channels:, 0]).unsqueeze(2)
@@ -195,26 +195,26 @@ class AttentiveStatsPooling(Pooling):
 def enhance_logits(logits: Tensor, valid: Tensor, literal: bool = False) -> tuple[Tensor, Tensor]:
     """Weight-enhanced attention logits e' and the temporal weights w = 1 + tanh z.
 
-    With lambda the mean of the logits e over channels, mu and sd its mean and population deviation over valid frames
-    and z = (lambda - mu) / sd, the paper has lambda' = mu (1 + tanh z) and e' = e lambda' / lambda. This has a pole
-    where lambda passes 0, and where mu < 0 it turns the order of the frames round; yet nothing fixes the sign or size
-    of mu, for the softmax of plain attention is blind to a constant. So by default all logits of an utterance are first
-    shifted by one constant that makes mu at least 3 sd, and lambda counts as 0.1 mu at least in the denominator. Where
-    mu >= 3 sd and lambda >= 0.1 mu anyway, this is the paper's formula.
+    Let lambda be the mean of the logits e over channels, mu and sd the mean and population standard deviation of lambda
+    over valid frames, and z = (lambda - mu) / sd. The paper defines lambda' = mu (1 + tanh z) and e' = e lambda' /
+    lambda. This has a pole at lambda = 0, and for mu < 0 it reverses the order of the frames; but the sign and size of
+    mu are arbitrary, because adding a constant does not change the softmax of plain attention. Therefore, by default,
+    all logits of an utterance are first shifted by one constant that makes mu at least 3 sd, and lambda is at least
+    0.1 mu in the denominator. If mu >= 3 sd and lambda >= 0.1 mu already hold, this is the formula of the paper.
 
-    Source: Sun et al. 2022/2023, equations 2-4; the sum of equation 3 is read as over channels (its result has an index
-    t), and its factor C cancels in equation 2.
+    Source: Sun et al. 2022/2023, equations 2-4; the sum of equation 3 is interpreted as a sum over channels (its result
+    has an index t), and its factor C cancels in equation 2.
 
     Args:
         logits: (B, C, T).
         valid: (B, 1, T) boolean, True for a valid frame.
-        literal: equations 2-4 as printed, only with |lambda| at least 1e-6 in the denominator.
+        literal: use equations 2-4 as printed, but with |lambda| at least 1e-6 in the denominator.
 
     Returns:
-        (B, C, T) enhanced logits, of no meaning where they are padding, and (B, T) weights, each in [0, 2], 0 where
-        they are padding; both in at least float32.
+        (B, C, T) enhanced logits, without meaning in padding, and (B, T) weights, each in [0, 2], 0 in padding; both at
+        least in float32.
 
-    Example (logits of negative mean: the literal form turns their order round):
+    Example (logits with a negative mean, whose order the literal form reverses):
         >>> logits, valid = torch.tensor([[[-3.0, -2.0, -1.0]]]), torch.ones(1, 1, 3, dtype=torch.bool)
         >>> enhanced, weights = enhance_logits(logits, valid)
         >>> [round(x, 4) for x in enhanced.flatten().tolist()], [round(x, 4) for x in weights.flatten().tolist()]
@@ -227,7 +227,7 @@ def enhance_logits(logits: Tensor, valid: Tensor, literal: bool = False) -> tupl
     salience = logits.mean(dim=1, keepdim=True)
     mean = (uniform * salience).sum(dim=2, keepdim=True)
     centered = (salience - mean).masked_fill(~valid, 0.0)
-    # The deviation of a constant is 0, where its square root and z have no derivative.
+    # The deviation of a constant is 0, where the square root and z are not differentiable.
     floor = 1e-8 if logits.dtype == torch.float64 else 1e-5
     deviation = ((uniform * centered**2).sum(dim=2, keepdim=True) + floor**2).sqrt()
     weights = 1.0 + torch.tanh(centered / deviation)
@@ -238,26 +238,26 @@ def enhance_logits(logits: Tensor, valid: Tensor, literal: bool = False) -> tupl
         level = torch.maximum(mean, 3.0 * deviation)
         target = level * weights
         ratio = target / torch.maximum(level + centered, 0.1 * level)
-        # The shifted logits times the ratio, but for frames at the floor; the mean over channels is always the target.
+        # The shifted logits times the ratio, except at the floor; the mean over channels is always the target.
         enhanced = target + ratio * (logits - salience)
     return enhanced, weights.masked_fill(~valid, 0.0).squeeze(1)
 
 
 class WeightEnhancedStatsPooling(AttentiveStatsPooling):
-    """Attentive statistics pooling whose attention is spread further over time before its softmax (WE-ASP).
+    """Attentive statistics pooling with weight-enhanced attention: logits are enhanced before the softmax (WE-ASP).
 
-    Source: Sun et al. 2022 and 2023, equations 1-7, on top of :class:`AttentiveStatsPooling`; see
+    Source: Sun et al. 2022 and 2023, equations 1-7, applied to :class:`AttentiveStatsPooling`; see
     :func:`enhance_logits` for the two modes.
 
     Args:
         channels: number of input channels C.
-        bottleneck: width R of the attention's hidden layer.
-        context: let the attention see the utterance's mean and standard deviation beside every frame.
-        mode: gauge (the logits of an utterance are first shifted to a safe mean) or literal (as printed).
+        bottleneck: width R of the hidden layer of the attention.
+        context: the attention also receives the mean and standard deviation of the utterance.
+        mode: gauge (the logits of an utterance are first shifted to a safe mean) or literal (as printed in the paper).
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, 2C), the C means, then the C standard deviations
 
     Raises:
@@ -284,9 +284,9 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         self.mode = mode
 
     def pool_with_weights(self, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The pooled vectors (B, 2C) and the temporal weights (B, T), lambda' / mu in the paper's symbols.
+        """The pooled vectors (B, 2C) and the temporal weights (B, T), which are lambda' / mu in the paper.
 
-        The weights lie in [0, 2] around 1, whatever the size of the logits; 0 where they are padding.
+        The weights are between 0 and 2, around 1, independently of the size of the logits; they are 0 in padding.
         """
         frames, valid = valid_frames(frames, mask)
         enhanced, weights = enhance_logits(self.logits(frames, mask), valid, self.mode == "literal")
@@ -305,12 +305,12 @@ POOLINGS: dict[str, type[Pooling]] = {
     "we_asp_literal": WeightEnhancedStatsPooling,
 }
 
-# The option of a backbone that names its pooling: one of POOLINGS, or a class outside the package.
+# The option of a backbone that names its pooling: one of POOLINGS, or a class from outside the package.
 PoolingName = Annotated[str, "pooling"]
 
 
 def find_pooling(name: str, where: str) -> type[Pooling]:
-    """The class of a pooling.
+    """Find the class of a pooling.
 
     Args:
         name: one of :data:`POOLINGS`, or ``module:Class``.
@@ -327,13 +327,13 @@ def find_pooling(name: str, where: str) -> type[Pooling]:
 
 
 def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> Pooling:
-    """The pooling of a backbone.
+    """Build the pooling of a backbone.
 
     Args:
         name: as in :func:`find_pooling`.
         channels: number of input channels.
-        bottleneck: width of the hidden layer of the attentive ones.
-        context: whether the attentive ones see the utterance's mean and standard deviation.
+        bottleneck: width of the hidden layer of attentive poolings.
+        context: whether attentive poolings also receive the mean and standard deviation of the utterance.
 
     Example:
         >>> build_pooling("tap", 512, 128, True).output_dim, build_pooling("asp", 512, 128, True).output_dim

@@ -180,7 +180,7 @@ def test_constant_series_give_finite_gradients(kind):
 
 @pytest.mark.parametrize("kind", SUPERVISIONS)
 def test_wrong_series_are_named(kind):
-    with pytest.raises(ValueError, match="3 frames a clip, at least 4 are needed"):
+    with pytest.raises(ValueError, match="3 frames per clip, at least 4 are needed"):
         kind(3)
     supervision = _small(kind)
     for shapes in (((2, 7), (2, 7)), ((2, 8), (3, 8)), ((8,), (8,))):

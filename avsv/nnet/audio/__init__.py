@@ -1,1 +1,1 @@
-"""Audio backbones: (batch, time, feature) to one embedding an utterance."""
+"""Audio backbones: (batch, time, feature) to one embedding per utterance."""

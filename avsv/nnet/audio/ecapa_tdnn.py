@@ -9,18 +9,18 @@ from avsv.nnet.pooling import PoolingName, build_pooling
 
 
 class ConvReLUNorm(nn.Module):
-    """Conv1d of unchanged length, ReLU, batch normalization, in this order.
+    """Conv1d that preserves the length, then ReLU, then batch normalization.
 
     Args:
         in_channels: input channels.
         out_channels: output channels.
         kernel_size: odd width in frames.
-        dilation: distance between the kernel's frames.
+        dilation: distance between the frames of the kernel.
 
     Shape:
-        - frames: (B, in_channels, T), zero where it is padding
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
-        - output: (B, out_channels, T), zero where it is padding
+        - frames: (B, in_channels, T), zero in padding
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
+        - output: (B, out_channels, T), zero in padding
 
     Example:
         >>> ConvReLUNorm(80, 512, kernel_size=5)(torch.zeros(2, 80, 100)).shape
@@ -38,17 +38,17 @@ class ConvReLUNorm(nn.Module):
 
 
 class Res2Conv(nn.Module):
-    """Res2Net convolution: channels in ``scale`` splits, each convolved after the result of the one before is added.
+    """Res2Net convolution: each of ``scale`` channel splits is convolved after adding the result of the previous one.
 
-    The last split passes through unchanged, as in wespeaker, unless ``extra_conv`` gives it a convolution as well.
+    The last split is passed through unchanged, as in wespeaker, unless ``extra_conv`` adds a convolution for it.
 
     Source: Gao et al. 2019, arXiv:1904.01169, equation 1.
 
     Args:
         channels: input and output channels, a multiple of ``scale``.
         scale: number of splits.
-        dilation: of the convolutions of width 3.
-        extra_conv: convolve the last split as well.
+        dilation: dilation of the convolutions of width 3.
+        extra_conv: also convolve the last split.
 
     Shape: as :class:`ConvReLUNorm`.
 
@@ -79,7 +79,7 @@ class Res2Conv(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale every channel by a gate that sees the utterance's mean of all channels.
+    """Scale every channel by a gate computed from the means of all channels over the utterance.
 
     Source: Hu et al. 2018, arXiv:1709.01507, equations 2-4; over time as in Desplanques et al. 2020, section 3.2.
 
@@ -100,7 +100,7 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(bottleneck, channels)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        # Padding is zero, so the sum needs no mask, only the count does.
+        # Padding is zero, so only the count needs the mask, not the sum.
         mean = frames.mean(dim=2) if mask is None else frames.sum(dim=2) / mask.sum(dim=1, keepdim=True)
         gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(mean))))
         return frames * gate.unsqueeze(2)
@@ -114,13 +114,13 @@ class SERes2Block(nn.Module):
     Args:
         channels: input and output channels.
         scale: splits of the Res2 convolution.
-        dilation: of the Res2 convolution.
-        se_channels: width of the squeeze and excitation.
+        dilation: dilation of the Res2 convolution.
+        se_channels: hidden width of the squeeze and excitation.
         extra_conv: see :class:`Res2Conv`.
 
     Shape: as :class:`ConvReLUNorm`.
 
-    Example (wespeaker's count):
+    Example (the same number of parameters as in wespeaker):
         >>> sum(p.numel() for p in SERes2Block(512, scale=8, dilation=2, se_channels=128).parameters())
         746432
     """
@@ -140,9 +140,9 @@ class SERes2Block(nn.Module):
 class ECAPATDNN(Backbone):
     """ECAPA-TDNN speaker embeddings from filterbank features.
 
-    Source: Desplanques et al. 2020, arXiv:2005.07143, with wespeaker's conventions (order conv, ReLU, BN; the last
-    Res2 split passes through; no BN after the aggregation). The "additional scale information to the second layer" of
-    Sun et al. 2022, section 3, is read as ``res2_scale=(16, 8, 8)``.
+    Source: Desplanques et al. 2020, arXiv:2005.07143, with the conventions of wespeaker (order conv, ReLU, BN; the last
+    Res2 split is passed through; no BN after the aggregation). The "additional scale information to the second layer"
+    of Sun et al. 2022, section 3, is interpreted as ``res2_scale=(16, 8, 8)``.
 
     Args:
         feature_dim: bins F of the features.
@@ -150,17 +150,17 @@ class ECAPATDNN(Backbone):
         embedding_dim: size D of the embedding.
         res2_scale: Res2 splits of each of the three blocks.
         aggregate_channels: channels of the frames that are pooled.
-        se_channels: width of the squeeze and excitation.
+        se_channels: hidden width of the squeeze and excitation.
         pooling: asp, we_asp, we_asp_literal, tstp or tap.
-        attention_channels: width of the attention's hidden layer (asp).
-        context: the attention sees the utterance's mean and standard deviation (asp).
-        extra_conv: a convolution for the pass-through split of the first block.
-        dense_sum: a block's input is the sum of all outputs before it, not only of the last.
+        attention_channels: width of the hidden layer of the attention (asp).
+        context: the attention also receives the mean and standard deviation of the utterance (asp).
+        extra_conv: add a convolution for the pass-through split of the first block.
+        dense_sum: the input of a block is the sum of all earlier outputs instead of the last one.
         final_norm: batch normalization of the embedding.
 
     Shape:
         - inputs: (B, T, F)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, D)
 
     Raises:
@@ -209,7 +209,7 @@ class ECAPATDNN(Backbone):
             self.embed.append(nn.BatchNorm1d(embedding_dim))
 
     def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Frame features (B, aggregate_channels, T), one a frame of the input, and the mask as given."""
+        """Frame features (B, aggregate_channels, T), one per input frame, and the unchanged mask."""
         if inputs.ndim != 3 or inputs.shape[2] != self.feature_dim:
             raise ValueError(
                 f"ECAPA-TDNN: features of shape {tuple(inputs.shape)}, expected (B, T, {self.feature_dim})"

@@ -1,4 +1,4 @@
-"""MobileNetV2 over log-mel energies, pooled by an attention without softmax."""
+"""MobileNetV2 over log-mel energies, with attention pooling without softmax."""
 
 import math
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ from avsv.nnet.pooling import Pooling, valid_frames
 
 
 class RunningMoments:
-    """Mean and variance of every bin of features, gathered batch by batch and from several workers.
+    """Mean and variance of every feature bin, accumulated batch by batch and over several workers.
 
     Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance", the pairwise update: (count,
     mean, sum of squared distances from the mean), in float64.
@@ -35,7 +35,7 @@ class RunningMoments:
         self.squares = torch.zeros(bins, dtype=torch.float64)
 
     def update(self, features: Tensor, mask: Tensor | None = None) -> None:
-        """Add a batch of features (B, T, F) with their mask (B, T), or None where all frames are valid."""
+        """Add a batch of features (B, T, F) with their mask (B, T), or None if all frames are valid."""
         frames = features.detach().flatten(0, 1) if mask is None else features.detach()[mask]
         if not len(frames):
             return
@@ -47,7 +47,7 @@ class RunningMoments:
         self.merge(chunk)
 
     def merge(self, other: "RunningMoments") -> None:
-        """Add what another instance has gathered."""
+        """Add the data of another instance."""
         count = self.count + other.count
         if count == 0:
             return
@@ -63,7 +63,7 @@ class RunningMoments:
 
     @property
     def std(self) -> Tensor:
-        """The population standard deviation (F,), 1 for a bin that never changes: dividing by it does no harm."""
+        """The population standard deviation (F,); 1 for a constant bin, so that dividing by it is harmless."""
         return torch.where(self.variance > 0, self.variance, 1.0).sqrt()
 
 
@@ -74,14 +74,14 @@ class ConvNormReLU6(nn.Module):
         in_channels: input channels.
         out_channels: output channels.
         kernel_size: odd width and height.
-        stride: over time and frequency.
-        groups: groups of channels that are convolved apart.
-        activation: False ends with the normalization.
+        stride: stride over time and frequency.
+        groups: groups of channels that are convolved separately.
+        activation: False to omit the activation after the normalization.
 
     Shape:
-        - maps: (B, in_channels, F, T), zero where they are padding
-        - mask: (B, T) boolean, True for a valid column; None means that all are
-        - output: (B, out_channels, ceil(F / stride), ceil(T / stride)), zero where it is padding, and its mask
+        - maps: (B, in_channels, F, T), zero in padding
+        - mask: (B, T) boolean, True for valid columns; None if all are valid
+        - output: (B, out_channels, ceil(F / stride), ceil(T / stride)), zero in padding, and its mask
 
     Example:
         >>> ConvNormReLU6(1, 32, kernel_size=3, stride=2)(torch.zeros(2, 1, 64, 151))[0].shape
@@ -112,18 +112,18 @@ class ConvNormReLU6(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Inverted residual block: expand by a 1x1 convolution, filter channel by channel, project by a 1x1 convolution.
+    """Inverted residual block: 1x1 convolution that expands, depthwise convolution, 1x1 convolution that projects.
 
-    The input is added where it has the shape of the output.
+    The input is added if it has the shape of the output.
 
     Source: Sandler et al. 2018 (MobileNetV2), arXiv:1801.04381, section 3.3 and table 1.
 
     Args:
         in_channels: input channels.
         out_channels: output channels.
-        stride: of the channelwise convolution.
-        expansion: times ``in_channels`` that are filtered; with 1 there is no first convolution.
-        relu6_after_projection: ReLU6 after the projection as well, which MobileNetV2 leaves linear.
+        stride: stride of the depthwise convolution.
+        expansion: expanded channels as a multiple of ``in_channels``; with 1 there is no first convolution.
+        relu6_after_projection: apply ReLU6 after the projection too, which is linear in MobileNetV2.
 
     Shape: as :class:`ConvNormReLU6`.
 
@@ -155,9 +155,9 @@ class InvertedResidual(nn.Module):
 
 
 class MatrixAttentionPooling(Pooling):
-    """Pool frames by their product with one weight a frame: two linear layers, each followed by a leaky ReLU.
+    """Pool frames with one weight per frame, computed by two linear layers that are each followed by a leaky ReLU.
 
-    The weights are not normalized: they may be negative, and the pooled vector grows with the number of frames.
+    The weights are not normalized: they can be negative, and the pooled vector grows with the number of frames.
 
     Source: Claborne et al. 2023, arXiv:2311.05071, appendix A, where the column of weights "is then right multiplied
     with" the map.
@@ -167,7 +167,7 @@ class MatrixAttentionPooling(Pooling):
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, C)
 
     Raises:
@@ -184,7 +184,7 @@ class MatrixAttentionPooling(Pooling):
         self.output_dim = channels
         self.hidden = nn.Linear(channels, channels)
         self.score = nn.Linear(channels, 1)
-        # The weights start around 1: where they start below 0, the leaky ReLU leaves a hundredth of the embedding.
+        # The weights start around 1: for negative weights, the leaky ReLU would leave 1 % of the embedding.
         nn.init.ones_(self.score.bias)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -198,36 +198,38 @@ class MobileNetV2Audio(Backbone):
     """MobileNetV2 speaker embeddings from log-mel energies, which the network normalizes itself.
 
     Source: Claborne et al. 2023, arXiv:2311.05071, appendix A, with the blocks of Sandler et al. 2018,
-    arXiv:1801.04381. The block settings are those of Sari et al. 2021, which the paper does not quote; the defaults are
-    MobileNetV2's progression cut to what the paper does state: 12 blocks, 32 channels before and 256 after them, and a
-    map of 4 by 10 from 64 bins by 1.5 s.
+    arXiv:1801.04381. The block settings are those of Sari et al. 2021, which the paper does not give; the defaults are
+    the progression of MobileNetV2, cut to the stated sizes: 12 blocks, 32 channels before and 256 after them, and a map
+    of 4 by 10 from 64 bins by 1.5 s.
 
-    The buffers ``mel_mean`` and ``mel_std`` hold the mean and standard deviation of every bin over the training set
+    The buffers ``mel_mean`` and ``mel_std`` contain the mean and standard deviation of every bin over the training set
     (see :class:`RunningMoments`); they start at 0 and 1.
 
-    The attention's sum grows with the length of the utterance, and the network has only seen the length of a training
-    clip, which the buffer ``clip_frames`` holds. In evaluation the sum is scaled to that length, so that a long voice
-    weighs no more than a short one in a fusion; the paper does not say how it embeds other lengths. 0 leaves the sum.
+    The sum of the attention grows with the length of the utterance, but in training all clips have the same length,
+    which the buffer ``clip_frames`` contains. In evaluation the sum is scaled to that length, so that a long utterance
+    does not have more weight in a fusion than a short one; the paper does not say how other lengths are embedded. With
+    0, the sum is not scaled.
 
     Args:
         feature_dim: mel bins F.
         stem_channels: channels before the blocks.
         stem_kernel: size of the first convolution: 1 ("1d convolution") or 3.
-        expansions: of each row of blocks, times its input channels that are filtered.
-        block_channels: of each row of blocks, its output channels.
-        repeats: of each row, the number of its blocks.
-        strides: of each row, the stride of its first block.
-        relu6_after_projection: ReLU6 after a block's projection too, as "all convolutional layers are followed by" it.
+        expansions: for each row of blocks, the expanded channels as a multiple of its input channels.
+        block_channels: for each row of blocks, its output channels.
+        repeats: for each row, the number of its blocks.
+        strides: for each row, the stride of its first block.
+        relu6_after_projection: ReLU6 after the projection of a block too ("all convolutional layers are followed by"
+            it).
         embedding_dim: channels D of the last convolution, which is the size of the embedding.
 
     Shape:
         - inputs: (B, T, F) log-mel energies, not normalized
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, D)
 
     Raises:
-        ValueError: the four settings of the rows differ in length or have values below 1, inputs are not (B, T, F), or
-            an utterance has no valid frame.
+        ValueError: the four row settings differ in length or have values below 1, inputs are not (B, T, F), or an
+            utterance has no valid frame.
 
     Example:
         >>> net = MobileNetV2Audio()
@@ -260,7 +262,7 @@ class MobileNetV2Audio(Backbone):
         rows = {"expansions": expansions, "block_channels": block_channels, "repeats": repeats, "strides": strides}
         for name, values in rows.items():
             if len(values) != len(block_channels) or min(values, default=0) < 1:
-                raise ValueError(f"{name}: {list(values)}: give a number from 1 up for each row of blocks")
+                raise ValueError(f"{name}: {list(values)}: give one number of at least 1 for each row of blocks")
         self.feature_dim = feature_dim
         self.embedding_dim = embedding_dim
         self.register_buffer("mel_mean", torch.zeros(feature_dim))
@@ -277,13 +279,13 @@ class MobileNetV2Audio(Backbone):
                 )
                 before = channels
         self.last = ConvNormReLU6(before, embedding_dim, 1)
-        # Channels stored last: a training step takes a quarter less time on a CPU.
+        # With channels stored last, a training step takes a quarter less time on a CPU.
         self.to(memory_format=torch.channels_last)
         self.pool = MatrixAttentionPooling(embedding_dim)
         self.embed = nn.Identity()
 
     def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Embeddings (B, D) of inputs as in :meth:`frames`; in evaluation scaled to the length of a training clip."""
+        """Embeddings (B, D) of inputs as in :meth:`frames`; in evaluation, scaled to the length of a training clip."""
         frames, mask = self.frames(inputs, mask)
         embeddings = self.embed(self.pool(frames, mask))
         if self.training or self.clip_frames == 0:
@@ -298,11 +300,11 @@ class MobileNetV2Audio(Backbone):
         self.clip_frames.fill_(clip_frames)
 
     def normalize(self, inputs: Tensor) -> Tensor:
-        """Log-mel energies (B, T, F) less the training set's mean, over its standard deviation, bin by bin."""
+        """Normalize log-mel energies (B, T, F) with the mean and standard deviation of the training set, per bin."""
         return (inputs - self.mel_mean) / self.mel_std
 
     def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Frame features (B, D, T'), the mean of the last map over frequency, and their mask."""
+        """Frame features (B, D, T'), which are the mean of the last map over frequency, and their mask."""
         check_features("MobileNetV2Audio", inputs, self.feature_dim)
         given = mask
         inputs = self.normalize(inputs)

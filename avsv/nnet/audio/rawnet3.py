@@ -1,4 +1,4 @@
-"""RawNet3: speaker embeddings straight from the waveform."""
+"""RawNet3: speaker embeddings directly from the waveform."""
 
 import math
 import re
@@ -20,17 +20,17 @@ MIN_BAND = 50.0
 
 
 class SincFilterbank(nn.Module):
-    """Learned band-pass filters, each in an even (cosine) and an odd (sine) form; only the band edges are parameters.
+    """Learned band-pass filters, each with an even (cosine) and an odd (sine) form; only band edges are parameters.
 
     Source: Ravanelli and Bengio 2018, arXiv:1808.00158, with the odd filters of Pariente et al. 2020,
-    arXiv:1910.10400, as in asteroid's ParamSincFB: bands start equally spaced in mels, are at least 50 Hz
-    wide and begin at 50 Hz or above; the window is half a Hamming window on either side.
+    arXiv:1910.10400, as in asteroid's ParamSincFB: initial bands are equally spaced in mels; bands are at least 50 Hz
+    wide and begin at 50 Hz or above; the window is half a Hamming window on each side.
 
     Args:
-        filters: number of filters, even: first all even ones, then all odd ones.
+        filters: even number of filters: first all even ones, then all odd ones.
         kernel_size: odd length of a filter in samples.
         stride: samples between two frames.
-        sample_rate: in Hz.
+        sample_rate: sample rate in Hz.
 
     Shape:
         - samples: (B, n)
@@ -79,7 +79,7 @@ class SincFilterbank(nn.Module):
         return functional.conv1d(samples.unsqueeze(1), self.filters(), stride=self.stride)
 
     def frame_mask(self, mask: Tensor) -> Tensor:
-        """Which frames (B, T) see valid samples only, from the mask of the samples (B, n).
+        """The mask (B, T) of frames that contain only valid samples, given the mask (B, n) of the samples.
 
         Example:
             >>> SincFilterbank(4, 3, stride=2).frame_mask(torch.tensor([[True] * 6 + [False] * 3])).tolist()
@@ -90,19 +90,19 @@ class SincFilterbank(nn.Module):
 
 
 class SincFrontEnd(nn.Module):
-    """Waveform to frames: pre-emphasis, instance normalization, sinc filters, log magnitude less its mean over time.
+    """Waveform to frames: pre-emphasis, instance normalization, sinc filters, mean-normalized log magnitude.
 
-    The magnitude is that of every real filter on its own, also where two form the even and odd part of one band.
+    The magnitude is computed for every real filter separately, although pairs are the even and odd part of one band.
 
     Args:
-        filters: number of filters, even.
+        filters: even number of filters.
         kernel_size: odd length of a filter in samples.
         stride: samples between two frames.
 
     Shape:
         - samples: (B, n) in [-1, 1]
-        - mask: (B, n) boolean, True for a valid sample; None means that all are
-        - output: frames (B, filters, T), zero where they are padding, and their mask (B, T) or None
+        - mask: (B, n) boolean, True for valid samples; None if all are valid
+        - output: frames (B, filters, T), zero in padding, and their mask (B, T) or None
 
     Example:
         >>> SincFrontEnd(256, 251, stride=10)(torch.zeros(1, 48240))[0].shape
@@ -115,7 +115,7 @@ class SincFrontEnd(nn.Module):
         self.sinc = SincFilterbank(filters, kernel_size, stride)
 
     def forward(self, samples: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        # Half precision has too few digits for the angles of the filters and the mean of 48000 samples.
+        # Half precision is not accurate enough for the angles of the filters and the mean of 48000 samples.
         with torch.autocast(samples.device.type, enabled=False):
             samples = samples.to(torch.promote_types(samples.dtype, torch.float32))
             before = functional.pad(samples[:, None], (1, 0), mode="reflect")[:, 0, :-1]
@@ -138,7 +138,7 @@ def _valid_mean(values: Tensor, valid: Tensor) -> Tensor:
 
 
 class AlphaFeatureMapScaling(nn.Module):
-    """Alpha feature map scaling (AFMS): add alpha to every channel, then scale it by a gate that sees the mean.
+    """Alpha feature map scaling (AFMS): add alpha to every channel, then scale it by a gate computed from the means.
 
     Source: Jung et al. 2020 (RawNet2), arXiv:2004.00526, as in voxceleb_trainer.
 
@@ -146,9 +146,9 @@ class AlphaFeatureMapScaling(nn.Module):
         channels: input and output channels.
 
     Shape:
-        - frames: (B, channels, T), zero where it is padding
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
-        - output: (B, channels, T), zero where it is padding
+        - frames: (B, channels, T), zero in padding
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
+        - output: (B, channels, T), zero in padding
 
     Example:
         >>> AlphaFeatureMapScaling(64)(torch.zeros(2, 64, 100)).shape
@@ -167,12 +167,12 @@ class AlphaFeatureMapScaling(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Maximum over groups of ``size`` frames; a group that is not all valid is padding, as is the rest at the end.
+    """Maximum over groups of ``size`` frames; a group with padding becomes padding, and remaining frames are dropped.
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
-        - output: (B, C, T // size), zero where it is padding, and its mask (B, T // size) or None
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
+        - output: (B, C, T // size), zero in padding, and its mask (B, T // size) or None
 
     Example:
         >>> frames, mask = torch.tensor([[[1.0, 4.0, 2.0, 3.0, 5.0]]]), torch.tensor([[True, True, True, False, False]])
@@ -201,15 +201,15 @@ class RawNetBlock(nn.Module):
         in_channels: input channels.
         channels: output channels.
         scale: splits of the Res2 convolution.
-        dilation: of the Res2 convolution.
-        pool: frames that are pooled into one.
+        dilation: dilation of the Res2 convolution.
+        pool: number of frames that are pooled into one.
 
     Shape:
-        - frames: (B, in_channels, T), zero where it is padding
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
-        - output: (B, channels, T // pool), zero where it is padding, and its mask (B, T // pool) or None
+        - frames: (B, in_channels, T), zero in padding
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
+        - output: (B, channels, T // pool), zero in padding, and its mask (B, T // pool) or None
 
-    Example (voxceleb_trainer's count):
+    Example (the same number of parameters as in voxceleb_trainer):
         >>> block = RawNetBlock(256, 1024, scale=8, dilation=2, pool=5)
         >>> block(torch.zeros(1, 256, 57))[0].shape, sum(p.numel() for p in block.parameters())
         (torch.Size([1, 1024, 11]), 2976384)
@@ -237,8 +237,8 @@ class RawNet3(Backbone):
     """RawNet3 speaker embeddings from the waveform.
 
     Source: Jung et al. 2022, arXiv:2203.08488, with the conventions of clovaai/voxceleb_trainer. The two batch
-    normalizations that voxceleb_trainer builds and never uses are left out, which takes ``channels`` / 2 + 2 *
-    ``embedding_dim`` from its count of parameters.
+    normalizations that voxceleb_trainer builds but never uses are omitted, which saves ``channels`` / 2 + 2 *
+    ``embedding_dim`` parameters.
 
     Args:
         channels: channels C of the blocks, a multiple of 8; there are C / 4 sinc filters.
@@ -246,20 +246,20 @@ class RawNet3(Backbone):
         sinc_stride: samples between two frames of the sinc filters.
         res2_scale: Res2 splits of the blocks.
         aggregate_channels: channels of the frames that are pooled.
-        pooling: asp (with ReLU and batch normalization, RawNet3's own), we_asp, we_asp_literal, tstp or tap.
-        attention_channels: width of the attention's hidden layer (asp and its kin).
-        context: the attention sees the utterance's mean and standard deviation (asp and its kin).
-        scalar_attention: one weight a frame for all channels (asp), not one for each.
+        pooling: asp (the form of RawNet3, with ReLU and batch normalization), we_asp, we_asp_literal, tstp or tap.
+        attention_channels: width of the hidden layer of the attention (attentive poolings).
+        context: the attention also receives the mean and standard deviation of the utterance (attentive poolings).
+        scalar_attention: one weight per frame for all channels instead of one per channel (asp).
         final_norm: batch normalization of the embedding.
 
     Shape:
         - inputs: (B, n) samples in [-1, 1], at 16 kHz
-        - mask: (B, n) boolean, True for a valid sample; None means that all are
+        - mask: (B, n) boolean, True for valid samples; None if all are valid
         - output: (B, D)
 
     Raises:
-        ValueError: ``channels`` is not a multiple of 8 and of ``res2_scale``, inputs are not (B, n), or an utterance
-            is too short for one frame, that is 251 + 14 * ``sinc_stride`` samples.
+        ValueError: ``channels`` is not a multiple of 8 and of ``res2_scale``, inputs are not (B, n), or an utterance is
+            shorter than one frame, which has 251 + 14 * ``sinc_stride`` samples.
 
     Example:
         >>> net = RawNet3(channels=32, aggregate_channels=48, embedding_dim=16)
@@ -308,7 +308,7 @@ class RawNet3(Backbone):
             self.embed.append(nn.BatchNorm1d(embedding_dim))
 
     def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Frame features (B, aggregate_channels, T'), one in 15 sinc strides, and their mask."""
+        """Frame features (B, aggregate_channels, T'), one per 15 sinc strides, and their mask."""
         if inputs.ndim != 2:
             raise ValueError(f"RawNet3: samples of shape {tuple(inputs.shape)}, expected (B, n)")
         sinc = self.front.sinc
@@ -333,7 +333,7 @@ class RawNet3(Backbone):
         return frames, mask
 
     def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights from a state dict of clovaai/voxceleb_trainer, of the network alone or with its loss.
+        """Convert a state dict of clovaai/voxceleb_trainer, of the network alone or together with its loss.
 
         See :meth:`avsv.nnet.backbone.Backbone.convert_published`.
         """
@@ -347,11 +347,11 @@ class RawNet3(Backbone):
                 raise ValueError(f"RawNet3: {key} of shape {tuple(value.shape)}: not a weight of this network")
             found[name] = value
         if not found:
-            raise ValueError("RawNet3: the file has none of the network's weights")
+            raise ValueError("RawNet3: the file contains no weights of this network")
         missing = [key for key in own if key not in found and not key.endswith("num_batches_tracked")]
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            raise ValueError(f"RawNet3: {', '.join(missing[:3])}{more}: missing in the file")
+            raise ValueError(f"RawNet3: {', '.join(missing[:3])}{more}: missing from the file")
         return found
 
 

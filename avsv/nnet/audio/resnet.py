@@ -12,13 +12,13 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 100: (6, 16, 24, 3)}
 
 
 class MaskedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization over the valid columns of a batch; padding does not enter its statistics and comes out as 0.
+    """Batch normalization over the valid columns of a batch; padding is excluded from the statistics and set to 0.
 
-    Zeros are what the next convolution would see behind the end of an unpadded utterance.
+    With zeros, the next convolution gives the same result as after the end of an unpadded utterance.
 
     Shape:
         - maps: (B, C, F, T)
-        - mask: (B, T) boolean, True for a valid column; None means that all are
+        - mask: (B, T) boolean, True for valid columns; None if all are valid
         - output: (B, C, F, T)
 
     Example:
@@ -34,7 +34,7 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(maps).masked_fill(~mask[:, None, None], 0.0)
         by_column = maps.permute(0, 3, 1, 2)
-        # As (N, C, 1, F): for (N, C, F, 1) with channels stored last torch 2.11 computes wrong gradients on a CPU.
+        # As (N, C, 1, F): for (N, C, F, 1) with channels stored last, torch 2.11 computes wrong gradients on a CPU.
         normed = super().forward(by_column[mask].unsqueeze(2)).squeeze(2)
         padded = normed.new_zeros(by_column.shape)
         padded[mask] = normed
@@ -42,14 +42,14 @@ class MaskedBatchNorm2d(nn.BatchNorm2d):
 
 
 class SimAM(nn.Module):
-    """SimAM: every cell of a map is gated by how far it lies from the map's mean; the module has no parameters.
+    """SimAM: every cell of a map is gated by its distance from the mean of the map; the module has no parameters.
 
     With d = (x - mean)^2 and v = sum(d) / (cells - 1), the gate is sigmoid(d / (4 (v + 1e-4)) + 0.5).
 
     Source: Yang et al., ICML 2021; Qin et al. 2022, arXiv:2110.06534; as in wespeaker. Mean and variance are those of
-    the valid columns of each channel, in float32 at least.
+    the valid columns of each channel, computed at least in float32.
 
-    Shape: as :class:`MaskedBatchNorm2d`, with maps that are zero where they are padding.
+    Shape: as :class:`MaskedBatchNorm2d`, with maps that are zero in padding.
 
     Example (one large cell among zeros; a constant map is scaled by sigmoid(0.5)):
         >>> [round(x, 4) for x in SimAM()(torch.tensor([[[[0.0, 0.0], [0.0, 4.0]]]])).flatten().tolist()]
@@ -61,7 +61,7 @@ class SimAM(nn.Module):
         if mask is None:
             count = cells.shape[2] * cells.shape[3]
             distance = (cells - cells.mean(dim=(2, 3), keepdim=True)) ** 2
-            # A map of a single cell has no variance.
+            # The variance of a single cell is undefined.
             variance = distance.sum(dim=(2, 3), keepdim=True) / max(count - 1, 1)
         else:
             count = cells.shape[2] * mask.sum(dim=1)[:, None, None, None]
@@ -80,13 +80,13 @@ class BasicBlock(nn.Module):
     Args:
         in_channels: input channels.
         out_channels: output channels.
-        stride: of the first convolution and, with a 1x1 convolution, of the shortcut; over time and frequency.
+        stride: stride of the first convolution and, with a 1x1 convolution, of the shortcut; over time and frequency.
         simam: gate the residual.
 
     Shape:
-        - maps: (B, in_channels, F, T), zero where they are padding
-        - mask: (B, T) boolean, True for a valid column; None means that all are
-        - output: (B, out_channels, ceil(F / stride), ceil(T / stride)), zero where it is padding
+        - maps: (B, in_channels, F, T), zero in padding
+        - mask: (B, T) boolean, True for valid columns; None if all are valid
+        - output: (B, out_channels, ceil(F / stride), ceil(T / stride)), zero in padding
 
     Example:
         >>> BasicBlock(32, 64, stride=2)(torch.zeros(2, 32, 80, 99)).shape
@@ -113,26 +113,26 @@ class BasicBlock(nn.Module):
         if self.simam is not None:
             hidden = self.simam(hidden, mask)
         if self.shortcut is not None:
-            # The stride is taken by slicing: torch 2.11 crashes on a CPU in the backward pass of a strided 1x1
-            # convolution of fewer than 16 channels that are stored last.
+            # The stride is implemented by slicing: on a CPU, torch 2.11 crashes in the backward pass of a strided 1x1
+            # convolution with fewer than 16 channels that are stored last.
             maps = self.shortcut_norm(self.shortcut(maps[:, :, :: self.stride, :: self.stride]), mask)
         return torch.relu(hidden + maps)
 
 
 class ResNetTrunk(nn.Module):
-    """The convolutions of a residual network over features: a stem and four stages that end at an eighth of the size.
+    """The convolutions of a residual network over features: a stem and four stages, which reduce the size by 8.
 
-    Padding takes no part in it: it is zero before every convolution, as if the utterance stood alone, and stays out of
-    the batch statistics.
+    Padding does not affect the result: it is zero before every convolution, as after the end of an unpadded utterance,
+    and is excluded from the batch statistics.
 
     Args:
-        depth: 18, 34 or 100 layers, counted as by the networks' authors.
+        depth: 18, 34 or 100 layers, as counted by the authors of the networks.
         channels: channels of the first stage; the others have 2, 4 and 8 times as many.
-        simam: gate the residuals by :class:`SimAM`.
+        simam: gate the residuals with :class:`SimAM`.
 
     Shape:
         - features: (B, T, F)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: maps (B, 8 * channels, ceil(F / 8), ceil(T / 8)) and their mask (B, ceil(T / 8))
 
     Example:
@@ -151,7 +151,7 @@ class ResNetTrunk(nn.Module):
                 stride = 2 if index == 0 and factor > 1 else 1
                 self.blocks.append(BasicBlock(before, factor * channels, stride, simam))
                 before = factor * channels
-        # Channels stored last: a training step takes 20 to 45 % less time on a CPU.
+        # With channels stored last, a training step takes 20 to 45 % less time on a CPU.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -172,8 +172,8 @@ class ResNetTrunk(nn.Module):
 class ResNet(Backbone):
     """ResNet speaker embeddings from filterbank features.
 
-    Source: He et al. 2016, arXiv:1512.03385, as in wespeaker: a 3x3 stem without stride, no max pooling, pooling over
-    time of every channel and row of the last map, one linear layer.
+    Source: He et al. 2016, arXiv:1512.03385, as in wespeaker: a 3x3 stem without stride, no max pooling, pooling of
+    every channel and row of the last map over time, one linear layer.
 
     Args:
         depth: 18 or 34 layers.
@@ -181,12 +181,12 @@ class ResNet(Backbone):
         channels: channels of the first stage; the others have 2, 4 and 8 times as many.
         embedding_dim: size D of the embedding.
         pooling: tstp, asp, we_asp, we_asp_literal or tap.
-        attention_channels: width of the attention's hidden layer (asp and its kin).
-        context: the attention sees the utterance's mean and standard deviation (asp and its kin).
+        attention_channels: width of the hidden layer of the attention (attentive poolings).
+        context: the attention also receives the mean and standard deviation of the utterance (attentive poolings).
 
     Shape:
         - inputs: (B, T, F)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, D)
 
     Raises:
@@ -226,7 +226,7 @@ class ResNet(Backbone):
 
 
 def frame_dim(channels: int, feature_dim: int) -> int:
-    """Rows times channels of the last map of a :class:`ResNetTrunk`.
+    """The number of rows times channels of the last map of a :class:`ResNetTrunk`.
 
     Example:
         >>> frame_dim(32, 80)
@@ -236,6 +236,6 @@ def frame_dim(channels: int, feature_dim: int) -> int:
 
 
 def check_features(name: str, inputs: Tensor, feature_dim: int) -> None:
-    """Raise a ValueError that names the network where inputs are not (B, T, feature_dim)."""
+    """Raise a ValueError that names the network if inputs are not (B, T, feature_dim)."""
     if inputs.ndim != 3 or inputs.shape[2] != feature_dim:
         raise ValueError(f"{name}: features of shape {tuple(inputs.shape)}, expected (B, T, {feature_dim})")

@@ -1,4 +1,4 @@
-"""SimAM-ResNet: a residual network over features whose residuals are gated without further parameters."""
+"""SimAM-ResNet: a residual network over features, with parameter-free gates on the residuals."""
 
 import math
 from typing import Literal
@@ -14,21 +14,21 @@ from avsv.nnet.pooling import Pooling, PoolingName, build_pooling, valid_frames
 
 
 class ReLUAttentiveStatsPooling(Pooling):
-    """Attentive statistics pooling with ReLU and batch normalization in the attention's hidden layer, not tanh.
+    """Attentive statistics pooling with ReLU and batch normalization instead of tanh in the hidden layer.
 
-    Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6, in the form of clovaai/voxceleb_trainer's RawNet3 (its
-    encoder types ECA and, with ``scalar``, ASP) and of wespeaker's SimAM-ResNet, which has no context.
+    Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6, in the form of RawNet3 in clovaai/voxceleb_trainer
+    (encoder types ECA and, with ``scalar``, ASP) and of SimAM-ResNet in wespeaker, which has no context.
 
     Args:
         channels: number of input channels C.
-        bottleneck: width R of the attention's hidden layer.
-        context: let the attention see the utterance's mean and unbiased standard deviation beside every frame.
-        scalar: one weight a frame, the same for all channels.
-        variance_range: every variance is clamped to it before its square root.
+        bottleneck: width R of the hidden layer of the attention.
+        context: the attention also receives the mean and unbiased standard deviation of the utterance.
+        scalar: one weight per frame, the same for all channels.
+        variance_range: range to which variances are clamped before the square root.
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, 2C), the C means, then the C standard deviations
 
     Raises:
@@ -59,13 +59,13 @@ class ReLUAttentiveStatsPooling(Pooling):
         self.score = nn.Conv1d(bottleneck, 1 if scalar else channels, kernel_size=1)
 
     def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The attention before its softmax, (B, C or 1, T); padding is not masked out yet."""
+        """The attention before the softmax, (B, C or 1, T); padding is not masked yet."""
         frames, valid = valid_frames(frames, mask)
         channels = frames.shape[1]
         weight = self.hidden.weight
         hidden = functional.conv1d(frames, weight[:, :channels], self.hidden.bias)
         if self.context:
-            # The statistics are the same for every frame: project them once, not beside each frame.
+            # The statistics are the same for all frames, so they are projected only once.
             count = valid.sum(dim=2)
             mean = frames.sum(dim=2) / count
             squares = ((frames - mean.unsqueeze(2)) ** 2).masked_fill(~valid, 0.0).sum(dim=2)
@@ -86,9 +86,9 @@ class ReLUAttentiveStatsPooling(Pooling):
 class SimAMResNet(Backbone):
     """SimAM-ResNet speaker embeddings from filterbank features.
 
-    Source: Qin et al. 2022, arXiv:2110.06534, as in wespeaker: residuals gated by SimAM, pooling over time of every
-    channel and row of the last map, one linear layer. Its attentive pooling is
-    :class:`ReLUAttentiveStatsPooling` without context; the other poolings are those of the other networks.
+    Source: Qin et al. 2022, arXiv:2110.06534, as in wespeaker: residuals gated by SimAM, pooling of every channel and
+    row of the last map over time, one linear layer. Its attentive pooling is :class:`ReLUAttentiveStatsPooling` without
+    context; the other poolings are those of the other networks.
 
     Args:
         depth: 34 or 100 layers.
@@ -96,12 +96,12 @@ class SimAMResNet(Backbone):
         channels: channels of the first stage; the others have 2, 4 and 8 times as many.
         embedding_dim: size D of the embedding.
         pooling: asp, we_asp, we_asp_literal, tstp or tap.
-        attention_channels: width of the attention's hidden layer (asp and its kin).
-        context: the attention sees the utterance's mean and standard deviation (asp and its kin).
+        attention_channels: width of the hidden layer of the attention (attentive poolings).
+        context: the attention also receives the mean and standard deviation of the utterance (attentive poolings).
 
     Shape:
         - inputs: (B, T, F)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, D)
 
     Raises:

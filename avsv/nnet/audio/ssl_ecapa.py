@@ -12,7 +12,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 from avsv.nnet.audio.ecapa_tdnn import ECAPATDNN
 from avsv.nnet.pooling import valid_frames
 
-# Samples that the first frame sees, at 16 kHz; a frame begins every 320 samples, 20 ms.
+# Samples in the first frame, at 16 kHz; a frame begins every 320 samples (20 ms).
 FIRST_FRAME = 400
 
 _CONVOLUTIONS = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
@@ -25,21 +25,21 @@ def build_upstream(
     layers: int | None = None,
     width: int | None = None,
 ) -> Wav2Vec2Model:
-    """A network of torchaudio in one of four published architectures, with fresh weights.
+    """Build a network of torchaudio with one of four published architectures and random weights.
 
-    Dropout is that of the published pretraining, but whole layers are never dropped: all hidden states are needed, and
-    in distributed training every weight has to take part in every step.
+    Dropout is that of the published pretraining, but layers are never dropped: all hidden states are needed, and in
+    distributed training every weight must be used in every step.
 
     Source: Hsu et al. 2021 (HuBERT), arXiv:2106.07447, table 1; Chen et al. 2022 (WavLM), arXiv:2110.13900, section
     IV-B. WavLM Base+ is WavLM Base trained on more data.
 
     Args:
-        name: which.
-        layers: of the transformer; None for as many as published.
-        width: of the transformer, and of the convolutions before it where these would be wider; None for as published.
+        name: name of the architecture.
+        layers: layers of the transformer; None for the published number.
+        width: width of the transformer, and largest width of the convolutions before it; None for the published one.
 
     Raises:
-        ValueError: ``layers`` or ``width`` is impossible.
+        ValueError: ``layers`` or ``width`` is out of range.
 
     Example:
         >>> with torch.device("meta"):
@@ -52,7 +52,7 @@ def build_upstream(
     width = default_width if width is None else width
     if layers < 1:
         raise ValueError(f"layers: {layers}: must be at least 1")
-    # Heads are 64 wide, and the positional convolution has 16 groups.
+    # Heads have width 64, and the positional convolution has 16 groups.
     if width < 16 or width % (64 if width > 64 else 16):
         raise ValueError(f"width: {width}: must be 16, 32, 48 or a multiple of 64")
     dropout = 0.0 if name == "hubert_large" else 0.1
@@ -80,11 +80,11 @@ def build_upstream(
 
 
 def normalize_over_time(frames: Tensor, mask: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """Every channel of every utterance with mean 0 and variance 1 over its valid frames; padding becomes 0.
+    """Normalize every channel of every utterance to mean 0 and variance 1 over valid frames; padding becomes 0.
 
     Shape:
         - frames: (B, C, T)
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, C, T), in at least float32
 
     Raises:
@@ -108,32 +108,32 @@ class SSLECAPA(ECAPATDNN):
 
     The hidden states are the input of the first transformer layer and the output of every layer, 13 in the Base and 25
     in the Large networks (the last one after the final layer normalization). A learned softmax mixes them, each channel
-    of the mix is normalized over time, and an :class:`~avsv.nnet.audio.ecapa_tdnn.ECAPATDNN` without context
-    does the rest. The Large networks take waveforms of mean 0 and variance 1.
+    of the mix is normalized over time and passed to an :class:`~avsv.nnet.audio.ecapa_tdnn.ECAPATDNN` without context.
+    The Large networks expect waveforms with mean 0 and variance 1.
 
-    Source: Chen et al. 2022 (WavLM), arXiv:2110.13900, section V-C, and UniSpeech's speaker verification code; the rows
-    of self-supervised networks in Sun et al. 2023, table 1. The code's 1e-6 that is added to the mix is left out: the
-    normalization over time takes it away.
+    Source: Chen et al. 2022 (WavLM), arXiv:2110.13900, section V-C, and the speaker verification code of UniSpeech; the
+    rows of self-supervised networks in Sun et al. 2023, table 1. The 1e-6 that this code adds to the mix is omitted,
+    since the normalization over time removes it.
 
-    Padding does not change an embedding, also where the network itself would let it: waveform normalization, the group
-    normalization of the Base networks, positional convolution and attention all see the valid samples only.
+    Padding does not change an embedding: unlike in the original networks, waveform normalization, the group
+    normalization of the Base networks, positional convolution and attention use valid samples only.
 
     Args:
-        upstream: the self-supervised network. Its weights are fresh until published ones are loaded.
-        freeze: the self-supervised network does not learn: without gradients, and without dropout in training too.
-        layers: transformer layers; None for as many as the published network has.
-        width: of the transformer; None for 768 (Base) or 1024 (Large), else 16, 32, 48 or a multiple of 64.
+        upstream: the self-supervised network. Its weights are random until published ones are loaded.
+        freeze: do not train the self-supervised network: no gradients, and no dropout in training either.
+        layers: transformer layers; None for the published number.
+        width: width of the transformer; None for 768 (Base) or 1024 (Large), otherwise 16, 32, 48 or a multiple of 64.
         channels: channels of the ECAPA-TDNN.
         aggregate_channels: channels of the frames that are pooled.
         embedding_dim: size D of the embedding.
 
     Shape:
         - inputs: (B, n) samples at 16 kHz in [-1, 1], at least 400 (25 ms)
-        - mask: (B, n) boolean, True for a valid sample, which come first; None means that all are
+        - mask: (B, n) boolean, True for valid samples, which come first; None if all are valid
         - output: (B, D)
 
     Raises:
-        ValueError: ``layers`` or ``width`` is impossible, inputs are not (B, n), or an utterance is too short.
+        ValueError: ``layers`` or ``width`` is out of range, inputs are not (B, n), or an utterance is too short.
 
     Example:
         >>> net = SSLECAPA(layers=2, width=32, channels=16, aggregate_channels=32)
@@ -173,18 +173,18 @@ class SSLECAPA(ECAPATDNN):
         self.train()
 
     def train(self, mode: bool = True) -> "SSLECAPA":
-        """Training or evaluation mode; a frozen network stays in evaluation mode, without dropout."""
+        """Set training or evaluation mode; a frozen network stays in evaluation mode, without dropout."""
         super().train(mode)
         if self.freeze:
             self.upstream.eval()
         return self
 
     def hidden_states(self, samples: Tensor, mask: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
-        """The hidden states, each (B, T, width), and their mask (B, T); the mask is None where all frames are valid.
+        """The hidden states, each (B, T, width), and their mask (B, T) or None if all frames are valid.
 
         Args:
             samples: (B, n).
-            mask: (B, n) boolean, True for a valid sample, which come first; None means that all are.
+            mask: (B, n) boolean, True for valid samples, which come first; None if all are valid.
         """
         if samples.ndim != 2:
             raise ValueError(f"SSLECAPA: samples of shape {tuple(samples.shape)}, expected (B, n)")
@@ -204,7 +204,7 @@ class SSLECAPA(ECAPATDNN):
         allowed = padding = None
         if mask is not None:
             frames = frames.masked_fill(~mask.unsqueeze(2), 0.0)
-            # HuBERT's layers take a mask of frames by frames, WavLM's something to add to the attention's logits.
+            # HuBERT layers take a mask (frames, frames), WavLM layers a term that is added to the attention logits.
             if self.is_wavlm:
                 weight = encoder.feature_projection.projection.weight
                 padding = weight.new_zeros(mask.shape).masked_fill(~mask, float("-inf"))
@@ -231,7 +231,7 @@ class SSLECAPA(ECAPATDNN):
         frames, lengths = samples.unsqueeze(1), mask.sum(dim=1)
         blocks = list(extractor.conv_layers)
         if not self.is_large:
-            # One group for each channel: normalization over time, of which torchaudio's does not know the padding.
+            # Group normalization with one group per channel normalizes over time; that of torchaudio ignores padding.
             first = blocks.pop(0)
             frames, norm = first.conv(frames), first.layer_norm
             lengths = (lengths - first.kernel_size) // first.stride + 1
@@ -242,7 +242,7 @@ class SSLECAPA(ECAPATDNN):
         return frames.transpose(1, 2), _first_frames(lengths, frames.shape[2])
 
     def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Frame features (B, aggregate_channels, T), a frame every 20 ms, and their mask."""
+        """Frame features (B, aggregate_channels, T), one frame every 20 ms, and their mask."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
             states, valid = self.hidden_states(inputs, mask)
         shares = self.layer_weights.softmax(dim=0)
@@ -254,7 +254,7 @@ class SSLECAPA(ECAPATDNN):
         return frames, valid
 
     def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The self-supervised network from torchaudio's or Hugging Face's state dict of it.
+        """Convert a state dict of the self-supervised network in the form of torchaudio or Hugging Face.
 
         See :meth:`avsv.nnet.backbone.Backbone.convert_published`.
         """
@@ -268,7 +268,7 @@ class SSLECAPA(ECAPATDNN):
             _join_projections(renamed)
 
         problems = [f"{key} is missing" for key in own if key not in renamed]
-        problems += [f"{key} is not of this network" for key in renamed if key not in own]
+        problems += [f"{key} does not belong to this network" for key in renamed if key not in own]
         problems += [
             f"{key} has shape {tuple(value.shape)}, expected {tuple(own[key].shape)}"
             for key, value in renamed.items()
@@ -287,7 +287,7 @@ _RENAMED = [
         (r"^(hubert|wavlm)\.", ""),
         (r"^feature_projection\.", "encoder.feature_projection."),
         (r"^encoder\.(pos_conv_embed|layer_norm|layers)\.", r"encoder.transformer.\1."),
-        # Weight normalization as PyTorch named it before 2.0; torchaudio's files are of that time.
+        # The names of weight normalization before PyTorch 2.0, which the files of torchaudio use.
         (r"\.pos_conv_embed\.conv\.weight_g$", ".pos_conv_embed.conv.parametrizations.weight.original0"),
         (r"\.pos_conv_embed\.conv\.weight_v$", ".pos_conv_embed.conv.parametrizations.weight.original1"),
     )
@@ -295,7 +295,7 @@ _RENAMED = [
 
 
 def _join_projections(state: dict[str, Tensor]) -> None:
-    """Make torchaudio's one input projection of WavLM's attention from Hugging Face's three."""
+    """Join the three input projections of WavLM's attention in Hugging Face's form into the one of torchaudio."""
     for key in [key for key in state if key.endswith(".attention.q_proj.weight")]:
         layer = key.removesuffix("q_proj.weight")
         for kind in ("weight", "bias"):
@@ -306,5 +306,5 @@ def _join_projections(state: dict[str, Tensor]) -> None:
 
 
 def _first_frames(lengths: Tensor, count: int) -> Tensor:
-    """A mask (B, count) whose first frames are valid, as many as ``lengths`` says."""
+    """A mask (B, count) in which the first ``lengths`` frames are valid."""
     return torch.arange(count, device=lengths.device) < lengths.unsqueeze(1)

@@ -1,7 +1,7 @@
-"""What all fusions share.
+"""The base class of fusions, and functions that they share.
 
-Every fusion is called with a batch of both embeddings and with what is present of them. A missing modality has zeros in
-place of its embedding; whatever the values are, they do not reach the result.
+Every fusion is called with a batch of both embeddings and with a mask of those that are present. The embedding of a
+missing modality is zero; its values do not affect the result.
 """
 
 from abc import ABC, abstractmethod
@@ -12,12 +12,12 @@ from torch.nn import functional
 
 
 class Fusion(nn.Module, ABC):
-    """An audio and a visual embedding to one: the base of all fusions.
+    """Base class of fusions, which combine an audio and a visual embedding.
 
-    A subclass's constructor takes the sizes of both embeddings, ``(audio_dim, visual_dim)``, and its options as
-    keyword-only arguments. It sets ``embedding_dim`` and defines :meth:`forward`.
+    The constructor of a subclass takes the sizes of both embeddings, ``(audio_dim, visual_dim)``, and its options as
+    keyword-only arguments, and sets ``embedding_dim``. The subclass defines :meth:`forward`.
 
-    Example (the sum of two embeddings of one size):
+    Example (the sum of two embeddings of equal size):
         >>> class Sum(Fusion):
         ...     def __init__(self, audio_dim: int, visual_dim: int) -> None:
         ...         super().__init__()
@@ -37,35 +37,35 @@ class Fusion(nn.Module, ABC):
         Args:
             audio: (B, audio_dim).
             visual: (B, visual_dim).
-            present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere. The
-                values of a missing modality must not change the result.
+            present: (B, 2) boolean, whether audio and video are present; None if both always are. The values of a
+                missing modality must not change the result.
 
         Raises:
             ValueError: an utterance has neither modality.
         """
 
     def views(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Two views (B, embedding_dim) of each person, from the voice and from the face, to be classified separately.
+        """Two views (B, embedding_dim) of each identity, from the voice and the face, to be classified separately.
 
         Returns:
-            The views, which training then classifies in place of the fused embedding, with half of the loss each; None
-            (the default) for a fusion whose fused embedding is classified.
+            The views, which training classifies instead of the fused embedding, each with half of the loss; None (the
+            default) for a fusion whose fused embedding is classified.
         """
         return None
 
 
 def make_dropout(share: float) -> nn.Dropout:
-    """Dropout of a share of the values; ValueError where it is not in [0, 1)."""
+    """Dropout of a share of the values; ValueError if the share is not in [0, 1)."""
     if not 0 <= share < 1:
         raise ValueError(f"dropout: {share}: must be in [0, 1)")
     return nn.Dropout(share)
 
 
 def start_as_one_isometry(audio: nn.Linear, visual: nn.Linear) -> None:
-    """Initialize two transforms as one isometry, as nearly as their output size allows, with zero biases.
+    """Initialize two transforms as one isometry, as far as their output size allows, with zero biases.
 
-    With an undecided attention the first fused cosine is then the mean of the two cosines: training starts from a
-    score fusion, not from noise.
+    With equal attention weights, the initial fused cosine is the mean of the two cosines: training starts from a score
+    fusion instead of noise.
     """
     joint = nn.init.orthogonal_(torch.empty(audio.out_features, audio.in_features + visual.in_features))
     with torch.no_grad():
@@ -76,13 +76,13 @@ def start_as_one_isometry(audio: nn.Linear, visual: nn.Linear) -> None:
 
 
 def start_undecided(scores: nn.Linear) -> None:
-    """Let a layer start with equal scores."""
+    """Initialize a layer so that its scores are equal."""
     nn.init.zeros_(scores.weight)
     nn.init.zeros_(scores.bias)
 
 
 def check_present(present: Tensor | None) -> None:
-    """Raise ValueError where an utterance has neither modality."""
+    """Raise ValueError if an utterance has neither modality."""
     if present is not None and not present.any(dim=1).all():
         raise ValueError("fusion: an utterance has neither audio nor video")
 
@@ -101,7 +101,7 @@ def unit(audio: Tensor, visual: Tensor, present: Tensor | None) -> tuple[Tensor,
 
 
 def mask_at_random(audio: Tensor, present: Tensor | None) -> Tensor:
-    """What is present (B, 2) when one modality, or neither, is removed from each utterance that has both."""
+    """Randomly remove one modality or none from each utterance that has both; returns ``present`` (B, 2)."""
     if present is None:
         present = torch.ones(len(audio), 2, dtype=torch.bool, device=audio.device)
     removed = torch.randint(3, (len(audio), 1), device=audio.device)

@@ -11,28 +11,28 @@ class CompactBilinearPooling(Fusion):
     """Compact bilinear pooling (CBP): a random sketch of all products of audio and visual values, then a linear layer.
 
     A count sketch adds every value of an embedding, with a random sign, to a random one of ``sketch_dim`` places. The
-    circular convolution of the two sketches, a product of Fourier transforms, is the count sketch of the outer product;
-    it goes through a signed square root, is scaled to length 1 and transformed.
+    circular convolution of the two sketches, computed as a product of Fourier transforms, is the count sketch of their
+    outer product. Its signed square root is scaled to length 1 and transformed by the linear layer.
 
     Source: Gao et al. 2016, arXiv:1511.06062, algorithm 2; Fukui et al. 2016, arXiv:1606.01847, section 3.1 for two
     modalities; Chen et al. 2020, "Multi-modality matters: a performance leap on VoxCeleb", uses it for voice and face.
-    Embeddings are scaled to length 1 first. The sketch is computed in float32 at least, also under autocast.
+    Embeddings are scaled to length 1 first. The sketch is computed at least in float32, also under autocast.
 
-    A missing modality is replaced by the neutral element of the convolution, and the sketch of the other one remains.
-    With zeros in its place all products would be zero and every such utterance would have the same embedding. Products
-    and single values look nothing alike: a system has to be trained on both to tell persons from both.
+    A missing modality is replaced by the neutral element of the convolution, which leaves the sketch of the other one.
+    With zeros, all products would be zero and all such utterances would have the same embedding. Sketches of products
+    and of single embeddings are very different: a system must be trained on both to distinguish identities with both.
 
     Args:
         audio_dim: size of the audio embedding.
         visual_dim: size of the visual embedding.
         dim: size of the fused embedding.
         sketch_dim: number of places of the sketch.
-        seed: of the random places and signs, which are kept with the weights.
+        seed: seed of the random places and signs, which are saved with the weights.
 
     Shape:
         - audio: (B, audio_dim)
         - visual: (B, visual_dim)
-        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - present: (B, 2) boolean, whether audio and video are present; None if both always are
         - output: (B, dim)
 
     Raises:
@@ -61,7 +61,7 @@ class CompactBilinearPooling(Fusion):
         self.transform = nn.Linear(sketch_dim, dim)
 
     def sketch(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
-        """The count sketch of the outer product of the embeddings as they are: (B, sketch_dim)."""
+        """The count sketch of the outer product of the embeddings, without scaling: (B, sketch_dim)."""
         with torch.autocast(audio.device.type, enabled=False):
             dtype = torch.promote_types(torch.promote_types(audio.dtype, visual.dtype), torch.float32)
             spectra = []
@@ -77,7 +77,7 @@ class CompactBilinearPooling(Fusion):
     def forward(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
         check_present(present)
         sketch = self.sketch(*unit(audio, visual, present), present)
-        # The signed square root, flattened around 0, where its slope would turn rounding of the transforms into noise
-        # and has no end. Of 2048 places for vectors of length 1, a typical one has 0.02.
+        # The signed square root, flattened around 0, where its unbounded slope would turn rounding errors of the
+        # transforms into noise. With 2048 places and vectors of length 1, a typical value is 0.02.
         root = sketch / (sketch.abs() + 1e-6).sqrt()
         return self.transform(functional.normalize(root))

@@ -14,19 +14,19 @@ class GatedFusion(Fusion):
     performance leap on VoxCeleb", uses it for voice and face. The two-layer gate, 128 wide, is that of Saeed et al.
     2022, arXiv:2112.10483. Embeddings are scaled to length 1 first.
 
-    Where a modality is missing, the gate is not asked: the other one has weight exactly 1 in every dimension, and the
-    row does not enter the statistics of the gate's batch normalization.
+    If a modality is missing, the gate is not used: the weight of the other one is exactly 1 in every dimension, and the
+    row is excluded from the statistics of the gate's batch normalization.
 
     Args:
         audio_dim: size of the audio embedding.
         visual_dim: size of the visual embedding.
         dim: size of the fused embedding.
-        gate_hidden: width of a hidden layer of the gate, with batch normalization and ReLU; None for a linear gate.
+        gate_hidden: width of the hidden layer of the gate, with batch normalization and ReLU; None for a linear gate.
 
     Shape:
         - audio: (B, audio_dim)
         - visual: (B, visual_dim)
-        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - present: (B, 2) boolean, whether audio and video are present; None if both always are
         - output: (B, dim), in (-1, 1)
 
     Raises:

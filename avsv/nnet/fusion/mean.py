@@ -6,23 +6,24 @@ from avsv.nnet.fusion.base import Fusion, check_present, make_dropout, mask_at_r
 
 
 class MeanFusion(Fusion):
-    """Mean fusion: both embeddings are transformed to one size and averaged.
+    """Mean fusion: both embeddings are transformed to the same size and averaged.
 
-    Source: Claborne et al. 2023, arXiv:2311.05071, section IV and the appendix on fusion. The embedding of one modality
-    is its mean with the other's null representation, the transform of zeros, which masking teaches the network.
+    Source: Claborne et al. 2023, arXiv:2311.05071, section IV and the appendix on fusion. The embedding of a single
+    modality is its mean with the null representation of the other, the transform of zeros, which the network learns by
+    masking.
 
     Args:
         audio_dim: size of the audio embedding.
         visual_dim: size of the visual embedding.
         dim: size of the fused embedding.
         dropout: share of the values of both embeddings that are dropped in training.
-        modality_masking: in training, treat each modality of an utterance that has both as missing in a third of the
-            cases, and keep both in another third.
+        modality_masking: in training, an utterance with both modalities keeps both, only the audio or only the video,
+            with a probability of one third each.
 
     Shape:
         - audio: (B, audio_dim)
         - visual: (B, visual_dim)
-        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - present: (B, 2) boolean, whether audio and video are present; None if both always are
         - output: (B, dim)
 
     Raises:

@@ -1,4 +1,4 @@
-"""Fusion by a multi-layer perceptron."""
+"""Fusion with a multilayer perceptron."""
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +8,12 @@ from avsv.nnet.normalization import RowBatchNorm
 
 
 class MLPFusion(Fusion):
-    """MLP fusion: both embeddings, one after the other, go through three linear layers.
+    """MLP fusion: the concatenated embeddings pass through three linear layers.
 
-    Each layer is followed by a leaky ReLU and batch normalization, the first two by dropout as well.
+    Each layer is followed by a leaky ReLU and batch normalization, the first two also by dropout.
 
-    Source: Claborne et al. 2023, arXiv:2311.05071, section IV and the appendix on fusion. A missing modality is zeros,
-    the null representation, which masking teaches the network.
+    Source: Claborne et al. 2023, arXiv:2311.05071, section IV and the appendix on fusion. A missing modality is
+    represented by zeros, the null representation, which the network learns by masking.
 
     Args:
         audio_dim: size of the audio embedding.
@@ -21,13 +21,13 @@ class MLPFusion(Fusion):
         dim: size of the fused embedding.
         hidden_dim: width of the first two layers.
         dropout: share of the values that are dropped in training.
-        modality_masking: in training, treat each modality of an utterance that has both as missing in a third of the
-            cases, and keep both in another third.
+        modality_masking: in training, an utterance with both modalities keeps both, only the audio or only the video,
+            with a probability of one third each.
 
     Shape:
         - audio: (B, audio_dim)
         - visual: (B, visual_dim)
-        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - present: (B, 2) boolean, whether audio and video are present; None if both always are
         - output: (B, dim)
 
     Raises:

@@ -8,12 +8,12 @@ from avsv.nnet.fusion.base import Fusion, check_present, make_dropout
 
 
 class MultiViewFusion(Fusion):
-    """Multi-view fusion: either modality, through a layer that both share, is a view of the person in one space.
+    """Multi-view fusion: a shared layer maps each modality to a view of the identity in a common space.
 
     Source: Sari et al. 2021, arXiv:2102.06291, in the form of Claborne et al. 2023, arXiv:2311.05071, section IV and
     the appendix on fusion. It is trained through :meth:`views`: one classifier takes each view, and the two losses are
-    weighted 0.5 each. Claborne et al. do not say what embeds a person of whom there is both; here it is the mean of the
-    two views after each is scaled to length 1. Views have no negative values.
+    weighted 0.5 each. Claborne et al. do not define the embedding of an utterance with both modalities; here it is the
+    mean of the two views after scaling each to length 1. Views have no negative values.
 
     Args:
         audio_dim: size of the audio embedding.
@@ -24,7 +24,7 @@ class MultiViewFusion(Fusion):
     Shape:
         - audio: (B, audio_dim)
         - visual: (B, visual_dim)
-        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - present: (B, 2) boolean, whether audio and video are present; None if both always are
         - output: (B, dim)
 
     Raises:
@@ -47,7 +47,7 @@ class MultiViewFusion(Fusion):
         self.shared = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), make_dropout(dropout))
 
     def views(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-        """The audio and the visual view: two (B, dim); that of a missing modality means nothing."""
+        """The audio and visual views, each (B, dim); the view of a missing modality has no meaning."""
         return self.shared(self.audio(audio)), self.shared(self.visual(visual))
 
     def forward(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:

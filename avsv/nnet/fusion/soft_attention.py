@@ -11,10 +11,9 @@ class SimpleSoftAttention(Fusion):
     """Simple soft attention (SSA): a softmax over two scores weighs the transformed audio and visual embeddings.
 
     Source: Shon et al. 2019, arXiv:1811.10813, equations 1-4; Sun et al. 2022, section 2.3. Embeddings are scaled to
-    length 1 first, for their lengths differ much.
+    length 1 first, because their lengths differ greatly.
 
-    A missing modality has a zero vector in the place of its embedding and weight exactly 0, so the result is the
-    transform of the other one.
+    A missing modality has a zero embedding and a weight of exactly 0, so the result is the transform of the other one.
 
     Args:
         audio_dim: size of the audio embedding.
@@ -25,7 +24,7 @@ class SimpleSoftAttention(Fusion):
     Shape:
         - audio: (B, audio_dim)
         - visual: (B, visual_dim)
-        - present: (B, 2) boolean, whether there is audio and whether there is video; None means both everywhere
+        - present: (B, 2) boolean, whether audio and video are present; None if both always are
         - output: (B, dim)
 
     Raises:
@@ -50,7 +49,7 @@ class SimpleSoftAttention(Fusion):
         start_undecided(self.attention)
 
     def weights(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
-        """The attention: (B, 2), the weight of the audio and of the visual embedding, summing to 1."""
+        """The attention (B, 2): the weights of the audio and the visual embedding, whose sum is 1."""
         audio, visual = unit(audio, visual, present)
         logits = self.attention(torch.cat([audio, visual], dim=1))
         if present is not None:

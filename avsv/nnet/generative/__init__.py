@@ -1,1 +1,1 @@
-"""Generative supervision of pooling: the temporal weights of one modality predict those of the other."""
+"""Generative supervision of poolings: the temporal weights of one modality predict those of the other."""

@@ -1,11 +1,11 @@
-"""Series of temporal weights on one common grid of frames."""
+"""Alignment of series of temporal weights on a common grid of frames."""
 
 import torch
 from torch import Tensor
 
 
 def _center_frames(count: Tensor, position: Tensor, index: Tensor) -> Tensor:
-    """Weights of linear interpolation at positions in frames, constant beyond the first and the last valid frame."""
+    """Weights of linear interpolation at positions in frames; constant beyond the first and last valid frames."""
     position = position.clamp(min=0).minimum((count - 1).to(position.dtype))
     return (1.0 - (index - position).abs()).clamp(min=0.0)
 
@@ -22,25 +22,25 @@ def _valid_counts(series: Tensor, mask: Tensor | None) -> Tensor:
 def _combine(weights: Tensor, series: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None:
         series = series.masked_fill(~mask, 0.0)
-    # Not a matrix product, which autocast would round.
+    # Not as a matrix product, which autocast would compute in half precision.
     return (weights * series.unsqueeze(1)).sum(dim=2) / weights.sum(dim=2)
 
 
 def to_common_grid(series: Tensor, mask: Tensor | None, frames: int) -> Tensor:
-    """A series at another number of frames, without knowledge of times: adaptive average pooling of its valid frames.
+    """Resample a series to another number of frames by adaptive average pooling of its valid frames.
 
-    A series of fewer frames than the grid is interpolated linearly.
+    A series with fewer frames than the grid is interpolated linearly. Times are not needed.
 
     Args:
         series: (B, T).
-        mask: (B, T) boolean, the valid frames of a row first; None means that all are.
-        frames: T_c, frames of the grid.
+        mask: (B, T) boolean, with the valid frames of a row first; None if all are valid.
+        frames: T_c, number of frames of the grid.
 
     Returns:
         (B, T_c), in at least float32.
 
     Raises:
-        ValueError: shapes do not fit.
+        ValueError: shapes do not match.
 
     Example:
         >>> series, mask = torch.tensor([[1.0, 3.0, 5.0, 9.0, 99.0]]), torch.tensor([[True] * 4 + [False]])

@@ -1,4 +1,4 @@
-"""Cycle supervision: two perceptrons map the weights of one modality to those of the other and back."""
+"""Cycle supervision: two perceptrons map the temporal weights of one modality to those of the other and back."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -8,7 +8,7 @@ from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, 
 
 
 def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
-    """2 - the sum over both modalities of the cosines between two (2, B, T_c), averaged over the batch: in [0, 4].
+    """2 minus the sum over both modalities of the cosines between two (2, B, T_c), averaged over the batch: in [0, 4].
 
     Example:
         >>> import torch
@@ -20,27 +20,27 @@ def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
 
 
 class CycleSupervision(GenerativeSupervision):
-    """Cycle consistency: f maps audio weights to visual ones, g back; the loss compares f(a), g(v), g(f(a)), f(g(v)).
+    """Cycle consistency of f, which maps audio to visual weights, and g, which maps them back.
 
-    ``mapping_weight (2 - cos(v, f(a)) - cos(a, g(v))) + cycle_weight (2 - cos(v, f(g(v))) - cos(a, g(f(a))))``. Nothing
-    is detached: the loss is there to change the pooling of both modalities.
+    The loss is ``mapping_weight (2 - cos(v, f(a)) - cos(a, g(v))) + cycle_weight (2 - cos(v, f(g(v))) -
+    cos(a, g(f(a))))``. Nothing is detached, since the loss is meant to change the pooling of both modalities.
 
     Source: Sun et al. 2022, equations 8-11 (weights 1 and 0.5, the defaults); Sun et al. 2023, equations 8-10 (both
-    0.5). The outer network of equation 9 of 2023 is read as that of the other modality: out and back.
+    0.5). The outer network in equation 9 of 2023 is interpreted as that of the other modality, so that it maps back.
 
     Args:
-        frames: T_c, frames of a series.
+        frames: T_c, number of frames of a series.
         mapping_weight: weight of the mapping loss.
         cycle_weight: weight of the cycle loss.
         hidden: width of the hidden layers.
-        layers: layers of each network; None means 3 up to 64 frames and 4 above.
+        layers: layers of each network; None means 3 for up to 64 frames and 4 for more.
 
     Shape:
         - audio, visual: (B, T_c)
         - output: the weighted loss, a scalar, and detached figures; mapping and cycle are in [0, 4]
 
     Raises:
-        ValueError: an impossible option, too few frames or series of another shape.
+        ValueError: an option is out of range, there are too few frames, or series have another shape.
 
     Example:
         >>> import torch
@@ -64,11 +64,11 @@ class CycleSupervision(GenerativeSupervision):
         self.cycle_weight = check_weight("cycle_weight", cycle_weight)
         layers = (3 if frames <= 64 else 4) if layers is None else check_size("layers", layers, 2)
         check_size("hidden", hidden)
-        # The first network is f, from audio; the second is g, from video.
+        # The first network is f, with audio as input; the second is g, with video as input.
         self.generators = PairedMLP((frames, *[hidden] * (layers - 1), frames))
 
     def losses(self, series: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and the figures of (2, B, T_c), audio first then visual."""
+        """The loss and the figures of series (2, B, T_c), audio first, then visual."""
         generated = self.generators(series).flip(0)
         back = self.generators(generated).flip(0)
         mapping, cycle = cosine_distance(series, generated), cosine_distance(series, back)

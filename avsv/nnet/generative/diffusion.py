@@ -1,4 +1,4 @@
-"""Diffusion supervision: a bridge between the two modalities' series of weights through their common latent space."""
+"""Diffusion supervision: a bridge between the temporal weights of both modalities through a common latent space."""
 
 import copy
 import itertools
@@ -18,7 +18,7 @@ STEPS = 1000
 
 
 def log_signal() -> Tensor:
-    """ln of abar_t for t = 0 to 1000: the share of the signal's power after t steps of DDPM's linear noise schedule.
+    """ln of abar_t for t = 0 to 1000: the share of the signal power after t steps of DDPM's linear noise schedule.
 
     Source: Ho et al. 2020, arXiv:2006.11239, section 4 (betas from 0.0001 to 0.02).
 
@@ -31,7 +31,7 @@ def log_signal() -> Tensor:
 
 
 def noise_to_signal(times: Tensor) -> Tensor:
-    """sigma = sqrt((1 - abar) / abar) at times from 0 to 1000, fractions allowed.
+    """sigma = sqrt((1 - abar) / abar) at times from 0 to 1000, which may be fractions.
 
     Example:
         >>> [round(x, 2) for x in noise_to_signal(torch.tensor([0.0, 674.7, 1000.0])).tolist()]
@@ -44,7 +44,7 @@ def noise_to_signal(times: Tensor) -> Tensor:
 
 
 def solver_times(steps: int, sigma_max: float | None) -> Tensor:
-    """The steps + 1 times of a solver, from 0 to where sigma is ``sigma_max`` (None: 1000), spaced as squares.
+    """The steps + 1 times of a solver, spaced as squares, from 0 to the time of ``sigma_max`` (None: 1000).
 
     Example:
         >>> [round(x, 1) for x in solver_times(4, 10.0).tolist()]
@@ -64,22 +64,22 @@ def solve_flow(
 ) -> Tensor:
     """Solve the probability flow equation of DDIM between data and noise.
 
-    In the coordinates y = x / sqrt(abar) it is dy / dsigma = epsilon(x, t). Euler's method there is DDIM's update with
-    eta = 0; Heun's is of second order and needs two predictions a step.
+    In the coordinates y = x / sqrt(abar) it is dy / dsigma = epsilon(x, t). Euler's method in these coordinates is the
+    update of DDIM with eta = 0; Heun's method is of second order and needs two predictions per step.
 
     Source: Song et al. 2021 (DDIM), arXiv:2010.02502, equations 12-14; Sun et al. 2023, equations 13-14.
 
     Args:
-        predict: (x, k) to the noise epsilon in x at sigma number k.
+        predict: function from (x, k) to the noise epsilon in x at sigma number k.
         inputs: x at the first sigma, or at the last one if ``reverse``.
-        sigmas: increasing.
-        heun: Heun's method in the place of Euler's.
-        reverse: from noise to data.
+        sigmas: sigmas in increasing order.
+        heun: use Heun's method instead of Euler's.
+        reverse: solve from noise to data.
 
     Returns:
         x at the other end.
 
-    Example (noise of one value makes a straight path):
+    Example (constant noise gives a straight path):
         >>> latent = solve_flow(lambda x, k: torch.ones(1), torch.zeros(1), [0.0, 0.5, 1.0], heun=True, reverse=False)
         >>> round(latent.item(), 6)
         0.707107
@@ -98,15 +98,15 @@ def solve_flow(
 
 
 class NoisePredictors(nn.Module):
-    """Two independent networks, one for each modality, that tell the noise in a noisy series: perceptrons with SiLU.
+    """Two independent perceptrons with SiLU, one per modality, that predict the noise in a noisy series.
 
     Source: Ho et al. 2020, arXiv:2006.11239 (the task, and the sinusoidal embedding of the time).
 
     Args:
-        frames: T_c, frames of a series.
+        frames: T_c, number of frames of a series.
         hidden: width of the hidden layers.
         layers: layers of each network, at least 2.
-        time_dim: even size of the embedding of the time.
+        time_dim: even size of the time embedding.
 
     Shape:
         - series: (2, N, T_c)
@@ -126,7 +126,7 @@ class NoisePredictors(nn.Module):
         self.layers = nn.ModuleList(PairedLinear(*pair) for pair in itertools.pairwise(sizes))
 
     def embed_times(self, times: Tensor) -> Tensor:
-        """What times (2, N) add to the first layer: (2, N, hidden). A solver needs it only once."""
+        """The contribution (2, N, hidden) of times (2, N) to the first layer. A solver computes it only once."""
         half = self.time_dim // 2
         rates = torch.exp(-math.log(10000.0) / half * torch.arange(half, device=times.device, dtype=times.dtype))
         angles = times.unsqueeze(2) * rates
@@ -146,7 +146,7 @@ class NoisePredictors(nn.Module):
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy whose parameters are buffers: nothing to learn, but saved and moved with the rest."""
+    """A copy whose parameters are buffers: they are not trained, but saved and moved with the module."""
     module = copy.deepcopy(module)
     for part in module.modules():
         for name, parameter in list(part.named_parameters(recurse=False)):
@@ -158,36 +158,36 @@ def frozen_copy(module: nn.Module) -> nn.Module:
 class DiffusionSupervision(GenerativeSupervision):
     """Dual diffusion implicit bridges: the diffusion model of one modality encodes a series, that of the other decodes.
 
-    The loss is ``weight (2 - cos(v, T_av(a)) - cos(a, T_va(v)))`` with T the translations. Each modality has a noise
-    predictor for n = w - 1, which learns from its own series alone, by its own optimizer and without a gradient to the
-    pooling; translations use an exponential moving average of it. The pooling learns through the target of each cosine
-    and, unless ``detach_ode``, through the two solutions of the differential equation.
+    The loss is ``weight (2 - cos(v, T_av(a)) - cos(a, T_va(v)))``, where T are the translations. Each modality has a
+    noise predictor for n = w - 1, which is trained only on its own series, with its own optimizer and without a
+    gradient to the pooling; translations use its exponential moving average. The pooling learns through the target of
+    each cosine and, unless ``detach_ode`` is set, through the two solutions of the differential equation.
 
     Source: Sun et al. 2023, equations 13-15; Su et al. 2023 (DDIB), arXiv:2203.08382, algorithm 1; Song et al. 2021
-    (DDIM), arXiv:2010.02502. Heun's method on 20 steps up to sigma 10 takes the place of DDIM's first-order steps,
-    of which hundreds are needed for a bridge that leads back to where it came from.
+    (DDIM), arXiv:2010.02502. Heun's method with 20 steps up to sigma 10 replaces the first-order steps of DDIM, of
+    which hundreds are needed for a bridge that is invertible.
 
     Args:
-        frames: T_c, frames of a series.
-        weight: of the loss.
-        start_epoch: before it only the noise predictors learn.
-        solver: heun, or ddim for DDIM's own update.
-        steps: of the solver; None means 20 with heun and 100 with ddim.
-        sigma_max: noise-to-signal ratio up to which is encoded; None means the end of the noise schedule, 157.4.
+        frames: T_c, number of frames of a series.
+        weight: weight of the loss.
+        start_epoch: before this epoch only the noise predictors are trained.
+        solver: heun, or ddim for the update of DDIM.
+        steps: steps of the solver; None means 20 with heun and 100 with ddim.
+        sigma_max: noise-to-signal ratio up to which series are encoded; None means the end of the schedule, 157.4.
         detach_ode: no gradient through the translations.
-        hidden: width of the noise predictors' hidden layers.
-        layers: their layers.
-        time_dim: even size of their embedding of the time.
-        draws: noise levels a series and training step.
-        predictor_lr: learning rate of their own Adam.
-        average_decay: of the moving average; it starts at 0.1 and grows with the number of steps up to this value.
+        hidden: width of the hidden layers of the noise predictors.
+        layers: number of layers of the noise predictors.
+        time_dim: even size of the time embedding of the noise predictors.
+        draws: noise levels per series and training step.
+        predictor_lr: learning rate of the noise predictors' Adam optimizer.
+        average_decay: decay of the moving average; it starts at 0.1 and rises with the number of steps to this value.
 
     Shape:
         - audio, visual: (B, T_c)
-        - output: the loss, a scalar, and detached figures; from ``start_epoch`` on diffusion, in [0, 4], is among them
+        - output: the loss, a scalar, and detached figures; from ``start_epoch`` on they include diffusion, in [0, 4]
 
     Raises:
-        ValueError: an impossible option, too few frames or series of another shape.
+        ValueError: an option is out of range, there are too few frames, or series have another shape.
 
     Example:
         >>> supervision = DiffusionSupervision(8, hidden=16, steps=4)
@@ -240,14 +240,14 @@ class DiffusionSupervision(GenerativeSupervision):
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """Take the noise predictors of now into their moving average."""
+        """Update the moving average with the current noise predictors."""
         rate = 1.0 - ((1.0 + self.updates) / (10.0 + self.updates)).clamp(max=self.average_decay)
         for average, current in zip(self.averaged.buffers(), self.auxiliary.parameters(), strict=True):
             average.lerp_(current, rate.to(current.dtype))
         self.updates += 1.0
 
     def noise_prediction(self, series: Tensor) -> Tensor:
-        """The noise predictors' own loss on (2, B, T_c): mean squared error of the noise, averaged over modalities."""
+        """The loss of the noise predictors on (2, B, T_c): mean squared error of the noise over both modalities."""
         clean = (series.detach() - 1.0).repeat(1, self.draws, 1)
         times = torch.randint(1, STEPS + 1, clean.shape[:2], device=clean.device)
         noise = torch.randn_like(clean)
@@ -256,7 +256,7 @@ class DiffusionSupervision(GenerativeSupervision):
         return functional.mse_loss(self.auxiliary(noisy, times.to(clean.dtype)), noise)
 
     def translate(self, series: Tensor) -> Tensor:
-        """Audio made of video, then video made of audio: (2, B, T_c), audio first, to the same shape."""
+        """Translate (2, B, T_c), audio first: audio generated from video, then video generated from audio."""
         embedded = self.averaged.embed_times(self.times.to(series.dtype).expand(2, -1)).split(1, dim=1)
 
         def predict(state: Tensor, index: int) -> Tensor:
@@ -266,7 +266,7 @@ class DiffusionSupervision(GenerativeSupervision):
         return 1.0 + solve_flow(predict, latent.flip(0), self.sigmas, heun=self.heun, reverse=True)
 
     def losses(self, series: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and the figures of (2, B, T_c), audio first then visual."""
+        """The loss and the figures of series (2, B, T_c), audio first, then visual."""
         if self.training:
             self.update_average()
         loss = self.noise_prediction(series)

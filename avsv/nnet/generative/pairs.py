@@ -1,4 +1,4 @@
-"""Layers of two independent networks, one for each modality, computed side by side."""
+"""Layers of two independent networks, one per modality, that are computed together."""
 
 import itertools
 import math
@@ -10,14 +10,14 @@ from torch.nn import functional
 
 
 class PairedLinear(nn.Module):
-    """Two independent linear layers in one batched product; each starts as a ``torch.nn.Linear`` does.
+    """Two independent linear layers in one batched product, initialized as ``torch.nn.Linear``.
 
     Args:
         inputs: size of the inputs.
         outputs: size of the outputs.
 
     Shape:
-        - inputs: (2, N, inputs), what the first and what the second layer gets
+        - inputs: (2, N, inputs), the inputs of the first and of the second layer
         - output: (2, N, outputs)
 
     Example:
@@ -36,16 +36,16 @@ class PairedLinear(nn.Module):
 
 
 def leaky_relu(inputs: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2, as CycleGAN and CUT have it."""
+    """Leaky ReLU with slope 0.2, as in CycleGAN and CUT."""
     return functional.leaky_relu(inputs, 0.2)
 
 
 class PairedMLP(nn.Module):
-    """Two independent multi-layer perceptrons, one for each modality; the last layer is linear.
+    """Two independent multilayer perceptrons, one per modality; the last layer is linear.
 
     Args:
-        sizes: of the input, of every hidden layer and of the output.
-        activation: after every layer but the last.
+        sizes: sizes of the input, of every hidden layer and of the output.
+        activation: activation after every layer except the last.
 
     Shape:
         - inputs: (2, N, sizes[0])
@@ -63,7 +63,7 @@ class PairedMLP(nn.Module):
         self.layers = nn.ModuleList(PairedLinear(*pair) for pair in itertools.pairwise(sizes))
 
     def hidden(self, inputs: Tensor) -> list[Tensor]:
-        """The outputs of all layers but the last, each (2, N, its size)."""
+        """The outputs of all layers except the last, each (2, N, size)."""
         outputs = []
         for layer in self.layers[:-1]:
             inputs = self.activation(layer(inputs))

@@ -1,4 +1,4 @@
-"""PatchNCE supervision: equal times of the two series of weights are told from unequal ones by contrast."""
+"""PatchNCE supervision: contrast between equal and different times of the two series of temporal weights."""
 
 from typing import Literal
 
@@ -12,16 +12,16 @@ from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, 
 
 
 def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Mean InfoNCE loss of positions: query s belongs to key s, the other keys of its own series are the negatives.
+    """Mean InfoNCE loss over positions: key s is the positive of query s, the other keys are its negatives.
 
-    Source: Park et al. 2020 (CUT), arXiv:2007.15651, equation 3. Keys get no gradient.
+    Source: Park et al. 2020 (CUT), arXiv:2007.15651, equation 3. Keys receive no gradient.
 
     Args:
-        queries: (..., S, C), of any length; they are scaled to length 1.
-        keys: the same shape.
-        temperature: by which cosines are divided.
+        queries: (..., S, C), of any norm; they are scaled to length 1.
+        keys: of the same shape.
+        temperature: divisor of the cosines.
 
-    Example (all alike: ln 50):
+    Example (all equal: ln 50):
         >>> round(patch_nce(torch.ones(1, 50, 8), torch.ones(1, 50, 8), 0.07).item(), 4)
         3.912
     """
@@ -32,34 +32,34 @@ def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
 
 class PatchNCESupervision(GenerativeSupervision):
-    """PatchNCE and adversarial losses on the weights of two modalities, as CUT has them on images.
+    """PatchNCE and adversarial losses on the temporal weights of two modalities, as CUT applies them to images.
 
-    A generator for each modality turns patches of its series into the other modality's series: one perceptron, shared
-    over time, that sees ``patch`` frames around each. A linear head for each hidden layer and modality makes of its
-    outputs the features of every frame. At equal times the features of the two modalities must be nearer to each other
-    (query from one, key from the other) than to those at the other times of the same series. Discriminators see to it
-    that generated series look like real ones. Both losses are summed over the two directions.
+    The generator of each modality maps patches of its series to the series of the other modality: one perceptron,
+    shared over time, whose input is the ``patch`` frames around each frame. One linear head per hidden layer and
+    modality computes features of every frame from the outputs of the layer. The features of both modalities at the same
+    time (query from one, key from the other) must be nearer to each other than to those at other times of the same
+    series. Discriminators make generated series resemble real ones. Both losses are summed over the two directions.
 
     Source: Sun et al. 2023, equations 11-12; Park et al. 2020 (CUT), arXiv:2007.15651; Mao et al. 2017 (LSGAN),
-    arXiv:1611.04076, equation 2. Equation 11 sums over layers and times; this is the mean, as in CUT's code.
+    arXiv:1611.04076, equation 2. Equation 11 sums over layers and times; this is the mean, as in the code of CUT.
 
     Args:
-        frames: T_c, frames of a series.
-        weight: of the sum of both losses.
-        patch: odd number of frames that a generator sees at once; the ends of a series are continued by its end values.
-        hidden: width of a generator's hidden layers and of the features.
-        layers: layers of a generator, at least 2; all but the last give features.
-        temperature: by which cosines are divided.
-        query: real (features of the other modality's real series, as printed) or generated (of the generated one).
-        discriminator_hidden: width of the discriminators' two hidden layers.
-        discriminator_lr: learning rate of their own Adam.
+        frames: T_c, number of frames of a series.
+        weight: weight of the sum of both losses.
+        patch: odd number of frames in the input of a generator; a series is extended by its first and last values.
+        hidden: width of the hidden layers of the generators, and of the features.
+        layers: layers of a generator, at least 2; all except the last yield features.
+        temperature: divisor of the cosines.
+        query: real (features of the real series of the other modality, as printed) or generated (of the generated one).
+        discriminator_hidden: width of the two hidden layers of the discriminators.
+        discriminator_lr: learning rate of the discriminators' Adam optimizer.
 
     Shape:
         - audio, visual: (B, T_c)
         - output: the loss, a scalar, and detached figures; nce, gan and discriminator are means of the two directions
 
     Raises:
-        ValueError: an impossible option, too few frames or series of another shape.
+        ValueError: an option is out of range, there are too few frames, or series have another shape.
 
     Example:
         >>> supervision = PatchNCESupervision(50)
@@ -105,16 +105,16 @@ class PatchNCESupervision(GenerativeSupervision):
         return functional.pad(series, (ends, ends), mode="replicate").unfold(2, self.patch, 1).flatten(1, 2)
 
     def generate(self, series: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What each network makes of its series, (2, B, T_c), and the features of every head, (2, B, T_c, hidden)."""
+        """The output of each generator, (2, B, T_c), and the features of every head, (2, B, T_c, hidden)."""
         hidden = self.generators.hidden(self.patches(series))
         generated = self.generators.layers[-1](hidden[-1]).view(series.shape)
         features = [head(x).unflatten(1, series.shape[1:]) for head, x in zip(self.heads, hidden, strict=True)]
         return generated, features
 
     def losses(self, series: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and the figures of (2, B, T_c), audio first then visual."""
+        """The loss and the figures of series (2, B, T_c), audio first, then visual."""
         generated, keys = self.generate(series)
-        # From here on the first of the two is made of video and judged as audio.
+        # From here on, the first of the two was generated from video and is judged as audio.
         generated = generated.flip(0)
         queries = keys if self.query == "real" else self.generate(generated)[1]
         nce = sum(patch_nce(q.flip(0), k, self.temperature) for q, k in zip(queries, keys, strict=True)) / len(keys)

@@ -1,4 +1,4 @@
-"""What every generative supervision has in common."""
+"""The base class of generative supervisions."""
 
 from abc import ABC, abstractmethod
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Fewest frames of a series: the correlation of shorter ones says nothing.
+# Smallest number of frames of a series: the correlation of shorter ones is meaningless.
 MIN_FRAMES = 4
 
 
 def series_figures(audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
-    """How alike two series are, and how spiky each is: means over the batch, of (B, T_c) each.
+    """Similarity of two series and kurtosis of each, averaged over the batch; both series are (B, T_c).
 
-    Of weights 1 + tanh z the plain cosine says little: at 50 frames it is 0.72 between unrelated series. The centered
-    one is 0 there. A kurtosis far above 3 means that a few isolated frames carry the weight.
+    For weights 1 + tanh z the plain cosine is not informative: for 50 frames it is 0.72 between unrelated series. The
+    centered cosine is 0 for these. A kurtosis far above 3 means that a few isolated frames have most of the weight.
 
     Example:
         >>> figures = series_figures(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[3.0, 2.0, 1.0]]))
@@ -31,14 +31,14 @@ def series_figures(audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
 
 
 class GenerativeSupervision(nn.Module, ABC):
-    """Temporal weights of two modalities to a loss that is 0 where each can be generated from the other.
+    """Base class of losses on two series of temporal weights that are 0 if each can be generated from the other.
 
-    It exists in training only: the pooling does not know it, so embeddings are the same without it.
+    A supervision is used in training only: the pooling does not depend on it, so embeddings are the same without it.
 
-    A subclass defines :meth:`losses`. What must not learn from the loss itself, but by an optimizer of its own (a
-    discriminator, a noise predictor), it puts into ``auxiliary`` and says how it is optimized; the returned loss
-    includes the auxiliary networks' own losses, and its gradient with respect to their parameters comes from those
-    alone, so one backward pass serves both optimizers.
+    A subclass defines :meth:`losses`. Networks that are trained by their own optimizer instead of the loss (a
+    discriminator, a noise predictor) are put into ``auxiliary`` together with the options of the optimizer. The
+    returned loss includes the losses of these networks, and its gradient with respect to their parameters comes only
+    from those losses, so that one backward pass serves both optimizers.
 
     Args:
         frames: T_c, the length of the common grid, at least :data:`MIN_FRAMES`.
@@ -48,7 +48,7 @@ class GenerativeSupervision(nn.Module, ABC):
         - output: the weighted loss, a scalar, and detached figures for the log
 
     Raises:
-        ValueError: too few frames, or series of another shape.
+        ValueError: there are too few frames, or series have another shape.
     """
 
     auxiliary_lr: float = 0.0
@@ -57,15 +57,15 @@ class GenerativeSupervision(nn.Module, ABC):
     def __init__(self, frames: int) -> None:
         super().__init__()
         if frames < MIN_FRAMES:
-            raise ValueError(f"generative supervision: {frames} frames a clip, at least {MIN_FRAMES} are needed")
+            raise ValueError(f"generative supervision: {frames} frames per clip, at least {MIN_FRAMES} are needed")
         self.frames = frames
         self.auxiliary: nn.Module | None = None
-        # The training time in epochs, fractions allowed; the training loop sets it.
+        # The training time in epochs, which may be a fraction; set by the training loop.
         self.epoch: float = 0.0
 
     @abstractmethod
     def losses(self, series: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and the figures of (2, B, T_c), audio first then visual."""
+        """The loss and the figures of series (2, B, T_c), audio first, then visual."""
 
     def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if audio.ndim != 2 or audio.shape[1] != self.frames or visual.shape != audio.shape:
@@ -73,7 +73,7 @@ class GenerativeSupervision(nn.Module, ABC):
                 f"generative supervision: series of shapes {tuple(audio.shape)} and {tuple(visual.shape)}, "
                 f"expected (B, {self.frames}) both"
             )
-        # The networks are tiny, and losses below a hundredth need all digits.
+        # The networks are tiny, and losses below 0.01 need full precision.
         with torch.autocast(audio.device.type, enabled=False):
             series = torch.stack([audio, visual])
             series = series.to(torch.promote_types(series.dtype, torch.float32))
@@ -83,14 +83,14 @@ class GenerativeSupervision(nn.Module, ABC):
 
 
 def check_weight(name: str, value: float) -> float:
-    """A weight of a loss, once it is known not to be negative."""
+    """Return the weight of a loss, after checking that it is not negative."""
     if not value >= 0:
         raise ValueError(f"{name}: {value}: must not be negative")
     return value
 
 
 def check_size(name: str, value: int, smallest: int = 1) -> int:
-    """A size or count, once it is known to be large enough."""
+    """Return a size or count, after checking that it is large enough."""
     if value < smallest:
         raise ValueError(f"{name}: {value}: must be at least {smallest}")
     return value

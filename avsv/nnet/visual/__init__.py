@@ -1,1 +1,1 @@
-"""Visual backbones: (batch, time, channel, height, width) to one embedding a clip."""
+"""Visual backbones: (batch, time, channel, height, width) to one embedding per clip."""

@@ -1,4 +1,4 @@
-"""What every visual network has in common: it sees one frame at a time, and pools over time."""
+"""The base class of visual networks, which process single frames and then pool over time."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from avsv.nnet.backbone import Backbone
 
-# Mean and scale of pixels in [0, 1], for all colors or for red, green and blue: (x / 255 - mean) / scale.
+# Mean and scale of pixels in [0, 1], for all channels or for red, green and blue: (x / 255 - mean) / scale.
 SCALINGS = {
     "none": ((0.5,), (1.0,)),
     "half": ((0.5,), (0.5,)),
@@ -17,8 +17,8 @@ SCALINGS = {
     "voxceleb": ((0.4582268298, 0.3447833359, 0.3283427358), (0.2709922791, 0.2274252474, 0.2343513072)),
 }
 
-# In evaluation a long clip goes through the network in pieces of this many pixels (128 frames of 128 x 128): whole, an
-# hour of video would take hundreds of gigabytes.
+# In evaluation, long clips are processed in chunks of this many pixels (128 frames of 128 x 128): an hour of video at
+# once would take hundreds of gigabytes.
 PIECE_PIXELS = 2**21
 
 
@@ -27,7 +27,7 @@ class FrameScaling(nn.Module):
 
     Source: ``voxceleb``: the channel statistics of VoxCeleb2 in Claborne et al. 2023, appendix B; ``half``: ArcFace,
     (x / 255 - 0.5) / 0.5; ``facenet``: facenet-pytorch, (x - 127.5) / 128; ``imagenet``: torchvision and timm;
-    ``none``: frames as they are.
+    ``none``: unchanged frames.
 
     Args:
         name: one of :data:`SCALINGS`.
@@ -46,7 +46,7 @@ class FrameScaling(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         mean, scale = (torch.tensor(values).view(-1, 1, 1) for values in SCALINGS[name])
-        # Constants of the code, not weights: a checkpoint does not hold them.
+        # Constants of the code, not weights: they are not saved in checkpoints.
         self.register_buffer("mean", mean - 0.5, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
 
@@ -55,10 +55,10 @@ class FrameScaling(nn.Module):
 
 
 class FrameBackbone(Backbone):
-    """A backbone that gives every frame a feature of its own: scaling, ``trunk``, ``head``.
+    """A backbone that computes a feature of each frame separately: scaling, ``trunk``, ``head``.
 
-    Padding never enters the network, only valid frames do. A subclass sets ``trunk`` ((N, C, H, W) to maps) and
-    ``head`` (maps to (N, F)) beside what :class:`~avsv.nnet.backbone.Backbone` asks for.
+    Only valid frames are processed by the network. A subclass sets ``trunk`` ((N, C, H, W) to maps) and ``head`` (maps
+    to (N, F)) in addition to the attributes of :class:`~avsv.nnet.backbone.Backbone`.
 
     Args:
         image_shape: (C, H, W) of a frame.
@@ -68,7 +68,7 @@ class FrameBackbone(Backbone):
     trunk: nn.Module
     head: nn.Module
 
-    # Beginnings of published names that are needed for classification only.
+    # Prefixes of published names that are needed only for classification.
     unneeded: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, image_shape: tuple[int, int, int], scaling: str) -> None:
@@ -77,7 +77,7 @@ class FrameBackbone(Backbone):
         self.scaling = FrameScaling(scaling)
 
     def frames(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Frame features (B, F, T), zero where the mask is False, and the mask as given."""
+        """Frame features (B, F, T), zero where the mask is False, and the unchanged mask."""
         if inputs.ndim != 5 or tuple(inputs.shape[2:]) != self.image_shape:
             expected = ", ".join(map(str, self.image_shape))
             name = type(self).__name__
@@ -92,7 +92,7 @@ class FrameBackbone(Backbone):
 
     def images(self, images: Tensor) -> Tensor:
         """Features (N, F) of single frames (N, C, H, W)."""
-        # Not in training, where the batch normalization's statistics are those of all frames together.
+        # Not in training, where the statistics of batch normalization are computed over all frames together.
         size = len(images) if self.training else max(1, PIECE_PIXELS // (images.shape[2] * images.shape[3]))
         pieces = [
             self.head(self.trunk(self.scaling(piece).contiguous(memory_format=torch.channels_last)))
@@ -105,10 +105,10 @@ class FrameBackbone(Backbone):
         raise ValueError(f"no published weights are known for {type(self).__name__}")
 
     def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Trunk and head under this network's names; see :meth:`avsv.nnet.backbone.Backbone.convert_published`.
+        """Convert the trunk and head; see :meth:`avsv.nnet.backbone.Backbone.convert_published`.
 
-        A network of one channel takes the sum of a published first convolution over the colors: a gray image is an RGB
-        image of three equal colors, and a convolution is linear.
+        For a network with one channel, the first published convolution is summed over the colors: a gray image is an
+        RGB image with three equal channels, and a convolution is linear.
         """
         where = f"published weights of {type(self).__name__}"
         own = {
@@ -116,10 +116,10 @@ class FrameBackbone(Backbone):
             for name, value in self.state_dict().items()
             if name.startswith(("trunk.", "head."))
         }
-        # Files older than PyTorch 0.4.1 lack this counter, which only a momentum of None uses.
+        # Files from before PyTorch 0.4.1 do not have this counter, which is used only with a momentum of None.
         missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
         unknown = [key for key in state if key not in own and not key.startswith(self.unneeded)]
-        for keys, what in ((missing, "missing"), (unknown, "not of this network")):
+        for keys, what in ((missing, "missing"), (unknown, "not part of this network")):
             if keys:
                 raise ValueError(f"{where}: {_first_few(keys)}: {what}")
 

@@ -1,4 +1,4 @@
-"""Inception-ResNet-V1, the face network of FaceNet's open implementations, for video clips of faces."""
+"""Inception-ResNet-V1, the face network of the open implementations of FaceNet, for video clips of faces."""
 
 import re
 from collections import OrderedDict
@@ -12,12 +12,12 @@ from torch.nn import functional
 from avsv.nnet.pooling import PoolingName, build_pooling
 from avsv.nnet.visual.frames import FrameBackbone
 
-# Smaller images vanish in the convolutions without padding.
+# Smaller images become empty in the convolutions without padding.
 SMALLEST_SIDE = 75
 
 
 class InceptionBlock(nn.Module):
-    """Parallel branches, their outputs side by side.
+    """Parallel branches with concatenated outputs.
 
     Source: Szegedy et al. 2017, arXiv:1602.07261, figures 7 and 12.
 
@@ -26,7 +26,7 @@ class InceptionBlock(nn.Module):
 
     Shape:
         - images: (N, C, H, W)
-        - output: (N, channels of all branches together, H', W')
+        - output: (N, total channels of all branches, H', W')
 
     Example:
         >>> InceptionBlock([nn.Identity(), nn.Conv2d(4, 2, 1)])(torch.zeros(1, 4, 5, 5)).shape
@@ -42,16 +42,16 @@ class InceptionBlock(nn.Module):
 
 
 class InceptionResidualBlock(InceptionBlock):
-    """Parallel branches, projected to the input's channels, scaled and added to the input.
+    """Parallel branches, projected to the channels of the input, scaled and added to it.
 
     Source: Szegedy et al. 2017, arXiv:1602.07261, figures 10, 11 and 13, scaling as in section 3.3.
 
     Args:
         branches: networks from the input to maps of its height and width.
-        branch_channels: channels of all branches together.
+        branch_channels: total channels of all branches.
         channels: input channels.
         scale: factor of the branches in the sum.
-        relu: a ReLU after the sum.
+        relu: apply ReLU after the sum.
 
     Shape:
         - images: (N, channels, H, W)
@@ -77,7 +77,7 @@ class InceptionResidualBlock(InceptionBlock):
 
 
 class UnitLength(nn.Module):
-    """Scale vectors to length 1; zero stays zero.
+    """Scale vectors to length 1; zero vectors remain zero.
 
     Shape:
         - vectors: (N, D)
@@ -93,10 +93,10 @@ class UnitLength(nn.Module):
 
 
 class InceptionResNetV1(FrameBackbone):
-    """Inception-ResNet-V1 face embeddings of a clip: every frame to a vector of length 1, pooling over time, length 1.
+    """Inception-ResNet-V1 face embeddings of a clip: frame vectors of length 1 are pooled and scaled to length 1.
 
     Source: Szegedy et al. 2017, arXiv:1602.07261, as in facenet-pytorch; the visual network of REPTAR,
-    arXiv:2309.07115. Frames are scaled to (x - 127.5) / 128 as facenet-pytorch's are.
+    arXiv:2309.07115. Frames are scaled to (x - 127.5) / 128 as in facenet-pytorch.
 
     Published weights: facenet-pytorch (VGGFace2 and CASIA-WebFace; 3 x 160 x 160).
 
@@ -104,21 +104,21 @@ class InceptionResNetV1(FrameBackbone):
         image_channels: channels of a frame: RGB.
         image_height: rows of a frame, at least 75.
         image_width: columns of a frame, at least 75.
-        channels: channels of the first convolution, an even number; all other widths follow from it.
+        channels: channels of the first convolution, an even number; all other widths are proportional to it.
         dropout: share of the averaged maps that is set to zero in training.
-        frame_dim: size of a frame's embedding.
+        frame_dim: size of the embedding of a frame.
         embedding_dim: size D of the embedding; None: the pooled frames, scaled to length 1.
         pooling: tap, tstp, asp, we_asp or we_asp_literal over time.
-        attention_channels: width of the attention's hidden layer (asp, we_asp, we_asp_literal).
-        context: the attention sees the clip's mean and standard deviation (asp, we_asp, we_asp_literal).
+        attention_channels: width of the hidden layer of the attention (asp, we_asp, we_asp_literal).
+        context: the attention also receives the mean and standard deviation of the clip (asp, we_asp, we_asp_literal).
 
     Shape:
         - inputs: (B, T, 3, H, W) in [-0.5, 0.5]
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, D), rows of length 1
 
     Raises:
-        ValueError: an impossible size, inputs of another shape, or a clip has no valid frame.
+        ValueError: a size is out of range, inputs have another shape, or a clip has no valid frame.
 
     Example:
         >>> net = InceptionResNetV1(channels=4, image_height=80, image_width=80, frame_dim=32)
@@ -183,13 +183,13 @@ class InceptionResNetV1(FrameBackbone):
         if embedding_dim is not None:
             self.embed = nn.Sequential(nn.Linear(self.embedding_dim, embedding_dim), UnitLength())
             self.embedding_dim = embedding_dim
-        # Channels stored last: the convolutions of a training step take half the time on a CPU.
+        # With channels stored last, the convolutions of a training step take half the time on a CPU.
         self.trunk.to(memory_format=torch.channels_last)
 
     def published_name(self, name: str) -> str:
         """The name in facenet-pytorch; see ``FrameBackbone.convert_published``."""
         name = re.sub(r"branches\.(\d)\.", r"branch\1.", name.removeprefix("trunk.").removeprefix("head."))
-        # A first branch of one convolution is no sequence there.
+        # There, a first branch of a single convolution is not a sequence.
         return name if name.startswith("mixed_7a.") else name.replace("branch0.0.", "branch0.")
 
 
@@ -206,7 +206,7 @@ def _conv(
 
 
 def _branch(in_channels: int, *layers: tuple[int, int | tuple[int, int], int]) -> nn.Sequential:
-    """Convolutions of (channels, kernel, stride): with stride 1 padded so that the size stays, otherwise not padded."""
+    """Convolutions with (channels, kernel, stride): padded to preserve the size if the stride is 1, else unpadded."""
     branch = nn.Sequential()
     for out_channels, kernel, stride in layers:
         sides = (kernel, kernel) if isinstance(kernel, int) else kernel

@@ -10,7 +10,7 @@ from avsv.nnet.visual.frames import FrameBackbone
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3)}
 
-# The published names of a block's layers, in their order.
+# The published names of the layers of a block, in order.
 RESIDUAL_NAMES = ("bn1", "conv1", "bn2", "prelu", "conv2", "bn3")
 
 
@@ -22,7 +22,7 @@ class IRBlock(nn.Module):
     Args:
         in_channels: input channels.
         out_channels: output channels.
-        stride: of the second convolution and, with a 1x1 convolution, of the shortcut.
+        stride: stride of the second convolution and, with a 1x1 convolution, of the shortcut.
 
     Shape:
         - images: (N, in_channels, H, W)
@@ -51,13 +51,13 @@ class IRBlock(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        # The shortcut's stride is taken by slicing: torch 2.11 crashes on a CPU in the backward pass of a strided 1x1
-        # convolution of fewer than 16 channels that are stored last.
+        # The stride of the shortcut is implemented by slicing: on a CPU, torch 2.11 crashes in the backward pass of a
+        # strided 1x1 convolution with fewer than 16 channels that are stored last.
         return self.residual(images) + self.shortcut(images[:, :, :: self.stride, :: self.stride])
 
 
 class IResNet(FrameBackbone):
-    """IResNet face embeddings of a clip: every frame through the network, then pooling over time.
+    """IResNet face embeddings of a clip: the network processes every frame, followed by pooling over time.
 
     Source: Deng et al. 2019 (ArcFace), arXiv:1801.07698, as in insightface's iresnet; one-channel input and attentive
     pooling over time as in Sun et al. 2022, section 3.
@@ -72,19 +72,19 @@ class IResNet(FrameBackbone):
         scaling: none (frames in [-0.5, 0.5]) or half (frames in [-1, 1], as insightface's weights expect them).
         channels: channels of the first stage; the others have 2, 4 and 8 times as many.
         head: arcface (BN, flatten, Linear to ``frame_dim``, BN with weight 1) or gap (BN, average over the image).
-        frame_dim: size of a frame's feature with the head arcface; with gap it is 8 * ``channels``.
+        frame_dim: size of the feature of a frame with the head arcface; with gap it is 8 * ``channels``.
         embedding_dim: size D of the embedding; None: the pooled frame features are the embedding.
         pooling: asp, we_asp, we_asp_literal, tstp or tap over time.
-        attention_channels: width of the attention's hidden layer (asp).
-        context: the attention sees the clip's mean and standard deviation (asp).
+        attention_channels: width of the hidden layer of the attention (asp).
+        context: the attention also receives the mean and standard deviation of the clip (asp).
 
     Shape:
         - inputs: (B, T, C, H, W) in [-0.5, 0.5]
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, D)
 
     Raises:
-        ValueError: inputs of another shape, or a clip has no valid frame.
+        ValueError: inputs have another shape, or a clip has no valid frame.
 
     Example:
         >>> net = IResNet(depth=18, channels=16, image_height=32, image_width=32)
@@ -144,7 +144,7 @@ class IResNet(FrameBackbone):
         for module in self.trunk.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0.0, 0.1)
-        # Channels stored last: the convolutions of a training step take half the time on a CPU.
+        # With channels stored last, the convolutions of a training step take half the time on a CPU.
         self.trunk.to(memory_format=torch.channels_last)
 
     def published_name(self, name: str) -> str:

@@ -20,9 +20,9 @@ BLOCKS = {
 
 
 class StridedPointwise(nn.Conv2d):
-    """A 1x1 convolution without bias whose stride is taken by slicing.
+    """A 1x1 convolution without bias whose stride is implemented by slicing.
 
-    torch 2.11 crashes on a CPU in the backward pass of a strided 1x1 convolution of fewer than 16 channels that are
+    On a CPU, torch 2.11 crashes in the backward pass of a strided 1x1 convolution with fewer than 16 channels that are
     stored last.
 
     Args:
@@ -48,37 +48,37 @@ class StridedPointwise(nn.Conv2d):
 
 
 class ResNet(FrameBackbone):
-    """ResNet face embeddings of a clip: every frame through the network, then pooling over time.
+    """ResNet face embeddings of a clip: the network processes every frame, followed by pooling over time.
 
     Source: He et al. 2016, arXiv:1512.03385, as in torchvision: version 1.5, where the 3x3 convolution of a bottleneck
-    has the stride. Squeeze-and-excitation: Hu et al. 2018, arXiv:1709.01507, on the last BN output before the sum. The
-    visual network of Qian et al. 2021 (34 layers, 512-d), of Chen et al. 2020 (50 layers with squeeze-and-excitation)
-    and of Claborne et al. 2023, appendix B (50 layers, no embedding layer: 2048-d).
+    has the stride. Squeeze-and-excitation: Hu et al. 2018, arXiv:1709.01507, on the last BN output before the sum. This
+    is the visual network of Qian et al. 2021 (34 layers, 512-d), of Chen et al. 2020 (50 layers with
+    squeeze-and-excitation) and of Claborne et al. 2023, appendix B (50 layers, no embedding layer: 2048-d).
 
-    An embedding layer acts on the pooled frames; with pooling tap that is the mean of the frames' embeddings.
+    An embedding layer is applied to the pooled frames; with pooling tap this equals the mean of the frame embeddings.
 
     Published weights: torchvision's resnet18, 34 and 50, timm's seresnet50; scaling ``imagenet``.
 
     Args:
         depth: 18, 34 or 50 layers.
-        se: squeeze-and-excitation, by a factor of 16, in every block.
+        se: use squeeze-and-excitation with a reduction of 16 in every block.
         image_channels: channels of a frame: RGB.
         image_height: rows of a frame.
         image_width: columns of a frame.
-        scaling: half (frames in [-1, 1]), voxceleb or imagenet (mean and deviation of those images' colors).
+        scaling: half (frames in [-1, 1]), voxceleb or imagenet (mean and deviation of the colors of that data set).
         channels: channels of the first stage; the others have 2, 4 and 8 times as many, with depth 50 again 4 times.
         embedding_dim: size D of the embedding; None: the pooled frame features are the embedding.
         pooling: tap, tstp, asp, we_asp or we_asp_literal over time.
-        attention_channels: width of the attention's hidden layer (asp, we_asp, we_asp_literal).
-        context: the attention sees the clip's mean and standard deviation (asp, we_asp, we_asp_literal).
+        attention_channels: width of the hidden layer of the attention (asp, we_asp, we_asp_literal).
+        context: the attention also receives the mean and standard deviation of the clip (asp, we_asp, we_asp_literal).
 
     Shape:
         - inputs: (B, T, 3, H, W) in [-0.5, 0.5]
-        - mask: (B, T) boolean, True for a valid frame; None means that all are
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, D)
 
     Raises:
-        ValueError: inputs of another shape, or a clip has no valid frame.
+        ValueError: inputs have another shape, or a clip has no valid frame.
 
     Example:
         >>> net = ResNet(depth=50, channels=8, image_height=32, image_width=32)
@@ -132,13 +132,13 @@ class ResNet(FrameBackbone):
         for module in self.trunk.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # Channels stored last: the convolutions of a training step take half the time on a CPU.
+        # With channels stored last, the convolutions of a training step take half the time on a CPU.
         self.trunk.to(memory_format=torch.channels_last)
 
     def published_name(self, name: str) -> str:
-        """The name in torchvision or, of squeeze-and-excitation, timm; see ``FrameBackbone.convert_published``."""
+        """The name in torchvision or, for squeeze-and-excitation, timm; see ``FrameBackbone.convert_published``."""
         name = name.removeprefix("trunk.")
-        # _block puts the squeeze-and-excitation behind a block's last BN.
+        # _block puts the squeeze-and-excitation after the last BN of a block.
         for last in ("bn2", "bn3"):
             name = name.replace(f"{last}.0.", f"{last}.").replace(f"{last}.1.", "se.")
         return name

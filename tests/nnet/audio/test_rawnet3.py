@@ -139,10 +139,10 @@ def test_rawnet3_reads_published_weights():
     normed.load_state_dict(normed.convert_published(state), strict=True)
     with pytest.raises(ValueError, match=r"fc6\.weight of shape \(6, 48\): not a weight of this network"):
         RawNet3(channels=32, aggregate_channels=24, embedding_dim=5).convert_published(state)
-    with pytest.raises(ValueError, match="none of the network's weights"):
+    with pytest.raises(ValueError, match="contains no weights of this network"):
         net.convert_published({"__L__.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"RawNet3: .* more: missing in the file"):
+    with pytest.raises(ValueError, match=r"RawNet3: .* more: missing from the file"):
         net.convert_published({"bn5.weight": bare["bn5.weight"]})
     del bare["layer2.afms.alpha"]
-    with pytest.raises(ValueError, match=r"RawNet3: blocks\.1\.afms\.alpha: missing in the file"):
+    with pytest.raises(ValueError, match=r"RawNet3: blocks\.1\.afms\.alpha: missing from the file"):
         net.convert_published(bare)

@@ -244,7 +244,7 @@ def test_published_weights_of_full_size(family, size, last):
 
 def test_weights_of_another_network_are_refused():
     net = SSLECAPA(layers=2, width=32, channels=16)
-    with pytest.raises(ValueError, match=r"layers\.2\.\S+ is not of this network.* more"):
+    with pytest.raises(ValueError, match=r"layers\.2\.\S+ does not belong to this network.* more"):
         net.convert_published(_small("hubert_base", width=32).upstream.state_dict())
     with pytest.raises(ValueError, match=r"k_proj\.weight is missing"):
         net.convert_published(_small("wavlm_base_plus", width=32, layers=2).upstream.state_dict())

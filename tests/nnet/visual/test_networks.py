@@ -403,7 +403,7 @@ def test_published_weights_of_another_network_are_refused():
     without = {name: value for name, value in state.items() if name not in ("layer2.1.conv2.weight", "fc.bias")}
     with pytest.raises(ValueError, match=r"of IResNet: layer2\.1\.conv2\.weight, fc\.bias: missing"):
         net.convert_published(without)
-    with pytest.raises(ValueError, match=r"layer1\.9\.bn1\.weight, other: not of this network"):
+    with pytest.raises(ValueError, match=r"layer1\.9\.bn1\.weight, other: not part of this network"):
         net.convert_published({**state, "layer1.9.bn1.weight": torch.zeros(4), "other": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"conv1\.weight, .* and \d+ more: missing"):
         net.convert_published({})
