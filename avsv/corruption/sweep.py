@@ -1,6 +1,7 @@
 """Error rates of systems under one corruption of the test side."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -49,6 +50,29 @@ class Measured(NamedTuple):
     draws: list[float]
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """What is measured under every corruption, and how.
+
+    Args:
+        exp: folder of the systems.
+        cohort: data directory of the cohort.
+        directories: data directories with trials.
+        corrupted: the test side only, with clean enrollment, or both sides.
+        top_n: cohort speakers of adaptive s-norm.
+        resamples: draws of speakers for the intervals.
+        seed: of these draws.
+    """
+
+    exp: Path
+    cohort: Path
+    directories: Sequence[Path]
+    corrupted: Literal["test", "both"] = "test"
+    top_n: int = 300
+    resamples: int = 1000
+    seed: int = 0
+
+
 class Bench:
     """Systems, clean embeddings and trials, to be measured under one corruption after the other.
 
@@ -56,14 +80,8 @@ class Bench:
     see or hear something else than before.
 
     Args:
-        exp: folder of the systems.
+        protocol: what is measured.
         systems: their names.
-        cohort: data directory of the cohort.
-        directories: data directories with trials.
-        top_n: cohort speakers of adaptive s-norm.
-        resamples: draws of speakers for the intervals.
-        seed: of these draws.
-        corrupted: the test side only, with clean enrolment, or both sides.
         device: where the systems compute.
         num_workers: loader processes.
 
@@ -72,28 +90,17 @@ class Bench:
     """
 
     def __init__(
-        self,
-        exp: Path,
-        systems: Sequence[str],
-        cohort: Path,
-        directories: Sequence[Path],
-        *,
-        top_n: int = 300,
-        resamples: int = 1000,
-        seed: int = 0,
-        corrupted: Literal["test", "both"] = "test",
-        device: torch.device | str = "cpu",
-        num_workers: int = 0,
+        self, protocol: Protocol, systems: Sequence[str], device: torch.device | str = "cpu", num_workers: int = 0
     ) -> None:
-        self.sets = list(zip(read_trial_sets(directories), directories, strict=True))
-        self.systems = [TrainedEmbedder.load(exp / name, device) for name in systems]
-        self.top_n, self.resamples, self.seed, self.corrupted = top_n, resamples, seed, corrupted
-        self.device, self.num_workers = device, num_workers
+        self.protocol, self.device, self.num_workers = protocol, device, num_workers
+        self.sets = list(zip(read_trial_sets(protocol.directories), protocol.directories, strict=True))
+        self.systems = [TrainedEmbedder.load(protocol.exp / name, device) for name in systems]
+        cohort = protocol.cohort
         utt2spk = read_list(cohort / "utt2spk", fields=2)
         self.clean: dict[tuple[str, str], dict[str, Embeddings]] = {}
         self.cohorts = {}
         for name in systems:
-            folder = exp / name / "embeddings"
+            folder = protocol.exp / name / "embeddings"
             modes = [mode for mode in MODALITIES if (folder / f"{cohort.name}.{mode}.scp").is_file()]
             if not modes:
                 raise DataError(f"{folder}: no embeddings of {cohort}: run steps/extract_embeddings.sh first")
@@ -147,7 +154,7 @@ class Bench:
         clean: Embeddings,
         test: Embeddings,
     ) -> Measured:
-        enroll = clean if self.corrupted == "test" else test
+        enroll = clean if self.protocol.corrupted == "test" else test
         scored = clean.present[trials.enroll] & clean.present[trials.test]
         rows = trials.enroll[scored], trials.test[scored]
         known = enroll.present[rows[0]] & test.present[rows[1]]
@@ -155,7 +162,7 @@ class Bench:
         normalizer = Normalizer(
             {"enroll": enroll, "test": test},
             dict.fromkeys(("enroll", "test"), self.cohorts[name][mode]),
-            top_n=self.top_n,
+            top_n=self.protocol.top_n,
         )
         pairs = rows[0][known], rows[1][known]
         cosines = np.einsum("nd,nd->n", enroll.matrix[pairs[0]], test.matrix[pairs[1]], dtype=np.float64)
@@ -163,8 +170,9 @@ class Bench:
         cosines, normalized = (fill_guesses(scores, known, is_target) for scores in (cosines, normalized))
         sides = speakers[rows[0]], speakers[rows[1]]
         try:
-            draws = resampled_eers(normalized, is_target, *sides, self.resamples, self.seed)
-            interval = speaker_bootstrap(normalized, is_target, *sides, self.resamples, self.seed, draws=draws)
+            options = self.protocol.resamples, self.protocol.seed
+            draws = resampled_eers(normalized, is_target, *sides, *options)
+            interval = speaker_bootstrap(normalized, is_target, *sides, *options, draws=draws)
             rate = eer(normalized, is_target)
         except ValueError as error:
             raise DataError(f"{trials.path}: {name}, mode {mode}: {error}") from error
@@ -189,7 +197,7 @@ class Bench:
         changed: dict[str, Side] = {}
         if not missing:
             rows = np.concatenate([np.concatenate([x.test, x.enroll]) for x in trial_set.lists])
-            if self.corrupted == "test":
+            if self.protocol.corrupted == "test":
                 rows = np.concatenate([x.test for x in trial_set.lists])
             only = {trial_set.utterances[row] for row in np.unique(rows)}
             changed = self._run(systems, trial_set, directory, corruption.touches, corruption, only)

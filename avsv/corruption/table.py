@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+CLEAN = "clean"
+"""The level without corruption, as it stands in tables and file names."""
+
 
 class Kind(NamedTuple):
     """A kind of corruption.

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avsv.corruption.table import KINDS
+from avsv.corruption.kinds import Level, format_level
+from avsv.corruption.shares import Condition, Share, Sweeps
+from avsv.corruption.table import CLEAN, KINDS
+from avsv.io.atomic import write_text
+from avsv.results.frames import to_csv
 from avsv.results.plots import SweepLine, draw_sweep
 from avsv.results.style import new_figure
 from avsv.scoring.bootstrap import difference_of_draws
 from avsv.scoring.modes import MODES
-
-CLEAN = "clean"
 
 
 class SweepRow(NamedTuple):
@@ -44,6 +46,15 @@ class SweepRow(NamedTuple):
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+
+
+class Origin(NamedTuple):
+    """What all tables of sweeps share: corpus, preset, which sides of a trial are corrupted, and the seed."""
+
+    corpus: str
+    preset: str
+    corrupted: str
+    seed: int
 
 
 class Drawn(NamedTuple):
@@ -218,3 +229,92 @@ def sort_rows(rows: Sequence[SweepRow], levels: Sequence[str], systems: Sequence
             levels.index(row.level),
         ),
     )
+
+
+def sweep_rows(
+    kind: str,
+    levels: Sequence[Level],
+    systems: Sequence[str],
+    rates: Mapping[tuple[str, Condition], Sequence[Mapping[str, Any]]],
+    origin: Origin,
+) -> list[SweepRow]:
+    """The rows of KIND.csv.
+
+    Args:
+        kind: of corruption.
+        levels: its levels.
+        systems: names, in the order of the rows.
+        rates: of every system and condition, as :meth:`avsv.corruption.shares.Share.read` gives them.
+        origin: what all rows share.
+    """
+    columns = [(CLEAN, None), *((format_level(level), (kind, level)) for level in levels)]
+    shared = {"corrupted": origin.corrupted, "seed": origin.seed}
+    drawn = []
+    for name in systems:
+        for level, condition in columns:
+            for line in rates[name, condition]:
+                figures = {field: value for field, value in line.items() if field not in ("draws", "n_speakers")}
+                row = SweepRow(origin.corpus, origin.preset, name, sweep=kind, level=level, **figures, **shared)
+                drawn.append(Drawn(row, np.array(line["draws"]), line["n_speakers"]))
+    return sort_rows(beside_best_single(drawn), [level for level, _ in columns], systems)
+
+
+def write_sweeps(
+    out: Path, shares: Sequence[Share], sweeps: Sweeps, systems: Sequence[str], origin: Origin, left_out: Sequence[str]
+) -> list[str]:
+    """Write KIND.csv and KIND.png of every sweep, and SWEEPS.md; remove those of other sweeps.
+
+    Args:
+        out: folder to write to.
+        shares: what was measured.
+        sweeps: kinds and levels.
+        systems: names, in the order of the tables.
+        origin: what all tables share.
+        left_out: why levels are left out.
+
+    Returns:
+        For each sweep and list a sentence that says how often fusion helps.
+
+    Raises:
+        DataError: a share is missing.
+    """
+    rates = {(share.system, share.condition): share.read() for share in shares}
+    text, verdicts = ["# Corruption sweeps", "", _introduction(origin)], []
+    for kind, levels in sweeps.items():
+        rows = sweep_rows(kind, levels, systems, rates, origin)
+        panels = by_list(rows)
+        write_text(out / f"{kind}.csv", to_csv(rows, SweepRow))
+        sweep_plot(out / f"{kind}.png", kind, panels)
+        title = f"{KINDS[kind].title[0].upper()}{KINDS[kind].title[1:]}"
+        text += ["", f"## {title}, by {KINDS[kind].unit}", "", f"![{kind}]({kind}.png)"]
+        for name, panel in panels.items():
+            text += ["", f"On `{name}`:", "", *sweep_tables(panel)]
+            better, worse, of = count_verdicts(panel)
+            if of:
+                verdicts.append(
+                    f"{kind} on {name}: of {of} fused systems and levels, {better} are better than the best single"
+                    f" modality, {worse} worse, for the others the interval holds 0"
+                )
+    if left_out:
+        text += ["", "## Left out", "", *(f"- {reason}" for reason in left_out)]
+    write_text(out / "SWEEPS.md", "\n".join(text) + "\n")
+    for path in [*out.glob("*.csv"), *out.glob("*.png")]:
+        if path.stem not in sweeps:
+            path.unlink()
+    return verdicts
+
+
+def _introduction(origin: Origin) -> str:
+    """What the reader must know of all tables."""
+    side = (
+        "the test side is corrupted, enrolment is clean" if origin.corrupted == "test" else "both sides are corrupted"
+    )
+    return f"""Corpus `{origin.corpus}`, preset `{origin.preset}`, seed {origin.seed}; {side}.
+
+- Equal error rates in percent after adaptive s-norm against the clean cohort, with 95 % intervals from drawn speakers.
+- Voice and face are the systems of one modality with the lowest rate without corruption.
+- Difference: a fused system's rate minus that of the best single modality at the same level, in percentage points, with
+  its 95 % interval from the same draws. The best single modality, named behind it, is chosen anew at every level, among
+  the systems of one modality and the fused system itself with only its voice or only its face. Bold: the interval lies
+  below 0, so fusion helps.
+- Where a clip lacks all that a system may use, the system guesses: half of these trials count as errors."""

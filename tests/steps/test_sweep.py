@@ -19,7 +19,7 @@ from avsv.bin.extract_embeddings import extract, merge
 from avsv.config.sections import EmbedConfig
 from avsv.corruption.kinds import Corruption
 from avsv.corruption.sound import Noises
-from avsv.corruption.sweep import Bench, fill_guesses
+from avsv.corruption.sweep import Bench, Protocol
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
@@ -29,16 +29,7 @@ from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
-from avsv.results.sweeps import (
-    Drawn,
-    SweepRow,
-    beside_best_single,
-    compare_lines,
-    count_verdicts,
-    sweep_plot,
-    sweep_tables,
-)
-from avsv.scoring.bootstrap import difference_of_draws, speaker_bootstrap
+from avsv.scoring.bootstrap import speaker_bootstrap
 from avsv.scoring.metrics import eer
 
 SYSTEMS = {"voice": "A", "face": "V", "both": "AV"}
@@ -84,7 +75,7 @@ def gather_statistics(network: Embedder, settings: EmbedConfig, directory: Path,
 
 def bench(world, names=("both",), **options) -> Bench:
     data = world / "data"
-    return Bench(world / "exp", names, data / "train", [data / "eval"], resamples=50, **options)
+    return Bench(Protocol(world / "exp", data / "train", [data / "eval"], resamples=50, **options), names)
 
 
 def test_without_corruption_the_networks_give_the_stored_embeddings(world):
@@ -132,18 +123,6 @@ def test_a_system_that_knows_nothing_guesses(world):
     share = 0.5
     (half,) = bench(world, names=("face",)).measure(Corruption("no_video", share), ["face"])["face"]
     assert 0 < half.guessed < half.n_target + half.n_nontarget
-
-
-def test_guesses_are_wrong_in_half_of_the_trials():
-    rng = np.random.default_rng(0)
-    is_target = np.arange(40000) % 2 == 0
-    scores = rng.standard_normal(40000) + 3 * is_target
-    known = rng.random(40000) > 0.3
-    rate = eer(scores[known], is_target[known])
-    assert eer(fill_guesses(scores[known], known, is_target), is_target) == pytest.approx(
-        0.7 * rate + 0.3 / 2, abs=0.01
-    )
-    assert eer(fill_guesses(scores[:0], np.zeros(40000, bool), is_target), is_target) == 0.5
 
 
 def test_both_sides_corrupted_differ_from_the_test_side(world):
@@ -258,47 +237,6 @@ def test_networks_are_analyzed(world, tmp_path, capsys):
     assert imread(tmp_path / "both/analysis/attention.png").shape[1] > 1000
     mean = np.mean([float(row["correlation"]) for row in rows])
     assert f"over {len(rows)} clips of 0.8 s correlate by {mean:.2f} " in capsys.readouterr().out
-
-
-def row(system, mode, level, rate, n_target=10):
-    return SweepRow("c", "p", system, "eval", mode, "noise", level, rate, rate - 1, rate + 1, rate, n_target, 90, 0,
-                    "test", 0, "abc")  # fmt: skip
-
-
-def test_best_single_modality_is_chosen_at_every_level():
-    rng = np.random.default_rng(0)
-    rates = {("a", "AxA"): (5, 30), ("v", "VxV"): (10, 10), ("av", "AVxAV"): (3, 12), ("av", "AxA"): (4, 40)}
-    rates |= {("other", "AVxAV"): (6, 9), ("other", "VxV"): (1, 1)}
-    noise = rng.standard_normal(200)
-    found = [
-        Drawn(row(*key, level, rate), rate + (0.1 if key[0] == "v" else 0.2) * noise, 20)
-        for key, pair in rates.items()
-        for level, rate in zip(("clean", "0"), pair, strict=True)
-    ]
-    rows = {(r.system, r.mode, r.level): r for r in beside_best_single(found)}
-    assert rows["av", "AVxAV", "clean"].single == "av AxA"
-    assert rows["av", "AVxAV", "0"].single == "v VxV"
-    assert rows["other", "AVxAV", "clean"].single == "other VxV"
-    expected = difference_of_draws(2, 0.1 * noise, 20)
-    hard = rows["av", "AVxAV", "0"]
-    assert (hard.difference, hard.difference_low, hard.difference_high) == pytest.approx(expected[:3])
-    comparison = compare_lines(list(rows.values()))
-    assert (comparison.voice.label, comparison.face.label) == ("a AxA", "v VxV")
-    assert count_verdicts(comparison) == (0, 2, 2)
-    text = "\n".join(sweep_tables(comparison))
-    assert "| clean | **-1.00 [-1.00, -1.00]** av AxA | +5.00" in text
-    # On other trials nothing is compared.
-    found = [Drawn(row("a", "AxA", "clean", 5, 11), noise, 20), Drawn(row("av", "AVxAV", "clean", 3), noise, 20)]
-    assert beside_best_single(found)[1].difference is None
-
-
-def test_plot_shows_every_line(tmp_path):
-    comparison = compare_lines(
-        [row(s, m, x, 5.0) for s, m in (("a", "AxA"), ("v", "VxV"), ("f", "AVxAV")) for x in ("clean", "10")]
-    )
-    sweep_plot(tmp_path / "one.png", "noise", {"eval": comparison})
-    sweep_plot(tmp_path / "two.png", "noise", {"eval": comparison, "hard": comparison})
-    assert imread(tmp_path / "two.png").shape[1] == 2 * imread(tmp_path / "one.png").shape[1]
 
 
 @pytest.mark.slow
