@@ -9,7 +9,7 @@ from pathlib import Path
 from avsv.bin.command import run_command
 from avsv.datadir.combine import combine_data
 from avsv.datadir.copy import copy_data
-from avsv.datadir.fix import fix_data
+from avsv.datadir.fix import fix_data, unfixed
 from avsv.datadir.mapping import filter_lines, spk2utt_lines, utt2spk_lines
 from avsv.datadir.speed import perturb_speed
 from avsv.datadir.split import split_data
@@ -106,7 +106,9 @@ def copy(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None
 def fix(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Sort the lists of a data directory and keep the utterances that are in all lists they have to be in.
 
-    What changes is saved in DATA/.backup. Example: utils/fix_data_dir.sh data/train
+    What changes is saved in DATA/.backup. What validate_data_dir.sh would still refuse is named, with status 1.
+
+    Example: utils/fix_data_dir.sh data/train
     """
     parser.add_argument("--utt-extra-files", default="", metavar="NAMES", help="further lists by utterance")
     parser.add_argument("--spk-extra-files", default="", metavar="NAMES", help="further lists by speaker")
@@ -118,6 +120,11 @@ def fix(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]
             say(f"{options.data}: kept {kept} utterances out of {had}, the old lists are in {options.data}/.backup")
         else:
             say(f"{options.data}: kept all {had} utterances")
+        problems = unfixed(options.data)
+        for line in problems.lines():
+            say(line)
+        if problems:
+            raise DataError(f"{options.data}: {len(problems)} problems are left that only you can mend")
 
     return run
 

@@ -191,7 +191,7 @@ def _located(
     there = np.array([bool(location) for location in locations])
     frames = np.zeros(len(rows), dtype=np.int32)
     for number, key, text in read_entries(directory / counts, fields=2):
-        if not text.isdecimal() or int(text) == 0:
+        if not text.isdecimal() or len(text) > 9 or int(text) == 0:
             raise DataError(
                 f"{directory / counts}: {key}: '{text}' is not a number of frames: make it again with steps/{step}.sh"
             )

@@ -58,6 +58,13 @@ def copy_trials(source: Path, target: Path, rename: Callable[[str], str | None])
             note(f"{target}: no trials/{path.name}: none of its trials is between utterances that are there")
 
 
+def seconds_of(folder: Path, text: str) -> float:
+    """A duration of ``FOLDER/utt2dur``. Raises DataError where it is no positive number."""
+    if not is_positive(text):
+        raise DataError(f"{folder}/utt2dur: '{text}' is not a positive number of seconds: remove its line")
+    return float(text)
+
+
 def is_positive(text: str) -> bool:
     """Whether a text is a positive, finite number."""
     try:

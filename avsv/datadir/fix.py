@@ -3,7 +3,8 @@
 import codecs
 import filecmp
 import shutil
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from avsv.datadir.lists import (
     DERIVED,
     PARTIAL,
     SOURCES,
+    fields_of,
     group_by_speaker,
     increases,
     need_data_directory,
@@ -24,16 +26,35 @@ from avsv.datadir.lists import (
     utterance_lists,
     write_lines,
 )
+from avsv.datadir.validate import VALUES, Problems, Validator, trial_problem
 from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
 from avsv.io.lists import trial_lists
+from avsv.io.names import first_odd_key, wrong_key
+from avsv.io.text import check_regular_file
+
+# Lists that count the rows of others: what is not counted cannot be used.
+_COUNTED = {"feats.scp": "utt2num_frames", "audio.scp": "utt2num_frames", "faces.scp": "utt2num_faces"}
+_MARKERS = {
+    "feats.scp": ".fbank.done",
+    "audio.scp": ".fbank.done",
+    "utt2num_frames": ".fbank.done",
+    "faces.scp": ".faces.done",
+    "utt2num_faces": ".faces.done",
+}
+_TRIALS_GONE = {
+    "form": "not ENROLL TEST target|nontarget",
+    "unknown": "their utterances are not there",
+    "label": "their labels contradict utt2spk",
+}
 
 
 def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: Iterable[str] = ()) -> tuple[int, int]:
     """Sort all lists, and keep the utterances that are complete; what changes is saved in ``FOLDER/.backup`` before.
 
     An utterance stays when it has a speaker, at least one of audio and video, a positive duration (where there is
-    ``utt2dur``) and a line in every other list that cannot lack one. Trials of utterances that are not there go too.
+    ``utt2dur``) and a line in every other list that cannot lack one. Lines whose form or value is wrong go, and so do
+    features that are not counted, and trials of utterances that are not there or whose label contradicts ``utt2spk``.
 
     Args:
         folder: the data directory.
@@ -43,65 +64,103 @@ def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: I
         How many utterances were kept, and how many there were.
 
     Raises:
-        DataError: nothing would be left.
+        DataError: nothing would be left, or a list is no text; then nothing is changed.
     """
     need_data_directory(folder)
-    return _Fixer(folder, utterance_extra, speaker_extra).run()
+    fixer = _Fixer(folder, utterance_extra, speaker_extra)
+    try:
+        counts = fixer.mend()
+        fixer.commit()
+    finally:
+        fixer.discard()
+    return counts
+
+
+def unfixed(folder: Path) -> Problems:
+    """What validation still finds in a data directory that was fixed; no recording is opened.
+
+    Raises:
+        DataError: as :meth:`avsv.datadir.validate.Validator.run`.
+    """
+    problems = Validator(folder, audio=True, video=True, features=True, speaker_order=True, sample=0).run()
+    problems.forget("features")  # that there are none yet
+    return problems
 
 
 class _Fixer:
-    """Mends the lists of one data directory; see :func:`fix_data`."""
+    """Mends the lists of one data directory; see :func:`fix_data`.
+
+    New lists are written under temporary names; :meth:`commit` puts all of them in place.
+    """
 
     def __init__(self, folder: Path, utterance_extra: Iterable[str], speaker_extra: Iterable[str]) -> None:
         self.folder = folder
-        self.saved: set[str] = set()
+        self.pending: dict[str, Path] = {}
+        self.spoiled: set[str] = set()
         self.utterance_lists = self._present(utterance_lists(folder), utterance_extra)
         self.speaker_lists = self._present(speaker_lists(folder), speaker_extra)
 
     def _present(self, found: list[str], extra: Iterable[str]) -> list[str]:
         return [*found, *(name for name in extra if name not in found and (self.folder / name).is_file())]
 
-    def run(self) -> tuple[int, int]:
-        folder = self.folder
-        trials = [f"trials/{path.name}" for path in trial_lists(folder)]
+    def mend(self) -> tuple[int, int]:
+        """Write what is to change; the utterances kept, and all there were."""
+        trials = [f"trials/{path.name}" for path in trial_lists(self.folder)]
         for name in [*self.utterance_lists, *self.speaker_lists, *trials]:
+            check_regular_file(self.folder / name)
             self._drop_mark(name)
+        if (self.folder / "spk2utt").is_dir():
+            raise DataError(f"{self.folder}/spk2utt: is a folder, not a file: remove it")
         for name in [*self.utterance_lists, *self.speaker_lists]:
-            self._sort(name, 2 if name == "utt2spk" else None)
-        speaker_of = dict(read_pairs(folder / "utt2spk"))
+            self._sort(name)
+        speaker_of = dict(read_pairs(self._path("utt2spk")))
         keep = self._complete(set(speaker_of))
         if not keep:
-            raise DataError(f"{folder}: none of {len(speaker_of)} utterances is in all lists that it has to be in")
-
+            raise DataError(
+                f"{self.folder}: none of {len(speaker_of)} utterances is in all lists that it has to be in: nothing is"
+                " changed"
+            )
         for name in self.utterance_lists:
-            allowed = keep
-            if name in DERIVED and (folder / DERIVED[name]).is_file():
-                allowed = keep.intersection(read_keys(folder / DERIVED[name]))
-            self._filter(name, allowed)
+            self._filter(name, self._allowed(name, keep))
         kept = sorted(keep)
         groups = group_by_speaker(kept, [speaker_of[key] for key in kept])
         for name in self.speaker_lists:
             self._filter(name, groups)
         self._replace("spk2utt", (f"{speaker} {' '.join(groups[speaker])}\n" for speaker in groups))
-        for path in trial_lists(folder):
-            lines = [line for line in read_raw_lines(path) if line.strip()]
-            left = [line for line in lines if keep.issuperset(line.split()[:2])]
-            if len(left) < len(lines):
-                note(f"{path}: {len(lines) - len(left)} of {len(lines)} trials removed: their utterances are not there")
-                self._replace(f"trials/{path.name}", left)
+        left = speaker_of if len(kept) == len(speaker_of) else {key: speaker_of[key] for key in kept}
+        for name in trials:
+            self._mend_trials(name, left)
         return len(keep), len(speaker_of)
+
+    def _lists(self, names: Iterable[str]) -> Iterator[str]:
+        """Those of the lists that have lines."""
+        return (name for name in names if name in self.utterance_lists and self._path(name).stat().st_size > 0)
 
     def _complete(self, keep: set[str]) -> set[str]:
         """Those of the utterances that are in every list they have to be in."""
-        sources = [self.folder / name for name in SOURCES if name in self.utterance_lists]
+        sources = [self._path(name) for name in self._lists(SOURCES)]
         if sources:
             keep = keep.intersection(chain.from_iterable(map(read_keys, sources)))
-        for name in self.utterance_lists:
-            path = self.folder / name
+        for name in self._lists(self.utterance_lists):
+            path = self._path(name)
             if name == "utt2dur":
                 keep.intersection_update(key for key, value in read_pairs(path) if is_positive(value))
             elif name.startswith("utt2") and name not in (*DERIVED, *PARTIAL, "utt2spk"):
                 keep.intersection_update(read_keys(path))
+        return keep
+
+    def _allowed(self, name: str, keep: set[str]) -> set[str]:
+        """The keys that a list may have; lists come in an order in which those that it is made from are mended."""
+        if name in DERIVED and DERIVED[name] in self.utterance_lists:
+            keep = keep.intersection(read_keys(self._path(DERIVED[name])))
+        counts = _COUNTED.get(name)
+        if counts is not None and next(self._lists([counts]), None):
+            allowed = keep.intersection(read_keys(self._path(counts)))
+            lost = sum(key in keep and key not in allowed for key in read_keys(self._path(name)))
+            if lost:
+                note(f"{self.folder}/{name}: {lost} lines removed that {counts} does not count: make them again")
+                self.spoiled.add(name)
+            keep = allowed
         return keep
 
     def _drop_mark(self, name: str) -> None:
@@ -111,12 +170,15 @@ class _Fixer:
             if stream.read(3) != codecs.BOM_UTF8:
                 return
             note(f"{path}: byte-order mark removed")
-            self._replace(name, (line.decode(errors="surrogateescape") for line in stream))
+            try:
+                self._replace(name, (line.decode() for line in stream))
+            except UnicodeDecodeError:
+                raise DataError(f"{path}: not a text file (UTF-8)") from None
 
-    def _sort(self, name: str, fields: int | None) -> None:
-        """Sort a list by its key; leave out repeated, blank and incomplete lines, saying so."""
-        path = self.folder / name
-        if self._is_sorted(path, fields):
+    def _sort(self, name: str) -> None:
+        """Sort a list by its key; leave out repeated, blank and wrong lines, saying so."""
+        path, shown = self._path(name), self.folder / name
+        if self._is_sorted(name, path):
             return
         lines: dict[str, str] = {}
         dropped: list[str] = []
@@ -124,54 +186,111 @@ class _Fixer:
             parts = line.split(None, 1)
             if not parts:
                 continue
-            if len(parts) == 1 or (fields and len(line.split()) != fields):
-                dropped.append(f"line {number}, '{line.strip()}', has not the right number of fields")
+            if wrong := _wrong_line(name, line.split(), parts):
+                dropped.append(f"line {number}, '{line.strip()}', {wrong}")
                 continue
             clean = f"{parts[0]} {parts[1].rstrip()}\n"
             if lines.setdefault(parts[0], clean) != clean:
                 dropped.append(f"line {number}: '{parts[0]}' was there with another value")
         if dropped:
             more = "; ..." if len(dropped) > 3 else ""
-            note(f"{path}: {len(dropped)} lines left out: {'; '.join(dropped[:3])}{more}")
+            note(f"{shown}: {len(dropped)} lines left out: {'; '.join(dropped[:3])}{more}")
+            self.spoiled.add(name)
         self._replace(name, (lines[key] for key in sorted(lines)))
 
     @staticmethod
-    def _is_sorted(path: Path, fields: int | None) -> bool:
-        """Whether a list is as it should be: sorted, a blank after the key, a newline at the end."""
-        last = ""
+    def _is_sorted(name: str, path: Path) -> bool:
+        """Whether a list is as it should be: sorted, no wrong line, a blank after the key, a newline at the end."""
+        last, fields, check = "", fields_of(name), _CHECKED.get(name)
         for lines in read_raw_chunks(path):
-            rows = [line.split(None, fields or 1) for line in lines]
+            rows = [line.split() if fields else line.split(None, 1) for line in lines]
             if set(map(len, rows)) != {2}:
                 return False
-            keys = [row[0] for row in rows]
+            keys, values = map(list, zip(*rows, strict=True))
             if not increases(keys, last) or lines != [f"{key} {value.rstrip()}\n" for key, value in rows]:
+                return False
+            if first_odd_key(keys) is not None or (name == "utt2spk" and first_odd_key(values) is not None):
+                return False
+            if check is not None and any(map(check, values)):
                 return False
             last = keys[-1]
         return _ends_in_newline(path)
 
     def _filter(self, name: str, allowed: Collection[str]) -> None:
         """Keep the lines with these keys; a list that already has no others is not touched."""
-        path = self.folder / name
+        path = self._path(name)
         if not all(map(allowed.__contains__, read_keys(path))):
             self._replace(name, select_lines(path, allowed.__contains__))
 
+    def _mend_trials(self, name: str, speaker_of: dict[str, str]) -> None:
+        """Keep the trials that validation has nothing against."""
+        gone: Counter[str] = Counter()
+
+        def left() -> Iterator[str]:
+            for line in read_raw_lines(self._path(name)):
+                wrong = trial_problem(line, speaker_of)
+                if wrong is None:
+                    yield line
+                elif line.strip():
+                    gone[wrong[0]] += 1
+
+        total = sum(1 for line in read_raw_lines(self._path(name)) if line.strip())
+        self._replace(name, left())
+        for kind, count in gone.items():
+            note(f"{self.folder}/{name}: {count} of {total} trials removed: {_TRIALS_GONE[kind]}")
+
+    def _path(self, name: str) -> Path:
+        """Where the newest form of a list is."""
+        return self.pending.get(name, self.folder / name)
+
     def _replace(self, name: str, lines: Iterable[str]) -> None:
-        """Write a list, saving the one that was there at first; a list that does not change keeps its time."""
+        """Write a new form of a list."""
+        old = self.pending.get(name)
         path = self.folder / name
-        new = temporary_path(path)
+        # The new form is written while the one before is read.
+        new = temporary_path(path.with_name(f"{path.name}.{'b' if old and '.a.tmp.' in old.name else 'a'}"))
         write_lines(new, lines)
-        if path.is_file() and filecmp.cmp(path, new, shallow=False):
-            new.unlink()
-            return
-        if path.is_file() and name not in self.saved:
-            backup = self.folder / ".backup" / name
-            backup.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, backup)
-            self.saved.add(name)
-        new.replace(path)
-        if path.stat().st_size == 0:
-            note(f"{path}: removed, none of its lines is left")
-            path.unlink()
+        self.pending[name] = new
+        if old is not None:
+            old.unlink()
+
+    def commit(self) -> None:
+        """Save the lists that change, then put the new ones in their place; others keep their time."""
+        for name, new in list(self.pending.items()):
+            path = self.folder / name
+            if path.is_file() and filecmp.cmp(path, new, shallow=False) and path.stat().st_size > 0:
+                self.pending.pop(name).unlink()
+            elif path.is_file():
+                backup = self.folder / ".backup" / name
+                backup.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, backup)
+        for name in self.spoiled & _MARKERS.keys():
+            (self.folder / _MARKERS[name]).unlink(missing_ok=True)
+        for name in list(self.pending):
+            path = self.folder / name
+            self.pending.pop(name).replace(path)
+            if path.stat().st_size == 0:
+                note(f"{path}: removed, none of its lines is left")
+                path.unlink()
+
+    def discard(self) -> None:
+        """Remove what was not put in place."""
+        for new in self.pending.values():
+            new.unlink(missing_ok=True)
+
+
+# Values that make a line useless; a wrong duration removes the utterance, and media are left to who wrote the list.
+_CHECKED = {name: check for name, check in VALUES.items() if name not in ("utt2dur", *SOURCES)}
+
+
+def _wrong_line(name: str, words: list[str], parts: list[str]) -> str | None:
+    """What makes a line of a list useless, given its words, and its key and value."""
+    if len(parts) == 1 or (fields_of(name) and len(words) != fields_of(name)):
+        return "has not the right number of fields"
+    wrong = wrong_key(parts[0]) or (wrong_key(words[1]) if name == "utt2spk" else None)
+    if wrong is None and name in _CHECKED:
+        wrong = _CHECKED[name](words[1])
+    return wrong
 
 
 def _ends_in_newline(path: Path) -> bool:

@@ -4,6 +4,7 @@ A corpus may have more than a million utterances, so that lists are streamed in 
 lines at a time.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, compress, islice
 from operator import lt
@@ -12,7 +13,7 @@ from pathlib import Path
 from avsv.errors import DataError
 from avsv.io.atomic import atomic_path
 from avsv.io.names import check_key, first_odd_key
-from avsv.io.text import refuse_mark
+from avsv.io.text import check_regular_file, refuse_mark
 
 # An utterance may lack a modality: these lists, and only these, may lack lines. The value is the list that must have
 # every key of the list named first.
@@ -25,21 +26,24 @@ DERIVED = {
     "utt2num_faces": "faces.scp",
 }
 # What is not known of an utterance, or a speaker, has no line either.
-PARTIAL = ("utt2age", "utt2uniq", "spk2age", "spk2gender")
+PARTIAL = ("utt2age", "utt2gender", "utt2uniq", "spk2age", "spk2gender")
 OTHER_SCPS = ("vad.scp",)
 _CHUNK = 1 << 20  # characters
 
 
 def utterance_lists(folder: Path) -> list[str]:
-    """Names of the lists in a data directory whose lines begin with an utterance, ``utt2spk`` first."""
-    names = [name for name in (*SOURCES, *DERIVED, *OTHER_SCPS) if (folder / name).is_file()]
-    names += [path.name for path in sorted(folder.glob("utt2*")) if path.is_file() and path.name not in DERIVED]
+    """Names of the lists in a data directory whose lines begin with an utterance, ``utt2spk`` first.
+
+    What is no file, or a link to nothing, is among them: reading it says so; left out, it would cost a modality.
+    """
+    names = [name for name in (*SOURCES, *DERIVED, *OTHER_SCPS) if os.path.lexists(folder / name)]
+    names += [path.name for path in sorted(folder.glob("utt2*")) if path.name not in DERIVED]
     return sorted(names, key=lambda name: name != "utt2spk")
 
 
 def speaker_lists(folder: Path) -> list[str]:
     """Names of the lists in a data directory, other than ``spk2utt``, whose lines begin with a speaker."""
-    return [path.name for path in sorted(folder.glob("spk2*")) if path.is_file() and path.name != "spk2utt"]
+    return [path.name for path in sorted(folder.glob("spk2*")) if path.name != "spk2utt"]
 
 
 def need_data_directory(folder: Path) -> None:
@@ -69,8 +73,9 @@ def read_raw_chunks(path: Path) -> Iterator[list[str]]:
     """Stream the lines of a text file as they are, each ending in a newline, some thousand at a time.
 
     Raises:
-        DataError: no such file, a byte-order mark, or not UTF-8.
+        DataError: no such file, a folder or pipe, a byte-order mark, or not UTF-8.
     """
+    check_regular_file(path)
     try:
         with path.open(encoding="utf-8", newline="\n") as stream:
             refuse_mark(path, stream.buffer.peek(3))
@@ -78,8 +83,6 @@ def read_raw_chunks(path: Path) -> Iterator[list[str]]:
                 if not lines[-1].endswith("\n"):
                     lines[-1] += "\n"
                 yield lines
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not a text file (UTF-8)") from None
 
@@ -139,6 +142,15 @@ def read_pairs(path: Path) -> Iterator[tuple[str, str]]:
             key = next(key for key, line in zip(keys, lines, strict=True) if len(line.split()) == 1)
             raise DataError(f"{path}: '{key}' has no value") from None
         yield from zip(keys, values, strict=True)
+
+
+def fields_of(name: str) -> int | None:
+    """How many fields a line of a list has; None for a key and a value that may contain blanks.
+
+    >>> fields_of("wav.scp"), fields_of("utt2session"), fields_of("text")
+    (None, 2, None)
+    """
+    return 2 if name.startswith(("utt2", "spk2")) and name != "spk2utt" else None
 
 
 def read_utt2spk(folder: Path) -> tuple[list[str], list[str]]:

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from avsv.datadir.copy import copy_data
-from avsv.datadir.create import is_positive, note
+from avsv.datadir.create import is_positive, note, seconds_of
 from avsv.datadir.lists import need_data_directory, read_keys
 from avsv.errors import DataError
 
@@ -64,7 +64,7 @@ def perturb_speed(source: Path, target: Path, factor: str, keep_video: bool) -> 
         leave_out,
         {
             "wav.scp": lambda location: at_speed(location, factor),
-            "utt2dur": lambda seconds: f"{float(seconds) / float(factor):.6g}",
+            "utt2dur": lambda seconds: f"{seconds_of(source, seconds) / float(factor):.6g}",
         },
         keep,
         trials=False,

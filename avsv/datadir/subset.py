@@ -3,7 +3,7 @@
 from itertools import chain
 from pathlib import Path
 
-from avsv.datadir.create import copy_faces_conf, copy_trials, need_new_folder, note, write_filled
+from avsv.datadir.create import copy_faces_conf, copy_trials, need_new_folder, note, seconds_of, write_filled
 from avsv.datadir.lists import (
     group_by_speaker,
     key_of,
@@ -72,7 +72,7 @@ def choose(source: Path, mode: str, count: int) -> set[str]:
     if mode == "last":
         return set(utterances[-count:])
     if mode == "shortest":
-        durations = sorted((float(value), key) for key, value in read_pairs(source / "utt2dur"))
+        durations = sorted((seconds_of(source, value), key) for key, value in read_pairs(source / "utt2dur"))
         return {key for _, key in durations[:count]}
     if mode == "speakers":
         groups = group_by_speaker(utterances, speakers)

@@ -2,14 +2,16 @@
 
 import re
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from avsv.datadir.create import is_positive
 from avsv.datadir.lists import (
     DERIVED,
     PARTIAL,
     SOURCES,
+    fields_of,
     group_by_speaker,
     increases,
     need_data_directory,
@@ -52,6 +54,11 @@ class Problems:
     def __len__(self) -> int:
         return sum(self._count.values())
 
+    def forget(self, kind: str) -> None:
+        """Leave out a kind of problems."""
+        self._count.pop(kind, None)
+        self._shown.pop(kind, None)
+
     def lines(self) -> list[str]:
         """The lines to show."""
         lines = []
@@ -64,12 +71,16 @@ class Problems:
 
 def is_seconds(value: str) -> str | None:
     """What is wrong with a duration."""
-    return None if NUMBER.fullmatch(value) and float(value) > 0 else f"'{value}' is not a positive number of seconds"
+    return None if NUMBER.fullmatch(value) and is_positive(value) else f"'{value}' is not a positive number of seconds"
 
 
 def is_count(value: str) -> str | None:
     """What is wrong with a number of frames."""
-    return None if value.isdecimal() and int(value) > 0 else f"'{value}' is not a positive whole number"
+    return (
+        None
+        if value.isdecimal() and len(value) < 10 and int(value) > 0
+        else f"'{value}' is not a positive whole number"
+    )
 
 
 def is_gender(value: str) -> str | None:
@@ -102,6 +113,28 @@ VALUES: dict[str, Callable[[str], str | None]] = {
     "wav.scp": is_media,
     "video.scp": is_media,
 }
+
+
+def trial_problem(line: str, speaker_of: Mapping[str, str]) -> tuple[str, str] | None:
+    """What is wrong with a line of a trial list, as (form, unknown or label; in words); None where nothing is.
+
+    Args:
+        line: of the list.
+        speaker_of: speakers of the utterances that there are.
+
+    Example:
+        >>> trial_problem("a-1 b-1 target", {"a-1": "a", "b-1": "b"})
+        ('label', 'labeled target, but the speakers are a and b')
+    """
+    fields = line.split()
+    if len(fields) != 3 or fields[2] not in ("target", "nontarget"):
+        return "form", f"'{line.strip()}' is not ENROLL TEST target|nontarget"
+    enroll, test = (speaker_of.get(key) for key in fields[:2])
+    if enroll is None or test is None:
+        return "unknown", f"'{fields[0] if enroll is None else fields[1]}' is not in utt2spk"
+    if (enroll == test) != (fields[2] == "target"):
+        return "label", f"labeled {fields[2]}, but the speakers are {enroll} and {test}"
+    return None
 
 
 class Validator:
@@ -219,7 +252,7 @@ class Validator:
         """Keys of a list, some thousand at a time; their values are checked, and that the keys are known."""
         path = self.folder / name
         check = VALUES.get(name)
-        for numbers, keys, values in self._table(name, None if name.endswith(".scp") or name == "text" else 2):
+        for numbers, keys, values in self._table(name, fields_of(name)):
             if check:
                 for number, key, wrong in zip(numbers, keys, map(check, values), strict=True):
                     if wrong:
@@ -312,20 +345,8 @@ class Validator:
     def _check_trial_lines(self, path: Path) -> None:
         count = 0
         for count, line in enumerate(read_raw_lines(path), 1):
-            fields = line.split()
-            if len(fields) != 3 or fields[2] not in ("target", "nontarget"):
-                self.problems.add(
-                    f"form {path}", f"{path}:{count}: '{line.strip()}' is not ENROLL TEST target|nontarget"
-                )
-                continue
-            enroll, test = (self.speaker_of.get(key) for key in fields[:2])
-            if enroll is None or test is None:
-                unknown = fields[0] if enroll is None else fields[1]
-                self.problems.add(f"unknown {path}", f"{path}:{count}: '{unknown}' is not in utt2spk")
-            elif (enroll == test) != (fields[2] == "target"):
-                self.problems.add(
-                    f"label {path}", f"{path}:{count}: labeled {fields[2]}, but the speakers are {enroll} and {test}"
-                )
+            if wrong := trial_problem(line, self.speaker_of):
+                self.problems.add(f"{wrong[0]} {path}", f"{path}:{count}: {wrong[1]}")
         if count == 0:
             self.problems.add(f"empty {path}", f"{path}: the list is empty")
 

@@ -11,7 +11,7 @@ import numpy as np
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.names import check_name, wrong_key
-from avsv.io.text import refuse_mark
+from avsv.io.text import check_regular_file, refuse_mark
 
 # What most keys are made of; the others are looked at more closely.
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}").fullmatch
@@ -19,14 +19,10 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}").fullmatch
 
 @contextmanager
 def _open(path: str | Path) -> Iterator[TextIO]:
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            refuse_mark(path, file.buffer.peek(3))
-            yield file
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not a list") from None
+    check_regular_file(path)
+    with Path(path).open(encoding="utf-8") as file:
+        refuse_mark(path, file.buffer.peek(3))
+        yield file
 
 
 def _no_text(path: str | Path) -> DataError:
@@ -133,12 +129,13 @@ def trial_lists(folder: str | Path) -> list[Path]:
     """The trial lists of a data directory, ``FOLDER/trials/*``, sorted by name; none where there is no such folder.
 
     Raises:
-        DataError: one is called what no folder of scores can be (:func:`avsv.io.names.check_name`).
+        DataError: one is called what no folder of scores can be (:func:`avsv.io.names.check_name`), or is no file.
     """
     trials = Path(folder) / "trials"
-    paths = sorted(path for path in trials.glob("[!.]*") if path.is_file())
+    paths = sorted(path for path in trials.glob("[!.]*") if not path.is_dir())
     for path in paths:
         check_name(path.name, str(trials))
+        check_regular_file(path)
     return paths
 
 

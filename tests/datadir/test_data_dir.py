@@ -48,6 +48,11 @@ def lines(path):
     return path.read_text().splitlines()
 
 
+def snapshot(folder):
+    """Content and time of every file."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
 def is_sorted(path):
     """As sort itself sees it."""
     return run("sort", "-c", "-u", "-k", "1,1", path, env={**os.environ, "LC_ALL": "C"}).returncode == 0
@@ -414,9 +419,9 @@ def test_speed_mistakes(data, tmp_path, factor):
 
 
 def test_fix_leaves_a_good_directory_alone(data):
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in data.rglob("*") if path.is_file()}
+    before = snapshot(data)
     assert "kept all 12 utterances" in good("fix_data_dir.sh", data).stderr
-    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in data.rglob("*") if path.is_file()}
+    assert snapshot(data) == before
 
 
 def test_fix_sorts_and_mends_the_form(data):
@@ -485,13 +490,55 @@ def test_fix_reports_what_it_cannot_keep(data):
     assert "line 14: 'id3-a-00' was there with another value" in done.stderr
 
 
+def test_fix_removes_what_is_not_counted(data):
+    """Features without a number of frames cannot be used; the step that makes them has to run again."""
+    keys = list(read(data / "feats.scp"))
+    counts = dict.fromkeys(keys, 50) | {keys[0]: 0, keys[1]: "9" * 5000}
+    (data / "utt2num_frames").write_text("".join(f"{key} {counts[key]}\n" for key in keys))
+    for marker in (".fbank.done", ".faces.done"):
+        (data / marker).write_text("0\n")
+    done = good("fix_data_dir.sh", data)
+    assert f"{data}/feats.scp: 2 lines removed that utt2num_frames does not count" in done.stderr
+    assert list(read(data / "feats.scp")) == list(read(data / "utt2num_frames")) == keys[2:]
+    assert not (data / ".fbank.done").exists() and (data / ".faces.done").exists()
+    assert "kept all 12 utterances" in done.stderr
+
+
+def test_fix_removes_wrong_labels_and_trials(data):
+    (data / "spk2gender").write_text("id1 male\nid10 f\nid2 m f\n")
+    (data / "trials/all").write_text(
+        "id1-a-00 id3-a-00 target\n\nid1-a-00 id3-a-00 nontarget\nid1-a-00 id9 target\nid1-a-00 id3-a-00\n"
+    )
+    (data / "trials/none").write_text("id1-a-00 id3-a-00 maybe\n")
+    done = good("fix_data_dir.sh", data)
+    assert lines(data / "spk2gender") == ["id10 f"]
+    assert lines(data / "trials/all") == ["id1-a-00 id3-a-00 nontarget"]
+    assert not (data / "trials/none").exists()
+    for count, reason in (("1 of 4", "their labels contradict utt2spk"), ("1 of 4", "their utterances are not there"),
+                          ("1 of 4", "not ENROLL TEST target|nontarget")):  # fmt: skip
+        assert f"trials/all: {count} trials removed: {reason}" in done.stderr
+    good("validate_data_dir.sh", "--sample", 0, data)
+
+
+def test_fix_says_what_it_cannot_mend(data):
+    text = (data / "utt2spk").read_text().replace("id3-b-01 id3", "id3-b-01 other")
+    (data / "utt2spk").write_text(text)
+    (data / "segments").write_text("id1-a-00 x 0 1\n")
+    done = tool("fix_data_dir.sh", data)
+    assert done.returncode == 1
+    assert "'id3-b-01' does not begin with its speaker 'other'" in done.stderr
+    assert "segments: not supported" in done.stderr
+    assert "2 problems are left that only you can mend" in done.stderr.splitlines()[-1]
+    assert (data / "utt2spk").read_text() == text
+
+
 def test_fix_with_nothing_left(data):
-    (data / "utt2dur").write_text("")
-    before = (data / "utt2spk").read_text()
+    (data / "utt2dur").write_text("".join(f"{key} 0\n" for key in reversed(read(data / "utt2spk"))))
+    before = snapshot(data)
     done = tool("fix_data_dir.sh", data)
     assert done.returncode == 1
     assert "none of 12 utterances is in all lists that it has to be in" in done.stderr
-    assert (data / "utt2spk").read_text() == before
+    assert snapshot(data) == before
 
 
 # ------------------------------------------------------------------------------------------------------------ media

@@ -68,7 +68,7 @@ def test_byte_order_marks_are_named(tmp_path, mark, read):
 def test_missing_lists_are_named(tmp_path):
     with pytest.raises(DataError, match=f"^{tmp_path}/none: no such file$"):
         read_list(tmp_path / "none")
-    with pytest.raises(DataError, match=f"^{tmp_path}: is a folder, not a list$"):
+    with pytest.raises(DataError, match=f"^{tmp_path}: is a folder, not a file$"):
         read_list(tmp_path)
 
 
