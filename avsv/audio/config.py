@@ -4,7 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import yaml
+
 from avsv.config.strict import read_dataclass, read_yaml
+from avsv.io.atomic import write_text
 
 Window = Literal["hamming", "hanning", "povey"]
 
@@ -90,9 +93,43 @@ class FbankConfig:
         """
         return max(0, 1 + (num_samples - self.window_samples) // self.shift_samples)
 
+    def difference(self, other: "FbankConfig") -> str | None:
+        """In which settings of stored features two differ, as in 'sample_rate 8000, not 16000'; None where they agree.
+
+        Dither is added in training only, and how a recording becomes one channel at the sample rate is its own affair.
+
+        Example:
+            >>> FbankConfig(sample_rate=8000, dither=0.0).difference(FbankConfig())
+            'sample_rate 8000, not 16000'
+        """
+        first, second = self.to_dict(), other.to_dict()
+        names = [
+            name for name in first if name not in ("resample", "downmix", "dither") and first[name] != second[name]
+        ]
+        return "; ".join(f"{name} {_plain(first[name])}, not {_plain(second[name])}" for name in names) or None
+
     def to_dict(self) -> dict[str, object]:
         """The settings as in the file."""
         return asdict(self)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def settings_path(ark: str | Path) -> Path:
+    """Where the settings of the features in an ark are: a file ``.conf`` beside it.
+
+    Example:
+        >>> settings_path("data/arks/fbank_train.3.ark").name
+        'fbank_train.3.conf'
+    """
+    return Path(ark).with_suffix(".conf")
+
+
+def write_settings(config: FbankConfig, ark: str | Path) -> None:
+    """Write the settings of the features in an ark beside it."""
+    write_text(settings_path(ark), yaml.safe_dump(config.to_dict(), sort_keys=False))
 
 
 def load_fbank_config(path: str | Path) -> FbankConfig:

@@ -78,9 +78,9 @@ def extract(
     system = TrainedEmbedder.load(folder, device)
     datasets = []
     for directory in directories:
-        system.check_faces(directory)
         audio_list = whole_audio_list(system.config, system.inputs)
         table = read_utterances(directory, audio_list, system.inputs.video is not None)
+        system.check_data(table)
         datasets.append(WholeUtterances(table, np.full(len(table), -1), system.config, system.inputs))
 
     total = sum(len(range(job - 1, len(dataset), jobs)) for dataset in datasets)

@@ -2,23 +2,19 @@
 
 import argparse
 import time
-import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from avsv.audio.config import FbankConfig, load_fbank_config
-from avsv.audio.decode import read_audio
+from avsv.audio.config import FbankConfig, load_fbank_config, write_settings
 from avsv.audio.fbank import Fbank
-from avsv.audio.wav import float_to_int16, int16_to_float, is_windowable, wav_bytes
+from avsv.audio.recording import read_codes
+from avsv.audio.wav import int16_to_float, is_windowable, wav_bytes
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
-
-MAX_OUTSIDE = 0.01  # decoders of lossy formats overshoot by a few samples; more is another range of values
 
 
 def make_fbank(
@@ -66,29 +62,6 @@ def make_fbank(
     return num_frames, failed
 
 
-def read_codes(source: str, config: FbankConfig) -> np.ndarray:
-    """Decode a recording to 16-bit codes, so that features computed again from stored windows are the same ones.
-
-    Raises:
-        DataError: as :func:`avsv.audio.decode.read_audio`; shorter than one frame; silent or constant throughout; more
-            than a share of :data:`MAX_OUTSIDE` of the samples outside [-1, 1].
-    """
-    waveform = read_audio(source, config.sample_rate, config.resample, config.downmix)
-    if config.num_frames(len(waveform)) == 0:
-        raise DataError(f"{source}: {len(waveform)} samples, shorter than one frame ({config.window_samples})")
-    if waveform.min() == waveform.max():
-        raise DataError(f"{source}: all {len(waveform)} samples are {waveform[0]:g}: nothing was recorded")
-    outside = np.count_nonzero(np.abs(waveform) > 1)
-    if outside > MAX_OUTSIDE * len(waveform):
-        raise DataError(
-            f"{source}: {outside} of {len(waveform)} samples are outside [-1, 1], up to {np.abs(waveform).max():g}:"
-            " scale them, as in 'sox -v 0.5', or divide integers that were stored as floats by their range"
-        )
-    if outside:
-        warnings.warn(f"{source}: {outside} of {len(waveform)} samples outside [-1, 1] are clipped", stacklevel=2)
-    return float_to_int16(waveform)
-
-
 def _is_its_own_window_source(source: str, sample_rate: int) -> bool:
     return not source.rstrip().endswith("|") and Path(source).is_file() and is_windowable(source, sample_rate)
 
@@ -100,7 +73,9 @@ def main() -> None:
     parser.add_argument("--audio", metavar="PREFIX", help="also write PREFIX.scp, 16-bit wav to read windows from")
     parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
     parser.add_argument("wav_scp", help="list of recordings")
-    parser.add_argument("prefix", help="writes PREFIX.ark, PREFIX.scp, PREFIX.num_frames and PREFIX.failed")
+    parser.add_argument(
+        "prefix", help="writes PREFIX.ark (with its settings in PREFIX.conf), .scp, .num_frames and .failed"
+    )
     args = parser.parse_args()
 
     # Several threads would only get in the way of the other jobs.
@@ -113,6 +88,7 @@ def main() -> None:
         else:
             with ArkWriter(args.audio, "float") as audio:
                 num_frames, failed = make_fbank(sources, config, features, audio, args.progress)
+    write_settings(config, f"{args.prefix}.ark")
     write_text(f"{args.prefix}.num_frames", "".join(f"{key} {count}\n" for key, count in num_frames.items()))
     write_text(f"{args.prefix}.failed", "".join(f"{key} {reason}\n" for key, reason in failed.items()))
     print(f"features for {len(num_frames)} of {len(sources)} recordings")

@@ -7,6 +7,7 @@ from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.lists import read_list, write_list
 from avsv.scoring.norm import VARIANTS, Normalizer, find_variant, speaker_cohort
+from avsv.scoring.records import Normalization, write_normalization
 from avsv.scoring.scorer import (
     modalities_of,
     modes_of,
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding to subtract from all")
     parser.add_argument("--num-threads", type=int, default=2)
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
-    parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm and SET.MODALITY.cohort")
+    parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm, the cohort, ...")
     parser.add_argument("cohort", type=Path, help="data directory of the cohort's utterances")
     parser.add_argument("data", nargs="+", help="data directories with trial lists")
     args = parser.parse_args()
@@ -63,6 +64,7 @@ def main() -> None:
             rows = zip(trial_set.utterances, normalizer.statistics(modality).mean, present, strict=True)
             cohort_means = {utterance: f"{value:.9g}" for utterance, value, there in rows if there}
             write_list(args.scores / f"{trial_set.name}.{modality}.cohort", cohort_means)
+    write_normalization(args.scores, Normalization(args.variant, args.top_n, cohorts, means))
 
 
 if __name__ == "__main__":

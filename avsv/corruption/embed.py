@@ -65,12 +65,11 @@ def embed_sides(
     row_of = {key: row for row, key in enumerate(utterances)}
     sides: dict[str, Side] = {}
     for (mine, inputs, embed), members in groups.items():
-        if "V" in mine:
-            members[0].check_faces(directory)
         audio = whole_audio_list(embed, inputs) if corruption is None else inputs.audio and "audio.scp"
         table = read_utterances(
             directory, audio, inputs.video is not None, only=row_of.keys() if only is None else only
         )
+        members[0].check_data(table, mine, waveforms=corruption is not None)
         if corruption is None:
             dataset = WholeUtterances(table, np.full(len(table), -1), embed, inputs)
         else:

@@ -5,8 +5,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from avsv.audio.config import FbankConfig, load_fbank_config, settings_path
 from avsv.data.lists import UtteranceTable
 from avsv.errors import DataError
+from avsv.io.ark import split_location
 
 
 @contextmanager
@@ -25,3 +27,21 @@ def check_columns(rows: np.ndarray, columns: int, table: UtteranceTable, index: 
             f"{table.keys[index]}: {location}: {rows.shape[1]} columns instead of {columns} as in the"
             f" configuration: run {step} on {table.directory}"
         )
+
+
+def check_fbank(table: UtteranceTable, wanted: FbankConfig, whose: str) -> None:
+    """Raise DataError where stored features were made with other settings.
+
+    Args:
+        table: the utterances; ``table.audio`` locates features.
+        wanted: the settings that they must have.
+        whose: settings these are, for the message.
+    """
+    for ark in {split_location(location)[0] for location in table.audio if location}:
+        path = settings_path(ark)
+        # Features that another program made have no settings beside them.
+        if path.is_file() and (difference := load_fbank_config(path).difference(wanted)):
+            raise DataError(
+                f"{path}: the features of {table.directory} have {difference} as {whose}: make them anew with"
+                " steps/make_fbank.sh --config"
+            )

@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from avsv.audio.config import FbankConfig
 from avsv.config.sections import EmbedConfig
-from avsv.data.inputs import Inputs
+from avsv.data.clips import whole_audio_list
+from avsv.data.inputs import FEATURE_LISTS, Inputs
+from avsv.data.lists import UtteranceTable
+from avsv.data.stored import check_fbank
 from avsv.errors import DataError
 from avsv.io.torch_file import load_file, save_atomically
 from avsv.model.build import build_network, load_exactly, part_of
@@ -61,7 +65,7 @@ class TrainedSystem:
             "objective": self.objective,
             "classes": self.classes,
             "audio": self.audio.to_dict() if self.audio else None,
-            "video": vars(self.video) if self.video else None,
+            "video": _settings(self.video),
         }
         save_atomically(path, content)
 
@@ -77,7 +81,7 @@ class TrainedSystem:
             content["objective"],
             content["classes"],
             FbankConfig(**content["audio"]) if content["audio"] else None,
-            FaceFormat(**content["video"]) if content["video"] else None,
+            FaceFormat.from_settings(content["video"], str(path)) if content["video"] else None,
         )
 
     def build(self, device: torch.device | str = "cpu") -> Embedder:
@@ -94,6 +98,13 @@ class TrainedSystem:
             classifier = build_network(self.config.loss.classifier, size, len(self.classes))
         classifier.load_state_dict(part_of(self.objective, "classifiers.main"), assign=True)
         return None if classifier.class_weights is None else classifier.class_weights.detach()
+
+
+def _settings(video: FaceFormat | None) -> dict[str, Any] | None:
+    """The settings of face crops without the folder of the detector's weights: equal crops, equal files."""
+    if video is None:
+        return None
+    return {name: value for name, value in video.settings().items() if name != "detector_weights"}
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
@@ -123,12 +134,22 @@ class TrainedEmbedder:
         inputs = inputs_of(trained.config, trained.audio, trained.video)
         return cls(folder.name, trained.build(device), inputs, trained.config.embed)
 
-    def check_faces(self, directory: Path) -> None:
-        """Raise DataError if the face crops of a data directory differ in form from those of the training."""
-        if self.inputs.video is None:
-            return
-        found = FaceFormat.read(directory / "faces.conf")
-        if found != self.inputs.video:
-            raise DataError(
-                f"{directory}/faces.conf: {found}, but {self.name} was trained on {self.inputs.video}: make them again"
-            )
+    def check_data(self, table: UtteranceTable, letters: str = "AV", waveforms: bool = False) -> None:
+        """Raise DataError where a data directory's features or face crops were made with other settings than its own.
+
+        Args:
+            table: the utterances that are read.
+            letters: modalities that are read of them.
+            waveforms: their audio is read as waveforms, whatever the network takes.
+        """
+        directory = table.directory
+        if "V" in letters and self.inputs.video is not None:
+            difference = FaceFormat.read(directory / "faces.conf").difference(self.inputs.video)
+            if difference:
+                raise DataError(
+                    f"{directory}/faces.conf: {difference} as in the training of {self.name}: make the face crops anew"
+                    " with steps/make_face_crops.sh --config"
+                )
+        features = whole_audio_list(self.config, self.inputs) == FEATURE_LISTS["fbank"]
+        if "A" in letters and features and not waveforms:
+            check_fbank(table, self.inputs.audio, f"in the training of {self.name}")

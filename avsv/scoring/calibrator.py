@@ -1,4 +1,4 @@
-"""Calibrate the scores of a system: ``MODE.llr``, ``calibration.csv`` and ``thresholds.csv`` in its folder."""
+"""Calibrate the scores of a system: ``MODE.llr``, ``calibration.csv``, ``thresholds.csv``, and a record for later."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,9 @@ from avsv.scoring.calibration import LinearCalibration, fit_calibration
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, parse_mode
 from avsv.scoring.quality import OF_EMBEDDINGS, quality_columns, read_measures
+from avsv.scoring.records import CALIBRATION, CALIBRATION_FIELDS, write_development
 from avsv.scoring.thresholds import Threshold, find_thresholds, thresholds_csv
 from avsv.scoring.trials import TrialSet, places_in
-
-_HEADER = ["mode", "scale", "offset", "prior", "n_target", "n_nontarget", "cllr", "min_cllr", "dcf", "min_dcf"]
 
 
 class QualityReader:
@@ -90,7 +89,7 @@ class _Development(NamedTuple):
 
 
 def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: QualityReader) -> None:
-    """Fit every mode of a system on its development scores; write MODE.llr, calibration.csv and thresholds.csv.
+    """Fit every mode of a system on its development scores; write MODE.llr and all tables and records.
 
     Args:
         folder: of the system.
@@ -103,7 +102,7 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
     """
     scores_dir = folder / "scores"
     present = {path.stem for path in scores_dir.glob("*/*.asnorm")}
-    rows, weights, thresholds = [], [], []
+    rows, weights, thresholds, judged = [], [], [], {}
     for mode in (mode for mode in MODES if mode in present):
         trials = _read_development(scores_dir, development, mode, reader)
         try:
@@ -121,7 +120,7 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
             llr = calibration(part.score, reader.columns(path, part).values())
             write_scores(path.with_suffix(".llr"), part.enroll, part.test, llr)
         weights.append(dict(zip(trials.quality, calibration.weights, strict=True)))
-        row, found = _judge(f"{scores_dir}: {mode}", mode, calibration, trials, prior)
+        row, found, judged[mode] = _judge(f"{scores_dir}: {mode}", mode, calibration, trials, prior)
         rows.append(row)
         thresholds += found
     if not present:
@@ -130,7 +129,8 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
         if not old.with_suffix(".asnorm").is_file():
             old.unlink()
     write_text(scores_dir / "thresholds.csv", thresholds_csv(thresholds))
-    write_text(scores_dir / "calibration.csv", _calibration_csv(rows, weights))
+    write_text(scores_dir / CALIBRATION, _calibration_csv(rows, weights))
+    write_development(scores_dir, judged)
 
 
 def _read_development(scores_dir: Path, development: TrialSet, mode: str, reader: QualityReader) -> _Development:
@@ -147,14 +147,15 @@ def _read_development(scores_dir: Path, development: TrialSet, mode: str, reader
 
 def _judge(
     where: str, mode: str, calibration: LinearCalibration, trials: _Development, prior: float
-) -> tuple[list[str], list[Threshold]]:
-    """The row of calibration.csv and the thresholds of a mode; both are printed."""
+) -> tuple[list[str], list[Threshold], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """A mode's row of calibration.csv and its thresholds, which are printed; and the rising ratios of both kinds."""
     is_target = trials.is_target
     llr = calibration(trials.scores, trials.quality.values())
     costs = cllr(llr, is_target), min_cllr(llr, is_target)
     costs += actual_dcf(llr, is_target, prior), min_dcf(llr, is_target, prior)
     counts = is_target.sum(), (~is_target).sum()
-    figures = [f"{x:.6g}" for x in (calibration.scale, calibration.offset, prior)]
+    # Enough digits to give other trials the ratios that these had.
+    figures = [f"{calibration.scale:.9g}", f"{calibration.offset:.9g}", f"{prior:.6g}"]
     row = [mode, *figures, *map(str, counts), *(f"{x:.4f}" for x in costs)]
     terms = "".join(
         f" {weight:+.4g} * {name}" for name, weight in zip(trials.quality, calibration.weights, strict=True)
@@ -164,19 +165,20 @@ def _judge(
         f" {counts[0]} target and {counts[1]} non-target trials; there Cllr {costs[0]:.3f} (at best {costs[1]:.3f})"
     )
     # As read from the file, where a score may equal the threshold.
-    found = find_thresholds(mode, llr.astype(np.float32), is_target)
+    written = llr.astype(np.float32)
+    found = find_thresholds(mode, written, is_target)
     for threshold in found:
         value = (
             f"accept above {threshold.threshold:.4g}" if threshold.threshold is not None else "not from so few trials"
         )
         print(f"{where}: false-accept rate {threshold.wanted:g} %: {value}")
-    return row, found
+    return row, found, (np.sort(written[is_target]), np.sort(written[~is_target]))
 
 
 def _calibration_csv(rows: Sequence[list[str]], weights: Sequence[dict[str, float]]) -> str:
     # A mode has only the measures that apply to it.
     names = list(dict.fromkeys(name for part in weights for name in part))
-    table = [[*_HEADER, *names]]
+    table = [[*CALIBRATION_FIELDS, *names]]
     for row, part in zip(rows, weights, strict=True):
-        table.append(row + [f"{part[name]:.6g}" if name in part else "" for name in names])
+        table.append(row + [f"{part[name]:.9g}" if name in part else "" for name in names])
     return "".join(",".join(row) + "\n" for row in table)

@@ -11,8 +11,9 @@ from avsv.audio.augment import NoiseReverb
 from avsv.audio.config import FbankConfig, load_fbank_config
 from avsv.audio.speed import SPEEDS
 from avsv.data.clips import TrainingClips, reads_waveforms, whole_audio_list
-from avsv.data.inputs import Inputs
+from avsv.data.inputs import FEATURE_LISTS, Inputs
 from avsv.data.lists import read_ages, read_sessions, read_utterances
+from avsv.data.stored import check_fbank
 from avsv.errors import DataError
 from avsv.io.lists import trial_lists
 from avsv.model.config import SystemConfig
@@ -88,6 +89,8 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     if inputs.audio is not None and reads_waveforms(config.data, inputs, noise):
         audio_list = "audio.scp"
     table = read_utterances(sources.train, audio_list, inputs.video is not None)
+    if audio_list == FEATURE_LISTS["fbank"]:
+        check_fbank(table, inputs.audio, f"in {sources.fbank}")
     speakers = sorted(set(table.speakers))
     if len(speakers) < 2:
         raise DataError(f"{sources.train}/utt2spk: {len(speakers)} speaker with features: training needs at least two")
@@ -109,10 +112,8 @@ def _read_inputs(config: SystemConfig, config_path: str | Path, sources: Sources
             f"{config_path}: audio.feature_dim: {inputs.num_bins}, but the data have {audio.num_mel_bins}: change it or"
             f" make the features anew with {FBANK_STEP}"
         )
-    if video is not None and (dev := _face_format(sources.dev)) != video:
-        raise DataError(
-            f"{sources.dev}/faces.conf: {dev} is not {video} as in {sources.train}: remake one with {FACES_STEP}"
-        )
+    if video is not None and (difference := _face_format(sources.dev).difference(video)):
+        raise DataError(f"{sources.dev}/faces.conf: {difference} as in {sources.train}: remake one with {FACES_STEP}")
     return inputs
 
 

@@ -1,9 +1,10 @@
 """The settings of ``conf/faces.yaml`` and of ``faces.conf`` in data directories. This module does not import torch."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -16,7 +17,7 @@ Selection = Literal["largest", "central"]
 
 @dataclass(frozen=True)
 class FaceFormat:
-    """The form of all face crops of a data directory, from its ``faces.conf``.
+    """The form of all face crops of a data directory.
 
     Args:
         channels: 1 for gray, 3 for red, green and blue.
@@ -52,13 +53,43 @@ class FaceFormat:
 
     @classmethod
     def read(cls, path: str | Path) -> "FaceFormat":
-        """Read ``faces.conf``. Raises DataError: no such file, or its content is not valid."""
-        return read_dataclass(FaceFormat, read_yaml(path), str(path))
+        """Read ``faces.conf``: a :class:`FacesConfig` where it says how the crops were made.
+
+        Raises:
+            DataError: no such file, or something else in it.
+        """
+        return cls.from_settings(read_yaml(path), str(path))
+
+    @staticmethod
+    def from_settings(values: Mapping[str, object], where: str) -> "FaceFormat":
+        """The inverse of :meth:`settings`, or its keys as a file has them; ``where`` begins error messages."""
+        form = {field.name for field in dataclasses.fields(FaceFormat)}
+        known = FaceFormat if set(values) <= form else FacesConfig
+        return read_dataclass(known, dict(values), where)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings as plain values."""
+        return dataclasses.asdict(self)
+
+    def difference(self, other: "FaceFormat") -> str | None:
+        """In which setting of the crops two differ, as in 'height 32, not 16'; None where all that both know agree.
+
+        Example:
+            >>> FaceFormat(height=32).difference(FacesConfig(height=16))
+            'height 32, not 16'
+            >>> FacesConfig(align=False, detector="yunet").difference(FacesConfig(align=True, detector="yunet"))
+            'align False, not True'
+        """
+        first, second = self._crop_settings(), other._crop_settings()
+        names = [name for name in first if name in second and first[name] != second[name]]
+        return "; ".join(f"{name} {_shown(first[name])}, not {_shown(second[name])}" for name in names) or None
+
+    def _crop_settings(self) -> dict[str, Any]:
+        return self.settings()
 
     def format_text(self) -> str:
         """The content of ``faces.conf``."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(FaceFormat)}
-        return yaml.safe_dump(values, sort_keys=False)
+        return yaml.safe_dump(self.settings(), sort_keys=False)
 
     def write(self, path: str | Path) -> None:
         """Write ``faces.conf`` atomically."""
@@ -109,6 +140,13 @@ class FacesConfig(FaceFormat):
         if not 0 <= self.min_face_share <= 1:
             raise ValueError(f"min_face_share: {self.min_face_share}: must be 0 to 1")
 
+    def _crop_settings(self) -> dict[str, Any]:
+        # Where nothing is detected, the settings of detection change nothing.
+        of_detection = {"detect_every", "detect_side", "align", "select", "margin"}
+        others = {"source_fps", "detector_weights", "min_face_share"}
+        left_out = others | (of_detection if self.detector == "none" else set())
+        return {name: value for name, value in self.settings().items() if name not in left_out}
+
     @classmethod
     def read(cls, path: str | Path, **changes: object) -> "FacesConfig":
         """Read ``conf/faces.yaml``; ``changes`` that are not None replace its values.
@@ -119,6 +157,10 @@ class FacesConfig(FaceFormat):
         """
         values = {**read_yaml(path), **{name: value for name, value in changes.items() if value is not None}}
         return read_dataclass(FacesConfig, values, str(path))
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check_rate(name: str, value: float) -> None:

@@ -1,5 +1,6 @@
 """Whole utterances to embedding arks."""
 
+import dataclasses
 import itertools
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 import torchaudio
 from synthetic import FACES, FBANK, config, make_data_dir
 
+from avsv.audio.config import write_settings
 from avsv.audio.fbank import Fbank
 from avsv.bin import extract_embeddings
 from avsv.bin.extract_embeddings import choose_modes, extract, merge
@@ -28,6 +30,7 @@ from avsv.io.ark import read_vectors
 from avsv.io.lists import read_list
 from avsv.model.saved import TrainedEmbedder, TrainedSystem
 from avsv.model.trainable import TrainableSystem
+from avsv.video.config import FacesConfig
 
 MODES = ["AV", "A", "V"]
 
@@ -203,14 +206,39 @@ def test_faces_of_another_size_are_refused(system, tmp_path):
     folder = make_data_dir(tmp_path / "eval", 1, 1)
     conf = folder / "faces.conf"
     conf.write_text(conf.read_text().replace("height: 16", "height: 32"))
-    with pytest.raises(DataError, match=r"faces.conf: .*height=32.* but .* was trained on .*height=16"):
+    with pytest.raises(DataError, match=r"faces.conf: height 32, not 16 as in the training of"):
         run(system, [folder], tmp_path / "out", 1)
+
+
+def test_faces_of_another_detector_are_refused(tmp_path):
+    settings = config("V")
+    torch.manual_seed(0)
+    trained = FacesConfig(**vars(FACES), detector="yunet", detector_weights="/somewhere", align=True)
+    system = TrainedSystem.of(TrainableSystem(settings, 3), settings, ["a", "b", "c"], None, trained)
+    system.save(tmp_path / "final.pt")
+    (tmp_path / "config.yaml").write_text(settings.to_yaml())
+    # Where the weights lie does not matter, and is not handed on.
+    assert TrainedSystem.load(tmp_path / "final.pt").video == dataclasses.replace(trained, detector_weights="")
+    folder = make_data_dir(tmp_path / "eval", 1, 1)
+    run(tmp_path, [folder], tmp_path / "out", 1, ["V"])  # nothing is known beyond the size
+    dataclasses.replace(trained, align=False).write(folder / "faces.conf")
+    with pytest.raises(DataError, match=r"faces.conf: align False, not True as in the training of"):
+        run(tmp_path, [folder], tmp_path / "refused", 1, ["V"])
+
+
+def test_features_of_another_sample_rate_are_refused(system, tmp_path):
+    folder = make_data_dir(tmp_path / "eval", 1, 1)
+    write_settings(dataclasses.replace(FBANK, dither=0.0), folder / "feats.ark")
+    run(system, [folder], tmp_path / "out", 1)  # dither changes no stored feature
+    write_settings(dataclasses.replace(FBANK, sample_rate=8000), folder / "feats.ark")
+    with pytest.raises(DataError, match=r"feats.conf: the features of .*eval have sample_rate 8000, not 16000 as in"):
+        run(system, [folder], tmp_path / "refused", 1)
 
 
 def test_a_system_that_cannot_be_read_is_named(system, sets, tmp_path):
     (tmp_path / "config.yaml").write_text((system / "config.yaml").read_text())
     with pytest.raises(DataError, match=r"final.pt: no such file: train this system first"):
-        run(tmp_path, sets, tmp_path / "out", 1)
+        run(tmp_path, sets, tmp_path / "refused", 1)
     (tmp_path / "final.pt").write_bytes((system / "final.pt").read_bytes()[:5000])
     with pytest.raises(DataError, match=r"final.pt: not readable .*: remove it and train this system again"):
         run(tmp_path, sets, tmp_path / "out2", 1)

@@ -13,8 +13,8 @@ from video_media import ffmpeg
 
 from avsv.audio.config import FbankConfig
 from avsv.audio.decode import read_audio
+from avsv.audio.recording import read_codes
 from avsv.bin.make_face_crops import make_face_crops
-from avsv.bin.make_fbank import read_codes
 from avsv.datadir.media import probe
 from avsv.errors import DataError
 from avsv.io import command, media

@@ -79,7 +79,8 @@ def test_the_number_of_jobs_changes_nothing(data):
 def test_lists_and_arks_fit_together(data, media):
     step("--nj", 3, "--config", data / "faces.yaml", data)
     form = FaceFormat.read(data / "faces.conf")
-    assert form == FaceFormat(channels=1, height=24, width=16, fps=10)
+    assert form == FacesConfig.read(data / "faces.yaml")
+    assert form.difference(FaceFormat(channels=1, height=24, width=16, fps=10)) is None
     counts = read_list(data / "utt2num_faces")
     locations = read_list(data / "faces.scp")
     # 0.4, 0.6, ... 1.2 s at 10 frames a second.

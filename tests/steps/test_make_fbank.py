@@ -17,8 +17,9 @@ from torchaudio.compliance import kaldi
 
 from avsv.audio.config import FbankConfig
 from avsv.audio.fbank import Fbank
+from avsv.audio.recording import read_codes
 from avsv.audio.wav import float_to_int16, read_window, wav_bytes
-from avsv.bin.make_fbank import make_fbank, read_codes
+from avsv.bin.make_fbank import make_fbank
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter, read_rows
 from avsv.io.lists import read_list, write_list
