@@ -66,6 +66,15 @@ class Batch:
         changed = {name: function(getattr(self, name)) for name in names if getattr(self, name) is not None}
         return replace(self, **changed)
 
+    def head(self, count: int) -> "Batch":
+        """The first ``count`` utterances, at the recorded speed only."""
+        names = [
+            field.name for field in fields(self) if field.name not in ("keys", "other_speeds", "other_speeds_mask")
+        ]
+        values = {name: getattr(self, name) for name in names}
+        first = {name: value[:count] for name, value in values.items() if value is not None}
+        return replace(self, keys=self.keys[:count], other_speeds=None, other_speeds_mask=None, **first)
+
     def at_other_speeds(self) -> "list[Batch]":
         """The utterances at every other speed, with the same video."""
         if self.other_speeds is None:

@@ -131,6 +131,29 @@ class Embedder(nn.Module):
         encoded = {letter: self.encode(batch, letter, wanted[:, "AV".index(letter)]) for letter in self.letters}
         return {mode: self.fuse(encoded, rows) for mode, rows in present.items()}
 
+    def figures(self, batch: Batch) -> dict[str, Tensor]:
+        """What shows how the poolings and the fusion work on a batch: scalars by name, of the parts that have any.
+
+        Those of the poolings start with ``audio_`` or ``visual_``, those of the fusion with ``fusion_``; see
+        :meth:`avsv.nnet.pooling.Pooling.figures` and :meth:`avsv.nnet.fusion.base.Fusion.figures`.
+
+        Raises:
+            DataError: an utterance has neither modality.
+        """
+        present = self.present(batch, self.modes[0])
+        found = {}
+        for letter in self.letters:
+            rows = present[:, "AV".index(letter)]
+            inputs, mask = (batch.audio, batch.audio_mask) if letter == "A" else (batch.video, batch.video_mask)
+            if rows.any():
+                of_network = self.network(letter).figures(inputs[rows], mask[rows])
+                found.update({f"{NETWORKS[letter]}_{name}": value for name, value in of_network.items()})
+        if self.fusion is not None:
+            outputs = [self._run(batch, letter, present[:, "AV".index(letter)])[0] for letter in self.letters]
+            of_fusion = self.fusion.figures(*outputs, present)
+            found.update({f"fusion_{name}": value for name, value in of_fusion.items()})
+        return found
+
     def present(self, batch: Batch, mode: str) -> Tensor:
         """Which utterances have audio and video that a mode uses: (B, 2) boolean.
 

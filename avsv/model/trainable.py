@@ -1,5 +1,6 @@
 """An embedder with the objective that trains it."""
 
+import torch
 from torch import Tensor, nn
 
 from avsv.data.batch import Batch
@@ -39,6 +40,33 @@ class TrainableSystem(nn.Module):
     def supervision(self) -> GenerativeSupervision | None:
         """The generative supervision, or None."""
         return self.objective.supervision
+
+    def figures(self, batch: Batch) -> dict[str, float]:
+        """What shows how the system works on a batch, in evaluation mode; see :meth:`Embedder.figures`.
+
+        It leaves the system in evaluation mode and changes nothing else.
+        """
+        self.eval()
+        with torch.inference_mode():
+            return {name: float(value) for name, value in self.embedder.figures(batch).items()}
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of the networks, the fusion, the classifiers, the supervision and the auxiliary losses.
+
+        A supervision's own networks, which learn by an optimizer of their own, are left out.
+        """
+        modules = {"audio": self.embedder.audio, "visual": self.embedder.visual, "fusion": self.embedder.fusion}
+        modules |= {"classifiers": self.objective.classifiers, "losses": self.objective.auxiliary}
+        modules["supervision"] = self.supervision
+        apart: set[int] = set()
+        if self.supervision is not None and self.supervision.auxiliary is not None:
+            apart = set(map(id, self.supervision.auxiliary.parameters()))
+        found = {
+            name: [parameter for parameter in module.parameters() if id(parameter) not in apart]
+            for name, module in modules.items()
+            if module is not None
+        }
+        return {name: parameters for name, parameters in found.items() if parameters}
 
     def backbone_parameters(self) -> list[nn.Parameter]:
         """The parameters of the audio and visual networks."""

@@ -46,6 +46,10 @@ class Backbone(nn.Module, ABC):
         pooled, weights = self.pool.pool_with_weights(frames, mask)
         return self.embed(pooled), weights, mask
 
+    def figures(self, inputs: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """What shows how it pools these inputs; see :meth:`avsv.nnet.pooling.Pooling.figures`."""
+        return self.pool.figures(*self.frames(inputs, mask))
+
     def set_log_mel_statistics(self, mean: Tensor, deviation: Tensor, clip_frames: int) -> None:
         """Set the statistics of the training set before training, if ``takes`` is log_mel.
 

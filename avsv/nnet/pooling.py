@@ -47,6 +47,10 @@ class Pooling(nn.Module, ABC):
         """The pooled vectors (B, output_dim) and temporal weights (B, T), 0 in padding, where ``gives_weights``."""
         raise ValueError(f"{type(self).__name__} has no temporal weights")
 
+    def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """What shows how it pools, scalars by name for the log of a training; none (the default) for a fixed rule."""
+        return {}
+
 
 def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Frames at least in float32 with zeros in padding, and a (B, 1, T) boolean mask.
@@ -191,6 +195,60 @@ class AttentiveStatsPooling(Pooling):
         logits = self.logits(frames, mask).to(frames.dtype).masked_fill(~valid, float("-inf"))
         return torch.cat(weighted_mean_std(frames, logits.softmax(dim=2)), dim=1)
 
+    def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Those of :func:`attention_figures`."""
+        frames, valid = valid_frames(frames, mask)
+        logits = self.logits(frames, mask)
+        return attention_figures(logits, attention_over_time(logits, valid), valid)
+
+
+def attention_over_time(logits: Tensor, valid: Tensor) -> Tensor:
+    """The softmax over time of logits (B, C, T), 0 where they are padding; ``valid`` is (B, 1, T)."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).masked_fill(~valid, float("-inf")).softmax(dim=2)
+
+
+def attention_figures(logits: Tensor, attention: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    """How decided an attention over time is: scalars by name.
+
+    ``attention_entropy`` is the entropy of each channel's attention over its maximum, the logarithm of the number of
+    frames: 1 where all frames have equal weight. ``attention_mean`` and ``attention_std`` are of the temporal attention
+    over the frames of an utterance: the mean of the logits over channels, lambda in Sun et al., before any enhancement.
+    The softmax ignores the mean; the deviation is what they call small. All are averaged over utterances. Utterances of
+    one frame are left out.
+
+    Args:
+        logits: (B, C, T).
+        attention: (B, C, T) what acts, 0 where it is padding.
+        valid: (B, 1, T) boolean.
+
+    Example (undecided between two of three frames):
+        >>> logits = torch.tensor([[[1.0, 1.0, -99.0]]])
+        >>> found = attention_figures(logits, logits.softmax(dim=2), torch.ones(1, 1, 3, dtype=torch.bool))
+        >>> {name: round(value.item(), 4) for name, value in found.items()}
+        {'attention_entropy': 0.6309, 'attention_mean': -32.3333, 'attention_std': 47.1405}
+    """
+    counts = valid.sum(dim=2)
+    several = counts[:, 0] > 1
+    if not several.any():
+        return {}
+    entropy = torch.special.entr(attention).sum(dim=2) / counts.clamp(min=2).log()
+    salience = logits.double().mean(dim=1)
+    deviations = _deviations(salience, valid[:, 0])
+    means = salience.masked_fill(~valid[:, 0], 0.0).sum(dim=1) / counts[:, 0]
+    stds = (deviations.square().sum(dim=1) / counts[:, 0]).sqrt()
+    return {
+        "attention_entropy": entropy[several].mean(),
+        "attention_mean": means[several].mean(),
+        "attention_std": stds[several].mean(),
+    }
+
+
+def _deviations(values: Tensor, valid: Tensor) -> Tensor:
+    """Values (B, T) less their mean over valid frames, in double precision; 0 where they are padding."""
+    values = values.double().masked_fill(~valid, 0.0)
+    mean = values.sum(dim=1, keepdim=True) / valid.sum(dim=1, keepdim=True)
+    return (values - mean).masked_fill(~valid, 0.0)
+
 
 def enhance_logits(logits: Tensor, valid: Tensor, literal: bool = False) -> tuple[Tensor, Tensor]:
     """Weight-enhanced attention logits e' and the temporal weights w = 1 + tanh z.
@@ -295,6 +353,26 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.pool_with_weights(frames, mask)[0]
+
+    def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Those of :func:`attention_figures` for the enhanced attention, and what the enhancement does.
+
+        ``enhancement_moved`` is the share of a channel's attention that is at other frames after the enhancement;
+        ``series_correlation`` is that over time of the exported weights with the attention's mean over channels.
+        """
+        frames, valid = valid_frames(frames, mask)
+        logits = self.logits(frames, mask)
+        enhanced, series = enhance_logits(logits, valid, self.mode == "literal")
+        before, after = attention_over_time(logits, valid), attention_over_time(enhanced, valid)
+        found = attention_figures(logits, after, valid)
+        found["enhancement_moved"] = (after - before).abs().sum(dim=2).mean() / 2
+        pairs = [_deviations(values, valid[:, 0]) for values in (series, after.mean(dim=1))]
+        product = (pairs[0] * pairs[1]).sum(dim=1)
+        norms = (pairs[0].square().sum(dim=1) * pairs[1].square().sum(dim=1)).sqrt()
+        # An attention that is the same everywhere goes along with nothing.
+        if (norms > 0).any():
+            found["series_correlation"] = (product / norms)[norms > 0].mean()
+        return found
 
 
 POOLINGS: dict[str, type[Pooling]] = {

@@ -252,12 +252,17 @@ def _training(content: Content, colors: Mapping[str, int]) -> list[tuple[str, Ma
         ("loss", 1, "Training loss"),
         ("accuracy", 100, "Training accuracy (%)"),
         ("dev_eer", 100, "Development EER (%)"),
+        # Of the systems with such a part; see docs/analyses.md.
+        ("audio_attention_entropy", 1, "Entropy of the attention to the voice, of its maximum"),
+        ("visual_attention_entropy", 1, "Entropy of the attention to the face, of its maximum"),
+        ("fusion_audio_weight", 1, "Weight of the voice in the fusion"),
     )
-    return [
-        (title, training_picture(histories, colors, column, factor, f"{title} by epoch"))
-        for column, factor, title in panels
-        if any((h[column] == h[column]).any() for h in histories.values())
-    ]
+    pictures = []
+    for column, factor, title in panels:
+        known = {name: h for name, h in histories.items() if column in h and h[column].notna().any()}
+        if known:
+            pictures.append((title, training_picture(known, colors, column, factor, f"{title} by epoch")))
+    return pictures
 
 
 class SweepSection(NamedTuple):

@@ -60,13 +60,14 @@ def plot_training(exp: Path, systems: Sequence[str], results: Path) -> list[tupl
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """The columns of a train.csv that are plotted: ``epoch``, ``loss``, ``accuracy`` and ``dev_eer``; NaN for an empty
-    field.
+    """The columns of a train.csv, at least ``epoch``, ``loss``, ``accuracy`` and ``dev_eer``; NaN for an empty field.
 
     Raises:
         DataError: a column is missing, or a field is not a number.
     """
     try:
-        return pd.read_csv(path, usecols=["epoch", "loss", "accuracy", "dev_eer"], dtype=float)
-    except ValueError as error:
+        history = pd.read_csv(path, dtype=float)
+        history[["epoch", "loss", "accuracy", "dev_eer"]]
+    except (ValueError, KeyError) as error:
         raise DataError(f"{path}: not a training history: {error}: train again") from error
+    return history

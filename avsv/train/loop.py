@@ -33,6 +33,8 @@ from avsv.train.signals import Interrupted, StopSignals
 # Steps without a finite gradient in a row after which training is given up. The loss scale of fp16 starts at 2^16, so
 # it may take 16 to find its place.
 MAX_SKIPPED = 20
+# Clips of each epoch's last batch on which is measured how the poolings and the fusion work.
+FIGURE_CLIPS = 32
 
 
 class Trainer:
@@ -145,7 +147,8 @@ class Trainer:
             if stop and self.step < self.steps_per_epoch:
                 raise Interrupted(self._stop.received or signal.SIGTERM)
         seconds = time.monotonic() - begin
-        self._end_epoch(seconds, (self.step - first_step) * self.sampler.batch_size / seconds, waited / seconds)
+        speed = (self.step - first_step) * self.sampler.batch_size / seconds
+        self._end_epoch(batch.head(FIGURE_CLIPS), seconds, speed, waited / seconds)
         if self.ranks.any(self._stop.received is not None)[0]:
             raise Interrupted(self._stop.received or signal.SIGTERM)
 
@@ -193,11 +196,12 @@ class Trainer:
                 " lower train.optimizer.lr, set train.clip_norm, or look for odd values in the features"
             )
 
-    def _end_epoch(self, seconds: float, speed: float, wait_share: float) -> None:
-        """Close the books of an epoch: its row, the development EER, weights to keep, a checkpoint."""
+    def _end_epoch(self, batch: Batch, seconds: float, speed: float, wait_share: float) -> None:
+        """Close the books of an epoch, whose last clips ``batch`` holds: its row, weights to keep, a checkpoint."""
         gathered = self._gathered
         names = sorted(name.removeprefix("sum ") for name in gathered if name.startswith("sum "))
-        means = self._reduce({name: gathered[f"sum {name}"] / gathered[f"count {name}"] for name in names})
+        means = {name: gathered[f"sum {name}"] / gathered[f"count {name}"] for name in names}
+        means = self._reduce(means | self.system.figures(batch))
         row = {"epoch": self.epoch + 1, **{"loss": math.nan, "accuracy": math.nan, **means}}
         row["lr"] = self.optimization.lr
         row["margin"] = self.system.at_epoch(self.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch)

@@ -53,6 +53,7 @@ class Optimization:
         self._optimizers = [o for o in (self.optimizer, self._auxiliary_optimizer) if o is not None]
         self.scaler = torch.amp.GradScaler("cuda", enabled=config.precision == "fp16")
         self.buffers = list(system.buffers())
+        self.parts = system.parts()
         self._before: list[torch.Tensor] = []
 
     @property
@@ -62,7 +63,11 @@ class Optimization:
         return group["lr"] / group["factor"]
 
     def backward(self, batch: Batch, lr: float) -> dict[str, float]:
-        """The gradient of a batch, clipped, and its figures: those of the loss, grad_norm and auxiliary_grad_norm."""
+        """The gradient of a batch, clipped, and its figures: those of the loss and the norms before clipping.
+
+        ``grad_norm`` is of all that the main optimizer changes, ``grad_norm_PART`` of its parts (see
+        :meth:`avsv.model.trainable.TrainableSystem.parts`), ``auxiliary_grad_norm`` of the supervision's own networks.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
         self._before = [buffer.clone() for buffer in self.buffers]
@@ -75,10 +80,20 @@ class Optimization:
         for optimizer in optimizers:
             self.scaler.unscale_(optimizer)
         figures = {name: float(value) for name, value in tensors.items()}
+        figures.update(self._part_norms())
         figures["grad_norm"] = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf))
         if self._auxiliary_optimizer in optimizers:
             figures["auxiliary_grad_norm"] = float(nn.utils.clip_grad_norm_(self.auxiliary, math.inf))
         return figures
+
+    def _part_norms(self) -> dict[str, float]:
+        """The norm of the gradient of every part that has one, as ``grad_norm_PART``, before it is clipped."""
+        gradients = {name: [p.grad for p in part if p.grad is not None] for name, part in self.parts.items()}
+        gradients = {name: found for name, found in gradients.items() if found}
+        if not gradients:
+            return {}
+        norms = torch.stack([nn.utils.get_total_norm(found) for found in gradients.values()])
+        return {f"grad_norm_{name}": norm for name, norm in zip(gradients, norms.tolist(), strict=True)}
 
     def apply(self) -> None:
         """Let the optimizers make their step."""

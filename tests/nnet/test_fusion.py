@@ -384,3 +384,28 @@ def test_masked_modality_is_a_missing_one(fusion):
     kinds = [network(audio, visual, torch.tensor([kind] * 50)) for kind in ([True, True], [True, False], [False, True])]
     near = torch.stack([torch.isclose(masked, kind).all(dim=1) for kind in kinds])
     assert near.sum(dim=0).tolist() == [1] * 50 and near.any(dim=1).all()
+
+
+@every_fusion
+def test_figures_are_the_weights_of_complete_utterances(build):
+    torch.manual_seed(1)
+    fusion = build().eval()
+    for parameter in fusion.parameters():
+        nn.init.normal_(parameter)
+    audio, visual = torch.randn(4, 5), torch.randn(4, 7)
+    figures = fusion.figures(audio, visual, PRESENT)
+    if not isinstance(fusion, (SimpleSoftAttention, GatedFusion)):
+        assert figures == {}
+        return
+    weights = []
+    for row in (0, 3):
+        one = functional.normalize(audio[row], dim=0), functional.normalize(visual[row], dim=0)
+        joint = torch.cat(one).unsqueeze(0)
+        if isinstance(fusion, GatedFusion):
+            weights.append(torch.sigmoid(fusion.gate(joint)).mean().item())
+        else:
+            scores = fusion.attention(joint)[0].exp()
+            weights.append((scores[0] / scores.sum()).item())
+    assert figures["audio_weight"].item() == pytest.approx(np.mean(weights), abs=1e-6)
+    assert figures["audio_weight_std"].item() == pytest.approx(np.std(weights), abs=1e-6)
+    assert fusion.figures(audio[1:3], visual[1:3], PRESENT[1:3]) == {}

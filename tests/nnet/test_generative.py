@@ -299,6 +299,10 @@ def test_embeddings_are_the_same_without_the_supervision(kind):
 # ---- cycle
 
 
+# From audio, and from video.
+DIRECTIONS = ("a_to_v", "v_to_a")
+
+
 class _Identity(nn.Module):
     def forward(self, series):
         return series
@@ -335,13 +339,24 @@ def test_cycle_equals_the_equations_written_out():
     a, v = torch.rand(2, 3, 6, dtype=torch.float64)
     f, g = (_single(supervision.generators, index, nn.LeakyReLU(0.2)) for index in (0, 1))
     mapping = cycle = 0.0
+    parts = dict.fromkeys(("mapping_a_to_v", "mapping_v_to_a", "cycle_a", "cycle_v"), 0.0)
     for x, y in zip(a, v, strict=True):
+        pairs = {
+            "mapping_a_to_v": (y, f(x)),
+            "mapping_v_to_a": (x, g(y)),
+            "cycle_a": (x, g(f(x))),
+            "cycle_v": (y, f(g(y))),
+        }
+        for name, pair in pairs.items():
+            parts[name] += 1 - torch.cosine_similarity(*pair, dim=0)
         mapping += 2 - torch.cosine_similarity(y, f(x), dim=0) - torch.cosine_similarity(x, g(y), dim=0)
         cycle += 2 - torch.cosine_similarity(y, f(g(y)), dim=0) - torch.cosine_similarity(x, g(f(x)), dim=0)
     loss, figures = supervision(a, v)
     torch.testing.assert_close(figures["mapping"], mapping / 3)
     torch.testing.assert_close(figures["cycle"], cycle / 3)
     torch.testing.assert_close(loss, 0.7 * mapping / 3 + 0.3 * cycle / 3)
+    for name, part in parts.items():
+        torch.testing.assert_close(figures[name], part.detach() / 3)
 
 
 # ---- PatchNCE
@@ -406,28 +421,34 @@ def _patch_nce_written_out(supervision, a, v, query):
         return functional.conv1d(x, *generators[index][2])[:, 0], features
 
     nce = gan = discriminator = 0.0
+    parts = {}
     for own, other, x, bar in ((0, 1, a, v), (1, 0, v, a)):
         generated, keys = run(own, x)
         queries = run(other, bar if query == "real" else generated)[1]
         for q, k in zip(queries, keys, strict=True):
             cosines = functional.normalize(q, dim=2) @ functional.normalize(k.detach(), dim=2).transpose(1, 2)
             nce -= (cosines / 0.07).log_softmax(dim=2).diagonal(dim1=1, dim2=2).mean() / len(keys)
-        gan += ((judges[other](generated) - 1) ** 2).mean()
+        parts[f"nce_{DIRECTIONS[own]}"] = nce - parts.get("nce_a_to_v", 0.0)
+        parts[f"gan_{DIRECTIONS[own]}"] = ((judges[other](generated) - 1) ** 2).mean()
+        gan += parts[f"gan_{DIRECTIONS[own]}"]
         fake, real = judges[other](generated.detach()), judges[other](bar.detach())
         discriminator += 0.5 * ((fake**2).mean() + ((real - 1) ** 2).mean())
-    return nce, gan, discriminator
+    return nce, gan, discriminator, {name: part.detach() for name, part in parts.items()}
 
 
 @pytest.mark.parametrize("query", ["real", "generated"])
 def test_patch_nce_equals_the_equations_written_out(query):
     supervision = PatchNCESupervision(9, weight=0.3, query=query, hidden=6, discriminator_hidden=5).double()
     series = torch.rand(2, 4, 9, dtype=torch.float64, requires_grad=True)
-    nce, gan, discriminator = _patch_nce_written_out(supervision, *series, query)
+    nce, gan, discriminator, parts = _patch_nce_written_out(supervision, *series, query)
     expected = torch.autograd.grad(0.3 * (nce + gan), [series, *supervision.generators.parameters()])
     loss, figures = supervision(*series)
     torch.testing.assert_close(figures["nce"], nce.detach() / 2)
     torch.testing.assert_close(figures["gan"], gan.detach() / 2)
     torch.testing.assert_close(figures["discriminator"], discriminator.detach() / 2)
+    assert len(parts) == 4
+    for name, part in parts.items():
+        torch.testing.assert_close(figures[name], part)
     torch.testing.assert_close(loss, 0.3 * (nce + gan) + discriminator)
     # The discriminators' loss is in the sum, but gives no gradient to series and generators.
     loss.backward()
@@ -568,6 +589,9 @@ def test_translation_encodes_with_one_model_and_decodes_with_the_other(solver):
     loss, figures = supervision.eval()(*series)
     expected = 2 - sum(torch.cosine_similarity(series[i], translated[i], dim=1).mean() for i in range(2))
     torch.testing.assert_close(figures["diffusion"], expected)
+    for direction, i in (("v_to_a", 0), ("a_to_v", 1)):
+        part = 1 - torch.cosine_similarity(series[i], translated[i], dim=1).mean()
+        torch.testing.assert_close(figures[f"diffusion_{direction}"], part)
     torch.testing.assert_close(loss, 0.5 * figures["diffusion"] + figures["noise_prediction"])
 
 

@@ -3,11 +3,14 @@
 import contextlib
 import math
 
+import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
+from scipy.stats import entropy, pearsonr, spearmanr
+from torch import nn
 from torch.nn import functional
 
+from avsv.nnet.audio.simam_resnet import ReLUAttentiveStatsPooling
 from avsv.nnet.pooling import (
     AttentiveStatsPooling,
     TemporalAveragePooling,
@@ -361,3 +364,66 @@ def test_weight_enhanced_pooling_under_autocast(precision):
     mean = weights.sum(dim=1, keepdim=True) / count
     assert ((mean - 1).abs() < 0.1).all() and (weights[3, 0] - 1).abs() < 1e-6
     torch.testing.assert_close(pooled, pool(frames, mask), rtol=0.05, atol=0.05)
+
+
+def figures_by_loops(pool, frames, lengths):
+    """The figures of attentive pooling, an utterance and a channel at a time."""
+    entropies, means, stds, moved, along = [], [], [], [], []
+    for utterance, length in zip(frames, lengths, strict=True):
+        logits = pool.logits(utterance[None, :, :length])
+        acting = plain = logits[0].softmax(dim=1)
+        if isinstance(pool, WeightEnhancedStatsPooling):
+            valid = torch.ones(1, 1, length, dtype=torch.bool)
+            enhanced, series = enhance_logits(logits, valid, pool.mode == "literal")
+            acting = enhanced[0].softmax(dim=1)
+            if length > 1:
+                along.append(pearsonr(series[0].numpy(), acting.mean(dim=0).numpy())[0])
+            moved += [
+                sum(abs(a - p) for a, p in zip(*rows, strict=True)) / 2 for rows in zip(acting, plain, strict=True)
+            ]
+        if length > 1:
+            entropies += [entropy(row.numpy()) / math.log(length) for row in acting]
+            salience = logits[0].mean(dim=0).numpy()
+            means.append(salience.mean())
+            stds.append(salience.std())
+    found = {"attention_entropy": entropies, "attention_mean": means, "attention_std": stds}
+    if moved:
+        found |= {"enhancement_moved": moved, "series_correlation": along}
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["asp", "we_asp", "we_asp_literal", "relu"])
+def test_figures_equal_explicit_loops(kind):
+    torch.manual_seed(3)
+    pool = ReLUAttentiveStatsPooling(6, 4).double() if kind == "relu" else _pooling(kind)
+    pool.eval()
+    nn.init.normal_(pool.score.weight, std=2.0)
+    lengths = [9, 5, 1, 7]
+    frames = torch.randn(4, 6, 9, dtype=torch.float64)
+    mask = torch.arange(9) < torch.tensor(lengths).unsqueeze(1)
+    with torch.no_grad():
+        figures = {name: value.item() for name, value in pool.figures(frames, mask).items()}
+        assert figures == pytest.approx(figures_by_loops(pool, frames, lengths), rel=1e-6)
+        whole = {name: value.item() for name, value in pool.figures(frames).items()}
+        assert whole == pytest.approx(figures_by_loops(pool, frames, [9] * 4), rel=1e-6)
+
+
+def test_figures_of_attention_that_is_the_same_everywhere():
+    pool = _pooling("we_asp")
+    nn.init.zeros_(pool.score.weight)
+    figures = pool.figures(torch.randn(3, 6, 8, dtype=torch.float64))
+    assert figures["attention_entropy"].item() == pytest.approx(1.0)
+    assert figures["attention_std"].item() == pytest.approx(0.0, abs=1e-9)
+    assert figures["enhancement_moved"].item() == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["tap", "tstp"])
+def test_a_fixed_rule_has_no_figures(name):
+    assert _pooling(name).figures(torch.randn(2, 6, 4, dtype=torch.float64)) == {}
+
+
+@pytest.mark.parametrize("name", ["asp", "we_asp"])
+def test_figures_of_a_single_frame_say_nothing_of_attention(name):
+    assert (
+        not {"attention_entropy", "series_correlation"} & _pooling(name).figures(torch.randn(2, 6, 1).double()).keys()
+    )

@@ -13,6 +13,7 @@ import pytest
 import torch
 from ranks import FORK, join_ranks, start_ranks
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials, trained_weights, write_config
+from tensorboard.backend.event_processing import event_accumulator
 from torch import nn
 
 from avsv.data.clips import TrainingClips, WholeUtterances
@@ -20,7 +21,11 @@ from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.errors import DataError
 from avsv.io.lists import read_trials
+from avsv.model.build import load_exactly
+from avsv.model.config import load_config
 from avsv.model.embedder import Embedder
+from avsv.model.saved import TrainedSystem
+from avsv.model.trainable import TrainableSystem
 from avsv.scoring.metrics import eer
 from avsv.train import loop
 from avsv.train.development import Development
@@ -432,6 +437,12 @@ class ToySystem(nn.Module):
     def backbone_parameters(self) -> list:
         return []
 
+    def parts(self) -> dict:
+        return {"linear": list(self.linear.parameters())}
+
+    def figures(self, _batch) -> dict[str, float]:
+        return {}
+
     def forward(self, batch):
         inputs = batch.audio.std(dim=1) * self.spoil(batch)
         self.seen.mul_(0.9).add_(inputs.detach().mean(dim=0), alpha=0.1)
@@ -649,3 +660,70 @@ def test_the_loop_reseeds_every_step(corpus, tmp_path, monkeypatch):
         monkeypatch.setattr(loop.torch, "manual_seed", seeds.append)
         trainer.run()
     assert len(seeds) == len(set(seeds)) == 6
+
+
+# --- mechanisms ------------------------------------------------------------------------------------------------------
+
+# A system that has all parts.
+MECHANISMS = {
+    "audio": {"pooling": "we_asp"},
+    "visual": {"pooling": "we_asp"},
+    "supervision": {"name": "cycle"},
+    "data": {**AUGMENTED, "video_frames": 5},
+}
+
+
+def test_what_is_measured_changes_no_bit_of_the_training(corpus, tmp_path, monkeypatch):
+    corpus.run(tmp_path / "seen", "AV", **MECHANISMS)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainableSystem, "figures", lambda _system, _batch: {})
+        patch.setattr(TrainableSystem, "parts", lambda _system: {})
+        corpus.run(tmp_path / "unseen", "AV", **MECHANISMS)
+    assert (tmp_path / "seen" / "final.pt").read_bytes() == (tmp_path / "unseen" / "final.pt").read_bytes()
+    more = rows(tmp_path / "seen")[0].keys() - rows(tmp_path / "unseen")[0].keys()
+    pooling = {"attention_entropy", "attention_mean", "attention_std", "enhancement_moved", "series_correlation"}
+    assert more == {
+        *(f"{network}_{name}" for network in ("audio", "visual") for name in pooling),
+        *(f"grad_norm_{part}" for part in ("audio", "visual", "fusion", "classifiers", "supervision")),
+        *("fusion_audio_weight", "fusion_audio_weight_std"),
+    }
+    parts = {"mapping_a_to_v", "mapping_v_to_a", "cycle_a", "cycle_v"}
+    assert parts < rows(tmp_path / "unseen")[0].keys()
+    for row in rows(tmp_path / "seen"):
+        assert all(math.isfinite(float(row[name])) for name in more)
+        assert float(row["mapping"]) == pytest.approx(
+            float(row["mapping_a_to_v"]) + float(row["mapping_v_to_a"]), rel=1e-4
+        )
+    events = event_accumulator.EventAccumulator(str(tmp_path / "seen" / "tensorboard")).Reload()
+    assert {f"epoch/{name}" for name in more | parts} <= set(events.Tags()["scalars"])
+
+
+def test_an_epoch_s_figures_are_those_of_its_last_clips_and_weights(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "FIGURE_CLIPS", 5)
+    path = write_config(tmp_path / "AV.yaml", "AV", **{**MECHANISMS, "train": {"epochs": 1}})
+    settings, batches = load_config(path), []
+    make_step = Trainer._make_step
+    monkeypatch.setattr(Trainer, "_make_step", lambda self, batch: batches.append(batch) or make_step(self, batch))
+    train_system(path, corpus.sources(noisy=True), tmp_path / "AV")
+    system = TrainableSystem(settings, 6, 5).eval()
+    load_exactly(system.embedder, TrainedSystem.load(tmp_path / "AV" / "final.pt").embedder, "the embedder")
+    last, row = batches[-1], rows(tmp_path / "AV")[0]
+    embedder = system.embedder
+    with torch.no_grad():
+        for name, network, inputs, mask in (
+            ("audio", embedder.audio, last.audio[:5], last.audio_mask[:5]),
+            ("visual", embedder.visual, last.video[:5], last.video_mask[:5]),
+        ):
+            for figure, value in network.pool.figures(*network.frames(inputs, mask)).items():
+                assert float(row[f"{name}_{figure}"]) == pytest.approx(value.item(), rel=1e-4, abs=1e-6)
+        pair = embedder.audio(last.audio[:5], last.audio_mask[:5]), embedder.visual(last.video[:5], last.video_mask[:5])
+        weight = embedder.fusion.weights(*pair)[:, 0]
+    assert float(row["fusion_audio_weight"]) == pytest.approx(weight.mean().item(), rel=1e-4)
+
+
+def test_gradient_norms_of_the_parts_make_the_whole(corpus, tmp_path):
+    corpus.run(tmp_path / "AV", "AV", train={"epochs": 1, "batch_size": 24}, **MECHANISMS)
+    [row] = rows(tmp_path / "AV")
+    parts = [float(value) for name, value in row.items() if name.startswith("grad_norm_")]
+    assert len(parts) == 5
+    assert float(row["grad_norm"]) == pytest.approx(math.hypot(*parts), rel=1e-4)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from avsv.nnet.audio.resnet import ResNetTrunk, check_features, frame_dim
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.normalization import MaskedBatchNorm1d
-from avsv.nnet.pooling import Pooling, PoolingName, build_pooling, valid_frames
+from avsv.nnet.pooling import Pooling, PoolingName, attention_figures, attention_over_time, build_pooling, valid_frames
 
 
 class ReLUAttentiveStatsPooling(Pooling):
@@ -81,6 +81,12 @@ class ReLUAttentiveStatsPooling(Pooling):
         mean = (weights * frames).sum(dim=2)
         variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
         return torch.cat([mean, variance.clamp(*self.variance_range).sqrt()], dim=1)
+
+    def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Those of :func:`avsv.nnet.pooling.attention_figures`."""
+        frames, valid = valid_frames(frames, mask)
+        logits = self.logits(frames, mask)
+        return attention_figures(logits, attention_over_time(logits, valid), valid)
 
 
 class SimAMResNet(Backbone):

@@ -53,6 +53,26 @@ class Fusion(nn.Module, ABC):
         """
         return None
 
+    def figures(self, audio: Tensor, visual: Tensor, present: Tensor) -> dict[str, Tensor]:
+        """What shows how it weighs the modalities, scalars by name for the log of a training; none by default.
+
+        Args:
+            audio, visual, present: as in :meth:`forward`.
+        """
+        return {}
+
+
+def weight_figures(weights: Tensor) -> dict[str, Tensor]:
+    """Mean and standard deviation over utterances of the weight (B,) of the voice, where they have both modalities.
+
+    Example:
+        >>> {name: value.item() for name, value in weight_figures(torch.tensor([0.5, 1.0])).items()}
+        {'audio_weight': 0.75, 'audio_weight_std': 0.25}
+    """
+    if not len(weights):
+        return {}
+    return {"audio_weight": weights.mean(), "audio_weight_std": weights.std(correction=0)}
+
 
 def make_dropout(share: float) -> nn.Dropout:
     """Dropout of a share of the values; ValueError if the share is not in [0, 1)."""

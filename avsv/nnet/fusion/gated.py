@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from avsv.nnet.fusion.base import Fusion, check_present, start_as_one_isometry, start_undecided, unit
+from avsv.nnet.fusion.base import Fusion, check_present, start_as_one_isometry, start_undecided, unit, weight_figures
 from avsv.nnet.normalization import RowBatchNorm
 
 
@@ -74,3 +74,7 @@ class GatedFusion(Fusion):
         weights = self.weights(audio, visual, present)
         audio, visual = unit(audio, visual, present)
         return weights * self.audio(audio).tanh() + (1.0 - weights) * self.visual(visual).tanh()
+
+    def figures(self, audio: Tensor, visual: Tensor, present: Tensor) -> dict[str, Tensor]:
+        """Those of :func:`avsv.nnet.fusion.base.weight_figures` for the gate's mean over its dimensions."""
+        return weight_figures(self.weights(audio, visual, present)[present.all(dim=1)].mean(dim=1))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsv.nnet.fusion.base import Fusion, check_present, start_as_one_isometry, start_undecided, unit
+from avsv.nnet.fusion.base import Fusion, check_present, start_as_one_isometry, start_undecided, unit, weight_figures
 
 
 class SimpleSoftAttention(Fusion):
@@ -62,3 +62,7 @@ class SimpleSoftAttention(Fusion):
         audio, visual = unit(audio, visual, present)
         fused = weights[:, :1] * self.audio(audio) + weights[:, 1:] * self.visual(visual)
         return functional.normalize(fused) if self.normalize else fused
+
+    def figures(self, audio: Tensor, visual: Tensor, present: Tensor) -> dict[str, Tensor]:
+        """Those of :func:`avsv.nnet.fusion.base.weight_figures` for the attention."""
+        return weight_figures(self.weights(audio, visual, present)[present.all(dim=1), 0])

@@ -7,6 +7,12 @@ from avsv.nnet.generative.pairs import PairedMLP
 from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, check_weight
 
 
+def cosine_distances(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """The :func:`cosine_distance` of two (2, B, T_c), and the part (2,) of either modality in it, detached."""
+    cosines = functional.cosine_similarity(one, other, dim=2).mean(dim=1)
+    return 2.0 - cosines.sum(), 1.0 - cosines.detach()
+
+
 def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
     """2 minus the sum over both modalities of the cosines between two (2, B, T_c), averaged over the batch: in [0, 4].
 
@@ -16,7 +22,7 @@ def cosine_distance(one: Tensor, other: Tensor) -> Tensor:
         >>> round(cosine_distance(series, series.flip(0)).item(), 6)
         0.571429
     """
-    return 2.0 - functional.cosine_similarity(one, other, dim=2).mean(dim=1).sum()
+    return cosine_distances(one, other)[0]
 
 
 class CycleSupervision(GenerativeSupervision):
@@ -37,7 +43,8 @@ class CycleSupervision(GenerativeSupervision):
 
     Shape:
         - audio, visual: (B, T_c)
-        - output: the weighted loss, a scalar, and detached figures; mapping and cycle are in [0, 4]
+        - output: the weighted loss, a scalar, and detached figures; mapping and cycle are in [0, 4]. Mapping is the sum
+          of mapping_a_to_v, which compares f(a) with v, and mapping_v_to_a; cycle that of cycle_a and cycle_v
 
     Raises:
         ValueError: an option is out of range, there are too few frames, or series have another shape.
@@ -71,6 +78,9 @@ class CycleSupervision(GenerativeSupervision):
         """The loss and the figures of series (2, B, T_c), audio first, then visual."""
         generated = self.generators(series).flip(0)
         back = self.generators(generated).flip(0)
-        mapping, cycle = cosine_distance(series, generated), cosine_distance(series, back)
+        (mapping, mappings), (cycle, cycles) = cosine_distances(series, generated), cosine_distances(series, back)
         loss = self.mapping_weight * mapping + self.cycle_weight * cycle
-        return loss, {"mapping": mapping, "cycle": cycle}
+        figures = {"mapping": mapping, "cycle": cycle}
+        # What is compared with the audio series is made of video, or of audio there and back.
+        figures |= {"mapping_v_to_a": mappings[0], "mapping_a_to_v": mappings[1]}
+        return loss, figures | {"cycle_a": cycles[0], "cycle_v": cycles[1]}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsv.nnet.generative.cycle import cosine_distance
+from avsv.nnet.generative.cycle import cosine_distances
 from avsv.nnet.generative.pairs import PairedLinear
 from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, check_weight
 
@@ -184,7 +184,8 @@ class DiffusionSupervision(GenerativeSupervision):
 
     Shape:
         - audio, visual: (B, T_c)
-        - output: the loss, a scalar, and detached figures; from ``start_epoch`` on they include diffusion, in [0, 4]
+        - output: the loss, a scalar, and detached figures; from ``start_epoch`` on they include diffusion, in [0, 4],
+          and its parts diffusion_a_to_v, which compares a series made of audio with that of video, and diffusion_v_to_a
 
     Raises:
         ValueError: an option is out of range, there are too few frames, or series have another shape.
@@ -193,7 +194,7 @@ class DiffusionSupervision(GenerativeSupervision):
         >>> supervision = DiffusionSupervision(8, hidden=16, steps=4)
         >>> supervision.epoch = 2.0
         >>> loss, figures = supervision(torch.rand(5, 8), torch.rand(5, 8))
-        >>> sorted(figures)[3:5], supervision.translate(torch.rand(2, 5, 8)).shape
+        >>> sorted(figures)[3:7:3], supervision.translate(torch.rand(2, 5, 8)).shape
         (['diffusion', 'noise_prediction'], torch.Size([2, 5, 8]))
     """
 
@@ -274,6 +275,8 @@ class DiffusionSupervision(GenerativeSupervision):
         if self.epoch >= self.start_epoch:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.detach_ode):
                 translated = self.translate(series)
-            figures["diffusion"] = cosine_distance(series, translated)
+            figures["diffusion"], of_each = cosine_distances(series, translated)
+            # What is compared with the audio series is made of video.
+            figures["diffusion_v_to_a"], figures["diffusion_a_to_v"] = of_each
             loss = loss + self.weight * figures["diffusion"]
         return loss, figures

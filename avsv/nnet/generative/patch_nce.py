@@ -56,7 +56,8 @@ class PatchNCESupervision(GenerativeSupervision):
 
     Shape:
         - audio, visual: (B, T_c)
-        - output: the loss, a scalar, and detached figures; nce, gan and discriminator are means of the two directions
+        - output: the loss, a scalar, and detached figures; nce, gan and discriminator are means of the two directions;
+          nce_a_to_v is that in which video is to be near audio, gan_a_to_v that of series made of audio
 
     Raises:
         ValueError: an option is out of range, there are too few frames, or series have another shape.
@@ -65,7 +66,7 @@ class PatchNCESupervision(GenerativeSupervision):
         >>> supervision = PatchNCESupervision(50)
         >>> loss, figures = supervision(torch.rand(8, 50), torch.rand(8, 50))
         >>> sum(p.numel() for p in supervision.generators.parameters()), sorted(figures)[2:6]
-        (9218, ['cosine', 'discriminator', 'gan', 'nce'])
+        (9218, ['cosine', 'discriminator', 'gan', 'gan_a_to_v'])
     """
 
     def __init__(
@@ -120,8 +121,16 @@ class PatchNCESupervision(GenerativeSupervision):
         nce = sum(patch_nce(q.flip(0), k, self.temperature) for q, k in zip(queries, keys, strict=True)) / len(keys)
 
         fixed = {name: parameter.detach() for name, parameter in self.auxiliary.named_parameters()}
-        gan = ((functional_call(self.auxiliary, fixed, (generated,)) - 1.0) ** 2).mean()
+        errors = (functional_call(self.auxiliary, fixed, (generated,)) - 1.0) ** 2
+        gan = errors.mean()
         fake, real = self.auxiliary(generated.detach()), self.auxiliary(series.detach())
         discriminator = 0.5 * ((fake**2).mean() + ((real - 1.0) ** 2).mean())
         loss = 2.0 * self.weight * (nce + gan) + 2.0 * discriminator
-        return loss, {"nce": nce, "gan": gan, "discriminator": discriminator}
+        figures = {"nce": nce, "gan": gan, "discriminator": discriminator}
+        # The first keys are of audio, and what is compared with them is on the side of video.
+        with torch.no_grad():
+            for number, direction in enumerate(("a_to_v", "v_to_a")):
+                pairs = [(q.flip(0)[number], k[number]) for q, k in zip(queries, keys, strict=True)]
+                figures[f"nce_{direction}"] = sum(patch_nce(*pair, self.temperature) for pair in pairs) / len(pairs)
+        figures["gan_v_to_a"], figures["gan_a_to_v"] = errors.detach().flatten(1).mean(dim=1)
+        return loss, figures
