@@ -17,12 +17,12 @@ from synthetic import FACES, FBANK, config, make_data_dir
 from avsv.audio.config import write_settings
 from avsv.audio.fbank import Fbank
 from avsv.bin import extract_embeddings
-from avsv.bin.extract_embeddings import choose_modes, extract, merge
 from avsv.corruption.embed import embed_sides, modes_of_side
 from avsv.data.batch import Batch
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
+from avsv.embed.directories import choose_modes, embed_share, merge_shares
 from avsv.embed.extract import embed_batches
 from avsv.embed.parts import PartWriter, merge_parts
 from avsv.errors import DataError
@@ -66,8 +66,8 @@ def sets(tmp_path_factory) -> list[Path]:
 def run(system: Path, sets: list[Path], out: Path, jobs: int, modes: list[str] = MODES) -> Path:
     out.mkdir()
     for job in range(1, jobs + 1):
-        extract(system, modes, sets, out, job, jobs, use_gpu=False, num_workers=0, progress=out / f"{job}.progress")
-    merge(out, jobs, modes, out, sets)
+        embed_share(system, modes, sets, out, job, jobs, use_gpu=False, num_workers=0, progress=out / f"{job}.progress")
+    merge_shares(out, jobs, modes, out, sets)
     return out
 
 

@@ -15,7 +15,6 @@ from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_tria
 
 from avsv.bin import sweep
 from avsv.bin.analyse import analyse_networks
-from avsv.bin.extract_embeddings import extract, merge
 from avsv.config.sections import EmbedConfig
 from avsv.corruption.kinds import Corruption
 from avsv.corruption.sound import Noises
@@ -23,6 +22,7 @@ from avsv.corruption.sweep import Bench, Protocol
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
+from avsv.embed.directories import embed_share, merge_shares
 from avsv.errors import DataError
 from avsv.io.lists import read_list
 from avsv.model.embedder import Embedder
@@ -56,8 +56,8 @@ def world(tmp_path_factory) -> Path:
         TrainedSystem.of(system, settings, list("abcde"), audio, video).save(home / "final.pt")
         (home / "config.yaml").write_text(settings.to_yaml())
         modes = list(settings.modalities)
-        extract(home, modes, data, out, 1, 1, use_gpu=False, num_workers=0, progress=None)
-        merge(out, 1, modes, out, data)
+        embed_share(home, modes, data, out, 1, 1, use_gpu=False, num_workers=0, progress=None)
+        merge_shares(out, 1, modes, out, data)
         for directory in data:
             (out / f".{directory.name}.done").write_text("made\n")
     return folder

@@ -12,8 +12,8 @@ from commands import run
 from synthetic import FACES, make_data_dir, trained_weights, write_config
 from video_media import soft_video, write_levels
 
-from avsv.bin.extract_embeddings import extract
 from avsv.bin.make_face_crops import make_face_crops
+from avsv.embed.directories import embed_share
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter, is_online, read_rows
 from avsv.io.lists import read_list, write_list
@@ -113,7 +113,7 @@ def test_training_and_embeddings_are_those_from_arks(tmp_path):
         workers = 2 if name == "online" else 0
         train_system(path, Sources(train, train, train / "fbank.yaml"), exp, num_workers=workers)
         (exp / "parts").mkdir()
-        extract(exp, ["V", "AV"], [train], exp / "parts", 1, 1, False, 0, None)
+        embed_share(exp, ["V", "AV"], [train], exp / "parts")
         vectors = {path.name: path.read_bytes() for path in (exp / "parts").iterdir()}
         results.append((vectors, trained_weights(exp)))
     (stored, weights), (online, others) = results

@@ -1,0 +1,116 @@
+"""The embeddings of data directories: the share of one job, and the shares of all jobs put together."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from avsv.data.clips import WholeUtterances, whole_audio_list
+from avsv.data.lists import read_utterances
+from avsv.data.loading import load_batches
+from avsv.embed.device import job_device
+from avsv.embed.extract import embed_batches
+from avsv.embed.parts import PartWriter, merge_parts
+from avsv.errors import DataError
+from avsv.io.atomic import write_text
+from avsv.io.lists import read_list
+from avsv.model.config import load_config
+from avsv.model.saved import TrainedEmbedder
+
+
+def choose_modes(folder: Path, wanted: Sequence[str]) -> list[str]:
+    """The modes to embed in: those wanted, or all that the system of a folder has.
+
+    Raises:
+        DataError: the system does not have one of them.
+    """
+    known = load_config(folder / "config.yaml").modalities
+    for mode in wanted:
+        if mode not in known:
+            raise DataError(f"--modes: {mode}: the system {folder} embeds in {', '.join(known)}")
+    return list(wanted or known)
+
+
+def embed_share(
+    folder: Path,
+    modes: Sequence[str],
+    directories: Sequence[Path],
+    parts: Path,
+    job: int = 1,
+    jobs: int = 1,
+    *,
+    use_gpu: bool = False,
+    num_workers: int = 0,
+    progress: Path | None = None,
+) -> None:
+    """Embed every ``jobs``-th batch of each data directory, beginning with number ``job``; print how many.
+
+    Args:
+        folder: of the trained system.
+        modes: in which to embed, see :func:`choose_modes`.
+        directories: data directories.
+        parts: folder that receives the share, see :class:`avsv.embed.parts.PartWriter`.
+        job: counted from 1.
+        jobs: number of shares.
+        use_gpu: compute on a GPU.
+        num_workers: loader processes.
+        progress: file to keep at "DONE TOTAL".
+
+    Raises:
+        DataError: the system or a list cannot be read or does not fit the other; no GPU is visible; an embedding is not
+            finite.
+    """
+    device = job_device(job, use_gpu)
+    system = TrainedEmbedder.load(folder, device)
+    datasets = []
+    for directory in directories:
+        audio_list = whole_audio_list(system.config, system.inputs)
+        table = read_utterances(directory, audio_list, system.inputs.video is not None)
+        system.check_data(table)
+        datasets.append(WholeUtterances(table, np.full(len(table), -1), system.config, system.inputs))
+
+    total = sum(len(range(job - 1, len(dataset), jobs)) for dataset in datasets)
+    done, shown = 0, float("-inf")
+    with PartWriter(parts, job) as part:
+        for directory, dataset in zip(directories, datasets, strict=True):
+            batches = load_batches(dataset, range(job - 1, len(dataset), jobs), num_workers, use_gpu)
+            for embedded in embed_batches(system.embedder, batches, modes, device):
+                for mode, (keys, vectors) in embedded.items():
+                    part.write(f"{directory.name}.{mode}", keys, vectors)
+                done += 1
+                if progress is not None and (time.monotonic() - shown > 1 or done == total):
+                    shown = time.monotonic()
+                    write_text(progress, f"{done} {total}\n")
+    print(f"{done} batches of {len(directories)} data directories embedded in {', '.join(modes)}")
+
+
+def merge_shares(parts: Path, jobs: int, modes: Sequence[str], out: Path, directories: Sequence[Path]) -> None:
+    """Write ``OUT/SET.MODE.{ark,scp}`` for every set and mode; list in ``SET.MODE.missing`` who has no embedding.
+
+    Args:
+        parts: folder that :func:`embed_share` wrote to.
+        jobs: number of shares.
+        modes: in which the utterances were embedded.
+        out: folder to write to.
+        directories: data directories.
+
+    Raises:
+        DataError: as :func:`avsv.embed.parts.merge_parts`.
+    """
+    for directory in directories:
+        utterances = read_list(directory / "utt2spk", fields=2)
+        # Scoring takes all modes that it finds: those of an earlier extraction would be of other weights.
+        for mode in {"A", "V", "AV"} - set(modes):
+            for suffix in ("scp", "ark", "missing"):
+                (out / f"{directory.name}.{mode}.{suffix}").unlink(missing_ok=True)
+        for mode in modes:
+            name = f"{directory.name}.{mode}"
+            made = merge_parts(parts, jobs, name, out / name)
+            missing = sorted(utterances.keys() - set(made))
+            (out / f"{name}.missing").unlink(missing_ok=True)
+            if missing:
+                write_text(out / f"{name}.missing", "".join(f"{key}\n" for key in missing))
+                print(
+                    f"{name}: {len(missing)} of {len(utterances)} utterances lack a modality: see {out}/{name}.missing"
+                )
