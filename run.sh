@@ -14,9 +14,10 @@ seed=0                 # of the corpus, the networks' initial weights and every 
 data=data              # data directories go here
 sweeps=                # corruption sweeps to measure in stage 10, as in 'noise blur', or 'all' of conf/sweeps.yaml
 max_lost=0.05          # largest share of a list's trials that a system may leave out, because a voice or a face is missing
-subtract_mean=false    # subtract the mean training embedding from all before cosines and score normalisation
-norm=as-norm1          # score normalisation: as-norm1, as-norm2 or s-norm, see steps/score_norm.sh
+subtract_mean=false    # subtract the mean training embedding from all before cosines and score normalization
+norm=as-norm1          # score normalization, see steps/score_norm.sh
 quality=               # measures that the calibration of stage 9 uses beside the scores, as in 'duration cohort'
+set=()                 # settings over those of the preset, KEY=VALUE or SYSTEM:KEY=VALUE
 weights=data/weights   # published weights that utils/download_weights.sh fetched
 exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
 
@@ -32,13 +33,15 @@ Usage: $0 [options]
        $0 --preset tiny --exp /tmp/try      # the smallest networks
 
 Stages: 0 corpus and lists, 1 validation, 2 Fbank, 3 face crops, 4 single-modality systems, 5 audio-visual systems,
-6 embeddings, 7 cosine scores, 8 score normalisation, 9 ensembles and calibration, 10 analyses, 11 results.
+6 embeddings, 7 cosine scores, 8 score normalization, 9 ensembles and calibration, 10 analyses, 11 results.
 
 Options:
   --stage <n>            first stage ($stage)
   --stop-stage <n>       last stage ($stop_stage)
   --systems <names>      systems of conf/systems, or 'all' ($systems)
   --preset <name>        sizes and schedules, conf/presets/NAME.yaml ($preset)
+  --set <key=value>      a setting over that of the preset, for all systems (train.epochs=3), one (ecapa:train.epochs=3), or
+                         the features (fbank.dither=0, faces.fps=10); may be given several times
   --nj <n>               parallel jobs; changes no result ($nj)
   --ngpu <n>             GPUs for training and extraction ($ngpu)
   --nodes <n>            nodes of a Slurm cluster that train together, each with --ngpu GPUs ($nodes)
@@ -50,17 +53,13 @@ Options:
   --max-lost <share>     largest share of a list's trials that a system may leave out for want of a voice or a face ($max_lost)
   --subtract-mean <true|false>
                          subtract the mean training embedding from all embeddings before scoring ($subtract_mean)
-  --norm <name>          score normalisation: as-norm1, as-norm2 or s-norm ($norm)
+  --norm <name>          score normalization: as-norm1, as-norm2, s-norm, or MODULE:NAME of your own ($norm)
   --quality <measures>   what calibration looks at beside the scores, some of 'duration faces norm cohort'; none by default
   --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
                          also looked for in a folder 'detectors' beside the corpora or one above ($weights)
   --data <dir>           data directories ($data)
   --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
-declare -A _defaults=()
-for _name in max_lost subtract_mean norm quality "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-  _defaults[$_name]=${!_name}
-done
 for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
   help_message+="  --${_name//_/-} <value>  for local/prepare_data.sh (${!_name})
 "
@@ -72,20 +71,17 @@ if [ $# -ne 0 ]; then
   printf '%s' "$help_message" >&2
   exit 2
 fi
-for _name in stage stop_stage nj ngpu nodes train_jobs num_workers seed; do
-  [[ ${!_name} =~ ^[0-9]+$ ]] || die "--${_name//_/-} takes a whole number, not '${!_name}'"
+for _name in nj nodes train_jobs; do
+  [ "${!_name}" -ge 1 ] || die "--${_name//_/-} must be at least 1"
 done
-[ "$nj" -ge 1 ] || die "--nj must be at least 1"
-[ "$nodes" -ge 1 ] || die "--nodes must be at least 1"
-[ "$train_jobs" -ge 1 ] || die "--train-jobs must be at least 1"
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
-for _name in $sweeps; do
-  [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
-done
 [[ $max_lost =~ ^(0?\.[0-9]+|[01])$ ]] || die "--max-lost takes a share between 0 and 1, not '$max_lost'"
-[[ $norm =~ ^(as-norm1|as-norm2|s-norm)$ ]] || die "--norm is as-norm1, as-norm2 or s-norm, not '$norm'"
+[[ $norm =~ ^(as-norm1|as-norm2|s-norm|.+:.+)$ ]] || die "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not '$norm'"
 for _name in $quality; do
   [[ $_name =~ ^(duration|faces|norm|cohort)$ ]] || die "--quality: '$_name' is not one of duration faces norm cohort"
+done
+for _name in $sweeps; do
+  [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
 done
 
 "$ROOT/tools/setup.sh"
@@ -97,177 +93,106 @@ if [ "$systems" = all ]; then
 fi
 work=$exp/$preset
 conf=$work/conf
-mkdir -p "$data" "$work"
-
+sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
+mkdir -p "$data" "$work/log"
 # One run at a time for one data and one experiment directory. The processes of a killed run hold these locks until
 # they end, so that a new run never writes beside them.
-hold_lock() {   # <directory> <file descriptor>
-  eval "exec $2>\"\$1/.lock\""
-  flock -n "$2" || { log "waiting: another run is working in $1"; flock "$2"; }
-}
 hold_lock "$data" 8
 hold_lock "$work" 9
+export AVSV_COMMANDS=$work/log/commands.log
 
-# Everything about the settings is checked here, before any work; published weights only where something is trained.
-checks=()
-if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 4 ]; then checks=(--weights-dir "$weights"); fi
+# All settings are checked here, before any work; published weights only where something is trained.
+options=()
+if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 4 ]; then options+=(--weights-dir "$weights"); fi
+for _name in ${set[@]+"${set[@]}"}; do options+=(--set "$_name"); done
 # shellcheck disable=SC2086  # a list of names
-python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" ${checks[@]+"${checks[@]}"} $systems \
-  >"$work/.systems.tmp"
-mv "$work/.systems.tmp" "$work/systems"
+write_atomically "$work/systems" python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" \
+  ${options[@]+"${options[@]}"} $systems
+# In training order, one a line: name, single or fused, then the systems whose weights it starts from.
+mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
+mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
+all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
+train_options=(--cmd "$cuda_cmd" --train-jobs "$train_jobs" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers"
+  --seed "$seed" --weights-dir "$weights" "$data/$train_set" "$data/$dev_set" "$work")
 
-stage_started=
 begin() {   # <stage> <title>: true when this stage is to run
+  finish
   [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
   stage_started=$SECONDS
   printf '\n== Stage %s: %s\n' "$1" "$2" >&2
 }
-finish() { printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2; }
-
-changed_options() {   # <names>: those that are not at their defaults, as on a command line
-  local name value
-  for name; do
-    value=${!name}
-    [ "$value" != "${_defaults[$name]}" ] || continue
-    [[ $value =~ ^[A-Za-z0-9_./-]+$ ]] || value=${value@Q}
-    printf ' --%s %s' "${name//_/-}" "$value"
-  done
-}
-
-sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
-# Systems in training order, one a line: name, single or fused, then the systems whose weights it starts from.
-mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
-mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
-all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
-
-train_command() {   # <name>: sets the array command
-  local augment=() init   # a corpus may come without noises or without rooms
-  init=$(awk -v name="$1" -v dir="$work" '$1 == name {
-    for (i = 3; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 3 ? " " : ""), a[1], dir, a[2] } }' "$work/systems")
-  [ ! -f "$data/musan/wav.scp" ] || augment+=(--noise-dir "$data/musan")
-  [ ! -f "$data/rirs/wav.scp" ] || augment+=(--rir-dir "$data/rirs")
-  command=(steps/train.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers" --seed "$seed"
-    ${augment[@]+"${augment[@]}"} --fbank-config "$conf/fbank.yaml" --init "$init" --weights-dir "$weights"
-    "$conf/systems/$1.yaml" "$data/$train_set" "$data/$dev_set" "$work/$1")
-}
-
-train_systems() {   # <names>: one after the other, or --train-jobs at a time
-  local name now later command jobs options=() progress
-  if [ "$train_jobs" -eq 1 ]; then
-    for name; do
-      train_command "$name"
-      "${command[@]}"
-    done
-    return
-  fi
-  # On one machine the GPUs are shared out here; a cluster shares out its own.
-  [ "$ngpu" -eq 0 ] || [[ ${cuda_cmd%% *} != *run.* ]] || options=(--gpu "$ngpu")
-  mkdir -p "$work/log"
-  while [ $# -gt 0 ]; do   # those that start from others' weights come after them
-    read -r -a now <<<"$(awk -v names="$*" 'BEGIN { split(names, name, " "); for (i in name) waits[name[i]] }
-      $1 in waits { for (i = 3; i <= NF; i++) { sub(/.*=/, "", $i); if ($i in waits) next }; printf "%s ", $1 }' "$work/systems")"
-    jobs=0 progress=()
-    for name in "${now[@]}"; do
-      jobs=$((jobs + 1))
-      train_command "$name"
-      printf '%q ' "${command[@]}" >"$work/log/train.$jobs.sh"
-      progress+=("$work/$name/log/train.progress")
-    done
-    log "training ${now[*]}, $train_jobs at a time: $work/log/train.*.log"
-    start_progress "steps of those begun" "${progress[@]}"
-    run.py --max-jobs-run "$train_jobs" ${options[@]+"${options[@]}"} "JOB=1:$jobs" "$work/log/train.JOB.log" \
-      bash "$work/log/train.JOB.sh"
-    stop_progress
-    later=() jobs=0
-    for name in "${now[@]}"; do
-      jobs=$((jobs + 1))
-      grep -F "train.sh: $work/$name: " "$work/log/train.$jobs.log" >&2 || true
-    done
-    for name; do [[ " ${now[*]} " == *" $name "* ]] || later+=("$name"); done
-    set -- ${later[@]+"${later[@]}"}
-  done
+finish() {   # the stage that is running
+  [ -z "${stage_started-}" ] || printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2
+  stage_started=
 }
 
 if begin 0 "corpus and lists"; then
   options=()
-  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do options+=("--${name//_/-}" "${!name}"); done
+  for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do options+=("--${_name//_/-}" "${!_name}"); done
   local/prepare_data.sh --cmd "$train_cmd" --nj "$nj" --preset "$preset" --seed "$seed" \
     "${options[@]+"${options[@]}"}" "$data"
   # What the corpus was made with, for the command that is shown with the results: later stages do not need it again.
   changed_options "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}" >"$data/options"
-  finish
 fi
 
 if begin 1 "validation"; then
   source_fps=$(awk '$1 == "source_fps:" {print $2}' "$conf/faces.yaml")
   steps/validate.sh --cmd "$train_cmd" --nj "$nj" --source-fps "$source_fps" "${sets[@]}"
-  finish
 fi
 
 if begin 2 "Fbank features"; then
   for dir in "${sets[@]}"; do
     steps/make_fbank.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/fbank.yaml" "$dir"
   done
-  finish
 fi
 
 if begin 3 "face crops"; then
   # The weights of a detector may lie with the published ones, or in a folder near the corpora.
   places=("$weights")
-  for name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-    [[ $name != *_root ]] || [ -z "${!name}" ] || places+=("${!name}/../detectors" "${!name}/../../detectors")
+  for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
+    [[ $_name != *_root ]] || [ -z "${!_name}" ] || places+=("${!_name}/../detectors" "${!_name}/../../detectors")
   done
   found=$(python -m avsv.bin.find_detector "$conf/faces.yaml" "${places[@]}")
-  options=()
-  [ -z "$found" ] || mapfile -t options <<<"$found"
+  options=(--faces "$faces" --config "$conf/faces.yaml")
+  [ -z "$found" ] || mapfile -t -O ${#options[@]} options <<<"$found"
   for dir in "${sets[@]}"; do
-    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" --faces "$faces" --config "$conf/faces.yaml" \
-      "${options[@]+"${options[@]}"}" "$dir"
+    steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" "${options[@]}" "$dir"
   done
-  finish
 fi
 
 if begin 4 "single-modality systems: ${single[*]}"; then
-  train_systems "${single[@]+"${single[@]}"}"
-  finish
+  [ ${#single[@]} -eq 0 ] || steps/train_systems.sh "${train_options[@]}" "${single[@]}"
 fi
 
 if begin 5 "audio-visual systems: ${fused[*]}"; then
-  train_systems "${fused[@]+"${fused[@]}"}"
-  finish
+  [ ${#fused[@]} -eq 0 ] || steps/train_systems.sh "${train_options[@]}" "${fused[@]}"
 fi
 
 if begin 6 "embeddings"; then
   for system in "${all[@]}"; do
     steps/extract_embeddings.sh --cmd "$cuda_cmd" --ngpu "$ngpu" --nj "$nj" "$work/$system" "${sets[@]}"
   done
-  finish
 fi
 
-mean_of=
-[ "$subtract_mean" = false ] || mean_of=$data/$train_set
+score_options=(--cmd "$train_cmd" --max-lost "$max_lost" --subtract-mean "")
+[ "$subtract_mean" = false ] || score_options[-1]=$data/$train_set
 
 if begin 7 "cosine scores"; then
   for system in "${all[@]}"; do
-    steps/score_cosine.sh --cmd "$train_cmd" --max-lost "$max_lost" --subtract-mean "$mean_of" \
-      "$work/$system" "$data/$dev_set" "$data/$eval_set"
+    steps/score_cosine.sh "${score_options[@]}" "$work/$system" "$data/$dev_set" "$data/$eval_set"
   done
-  finish
 fi
 
-if begin 8 "score normalisation"; then
+if begin 8 "score normalization"; then
   for system in "${all[@]}"; do
-    steps/score_norm.sh --cmd "$train_cmd" --max-lost "$max_lost" --variant "$norm" --subtract-mean "$mean_of" \
-      "$work/$system" "$data/$train_set" "$data/$dev_set" "$data/$eval_set"
+    steps/score_norm.sh "${score_options[@]}" --variant "$norm" "$work/$system" "${sets[@]}"
   done
-  finish
 fi
 
 if begin 9 "ensembles and calibration"; then
   steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
   steps/calibrate.sh --cmd "$train_cmd" --quality "$quality" "$work" "${all[*]}" "$data/$dev_set" \
     ${quality:+"$data/$eval_set"}
-  finish
 fi
 
 if begin 10 "analyses"; then
@@ -281,13 +206,15 @@ if begin 10 "analyses"; then
     steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" ${options[@]+"${options[@]}"} \
       "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
   fi
-  finish
 fi
 
 if begin 11 "results"; then
   shown=
   [ ! -f "$data/options" ] || shown=$(<"$data/options")
   shown+=$(changed_options max_lost subtract_mean norm quality)
+  for _name in ${set[@]+"${set[@]}"}; do shown+=" --set ${_name@Q}"; done
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
   finish
+  printf '\n%s/results/report.html\n' "$work"
 fi
+finish

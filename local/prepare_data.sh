@@ -22,7 +22,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -37,10 +36,7 @@ need_command espeak-ng sox
 stamp=$(stamp "$preset $seed" "$settings" local/builtin_corpus/*.py)
 # Later steps know their inputs by the lists: other media have other paths.
 media=$data/media/$preset-seed$seed-${stamp:0:8}
-if is_done "$data/.corpus.done" "$stamp"; then
-  log "$data: the built-in corpus is up to date"
-  exit 0
-fi
+! up_to_date "$data/.corpus.done" "$stamp" "$data: the built-in corpus is" || exit 0
 
 # Somebody else's media must not be touched. Media and lists of other settings must not be taken for ours: nothing of
 # what stood here before is left when the new corpus begins.
@@ -48,7 +44,6 @@ mkdir -p "$data"
 if [ -e "$data/media" ] && [ ! -f "$data/.media.stamp" ]; then
   die "$data/media is there and is not of the built-in corpus: move it away, or choose another folder"
 fi
-rm -f "$data/.corpus.done"
 if ! is_done "$data/.media.stamp" "$stamp"; then
   [ ! -f "$data/.media.stamp" ] || rm -rf "${data:?}"/{media,train,dev,eval,musan,rirs}
   mark_done "$data/.media.stamp" "$stamp"
@@ -62,13 +57,10 @@ remove_unfinished
 
 logdir=$data/log
 mkdir -p "$logdir"
-rm -f "$logdir"/corpus.*.progress
 make=(env OMP_NUM_THREADS=1 python -m local.builtin_corpus.make
   --config "$settings" --preset "$preset" --seed "$seed" --media "$media")
-start_progress "built-in corpus" "$logdir/corpus.*.progress"
-$cmd "JOB=1:$nj" "$logdir/corpus.JOB.log" \
+launch_jobs "built-in corpus" "$logdir/corpus.*.progress" "JOB=1:$nj" "$logdir/corpus.JOB.log" \
   "${make[@]}" --job JOB --jobs "$nj" --progress "$logdir/corpus.JOB.progress" media "$data"
-stop_progress
 remove_unfinished    # of jobs that outlived a killed run and were still there at the start
 
 "${make[@]}" lists "$data"

@@ -23,7 +23,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -49,14 +48,14 @@ for system in "${systems[@]}"; do
 done
 mkdir -p "$exp/log"
 if [ ${#todo[@]} -gt 0 ]; then
-  $cmd "$exp/log/analyse.log" \
+  launch "$exp/log/analyse.log" \
     python -m avsv.bin.analyse --seed "$seed" "$exp" "$data" "${todo[@]}"
   for index in "${!todo[@]}"; do
     system=${todo[index]}
     write_command "$exp/$system/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$system" "data/${data##*/}"
-    mark_done "$exp/$system/analysis/.done" "${stamps[index]}"
+    mark_done "$exp/$system/analysis/.done" "${stamps[index]}" "$exp/$system"/analysis/*.{csv,png}
   done
-  log "$exp: angles, projections and costs of ${todo[*]} on $data"
+  log "$exp: angles, projections and costs of ${todo[*]}"
 fi
 
 scored=()
@@ -78,10 +77,10 @@ fi
 mkdir -p "$exp/analysis"
 rm -f "$marker" "$exp"/analysis/hard.{csv,png}
 remove_stale "$exp/analysis"
-$cmd "$exp/log/hard_samples.log" \
+launch "$exp/log/hard_samples.log" \
   python -m avsv.bin.hard_samples --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
 write_command "$exp/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$2" "data/${data##*/}"
-mark_done "$marker" "$stamp"
+mark_done "$marker" "$stamp" "$exp"/analysis/hard.{csv,png}
 if [ -f "$exp/analysis/hard.csv" ]; then
   log "$exp: hard utterances of $data"
 else

@@ -25,7 +25,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -57,7 +56,7 @@ for system in "${systems[@]}"; do
   scores=$exp/$system/scores
   [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
   stamp=$(stamp "$prior $quality" "$scores/.norm.done" "${inputs[@]}")
-  is_done "$scores/.calibration.done" "$stamp" && [ -f "$scores/thresholds.csv" ] && continue
+  is_done "$scores/.calibration.done" "$stamp" && continue
   todo+=("$system")
   stamps+=("$stamp")
   rm -f "$scores/.calibration.done"
@@ -69,8 +68,11 @@ if [ ${#todo[@]} -eq 0 ]; then
 fi
 mkdir -p "$exp/log"
 
-$cmd "$exp/log/calibrate.log" \
+launch "$exp/log/calibrate.log" \
   python -m avsv.bin.calibrate --prior "$prior" "${options[@]+"${options[@]}"}" "$exp" "$data" "${todo[@]}"
 
-for index in "${!todo[@]}"; do mark_done "$exp/${todo[index]}/scores/.calibration.done" "${stamps[index]}"; done
+for index in "${!todo[@]}"; do
+  scores=$exp/${todo[index]}/scores
+  mark_done "$scores/.calibration.done" "${stamps[index]}" "$scores"/*/*.llr "$scores"/{calibration,thresholds}.csv
+done
 log "$exp: calibrated ${todo[*]} on $data"

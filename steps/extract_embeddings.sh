@@ -23,7 +23,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -33,9 +32,6 @@ if [ $# -lt 2 ]; then
 fi
 system=${1%/}
 shift
-for option in nj ngpu num_workers; do
-  [[ ${!option} =~ ^[0-9]+$ ]] || usage_error "--${option//_/-} takes a whole number, not '${!option}'"
-done
 [ "$nj" -ge 1 ] || usage_error "--nj must be at least 1"
 need_file "$system/final.pt" "$system/config.yaml"
 for data; do need_file "$data/utt2spk"; done
@@ -65,7 +61,6 @@ mkdir -p "$logdir" "$parts"
 # From here on the old embeddings are not to be trusted, whichever options the next run has.
 for data in "${sets[@]}"; do rm -f "$out/.${data##*/}.done"; done
 remove_stale "$out" "$parts" "$logdir"
-rm -f "$logdir"/extract.*.progress
 options=(--parts "$parts" --modes "$modes")
 resources=()
 if [ "$ngpu" -gt 0 ]; then
@@ -74,15 +69,16 @@ if [ "$ngpu" -gt 0 ]; then
   resources=(--gpu 1)
 fi
 
-start_progress "embeddings of $system" "$logdir/extract.*.progress"
-$cmd ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$logdir/extract.JOB.log" \
+launch_jobs "embeddings of $system" "$logdir/extract.*.progress" ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$logdir/extract.JOB.log" \
   utils/once.sh "$parts/.JOB.done" "$nj ${stamps[*]} ${sets[*]}" \
   python -m avsv.bin.extract_embeddings "${options[@]}" --job JOB --num-jobs "$nj" \
   --progress "$logdir/extract.JOB.progress" "$system" "$out" "${sets[@]}"
-stop_progress
 python -m avsv.bin.extract_embeddings --merge "${options[@]}" --num-jobs "$nj" "$system" "$out" "${sets[@]}" |
   while read -r line; do log "$system: $line"; done
 
-for index in "${!sets[@]}"; do mark_done "$out/.${sets[index]##*/}.done" "${stamps[index]}"; done
+for index in "${!sets[@]}"; do
+  name=${sets[index]##*/}
+  mark_done "$out/.$name.done" "${stamps[index]}" "$out/$name".{A,V,AV}.{ark,scp}
+done
 rm -rf "$parts"
-log "$system: embeddings of ${sets[*]}"
+log "$system: embeddings of ${sets[*]##*/}"

@@ -38,7 +38,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -74,46 +73,31 @@ esac
 # The configuration counts by its content: presets that agree in it share the crops.
 stamp=$(stamp "$arkdir ${options[*]-} $(md5sum <"$config")" "$data/video.scp")
 options+=(--config "$config")
-if is_done "$data/.faces.done" "$stamp"; then
-  log "$data: face crops are up to date"
-  exit 0
-fi
-rm -f "$data/.faces.done"
+! up_to_date "$data/.faces.done" "$stamp" "$data: face crops are" || exit 0
 
 mkdir -p "$logdir" "$arkdir"
 remove_stale "$data" "$logdir" "$arkdir"
-rm -f "$logdir"/make_face_crops.*.progress
 # A wrong option or configuration is found here and not by every job.
 write_atomically "$logdir/make_face_crops.conf" python -m avsv.bin.make_face_crops "${options[@]}" --show-format
 
 wanted=$(wc -l <"$data/video.scp")
 nj=$(jobs_for "$nj" "$data/video.scp")
-# Split by clips: shares of utt2spk could be without video.
-awk -v all="$wanted" -v jobs="$nj" -v stem="$logdir/make_face_crops" \
-  '{ print > (stem "." (int((NR - 1) * jobs / all) + 1) ".scp") }' "$data/video.scp"
+split_list "$data/video.scp" "$nj" "$logdir/make_face_crops"
 
 # Data directories may share an ark directory.
 crops=$arkdir/faces_$(basename "$data").JOB
 
-start_progress "faces of $data" "$logdir/make_face_crops.*.progress"
-$cmd "JOB=1:$nj" "$logdir/make_face_crops.JOB.log" \
+launch_jobs "faces of $data" "$logdir/make_face_crops.*.progress" "JOB=1:$nj" "$logdir/make_face_crops.JOB.log" \
   utils/once.sh "$logdir/.make_face_crops.JOB.done" "$stamp.$nj" \
   python -m avsv.bin.make_face_crops "${options[@]}" --progress "$logdir/make_face_crops.JOB.progress" \
   "$logdir/make_face_crops.JOB.scp" "$crops"
-stop_progress
-
-# What failed may be mended under the same name, so a run that ends here must not count its jobs as done.
-write_atomically "$logdir/make_face_crops.failed" cat_jobs "$crops.failed" "$nj"
-rm -f "$logdir"/.make_face_crops.*.done
-made=$((wanted - $(wc -l <"$logdir/make_face_crops.failed")))
-report_lost "$wanted" "$made" "$max_lost" "$logdir/make_face_crops.failed" "$logdir/make_face_crops.failed"
+merge_failed make_face_crops "$logdir" "$crops.failed" "$nj" "$wanted" "$max_lost"
 
 # Lists appear whole or not at all: a reader never meets half of one.
 write_atomically "$data/faces.scp" cat_jobs "$crops.scp" "$nj"
 write_atomically "$data/utt2num_faces" cat_jobs "$crops.num_faces" "$nj"
 write_atomically "$data/faces.conf" cat "$logdir/make_face_crops.conf"
 
-mark_done "$data/.faces.done" "$stamp"
 # Arks of an earlier run with more jobs, or of the other kind, are in no list any more.
 for ((n = 1; ; n++)); do
   job=${crops/%JOB/$n}
@@ -121,4 +105,5 @@ for ((n = 1; ; n++)); do
   rm -f "$job.$other"
   ((n <= nj)) || rm -f "$job".*
 done
+mark_done "$data/.faces.done" "$stamp" "$data"/{faces.scp,utt2num_faces,faces.conf} "${crops/%JOB/}"*."$kind"
 log "$data: face crops for $made of $wanted clips"

@@ -24,7 +24,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -47,20 +46,13 @@ LC_ALL=C sort -c -u -k 1,1 "$data/wav.scp" ||
 # The stamp covers everything the result depends on; equal inputs make this a no-op, changed ones redo it. Presets have
 # equal configurations under different names.
 stamp=$(stamp "$arkdir $write_audio $(md5sum <"$config")" "$data/wav.scp")
-if is_done "$data/.fbank.done" "$stamp"; then
-  log "$data: features are up to date"
-  exit 0
-fi
-rm -f "$data/.fbank.done"
+! up_to_date "$data/.fbank.done" "$stamp" "$data: features are" || exit 0
 
 mkdir -p "$logdir" "$arkdir"
 remove_stale "$data" "$logdir" "$arkdir"
-rm -f "$logdir"/make_fbank.*.progress
 wanted=$(wc -l <"$data/wav.scp")
 nj=$(jobs_for "$nj" "$data/wav.scp")
-# Split by recordings: shares of utt2spk could be without audio.
-awk -v all="$wanted" -v jobs="$nj" -v stem="$logdir/make_fbank" \
-  '{ print > (stem "." (int((NR - 1) * jobs / all) + 1) ".scp") }' "$data/wav.scp"
+split_list "$data/wav.scp" "$nj" "$logdir/make_fbank"
 
 # Data directories may share an ark directory.
 name=$(basename "$data")
@@ -69,18 +61,12 @@ audio=$arkdir/audio_$name.JOB
 options=()
 [ "$write_audio" = false ] || options=(--audio "$audio")
 
-start_progress "features of $data" "$logdir/make_fbank.*.progress"
-$cmd "JOB=1:$nj" "$logdir/make_fbank.JOB.log" \
+launch_jobs "features of $data" "$logdir/make_fbank.*.progress" "JOB=1:$nj" "$logdir/make_fbank.JOB.log" \
   utils/once.sh "$logdir/.make_fbank.JOB.done" "$stamp.$nj" \
   python -m avsv.bin.make_fbank --config "$config" --progress "$logdir/make_fbank.JOB.progress" \
   ${options[@]+"${options[@]}"} "$logdir/make_fbank.JOB.scp" "$fbank"
-stop_progress
-
-# What failed may be mended under the same name, so a run that ends here must not count its jobs as done.
-write_atomically "$logdir/make_fbank.failed" cat_jobs "$fbank.failed" "$nj"
-rm -f "$logdir"/.make_fbank.*.done
-made=$((wanted - $(wc -l <"$logdir/make_fbank.failed")))
-report_lost "$wanted" "$made" "$max_lost" "$logdir/make_fbank.failed" "$logdir/make_fbank.failed"
+merge_failed make_fbank "$logdir" "$fbank.failed" "$nj" "$wanted" "$max_lost"
+for ((n = 1; n <= nj; n++)); do show_warnings "$data" "$logdir/make_fbank.$n.log"; done
 
 # Lists appear whole or not at all: a reader never meets half of one.
 write_atomically "$data/feats.scp" cat_jobs "$fbank.scp" "$nj"
@@ -91,7 +77,8 @@ else
   rm -f "$data/audio.scp"
 fi
 
-mark_done "$data/.fbank.done" "$stamp"
+mark_done "$data/.fbank.done" "$stamp" "$data"/{feats.scp,utt2num_frames,audio.scp} "${fbank/%JOB/}"*.ark \
+  "${audio/%JOB/}"*.ark
 # Arks of an earlier run with more jobs are in no list any more.
 for ((n = nj + 1; ; n++)); do
   [ -f "${fbank/%JOB/$n}.ark" ] || break

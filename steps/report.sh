@@ -28,7 +28,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -42,10 +41,7 @@ read -r -a systems <<<"$names"
 preset=${exp##*/}
 results=$exp/results
 
-if [ -z "$corpus" ]; then
-  need_file "$(dirname "$1")/corpus"
-  read -r corpus <"$(dirname "$1")/corpus"
-fi
+[ -n "$corpus" ] || corpus=$(corpus_of "$1")
 command="./run.sh --preset $preset --seed $seed --systems '$names'${run_options:+ $run_options}"
 
 [ -f "$exp/ensembles" ] || die "$exp: the ensembles are not made: run steps/score_ensemble.sh first"
@@ -77,21 +73,13 @@ marker=$results/.done
 stamp=$(stamp "$corpus $seed $resamples $command $names" "${inputs[@]}")
 mkdir -p "$results" "$exp/log"
 remove_stale "$results"
-if is_done "$marker" "$stamp"; then
-  log "$results: results are up to date"
-else
-  rm -f "$marker"
-  revision=none
-  if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
-    revision=$commit
-    [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
-  fi
-  $cmd "$exp/log/results.log" \
-    python -m avsv.bin.results --corpus "$corpus" --preset "$preset" --seed "$seed" --git "$revision" \
+if ! up_to_date "$marker" "$stamp" "$results: results are"; then
+  launch "$exp/log/results.log" \
+    python -m avsv.bin.results --corpus "$corpus" --preset "$preset" --seed "$seed" --git "$(code_revision)" \
     --resamples "$resamples" --command "$command" "${options[@]+"${options[@]}"}" --systems "${systems[*]}" \
     "$exp" "$results" "$@"
-  mark_done "$marker" "$stamp"
-  log "$results: results.csv, differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png"
+  mark_done "$marker" "$stamp" "$results"/*.{csv,png,md,txt}
+  log "$results: results.csv, differences.csv, conditions.csv, thresholds.csv, RESULTS.md"
 fi
 
 # The report shows more than the results depend on: clips, and whatever other steps found.
@@ -105,16 +93,13 @@ for file in "$results"/*.{csv,png} "$exp"/{sweeps,analysis,*/analysis}/{*.csv,*.
 done
 marker=$results/.report.done
 stamp=$(stamp "$seed $command $names" "${inputs[@]}")
-if is_done "$marker" "$stamp"; then
-  log "$results: the report is up to date"
-else
-  rm -f "$marker"
-  $cmd "$exp/log/report.log" \
+if ! up_to_date "$marker" "$stamp" "$results: the report is"; then
+  launch "$exp/log/report.log" \
     python -m avsv.bin.report --seed "$seed" --command "$command" "${options[@]+"${options[@]}"}" --systems "$names" \
     "$exp" "$results" "$@"
-  mark_done "$marker" "$stamp"
+  mark_done "$marker" "$stamp" "$results/report.html"
   log "$results: report.html"
 fi
 cat "$results/table.txt"
-# Figures that mean little, as those of a network that tells nobody apart, are told of beside them, on every run.
+# A figure that means little, for example of a network that cannot tell speakers apart, comes with a warning on every run.
 for system in "${systems[@]}"; do show_warnings "$system" "$exp/$system/log/score_norm.log"; done

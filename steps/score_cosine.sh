@@ -3,7 +3,7 @@
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
-max_lost=0                    # fail when more than this share of a list's trials lacks an embedding
+max_lost=0.0                  # fail when more than this share of a list's trials lacks an embedding
 subtract_mean=                # data directory whose mean embedding is subtracted from all others; empty: none
 help_message="Score the trials of data directories with the cosine of a system's embeddings.
 
@@ -22,7 +22,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -48,19 +47,15 @@ if [ -n "$subtract_mean" ]; then
 fi
 marker=$system/scores/.cosine.done
 stamp=$(stamp "$modes $max_lost $subtract_mean" "${inputs[@]}")
-if is_done "$marker" "$stamp"; then
-  log "$system: cosine scores are up to date"
-  exit 0
-fi
-rm -f "$marker"
+! up_to_date "$marker" "$stamp" "$system: cosine scores are" || exit 0
 mkdir -p "$system/log"
 remove_stale "$system"/scores/*/
 
-$cmd "$system/log/score_cosine.log" \
+launch "$system/log/score_cosine.log" \
   python -m avsv.bin.score_cosine ${modes:+--modes "$modes"} --max-lost "$max_lost" \
   ${subtract_mean:+--subtract-mean "$subtract_mean"} \
   "$system/embeddings" "$system/scores" "$@"
 
 grep 'left out' "$system/log/score_cosine.log" >&2 || true
-mark_done "$marker" "$stamp"
+mark_done "$marker" "$stamp" "$system"/scores/*/*.cos
 log "$system: cosine scores in $(find "$system/scores" -name '*.cos' | wc -l) files"

@@ -21,7 +21,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -62,16 +61,16 @@ fi
 mkdir -p "$exp/log"
 remove_stale "$exp" "$exp"/*/scores/ "$exp"/*/scores/*/
 
-$cmd "$exp/log/score_ensemble.log" \
+launch "$exp/log/score_ensemble.log" \
   python -m avsv.bin.score_ensemble --config "$config" --prior "$prior" "${options[@]+"${options[@]}"}" "$exp" \
   "${systems[@]}"
 
 while read -r name members; do
-  mark_done "$exp/$name/scores/.norm.done" "$stamp"
+  mark_done "$exp/$name/scores/.norm.done" "$stamp" "$exp/$name"/scores/*/*.asnorm
   how=mean
   [ ! -f "$exp/$name/scores/weights.csv" ] || how="weighted sum"
   log "$name: $how of $members"
 done <"$exp/ensembles"
-# An ensemble that the configuration names and the run does not make is no error, but it must be seen.
-grep 'left out' "$exp/log/score_ensemble.log" >&2 || true
+left_out=$(grep -c 'left out' "$exp/log/score_ensemble.log" || true)
+[ "$left_out" -eq 0 ] || log "$left_out ensembles left out, whose systems are not all in this run: see $exp/log/score_ensemble.log"
 mark_done "$marker" "$stamp"

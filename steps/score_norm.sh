@@ -3,7 +3,7 @@
 
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
 modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
-max_lost=0                    # fail when more than this share of a list's trials lacks an embedding
+max_lost=0.0                  # fail when more than this share of a list's trials lacks an embedding
 variant=as-norm1              # as-norm1: each side against its own nearest speakers; as-norm2; s-norm: against all
 top_n=300                     # nearest cohort speakers, at most all
 subtract_mean=                # data directory whose mean embedding is subtracted from all others; empty: none
@@ -29,7 +29,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -51,18 +50,14 @@ for data in "$cohort" ${subtract_mean:+"$subtract_mean"} "$@"; do
 done
 marker=$system/scores/.norm.done
 stamp=$(stamp "$modes $max_lost $variant $top_n $subtract_mean" "${inputs[@]}")
-if is_done "$marker" "$stamp"; then
-  log "$system: normalised scores are up to date"
-  exit 0
-fi
-rm -f "$marker"
+! up_to_date "$marker" "$stamp" "$system: normalized scores are" || exit 0
 mkdir -p "$system/log"
 remove_stale "$system/scores" "$system"/scores/*/
 
-$cmd --num-threads "$num_threads" "$system/log/score_norm.log" \
+launch --num-threads "$num_threads" "$system/log/score_norm.log" \
   python -m avsv.bin.score_norm ${modes:+--modes "$modes"} --max-lost "$max_lost" --variant "$variant" \
   ${subtract_mean:+--subtract-mean "$subtract_mean"} --top-n "$top_n" --num-threads "$num_threads" "$system/embeddings" "$system/scores" "$cohort" "$@"
 
 show_warnings "$system" "$system/log/score_norm.log"
-mark_done "$marker" "$stamp"
+mark_done "$marker" "$stamp" "$system"/scores/*/*.asnorm
 log "$system: normalised scores in $(find "$system/scores" -name '*.asnorm' | wc -l) files"

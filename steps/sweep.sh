@@ -41,7 +41,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -52,17 +51,11 @@ fi
 exp=${1%/} names=$2 cohort=${3%/}
 shift 3
 read -r -a systems <<<"$names"
-for option in nj ngpu num_workers seed resamples top_n; do
-  [[ ${!option} =~ ^[0-9]+$ ]] || usage_error "--${option//_/-} takes a whole number, not '${!option}'"
-done
 [ "$nj" -ge 1 ] || usage_error "--nj must be at least 1"
 [ "$resamples" -ge 2 ] || usage_error "--resamples must be at least 2, better 1000"
 [ "$top_n" -ge 2 ] || usage_error "--top-n must be at least 2"
 [[ $corrupted =~ ^(test|both)$ ]] || usage_error "--corrupted is test or both, not '$corrupted'"
-if [ -z "$corpus" ]; then
-  need_file "$(dirname "$1")/corpus"
-  read -r corpus <"$(dirname "$1")/corpus"
-fi
+[ -n "$corpus" ] || corpus=$(corpus_of "$1")
 
 need_file "$config" "$cohort/utt2spk"
 common=("$cohort/utt2spk")
@@ -97,19 +90,10 @@ out=$exp/sweeps
 parts=$out/parts
 marker=$out/.done
 stamp=$(stamp "$corpus $kinds $names ${stamps[*]}" "$config")
-if is_done "$marker" "$stamp"; then
-  log "$out: sweeps are up to date"
-  exit 0
-fi
+! up_to_date "$marker" "$stamp" "$out: sweeps are" || exit 0
 mkdir -p "$parts" "$exp/log"
-rm -f "$marker" "$exp"/log/sweep.*.progress
 remove_stale "$out" "$parts" "$exp/log"
-revision=none
-if commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null); then
-  revision=$commit
-  [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || revision+=-dirty
-fi
-options+=(--git "$revision" --config "$config" --kinds "$kinds" --systems "$names" --stamps "${stamps[*]}" --cohort "$cohort"
+options+=(--git "$(code_revision)" --config "$config" --kinds "$kinds" --systems "$names" --stamps "${stamps[*]}" --cohort "$cohort"
   --corrupted "$corrupted" --seed "$seed" --resamples "$resamples" --top-n "$top_n" --parts "$parts")
 resources=()
 if [ "$ngpu" -gt 0 ]; then
@@ -118,11 +102,9 @@ if [ "$ngpu" -gt 0 ]; then
   resources=(--gpu 1)
 fi
 
-start_progress "corruptions of ${#systems[@]} systems" "$exp/log/sweep.*.progress"
-$cmd ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$exp/log/sweep.JOB.log" \
+launch_jobs "corruptions of ${#systems[@]} systems" "$exp/log/sweep.*.progress" ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$exp/log/sweep.JOB.log" \
   python -m avsv.bin.sweep "${options[@]}" --job JOB --num-jobs "$nj" --progress "$exp/log/sweep.JOB.progress" \
   "$exp" "$out" "$@"
-stop_progress
 
 python -m avsv.bin.sweep --merge "${options[@]}" --corpus "$corpus" --preset "${exp##*/}" \
   "$exp" "$out" "$@" | while read -r line; do log "$line"; done
@@ -138,5 +120,5 @@ fi
 command+=("exp/${exp##*/}" "$names")
 for data in "$cohort" "$@"; do command+=("data/$(basename "$data")"); done
 write_command "$out" "${command[@]}"
-mark_done "$marker" "$stamp"
+mark_done "$marker" "$stamp" "$out"/*.{csv,png,md}
 log "$out: $(find "$out" -name '*.csv' | wc -l) sweeps of ${systems[*]}"

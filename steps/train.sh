@@ -38,7 +38,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
@@ -47,9 +46,6 @@ if [ $# -ne 4 ]; then
   exit 2
 fi
 config=$1 train=${2%/} dev=${3%/} exp=${4%/}
-for option in seed ngpu nodes num_workers; do
-  [[ ${!option} =~ ^[0-9]+$ ]] || usage_error "--${option//_/-} takes a whole number, not '${!option}'"
-done
 [ "$nodes" -ge 1 ] || usage_error "--nodes must be at least 1"
 need_file "$config" "$fbank_config" "$train/utt2spk" "$dev/utt2spk"
 
@@ -68,14 +64,10 @@ published=$(python -m avsv.bin.find_weights --weights-dir "$weights_dir" "$confi
 [ -z "$published" ] || mapfile -t -O "${#inputs[@]}" inputs <<<"$published"
 for index in "${!inputs[@]}"; do [ -f "${inputs[index]}" ] || unset "inputs[index]"; done
 stamp=$(stamp "$seed $init $noise_dir $rir_dir" "${inputs[@]}")
-if is_done "$exp/.done" "$stamp" && [ -f "$exp/final.pt" ]; then
-  log "$exp: is trained"
-  exit 0
-fi
+! up_to_date "$exp/.done" "$stamp" "$exp: the training is" || exit 0
 
 mkdir -p "$exp/log"
 remove_stale "$exp" "$exp/checkpoints" "$exp/log"
-rm -f "$exp/.done" "$exp/log/train.progress"
 
 options=(--seed "$seed" --num-workers "$num_workers" --fbank-config "$fbank_config" --init "$init"
   --weights-dir "$weights_dir")
@@ -96,17 +88,15 @@ elif [ "$ngpu" -eq 0 ]; then
   launch=(env MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 python)
 fi
 
-start_progress "training $exp" "$exp/log/train.progress"
-$cmd ${resources[@]+"${resources[@]}"} "$exp/log/train.log" \
+launch_jobs "training $exp" "$exp/log/train.progress" ${resources[@]+"${resources[@]}"} "$exp/log/train.log" \
   "${launch[@]}" -m avsv.bin.train "${options[@]}" --progress "$exp/log/train.progress" "$config" "$train" "$dev" "$exp"
-stop_progress
 
 need_file "$exp/final.pt"
-mark_done "$exp/.done" "$stamp"
+mark_done "$exp/.done" "$stamp" "$exp"/{final.pt,config.yaml,train.csv}
 log "$exp: trained, $(awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
   { row = $0 }
   END { split(row, value, ",")
     text = sprintf("%d epochs, loss %.3f, accuracy %.1f %%", value[column["epoch"]], value[column["loss"]],
       100 * value[column["accuracy"]])
-    if (value[column["dev_eer"]] != "") text = text sprintf(", development EER %.2f %%", 100 * value[column["dev_eer"]])
+    if (value[column["dev_eer"]] != "") text = text sprintf(", dev. EER %.2f %%", 100 * value[column["dev_eer"]])
     print text }' "$exp/train.csv")"

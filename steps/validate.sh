@@ -3,7 +3,7 @@
 
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-source_fps=25                 # frame rate of folders of images that have no file fps: as in conf/faces.yaml
+source_fps=25.0               # frame rate of folders of images that have no file fps: as in conf/faces.yaml
 min_duration=0.1              # seconds; a shorter recording gives too few frames to be of use
 max_lost=0.05                 # fail when more than this share of the audio, or of the video, cannot be used
 help_message="Check data directories, open all their recordings, and take out those that cannot be used.
@@ -25,7 +25,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 

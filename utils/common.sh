@@ -15,12 +15,29 @@
 #                               write_atomically data/train/feats.scp cat_jobs "$arkdir/fbank.JOB.scp" "$nj"
 #   jobs_for N FILE             N, or the number of lines of FILE where that is less (at least 1)
 #   stamp OPTIONS [FILE...]     an md5 of the string OPTIONS and of the files' names and contents: s=$(stamp "$dim" f g)
-#   is_done MARKER STAMP        true when MARKER holds STAMP
-#   mark_done MARKER STAMP      make MARKER hold STAMP
+#   is_done MARKER STAMP        true when MARKER holds STAMP and all outputs that were noted with it have their sizes
+#   up_to_date MARKER STAMP WHAT
+#                               the same; when true log "WHAT up to date", else remove MARKER: the outputs are redone
+#   mark_done MARKER STAMP [OUTPUT...]
+#                               make MARKER hold STAMP; note the names and sizes of the outputs that exist, so that one
+#                               that is later deleted or cut short is noticed
+#   split_list FILE N STEM      split FILE into N runs of lines of equal length: STEM.1.EXT ... STEM.N.EXT, with the
+#                               extension of FILE
+#   launch [--OPTION VALUE]... [JOB=1:N] LOG COMMAND [ARG...]
+#                               run the command with the launcher $cmd; its words may contain any text
+#   launch_jobs LABEL GLOB [--OPTION VALUE]... [JOB=1:N] LOG COMMAND [ARG...]
+#                               the same, with a line of progress from the jobs' files that match GLOB
+#   merge_failed NAME LOG-DIR PATTERN N WANTED MAX_SHARE
+#                               after "launch_jobs": write LOG-DIR/NAME.failed from the N files of PATTERN, set $made to
+#                               what is left of WANTED, and call report_lost; the jobs' markers are removed
 #   remove_stale DIR...         remove temporary files of killed processes (.NAME.tmp.PID) from the folders
 #   report_lost WANTED MADE MAX_SHARE LOGS [FAILED-FILE...]
 #                               when MADE is less than WANTED say so, with the first reasons ("KEY REASON" lines of the
 #                               files); die when more than MAX_SHARE of WANTED is lost, or all of it. LOGS is shown only.
+#   hold_lock DIR DESCRIPTOR    hold the lock of a folder, open as this file descriptor, until this process and all its
+#                               children have ended; wait for another run that holds it
+#   corpus_of DATA-DIR          the name of the corpus: the word in the file "corpus" beside the data directory
+#   code_revision               the commit of the toolkit, with "-dirty" for changes to tracked files; or none
 #   show_warnings LABEL LOG     say each warning that a Python command has left in its log, where there is one
 #   start_progress LABEL GLOB...  one line of progress from the files that match ("DONE TOTAL" in each)
 #   stop_progress               end it
@@ -109,9 +126,96 @@ stamp() {
   printf '%s\n%s\n' "$options" "$sums" | md5sum | cut -d ' ' -f 1
 }
 
-is_done() { [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
+is_done() {
+  local outputs=${1%.done}.outputs file
+  local -a files=()
+  [ -f "$1" ] && [ "$(<"$1")" = "$2" ] || return 1
+  [ -f "$outputs" ] || return 0
+  while read -r _ file; do files+=("$file"); done <"$outputs"
+  [ ${#files[@]} -eq 0 ] || stat -L -c '%s %n' -- "${files[@]}" 2>/dev/null | cmp -s - "$outputs"
+}
 
-mark_done() { write_atomically "$1" printf '%s\n' "$2"; }
+up_to_date() {
+  if is_done "$1" "$2"; then
+    log "$3 up to date"
+    return 0
+  fi
+  rm -f "$1"
+  return 1
+}
+
+# The sizes are kept in a file of their own: the stamps of later steps depend on the marker, and the sizes of arks on the
+# number of jobs.
+mark_done() {
+  local marker=$1 stamp=$2 file
+  local -a files=()
+  shift 2
+  for file; do [ ! -f "$file" ] || files+=("$file"); done
+  if [ ${#files[@]} -gt 0 ]; then
+    write_atomically "${marker%.done}.outputs" stat -L -c '%s %n' -- "${files[@]}"
+  else
+    rm -f "${marker%.done}.outputs"
+  fi
+  write_atomically "$marker" printf '%s\n' "$stamp"
+}
+
+split_list() {
+  awk -v all="$(wc -l <"$1")" -v jobs="$2" -v stem="$3" -v ext="${1##*.}" \
+    '{ print > (stem "." int((NR - 1) * jobs / all) + 1 "." ext) }' "$1"
+}
+
+# A launcher hands the command to a shell. By Kaldi's contract a word without blanks arrives there as it is, so that \| and
+# \> work, and a word with blanks in double quotes, or in single quotes if it contains double quotes. A word that the
+# shell would not read back as it was is encoded here as $'...', without blanks; all other words stay as they are.
+_encode_word() {   # <word>: sets $_encoded
+  local active='[][!"#$&'"'"'()*;<>?`{|}~\]' character
+  local -i n
+  _encoded=$1
+  [[ $1 != *[[:space:]]* ]] || active='[$`"\]'
+  [[ $1 =~ $active || $1 == *$'\n'* ]] || return 0
+  _encoded=
+  for ((n = 0; n < ${#1}; n++)); do
+    character=${1:n:1}
+    [[ $character != [[:punct:][:space:]] || $character == [_./-] ]] || printf -v character '\\x%02x' "'$character"
+    _encoded+=$character
+  done
+  # The launcher may put a shell variable in place of JOB, which would not be expanded inside the quotes.
+  _encoded="\$'${_encoded//JOB/\'JOB\$\'}'"
+}
+
+launch() {
+  local _encoded
+  local -a words=()
+  while [[ $1 == -* ]]; do words+=("$1" "$2"); shift 2; done
+  if [[ $1 == *=*:* ]]; then words+=("$1"); shift; fi
+  words+=("$1")
+  shift
+  while [ $# -gt 0 ]; do
+    _encode_word "$1"
+    words+=("$_encoded")
+    shift
+  done
+  # shellcheck disable=SC2154  # an option of the script that calls this
+  $cmd "${words[@]}"
+}
+
+launch_jobs() {
+  local label=$1 glob=$2
+  shift 2
+  compgen -G "$glob" | xargs -rd '\n' rm -f || true
+  start_progress "$label" "$glob"
+  launch "$@"
+  stop_progress
+}
+
+merge_failed() {
+  local name=$1 logdir=$2 wanted=$5
+  write_atomically "$logdir/$name.failed" cat_jobs "$3" "$4"
+  # What failed may be mended under the same name, so the next run must not count these jobs as done.
+  rm -f "$logdir/.$name".*.done
+  made=$((wanted - $(wc -l <"$logdir/$name.failed")))
+  report_lost "$wanted" "$made" "$6" "$logdir/$name.failed" "$logdir/$name.failed"
+}
 
 # The command that made what lies in a folder, for its command.txt, each word quoted where a shell needs it. Folders are
 # to be named exp/PRESET and data/NAME, wherever they are, so that the same run elsewhere has the same bytes.
@@ -148,6 +252,26 @@ report_lost() {
   if [ "$made" -eq 0 ] || awk -v lost="$lost" -v all="$wanted" -v max="$max_share" 'BEGIN {exit !(lost > max * all)}'; then
     die "$lost of $wanted lost, at most a share of $max_share may be: see $logs"
   fi
+}
+
+hold_lock() {
+  eval "exec $2>\"\$1/.lock\""
+  flock -n "$2" || { log "waiting: another run is working in $1"; flock "$2"; }
+}
+
+corpus_of() {
+  local file name
+  file=$(dirname "$1")/corpus
+  need_file "$file"
+  read -r name <"$file"
+  printf '%s\n' "$name"
+}
+
+code_revision() {
+  local commit
+  commit=$(git -C "$AVSV_ROOT" rev-parse --short HEAD 2>/dev/null) || { echo none; return; }
+  [ -z "$(git -C "$AVSV_ROOT" status --porcelain --untracked-files=no)" ] || commit+=-dirty
+  echo "$commit"
 }
 
 show_warnings() {

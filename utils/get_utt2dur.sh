@@ -3,7 +3,7 @@
 
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-source_fps=25                 # frame rate of folders of images that have no file fps: as in conf/faces.yaml
+source_fps=25.0               # frame rate of folders of images that have no file fps: as in conf/faces.yaml
 max_lost=0.05                 # fail when more than this share of the utterances cannot be read
 help_message="Make utt2dur, the durations of a data directory's utterances in seconds, in parallel jobs.
 

@@ -6,8 +6,14 @@
 #                                      non-empty $config of its own gets FILE as that option's value instead
 #   --help, -h                         print $help_message and exit 0
 #
-# A variable that is "true" or "false" accepts nothing else. Parsing stops at the first word that is no option (or at
+# A variable that is "true" or "false" accepts nothing else, and one that is a whole number takes only whole numbers. Values
+# of an option whose variable is an array are appended to it. Parsing stops at the first word that is no option (or at
 # "--"); this word and the rest stay in "$@". A mistake is reported in one line, with exit status 2.
+#
+# changed_options NAME...   then prints the options among these variables whose values differ from their defaults, as they
+# would be written on a command line.
+#
+# The command line is appended to the file $AVSV_COMMANDS when that is set: run.sh keeps the commands of a run there.
 # shellcheck shell=bash
 
 _po_dir=${BASH_SOURCE[0]%/*}
@@ -20,46 +26,11 @@ _po_known() {
   compgen -v | grep -x '[a-z][a-zA-Z0-9_]*' | grep -vxF -e help_message | grep -vxF -f <(compgen -e) || true
 }
 
-# Edit distance between two words.
-_po_distance() {
-  local _po_a=$1 _po_b=$2 _po_i _po_j _po_cost _po_best
-  local -a _po_last _po_row
-  for ((_po_j = 0; _po_j <= ${#_po_b}; _po_j++)); do _po_last[_po_j]=$_po_j; done
-  for ((_po_i = 1; _po_i <= ${#_po_a}; _po_i++)); do
-    _po_row=("$_po_i")
-    for ((_po_j = 1; _po_j <= ${#_po_b}; _po_j++)); do
-      _po_cost=1
-      [ "${_po_a:_po_i-1:1}" != "${_po_b:_po_j-1:1}" ] || _po_cost=0
-      _po_best=$((_po_last[_po_j - 1] + _po_cost))
-      ((_po_last[_po_j] + 1 >= _po_best)) || _po_best=$((_po_last[_po_j] + 1))
-      ((_po_row[_po_j - 1] + 1 >= _po_best)) || _po_best=$((_po_row[_po_j - 1] + 1))
-      _po_row[_po_j]=$_po_best
-    done
-    _po_last=("${_po_row[@]}")
-  done
-  printf '%s' "${_po_last[${#_po_b}]}"
-}
-
-# What to try instead of the unknown option $1 (without its dashes): the nearest option, or the list where none is near.
-_po_advice() {
-  local _po_name _po_far _po_least=1000 _po_near
-  while read -r _po_name; do
-    _po_far=0
-    [[ $_po_name == "$1"* ]] || _po_far=$(_po_distance "$1" "$_po_name")
-    ((_po_far >= _po_least)) || { _po_least=$_po_far _po_near=$_po_name; }
-  done < <(_po_known)
-  if ((_po_least <= (${#1} + 1) / 2)); then
-    printf 'did you mean --%s? (--help lists all)' "${_po_near//_/-}"
-  else
-    printf 'the options are%s' "$(_po_known | sed 's/_/-/g; s/^/ --/' | tr -d '\n')"
-  fi
-}
-
 _po_is_option() {  # $1 is --NAME of an option of this script
   [[ $1 =~ ^--[a-z][a-zA-Z0-9_-]*$ ]] || return 1
   local _po_name=${1#--}
   _po_name=${_po_name//-/_}
-  [ "$_po_name" != help_message ] && [[ -v $_po_name ]]
+  [ "$_po_name" != help_message ] && declare -p "$_po_name" &>/dev/null
 }
 
 # Split the option at the front of "$@" into $_po_name, $_po_value and $_po_words (how many words it took).
@@ -78,7 +49,7 @@ _po_take() {
 }
 
 _po_parse() {
-  local _po_name _po_value _po_words _po_old _po_pass _po_source=true
+  local _po_name _po_value _po_words _po_pass _po_source=true
   [ -z "${config:-}" ] || _po_source=false
 
   for _po_pass in configs options; do
@@ -102,7 +73,7 @@ _po_parse() {
           _po_name=${_po_rest[0]%%=*}
           if [ "$_po_name" != --config ] && ! _po_is_option "$_po_name"; then
             _po_name=${_po_name#--}
-            usage_error "unknown option --$_po_name: $(_po_advice "${_po_name//-/_}")"
+            usage_error "unknown option --$_po_name: the options are$(_po_known | sed 's/_/-/g; s/^/ --/' | tr -d '\n')"
           fi
           _po_take "${_po_rest[@]}"
           if [ "$_po_pass" = configs ]; then
@@ -129,16 +100,40 @@ _po_read_config() {
 
 _po_set() {
   [ "$_po_name" != config ] || [[ -v config ]] || return 0
-  _po_old=${!_po_name}
-  case $_po_old in
+  if [[ $(declare -p "$_po_name") == "declare -a"* ]]; then
+    local -n _po_array=$_po_name
+    _po_array+=("$_po_value")
+    return 0
+  fi
+  case ${!_po_name} in
     true | false)
-      [ "$_po_value" = true ] || [ "$_po_value" = false ] ||
+      [[ $_po_value =~ ^(true|false)$ ]] ||
         usage_error "option --${_po_name//_/-} must be true or false, not '$_po_value'"
+      ;;
+    *[!0-9]* | '') ;;
+    *)
+      [[ $_po_value =~ ^[0-9]+$ ]] || usage_error "--${_po_name//_/-} takes a whole number, not '$_po_value'"
       ;;
   esac
   printf -v "$_po_name" '%s' "$_po_value"
 }
 
+declare -A _po_defaults=()
+while read -r _po_name; do
+  [[ $(declare -p "$_po_name") == "declare -a"* ]] || _po_defaults[$_po_name]=${!_po_name}
+done < <(_po_known)
+
+changed_options() {
+  local name value
+  for name; do
+    value=${!name}
+    [ "$value" != "${_po_defaults[$name]}" ] || continue
+    [[ $value =~ ^[A-Za-z0-9_./-]+$ ]] || value=${value@Q}
+    printf ' --%s %s' "${name//_/-}" "$value"
+  done
+}
+
+if [ -n "${AVSV_COMMANDS:-}" ]; then printf '%s %s\n' "$0" "${*@Q}" >>"$AVSV_COMMANDS"; fi
 _po_rest=()
 _po_parse "$@"
 set -- "${_po_rest[@]}"

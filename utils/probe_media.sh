@@ -3,7 +3,7 @@
 
 nj=4
 cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-source_fps=25                 # frame rate of folders of images that have no file fps
+source_fps=25.0               # frame rate of folders of images that have no file fps
 all=true                      # audio and video; false: the video only of utterances without audio
 help_message="Open every recording of a data directory and tell how long it is, in parallel jobs.
 
@@ -48,18 +48,13 @@ recordings() {
 write_atomically "$logdir/probe.list" recordings
 stamp=$(stamp "$source_fps" "$logdir/probe.list")
 nj=$(jobs_for "$nj" "$logdir/probe.list")
-split_list() {   # dealt out in turn, because audio is quicker than video
-  awk -v jobs="$nj" -v stem="$logdir/probe" '{ print > (stem "." (NR - 1) % jobs + 1 ".list") }' "$logdir/probe.list"
-}
-split_list
+# Dealt out in turn, because audio is quicker than video.
+awk -v jobs="$nj" -v stem="$logdir/probe" '{ print > (stem "." (NR - 1) % jobs + 1 ".list") }' "$logdir/probe.list"
 
-rm -f "$logdir"/probe.*.progress
-start_progress "recordings of $data" "$logdir/probe.*.progress"
-$cmd "JOB=1:$nj" "$logdir/probe.JOB.log" \
+launch_jobs "recordings of $data" "$logdir/probe.*.progress" "JOB=1:$nj" "$logdir/probe.JOB.log" \
   utils/once.sh "$logdir/.probe.JOB.done" "$stamp.$nj" \
   python -m avsv.bin.probe_media --source-fps "$source_fps" --progress "$logdir/probe.JOB.progress" \
   "$logdir/probe.JOB.list" "$logdir/probe.JOB.durations"
-stop_progress
 
 write_atomically "$logdir/probe.durations" cat_jobs "$logdir/probe.JOB.durations" "$nj"
 write_atomically "$logdir/probe.failed" cat_jobs "$logdir/probe.JOB.durations.failed" "$nj"

@@ -45,7 +45,6 @@ Options:
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
