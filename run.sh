@@ -1,29 +1,32 @@
 #!/usr/bin/env bash
 # Person verification from voice and face, from nothing to a results table, in twelve stages.
-# Every stage may be killed and run again: what is done is skipped, what is not is made, the result is the same.
+# Every stage can be killed and run again: it skips what is complete, makes the rest, and gives the same result.
 
-stage=0                # first stage to run
-stop_stage=11          # last stage to run
-nj=$(nproc)            # parallel jobs of the data, feature and extraction steps
-ngpu=0                 # GPUs for training and extraction; 0 trains on the CPU
-nodes=1                # nodes of a Slurm cluster that train together, each with --ngpu GPUs
-train_jobs=1           # systems that train side by side, each with --nodes x --ngpu GPUs of its own
-num_workers=2          # loader processes of a training job
-faces=arks             # or online: face crops are decoded from the video whenever they are read, and not stored
-seed=0                 # of the corpus, the networks' initial weights and every random draw
-data=data              # data directories go here
-sweeps=                # corruption sweeps to measure in stage 10, as in 'noise blur', or 'all' of conf/sweeps.yaml
-max_lost=0.05          # largest share of a list's trials that a system may leave out, because a voice or a face is missing
-subtract_mean=false    # subtract the mean training embedding from all before cosines and score normalization
-norm=as-norm1          # score normalization, see steps/score_norm.sh
-quality=               # measures that the calibration of stage 9 uses beside the scores, as in 'duration cohort'
-set=()                 # settings over those of the preset, KEY=VALUE or SYSTEM:KEY=VALUE
-weights=data/weights   # published weights that utils/download_weights.sh fetched
-exp=exp                # systems, embeddings, scores and results go to EXP/PRESET
+stage=0               # first stage
+stop_stage=11         # last stage
+nj=$(nproc)           # parallel jobs of the data, feature and extraction steps; changes no result
+ngpu=0                # GPUs for training and extraction; 0 trains on the CPU
+nodes=1               # nodes of a Slurm cluster that train one system together, each with --ngpu GPUs
+train_jobs=1          # systems that train at the same time, on a cluster or a machine with several GPUs
+num_workers=2         # loader processes of each training process; changes no result
+faces=arks            # arks: store the face crops; online: decode the video whenever they are read; changes no result
+seed=0                # of the corpus, the initial weights and every random draw
+set=()                # KEY=VALUE: a setting that overrides the preset, for all systems (train.epochs=3), for one
+                      #   (ecapa:train.epochs=3), or for the features (fbank.dither=0, faces.fps=10); can be repeated
+max_lost=0.05         # largest share of a list's trials that a system may skip because a voice or a face is missing
+subtract_mean=false   # subtract the mean training embedding from all embeddings before scoring
+norm=as-norm1         # score normalization: as-norm1, as-norm2, s-norm, or MODULE:NAME of your own
+quality=              # measures for the calibration besides the score, some of 'duration faces norm cohort'
+sweeps=               # corruption sweeps of conf/sweeps.yaml for stage 10, as in 'noise blur', or 'all'
+weights=data/weights  # published weights and weights of face detectors; the latter may also be in a folder 'detectors'
+                      #   next to the corpora or one level above
+data=data             # data directories
+exp=exp               # experiments; results are written to EXP/PRESET/results
 
 ROOT=$(dirname "$(readlink -f "$0")")    # a recipe in egs/ links to this script and has its own local/ and conf/
 cd "$(dirname "$0")" || exit 1
 . conf/recipe.sh       # preset, systems and the corpus's own options
+OPTION_FILES=(conf/recipe.sh "$0" local/paths.sh)
 
 help_message="Person verification from voice and face: data to results table.
 
@@ -34,46 +37,11 @@ Usage: $0 [options]
 
 Stages: 0 corpus and lists, 1 validation, 2 Fbank, 3 face crops, 4 single-modality systems, 5 audio-visual systems,
 6 embeddings, 7 cosine scores, 8 score normalization, 9 ensembles and calibration, 10 analyses, 11 results.
-
-Options:
-  --stage <n>            first stage ($stage)
-  --stop-stage <n>       last stage ($stop_stage)
-  --systems <names>      systems of conf/systems, or 'all' ($systems)
-  --preset <name>        sizes and schedules, conf/presets/NAME.yaml ($preset)
-  --set <key=value>      a setting over that of the preset, for all systems (train.epochs=3), one (ecapa:train.epochs=3), or
-                         the features (fbank.dither=0, faces.fps=10); may be given several times
-  --nj <n>               parallel jobs; changes no result ($nj)
-  --ngpu <n>             GPUs for training and extraction ($ngpu)
-  --nodes <n>            nodes of a Slurm cluster that train together, each with --ngpu GPUs ($nodes)
-  --train-jobs <n>       systems that train side by side, on a cluster or a machine with many GPUs ($train_jobs)
-  --num-workers <n>      loader processes in training; changes no result ($num_workers)
-  --faces <arks|online>  store face crops, or decode the video whenever they are read; changes no result ($faces)
-  --seed <n>             seed of everything random ($seed)
-  --sweeps <kinds>       corruption sweeps of conf/sweeps.yaml, as in 'noise blur', or 'all'; none by default
-  --max-lost <share>     largest share of a list's trials that a system may leave out for want of a voice or a face ($max_lost)
-  --subtract-mean <true|false>
-                         subtract the mean training embedding from all embeddings before scoring ($subtract_mean)
-  --norm <name>          score normalization: as-norm1, as-norm2, s-norm, or MODULE:NAME of your own ($norm)
-  --quality <measures>   what calibration looks at beside the scores, some of 'duration faces norm cohort'; none by default
-  --weights <dir>        published weights, for the preset paper, and face detectors, for the preset small; these are
-                         also looked for in a folder 'detectors' beside the corpora or one above ($weights)
-  --data <dir>           data directories ($data)
-  --exp <dir>            experiments; results in <dir>/<preset>/results ($exp)
 "
-for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-  help_message+="  --${_name//_/-} <value>  for local/prepare_data.sh (${!_name})
-"
-done
-
 set -euo pipefail
 . utils/parse_options.sh
-if [ $# -ne 0 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
-fi
-for _name in nj nodes train_jobs; do
-  [ "${!_name}" -ge 1 ] || die "--${_name//_/-} must be at least 1"
-done
+[ $# -eq 0 ] || usage
+for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/-} must be at least 1"; done
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 [[ $max_lost =~ ^(0?\.[0-9]+|[01])$ ]] || die "--max-lost takes a share between 0 and 1, not '$max_lost'"
 [[ $norm =~ ^(as-norm1|as-norm2|s-norm|.+:.+)$ ]] || die "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not '$norm'"
@@ -87,16 +55,11 @@ done
 "$ROOT/tools/setup.sh"
 . ./path.sh
 . ./cmd.sh
-
-if [ "$systems" = all ]; then
-  systems=$(cd conf/systems && printf '%s\n' *.yaml | sed 's/\.yaml$//' | tr '\n' ' ')
-fi
 work=$exp/$preset
 conf=$work/conf
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
 mkdir -p "$data" "$work/log"
-# One run at a time for one data and one experiment directory. The processes of a killed run hold these locks until
-# they end, so that a new run never writes beside them.
+# The processes of a killed run hold these locks until they end, so that a new run never writes to the same files.
 hold_lock "$data" 8
 hold_lock "$work" 9
 export AVSV_COMMANDS=$work/log/commands.log
@@ -106,24 +69,24 @@ options=()
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 4 ]; then options+=(--weights-dir "$weights"); fi
 for _name in ${set[@]+"${set[@]}"}; do options+=(--set "$_name"); done
 # shellcheck disable=SC2086  # a list of names
-write_atomically "$work/systems" python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" \
-  ${options[@]+"${options[@]}"} $systems
+python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" ${options[@]+"${options[@]}"} $systems \
+  >"$work/.systems.tmp"
+mv "$work/.systems.tmp" "$work/systems"
 # In training order, one a line: name, single or fused, then the systems whose weights it starts from.
 mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
 mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
 all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
-train_options=(--cmd "$cuda_cmd" --train-jobs "$train_jobs" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers"
-  --seed "$seed" --weights-dir "$weights" "$data/$train_set" "$data/$dev_set" "$work")
 
-begin() {   # <stage> <title>: true when this stage is to run
-  finish
+stage_started=
+end_stage() {
+  [ -z "$stage_started" ] || printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2
+  stage_started=
+}
+begin() {   # <stage> <title>: end the stage before; true when this stage is to run
+  end_stage
   [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
   stage_started=$SECONDS
   printf '\n== Stage %s: %s\n' "$1" "$2" >&2
-}
-finish() {   # the stage that is running
-  [ -z "${stage_started-}" ] || printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2
-  stage_started=
 }
 
 if begin 0 "corpus and lists"; then
@@ -147,25 +110,25 @@ if begin 2 "Fbank features"; then
 fi
 
 if begin 3 "face crops"; then
-  # The weights of a detector may lie with the published ones, or in a folder near the corpora.
-  places=("$weights")
-  for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do
-    [[ $_name != *_root ]] || [ -z "${!_name}" ] || places+=("${!_name}/../detectors" "${!_name}/../../detectors")
-  done
-  found=$(python -m avsv.bin.find_detector "$conf/faces.yaml" "${places[@]}")
+  roots=()
+  for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do [[ $_name != *_root ]] || roots+=("${!_name}"); done
   options=(--faces "$faces" --config "$conf/faces.yaml")
+  found=$(python -m avsv.bin.find_detector "$conf/faces.yaml" "$weights" "${roots[@]+"${roots[@]}"}")
   [ -z "$found" ] || mapfile -t -O ${#options[@]} options <<<"$found"
   for dir in "${sets[@]}"; do
     steps/make_face_crops.sh --cmd "$train_cmd" --nj "$nj" "${options[@]}" "$dir"
   done
 fi
 
+train() {   # <system>...
+  [ $# -eq 0 ] || steps/train_systems.sh --cmd "$cuda_cmd" --train-jobs "$train_jobs" --ngpu "$ngpu" --nodes "$nodes" \
+    --num-workers "$num_workers" --seed "$seed" --weights-dir "$weights" "$data/$train_set" "$data/$dev_set" "$work" "$@"
+}
 if begin 4 "single-modality systems: ${single[*]}"; then
-  [ ${#single[@]} -eq 0 ] || steps/train_systems.sh "${train_options[@]}" "${single[@]}"
+  train ${single[@]+"${single[@]}"}
 fi
-
 if begin 5 "audio-visual systems: ${fused[*]}"; then
-  [ ${#fused[@]} -eq 0 ] || steps/train_systems.sh "${train_options[@]}" "${fused[@]}"
+  train ${fused[@]+"${fused[@]}"}
 fi
 
 if begin 6 "embeddings"; then
@@ -201,8 +164,7 @@ if begin 10 "analyses"; then
     options=()
     [ ! -f "$data/musan/wav.scp" ] || options+=(--noise-dir "$data/musan")
     [ "$sweeps" = all ] || options+=(--kinds "$sweeps")
-    [ "$norm $subtract_mean" = "as-norm1 false" ] ||
-      log "warning: sweeps take as-norm1 and subtract no mean: their error rates are not those of --norm and --subtract-mean"
+    [ "$norm $subtract_mean" = "as-norm1 false" ] || log "warning: sweeps ignore --norm and --subtract-mean"
     steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" ${options[@]+"${options[@]}"} \
       "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
   fi
@@ -214,7 +176,7 @@ if begin 11 "results"; then
   shown+=$(changed_options max_lost subtract_mean norm quality)
   for _name in ${set[@]+"${set[@]}"}; do shown+=" --set ${_name@Q}"; done
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
-  finish
-  printf '\n%s/results/report.html\n' "$work"
 fi
-finish
+
+end_stage
+[ "$stop_stage" -lt 11 ] || printf '\n%s/results/report.html\n' "$work"

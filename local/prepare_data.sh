@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Make the built-in corpus and the lists that describe it: talking faces with voices, noises and room responses.
 
-preset=mini                   # how large: a preset of $config
-seed=0                        # another seed is another corpus of the same kind
-nj=2
-cmd=run.py                    # job launcher: run.py, slurm.py, or Kaldi's own run.pl, slurm.pl, queue.pl
+preset=mini  # how large, see local/corpus.yaml
+seed=0       # another seed is another corpus
+nj=2         # parallel jobs
+cmd=run.py   # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 help_message="Make the built-in corpus and the lists that describe it. This script is the recipe's swap point: for a
 corpus of your own write one that leaves the same lists.
 
@@ -14,11 +14,6 @@ Usage: $0 [options] <data-dir>
 Writes <data-dir>/{train,dev,eval}/{utt2spk,spk2utt,wav.scp,video.scp,utt2session,spk2gender,spk2age},
 <data-dir>/{dev,eval}/trials/*, <data-dir>/musan/{wav.scp,utt2type}, <data-dir>/rirs/wav.scp and <data-dir>/corpus;
 the media go to a folder of <data-dir>/media. The result depends on preset and seed alone.
-Options:
-  --preset <name>        how large, see local/corpus.yaml ($preset)
-  --seed <n>             another seed is another corpus ($seed)
-  --nj <n>               parallel jobs ($nj)
-  --cmd <launcher>       how to run them ($cmd)
 "
 
 set -euo pipefail
@@ -26,8 +21,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -ne 1 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 data=$1
 settings=local/corpus.yaml

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Look into systems: geometry of their embeddings, cost, attention, and the utterances that are hard for them.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-seed=0                        # of the samples and the projections
+cmd=run.py  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+seed=0      # of the samples and the projections
 help_message="Look into systems.
 
 Usage: $0 [options] <exp-dir> <systems> <data-dir>
@@ -17,9 +17,6 @@ Writes for each of <systems> (one word, names separated by blanks) to <exp-dir>/
                   of trained systems both of whose networks have weight-enhanced pooling
 and to <exp-dir>/analysis/ hard.csv and hard.png: about 20 utterances that the best voice and face systems most often get
 wrong, which are outliers in which system's space, and their places in the plane (t-SNE). Needs scores.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --seed <n>             of the samples and the projections ($seed)
 "
 
 set -euo pipefail
@@ -27,8 +24,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -ne 3 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 exp=${1%/} data=${3%/}
 read -r -a systems <<<"$2"

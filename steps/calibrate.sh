@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Turn normalised scores into log-likelihood ratios, with a linear calibration fitted on development trials.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-prior=0.01                    # of a target trial, near which the calibration is best
-quality=                      # measures that the calibration uses beside the score: duration, faces, norm, cohort
+cmd=run.py  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+prior=0.01  # prior probability of a target trial that the fit is weighted for
+quality=    # measures that the calibration uses besides the score, some of 'duration faces norm cohort'; default:
+            #   none
 help_message="Turn normalised scores into log-likelihood ratios.
 
 Usage: $0 [options] <exp-dir> <systems> <development-data-dir> [<data-dir>...]
@@ -18,10 +19,6 @@ With --quality the fit has weights for quality measures too, and <data-dir>... a
 lists: of both utterances the logarithm of the duration (utt2dur), in modes with video the logarithm of the number of
 face crops (utt2num_faces), the length of the embedding, and the mean score against the nearest cohort speakers
 (steps/score_norm.sh). Each counts as the smaller and the larger of the two. Ensembles lack the last two.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --prior <p>            prior probability of a target trial that the fit is weighted for ($prior)
-  --quality <measures>   some of 'duration faces norm cohort'; none by default
 "
 
 set -euo pipefail
@@ -29,8 +26,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 3 ] || { [ $# -gt 3 ] && [ -z "$quality" ]; }; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 exp=${1%/} data=${3%/}
 read -r -a systems <<<"$2"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Embed every utterance of data directories with a trained system, in parallel jobs.
 
-nj=4
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-ngpu=0                        # 0 computes on the CPU in --nj jobs; more in as many jobs, each on a GPU
-num_workers=4                 # loader processes of each job on a GPU; a job on the CPU loads by itself
-modes=
+nj=4           # parallel jobs on the CPU; changes no result
+cmd=run.py     # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+ngpu=0         # GPUs, with a job on each; 0 computes on the CPU in --nj jobs
+num_workers=4  # loader processes of each job on a GPU
+modes=         # as in 'AV A'; nothing for all modes of the system
 help_message="Embed every utterance of data directories with a trained system, in parallel jobs.
 
 Usage: $0 [options] <system-dir> <data-dir>...
@@ -14,12 +14,6 @@ Usage: $0 [options] <system-dir> <data-dir>...
 Writes <system-dir>/embeddings/SET.MODE.ark and .scp, where SET is the name of a data directory and MODE what the
 embedding is made from: A, V or AV. Utterances that lack a modality of a mode have none; they are counted, and listed in
 SET.MODE.missing. What is already embedded is left alone.
-Options:
-  --nj <n>               parallel jobs on the CPU; changes no result ($nj)
-  --cmd <launcher>       how to run them ($cmd)
-  --ngpu <n>             GPUs; 0 computes on the CPU ($ngpu)
-  --num-workers <n>      loader processes of each job on a GPU ($num_workers)
-  --modes <modes>        as in 'AV A'; nothing for all modes of the system ($modes)
 "
 
 set -euo pipefail
@@ -27,8 +21,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 2 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 system=${1%/}
 shift

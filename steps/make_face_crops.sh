@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Cut the faces out of every video clip of a data directory, in parallel jobs.
 
-nj=4
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-config=conf/faces.yaml
-faces=arks
-detector=                     # these five win over the configuration file where they are not empty
-detector_weights=
-align=
-select=
-min_face_share=
-max_lost=0.05                 # fail when more than this share of the clips gives no face crops
+nj=4                    # parallel jobs
+cmd=run.py              # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+config=conf/faces.yaml  # size, frame rate, detection, ...
+faces=arks              # store the crops, or decode the clips when they are read
+detector=               # none: the video already is a face track; yunet, blazeface, blazeface_back, sfd, retinaface,
+                        #   scrfd, dlib, folder (as in the configuration file)
+detector_weights=       # where its weights are (as in the configuration file)
+align=                  # align by landmarks (as in the configuration file)
+select=                 # which of several faces (as in the configuration file)
+min_face_share=         # smallest share of frames with a face (as in the configuration file)
+max_lost=0.05           # largest share of clips that may fail
 help_message="Cut the faces out of every video clip of a data directory.
 
 Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
@@ -23,18 +24,6 @@ there is nothing to do.
 
 With --faces online no pixels are stored, only where the faces are: training and extraction decode the clips whenever
 they read from them. The results are the same; the video files must stay as they are.
-Options:
-  --nj <n>                      parallel jobs ($nj)
-  --cmd <launcher>              how to run them ($cmd)
-  --faces <arks|online>         store the crops, or decode the clips when they are read ($faces)
-  --config <file>               size, frame rate, detection, ... ($config)
-  --detector <name>             none: the video already is a face track; yunet, blazeface, blazeface_back, sfd,
-                                retinaface, scrfd, dlib, folder (as in the configuration file)
-  --detector-weights <folder>   where its weights are (as in the configuration file)
-  --align <true|false>          align by landmarks (as in the configuration file)
-  --select <largest|central>    which of several faces (as in the configuration file)
-  --min-face-share <share>      smallest share of frames with a face (as in the configuration file)
-  --max-lost <share>            largest share of clips that may fail ($max_lost)
 "
 
 set -euo pipefail
@@ -42,8 +31,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 1 ] || [ $# -gt 3 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 data=${1%/}
 logdir=${2:-$data/log}

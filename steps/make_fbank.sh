@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Extract log-mel filterbank features for every utterance of a data directory, in parallel jobs.
 
-nj=4
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-config=conf/fbank.yaml
-write_audio=true              # training reads windows of samples, to add noise to them, and embed.speeds at evaluation
-max_lost=0.05                 # fail when more than this share of the utterances gives no features
+nj=4                    # parallel jobs
+cmd=run.py              # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+config=conf/fbank.yaml  # sample rate, frame length, mel bins, ...
+write_audio=true        # write audio.scp: training reads windows of samples from it, to add noise, and so does
+                        #   embed.speeds
+max_lost=0.05           # largest share of utterances that may fail
 help_message="Extract log-mel filterbank features for every utterance of a data directory.
 
 Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
@@ -15,12 +16,6 @@ Writes <data-dir>/feats.scp, utt2num_frames and audio.scp (16-bit wav that windo
 where it is such a file, else a copy in an ark). Utterances that give no features are listed with the reason in
 <log-dir>/make_fbank.failed. The log directory is <data-dir>/log, the arks go to <data-dir>/arks by default. To try
 failed recordings again, remove <data-dir>/.fbank.done. With video.scp and no wav.scp there is nothing to do.
-Options:
-  --nj <n>                     parallel jobs ($nj)
-  --cmd <launcher>             how to run them ($cmd)
-  --config <file>              sample rate, frame length, mel bins, ... ($config)
-  --write-audio <true|false>   write audio.scp ($write_audio)
-  --max-lost <share>           largest share of utterances that may fail ($max_lost)
 "
 
 set -euo pipefail
@@ -28,8 +23,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 1 ] || [ $# -gt 3 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 data=${1%/}
 logdir=${2:-$data/log}

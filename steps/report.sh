@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Make the results of a run: results.csv and other tables, RESULTS.md, curves and report.html; show the table.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-seed=0                        # of the run; the draws of speakers follow from it
-resamples=1000                # draws of speakers for the 95 % intervals and differences
-corpus=                       # its name; empty: the word in the file "corpus" beside the first data directory
-published=conf/published.csv  # published figures to show beside ours; no such file: none are shown
-run_options=                  # of run.sh, beside preset, seed and systems: shown with the results
+cmd=run.py                  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+seed=0                      # of the run; the draws of speakers follow from it
+resamples=1000              # draws of speakers for the 95 % intervals and differences
+corpus=                     # name of the corpus; default: the word in the file 'corpus' beside the first data
+                            #   directory
+published=conf/published.csv  # published figures of the systems, shown beside ours where the file exists
+run_options=                # options of run.sh besides preset, seed and systems, for the command shown with the
+                            #   results
 help_message="Make the results of a run.
 
 Usage: $0 [options] <exp-dir> <systems> <data-dir>...
@@ -18,13 +20,6 @@ utt2* and spk2* of <data-dir> tell apart, such as durations and genders. Writes 
 differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png and training.png, and report.html: one page to
 look at and to listen to, with the hardest trials and what lies in <exp-dir>/sweeps, <exp-dir>/analysis and
 <exp-dir>/SYSTEM/analysis. Shows the table on standard output.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --seed <n>             of the run; the draws of speakers follow from it ($seed)
-  --resamples <n>        draws of speakers for the 95 % intervals and differences ($resamples)
-  --published <file>     published figures of the systems, shown beside ours where the file exists ($published)
-  --corpus <name>        default: the word in the file 'corpus' beside the first data directory
-  --run-options <text>   options of run.sh beside preset, seed and systems: the command shown with the results has them
 "
 
 set -euo pipefail
@@ -32,8 +27,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 3 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 exp=${1%/} names=$2
 shift 2

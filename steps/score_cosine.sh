@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Score the trials of data directories with the cosine of a system's embeddings, in every evaluation mode.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
-max_lost=0.0                  # fail when more than this share of a list's trials lacks an embedding
-subtract_mean=                # data directory whose mean embedding is subtracted from all others; empty: none
+cmd=run.py      # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+modes=          # like 'AVxAV AxA'; default: all that the embeddings allow
+max_lost=0.0    # largest share of a list's trials that may lack an embedding and be left out
+subtract_mean=  # data directory whose mean embedding, per modality, is subtracted from all embeddings; default: none
 help_message="Score the trials of data directories with the cosine of a system's embeddings.
 
 Usage: $0 [options] <system-dir> <data-dir>...
@@ -13,12 +13,6 @@ Usage: $0 [options] <system-dir> <data-dir>...
 Scores every list <data-dir>/trials/LIST with <system-dir>/embeddings/SET.{A,V,AV}.scp, where SET is the name of the
 data directory, into <system-dir>/scores/LIST/MODE.cos. In a mode with different sides (AVxA) a trial is scored in both
 orders and the mean is taken. All ids of all lists are checked against utt2spk first.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow
-  --max-lost <share>     largest share of a list's trials that may lack an embedding and be left out ($max_lost)
-  --subtract-mean <data-dir>
-                         subtract the mean of its embeddings, per modality, from all embeddings; default: none
 "
 
 set -euo pipefail
@@ -26,8 +20,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 2 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 system=${1%/}
 shift

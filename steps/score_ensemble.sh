@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Combine the normalised scores of several systems: each ensemble becomes a system of its own.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-config=conf/ensembles.yaml    # NAME: [SYSTEM, SYSTEM/MODE, ...]
-prior=0.01                    # of a target trial, near which fitted weights are best
+cmd=run.py                  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+config=conf/ensembles.yaml  # the ensembles: NAME: [SYSTEM, SYSTEM/MODE, ...]
+prior=0.01                  # prior probability of a target trial that fitted weights are weighted for
 help_message="Combine the normalised scores of several systems.
 
 Usage: $0 [options] <exp-dir> <systems> [<development-data-dir>]
@@ -14,10 +14,6 @@ writes <exp-dir>/NAME/scores/LIST/MODE.asnorm, the mean per trial over its membe
 what was made, one line 'NAME SYSTEM/MODE ...' each. An ensemble that lacks a member is left out, with a line. Where the
 configuration says 'weights: fitted' it is their weighted sum, with the weights of a logistic regression on the trials
 of the development data, which are written to <exp-dir>/NAME/scores/weights.csv.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --config <file>        the ensembles ($config)
-  --prior <p>            prior probability of a target trial that fitted weights are weighted for ($prior)
 "
 
 set -euo pipefail
@@ -25,8 +21,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -ne 2 ] && [ $# -ne 3 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 exp=${1%/}
 read -r -a systems <<<"$2"

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Normalise the scores of a system's trials against a cohort of speakers, in every evaluation mode.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
-max_lost=0.0                  # fail when more than this share of a list's trials lacks an embedding
-variant=as-norm1              # as-norm1: each side against its own nearest speakers; as-norm2; s-norm: against all
-top_n=300                     # nearest cohort speakers, at most all
-subtract_mean=                # data directory whose mean embedding is subtracted from all others; empty: none
-num_threads=2
+cmd=run.py        # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+modes=            # like 'AVxAV AxA'; default: all that the embeddings allow
+max_lost=0.0      # largest share of a list's trials that may lack an embedding and be left out
+variant=as-norm1  # as-norm1: each side against its own nearest speakers; as-norm2; s-norm: against all; MODULE:NAME
+                  #   of your own
+top_n=300         # nearest cohort speakers that count in as-norm1 and as-norm2, at most all
+subtract_mean=    # data directory whose mean embedding, per modality, is subtracted from all embeddings; default:
+                  #   none
+num_threads=2     # threads of the job
 help_message="Normalise the scores of a system's trials against a cohort of speakers (adaptive s-norm).
 
 Usage: $0 [options] <system-dir> <cohort-data-dir> <data-dir>...
@@ -17,15 +19,6 @@ The cohort is one mean embedding per speaker of <cohort-data-dir>, from whole ut
 embeddings, in the modality of the trial's side. Scores every list <data-dir>/trials/LIST into
 <system-dir>/scores/LIST/MODE.asnorm; see steps/score_cosine.sh for modes and checks. Each utterance's mean score against
 its nearest speakers (all of them for s-norm) goes to <system-dir>/scores/SET.MODALITY.cohort, for steps/calibrate.sh.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow
-  --max-lost <share>     largest share of a list's trials that may lack an embedding and be left out ($max_lost)
-  --subtract-mean <data-dir>
-                         subtract the mean of its embeddings, per modality, from all embeddings; default: none
-  --variant <name>       as-norm1, as-norm2 or s-norm ($variant)
-  --top-n <n>            nearest cohort speakers that count in as-norm1 and as-norm2, at most all ($top_n)
-  --num-threads <n>      threads of the job ($num_threads)
 "
 
 set -euo pipefail
@@ -33,8 +26,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 3 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 system=${1%/} cohort=$2
 shift 2

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Measure systems under corruptions of the test side: noise, rooms, codecs, blur, hidden faces, missing modalities, ...
 
-nj=4
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's own run.pl, slurm.pl, queue.pl
-ngpu=0                        # 0 computes on the CPU in --nj jobs; more in as many jobs, each on a GPU
-num_workers=4                 # loader processes of each job on a GPU; a job on the CPU loads by itself
-config=conf/sweeps.yaml       # kinds of corruption and their levels
-kinds=                        # sweeps of it to make, as in 'noise blur'; empty: all
-corrupted='test'              # test: enrolment is clean; both: both sides of a trial are corrupted
-noise_dir=                    # folder with wav.scp and utt2type, for noise and babble; empty: without
-seed=0                        # of all corruptions and of the drawn speakers
-resamples=1000                # draws of speakers for the 95 % intervals
-top_n=300                     # cohort speakers of adaptive s-norm, at most all
-corpus=                       # its name; empty: the word in the file "corpus" beside the first data directory
+nj=4                     # parallel jobs on the CPU; changes no result
+cmd=run.py               # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+ngpu=0                   # GPUs, with a job on each; 0 computes on the CPU in --nj jobs
+num_workers=4            # loader processes of each job on a GPU
+config=conf/sweeps.yaml  # kinds of corruption and their levels
+kinds=                   # some sweeps of the file, as in 'noise blur'; default: all
+corrupted='test'         # test: enrollment is clean; both: both sides of a trial are corrupted
+noise_dir=               # data directory with wav.scp and utt2type, for noise and babble; without it, these sweeps
+                         #   are left out
+seed=0                   # of all corruptions and of the drawn speakers
+resamples=1000           # draws of speakers for the 95 % intervals
+top_n=300                # cohort speakers of adaptive s-norm
+corpus=                  # default: the word in the file 'corpus' beside the first data directory
 help_message="Measure systems under corruptions of the test side.
 
 Usage: $0 [options] <exp-dir> <systems> <cohort-data-dir> <data-dir>...
@@ -25,19 +26,6 @@ before is kept in <exp-dir>/sweeps/parts: another system or another sweep costs 
 
 Noises are a fixed quarter of each type in the list, by the hash of their names. Training takes all of its list: where
 the two are the same list, a network may have met these noises, in other places and with other voices.
-Options:
-  --nj <n>               parallel jobs on the CPU; changes no result ($nj)
-  --cmd <launcher>       how to run them ($cmd)
-  --ngpu <n>             GPUs; 0 computes on the CPU ($ngpu)
-  --num-workers <n>      loader processes of each job on a GPU ($num_workers)
-  --config <file>        kinds of corruption and their levels ($config)
-  --kinds <kinds>        as in 'noise blur'; nothing for all of the file ($kinds)
-  --corrupted <sides>    test or both ($corrupted)
-  --noise-dir <dir>      noises; without, the sweeps that need them are left out ($noise_dir)
-  --seed <n>             of all corruptions and of the drawn speakers ($seed)
-  --resamples <n>        draws of speakers for the 95 % intervals ($resamples)
-  --top-n <n>            cohort speakers of adaptive s-norm ($top_n)
-  --corpus <name>        default: the word in the file 'corpus' beside the first data directory
 "
 
 set -euo pipefail
@@ -45,8 +33,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 4 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 exp=${1%/} names=$2 cohort=${3%/}
 shift 3

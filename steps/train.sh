@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Train one system, going on from its last checkpoint where there is one.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 8G", or Kaldi's own run.pl, slurm.pl, queue.pl
-seed=0
-ngpu=0                        # of each node; 0 trains on the CPU
-nodes=1                       # of a Slurm cluster, that train together
-num_workers=2                 # loader processes of each training process; changes no result
-noise_dir=                    # data directories, used by systems with data.noise_reverb: true
-rir_dir=
-fbank_config=conf/fbank.yaml
-init=
-weights_dir=data/weights
+cmd=run.py                  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+seed=0                      # seed of the first weights and every random draw
+ngpu=0                      # GPUs of each node, with one process on each; 0 trains on the CPU
+nodes=1                     # nodes that train together; more than one needs slurm.py as launcher
+num_workers=2               # loader processes of each training process; changes no result
+noise_dir=                  # noises: a data directory with wav.scp and utt2type, for systems with data.noise_reverb
+rir_dir=                    # room responses: a data directory with wav.scp
+fbank_config=conf/fbank.yaml  # what the features are
+init=                       # trained systems whose backbones an audio-visual one starts from, as in
+                            #   'audio=exp/mini/ecapa visual=exp/mini/iresnet18', or 'system=exp/mini/ecapa' for one
+                            #   that is trained on
+weights_dir=data/weights    # where utils/download_weights.sh put published weights
 help_message="Train one system, going on from its last checkpoint where there is one.
 
 Usage: $0 [options] <config> <train-data-dir> <dev-data-dir> <exp-dir>
@@ -22,19 +24,6 @@ train.csv (figures of every epoch), tensorboard/, checkpoints/ and log/train.log
 measured on the lists in <dev-data-dir>/trials, where there are some. SIGTERM saves a checkpoint and ends the training;
 the same command goes on from there. Checkpoints of an unfinished training with other settings are an error; a finished
 one is trained anew when its settings or data have changed.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --seed <n>             seed of the first weights and every random draw ($seed)
-  --ngpu <n>             GPUs of each node, with a process each; 0 trains on the CPU, with a process a node ($ngpu)
-  --nodes <n>            nodes; more than one need slurm.py as launcher ($nodes)
-  --num-workers <n>      loader processes of each training process ($num_workers)
-  --noise-dir <dir>      noises: a data directory with wav.scp and utt2type ($noise_dir)
-  --rir-dir <dir>        room responses: a data directory with wav.scp ($rir_dir)
-  --fbank-config <file>  what the features are ($fbank_config)
-  --init <systems>       trained systems whose backbones an audio-visual one starts from,
-                         as in 'audio=exp/mini/ecapa visual=exp/mini/iresnet18' ($init),
-                         or 'system=exp/mini/ecapa' for one that is trained on
-  --weights-dir <dir>    where utils/download_weights.sh put published weights ($weights_dir)
 "
 
 set -euo pipefail
@@ -42,8 +31,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -ne 4 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 config=$1 train=${2%/} dev=${3%/} exp=${4%/}
 [ "$nodes" -ge 1 ] || usage_error "--nodes must be at least 1"

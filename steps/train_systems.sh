@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Train several systems, each after those whose weights it starts from: one after the other, or some at a time.
 
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 8G", or Kaldi's own run.pl, slurm.pl, queue.pl
-train_jobs=1                  # systems that train at the same time
-seed=0
-ngpu=0
-nodes=1
-num_workers=2
-weights_dir=data/weights
+cmd=run.py                # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+train_jobs=1              # systems that train at the same time, each with --nodes x --ngpu GPUs
+seed=0                    # this and the following are for each training, see steps/train.sh
+ngpu=0                    # GPUs of each node
+nodes=1                   # nodes of a Slurm cluster that train one system together
+num_workers=2             # loader processes of each training process
+weights_dir=data/weights  # where utils/download_weights.sh puts published weights
 help_message="Train several systems, each after those whose weights it starts from.
 
 Usage: $0 [options] <train-data-dir> <dev-data-dir> <exp-dir> <system>...
@@ -16,11 +16,6 @@ Usage: $0 [options] <train-data-dir> <dev-data-dir> <exp-dir> <system>...
 Reads <exp-dir>/systems, <exp-dir>/conf/fbank.yaml and <exp-dir>/conf/systems/SYSTEM.yaml, which avsv.bin.configure writes,
 and trains each system in <exp-dir>/SYSTEM with steps/train.sh. Noises and room responses are taken from musan and rirs
 next to the training data, where these exist.
-Options:
-  --cmd <launcher>       how to run the jobs ($cmd)
-  --train-jobs <n>       systems that train at the same time, each with --nodes x --ngpu GPUs ($train_jobs)
-  --seed <n>, --ngpu <n>, --nodes <n>, --num-workers <n>, --weights-dir <dir>
-                         for each training, see steps/train.sh ($seed, $ngpu, $nodes, $num_workers, $weights_dir)
 "
 
 set -euo pipefail
@@ -28,8 +23,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 4 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 [ "$train_jobs" -ge 1 ] || usage_error "--train-jobs must be at least 1"
 train=${1%/} dev=${2%/} exp=${3%/}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Check data directories, open all their recordings, and take out those that cannot be used.
 
-nj=4
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-source_fps=25.0               # frame rate of folders of images that have no file fps: as in conf/faces.yaml
-min_duration=0.1              # seconds; a shorter recording gives too few frames to be of use
-max_lost=0.05                 # fail when more than this share of the audio, or of the video, cannot be used
+nj=4              # parallel jobs
+cmd=run.py        # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+source_fps=25.0   # frame rate of folders of images that have no file fps: as in conf/faces.yaml
+min_duration=0.1  # shortest usable recording, in seconds
+max_lost=0.05     # largest share of audio, and of video, that may be lost
 help_message="Check data directories, open all their recordings, and take out those that cannot be used.
 
 Usage: $0 [options] <data-dir>...
@@ -16,12 +16,6 @@ utterance with neither is removed from all lists and trials. <data-dir>/dropped.
 <data-dir>/.backup has the lists as they were. Writes <data-dir>/utt2dur. Recordings are opened, and their lengths taken
 from the headers; damage further inside is found and reported by the feature steps. To look at all recordings again,
 remove <data-dir>/.validate.done.
-Options:
-  --nj <n>                   parallel jobs ($nj)
-  --cmd <launcher>           how to run them ($cmd)
-  --source-fps <n>           frame rate of folders of images that have no file fps ($source_fps)
-  --min-duration <seconds>   shortest recording that is of use ($min_duration)
-  --max-lost <share>         largest share of audio, and of video, that may be lost ($max_lost)
 "
 
 set -euo pipefail
@@ -29,8 +23,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 1 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 
 # Of the lists that come from the corpus; those that later steps add do not ask for another look at the recordings.

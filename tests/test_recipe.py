@@ -52,6 +52,20 @@ def test_results_table(tiny_run):
         assert (tiny_run.results.parent / name).stat().st_size > 500
 
 
+def test_console(tiny_run):
+    """What a user sees: short lines, no commands, and at the end where the report is."""
+    text = tiny_run.log.read_text().replace(f"{tiny_run.data.parent}/", "")
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[-1] == "exp/tiny/results/report.html"
+    assert [line.split()[2] for line in lines if line.startswith("== Stage ")] == [f"{n}:" for n in range(12)]
+    assert not [line for line in lines if "(100%)" in line]
+    assert not [line for line in lines if line.startswith(("steps/", "utils/", "local/"))]
+    assert len([line for line in lines if "left out" in line]) == 1
+    commands = (tiny_run.work / "log/commands.log").read_text()
+    assert commands.count("steps/train.sh ") == 3 and commands.count("local/prepare_data.sh ") == 1
+
+
 @needs_browser
 def test_report_opens(tiny_run, tmp_path):
     report = tiny_run.results.parent / "report.html"
@@ -77,7 +91,7 @@ def test_second_run_has_nothing_to_do(tiny_run, tmp_path):
     after = modified(tiny_run.work)
     assert before.keys() <= after.keys()
     changed = {str(path.relative_to(tiny_run.work)) for path in after if after[path] != before.get(path)}
-    assert changed <= {"systems", ".lock"}
+    assert changed <= {"systems", ".lock", "log/commands.log"}
 
 
 def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
@@ -159,7 +173,7 @@ def test_sweeps_after_a_run(tiny_run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stge", "4"], "unknown option --stge: did you mean --stage?"),
+        (["--stge", "4"], "unknown option --stge: the options are --data"),
         (["--stage"], "option --stage needs a value"),
         (["--stage", "x"], "--stage takes a whole number, not 'x'"),
         (["--nj", "0"], "--nj must be at least 1"),
@@ -168,7 +182,9 @@ def test_sweeps_after_a_run(tiny_run):
         (["--sweeps", "blur noize"], "--sweeps: conf/sweeps.yaml has no sweep 'noize'"),
         (["--systems", "ecapaa"], "ecapaa"),
         (["--max-lost", "5%"], "--max-lost takes a share between 0 and 1, not '5%'"),
-        (["--norm", "znorm"], "--norm is as-norm1, as-norm2 or s-norm, not 'znorm'"),
+        (["--norm", "znorm"], "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not 'znorm'"),
+        (["--set", "ecapa:train.epoks=3"], "systems.ecapa.train.epoks: unknown key: did you mean 'epochs'?"),
+        (["--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
         (["--quality", "duration lenght"], "--quality: 'lenght' is not one of duration faces norm cohort"),
         (["--subtract-mean", "yes"], "option --subtract-mean must be true or false, not 'yes'"),
     ],

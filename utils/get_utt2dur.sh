@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Make utt2dur, the durations of a data directory's utterances in seconds, in parallel jobs.
 
-nj=4
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-source_fps=25.0               # frame rate of folders of images that have no file fps: as in conf/faces.yaml
-max_lost=0.05                 # fail when more than this share of the utterances cannot be read
+nj=4             # parallel jobs
+cmd=run.py       # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+source_fps=25.0  # frame rate of folders of images that have no file fps
+max_lost=0.05    # largest share of utterances that may fail
 help_message="Make utt2dur, the durations of a data directory's utterances in seconds, in parallel jobs.
 
 Usage: $0 [options] <data-dir> [<log-dir>]
@@ -12,11 +12,6 @@ Usage: $0 [options] <data-dir> [<log-dir>]
 
 The duration is that of the audio, or of the video where there is no audio. It is read from headers; only pipes, and
 files whose header does not tell it, are decoded. <log-dir> is <data-dir>/log by default.
-Options:
-  --nj <n>             parallel jobs ($nj)
-  --cmd <launcher>     how to run them ($cmd)
-  --source-fps <n>     frame rate of folders of images that have no file fps ($source_fps)
-  --max-lost <share>   largest share of utterances that may fail ($max_lost)
 "
 
 set -euo pipefail
@@ -24,8 +19,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 data=${1%/}
 logdir=${2:-$data/log}

@@ -4,13 +4,17 @@
 #   --foo-bar VALUE, --foo-bar=VALUE   set $foo_bar, which the script must have defined before
 #   --config FILE                      source FILE first, so that the command line wins over it; a script with a
 #                                      non-empty $config of its own gets FILE as that option's value instead
-#   --help, -h                         print $help_message and exit 0
+#   --help, -h                         print $help_message and the options, and exit 0
 #
 # A variable that is "true" or "false" accepts nothing else, and one that is a whole number takes only whole numbers. Values
 # of an option whose variable is an array are appended to it. Parsing stops at the first word that is no option (or at
 # "--"); this word and the rest stay in "$@". A mistake is reported in one line, with exit status 2.
 #
-# changed_options NAME...   then prints the options among these variables whose values differ from their defaults, as they
+# The help on the options is the configuration block itself: the comment behind each variable, continued on lines that have
+# nothing but a comment, and the default. It is read from the script, down to its help_message, or from the files in the
+# array OPTION_FILES. "usage" prints the same on stderr and exits with status 2.
+#
+# changed_options NAME...   afterwards prints the options among these variables whose values differ from their defaults, as they
 # would be written on a command line.
 #
 # The command line is appended to the file $AVSV_COMMANDS when that is set: run.sh keeps the commands of a run there.
@@ -24,6 +28,35 @@ _po_dir=${BASH_SOURCE[0]%/*}
 # Names of the options this script knows: the lower-case variables that do not merely come from the environment.
 _po_known() {
   compgen -v | grep -x '[a-z][a-zA-Z0-9_]*' | grep -vxF -e help_message | grep -vxF -f <(compgen -e) || true
+}
+
+_po_help() {
+  local _po_file _po_name _po_text _po_head
+  printf '%s\n' "${help_message:-${0##*/}: no help, see the comments at its top}"
+  for _po_file in "${OPTION_FILES[@]-$0}"; do
+    [ ! -f "$_po_file" ] || awk '/^help_message=/ { exit }
+      /^[a-z][a-zA-Z0-9_]*=/ {
+        name = $0; sub(/=.*/, "", name)
+        text = ""; if (/[[:space:]]# /) { text = $0; sub(/.*[[:space:]]# +/, "", text) }
+        printf "\n%s %s", name, text; inside = 1; next
+      }
+      inside && /^[[:space:]]+# / { sub(/[[:space:]]*# +/, ""); printf " %s", $0; next }
+      { inside = 0 }
+      END { print "" }' "$_po_file"
+  done | while read -r _po_name _po_text; do
+    [ -n "$_po_name" ] || continue
+    [ -z "${_po_defaults[$_po_name]-}" ] || _po_text+=" (${_po_defaults[$_po_name]})"
+    printf -v _po_head '  --%s <%s>' "${_po_name//_/-}" "${_po_name##*_}"
+    fold -s -w 86 <<<"$_po_text" | while read -r _po_text; do
+      printf '%-32s %s\n' "$_po_head" "$_po_text"
+      _po_head=
+    done
+  done
+}
+
+usage() {
+  _po_help >&2
+  exit 2
 }
 
 _po_is_option() {  # $1 is --NAME of an option of this script
@@ -60,7 +93,7 @@ _po_parse() {
       case ${_po_rest[0]} in
         --help | -h)
           if [ "$_po_pass" = options ]; then
-            printf '%s\n' "${help_message:-${0##*/}: no help, see the comments at its top}"
+            _po_help
             exit 0
           fi
           ;;

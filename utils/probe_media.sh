@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Open every recording of a data directory and tell how long it is, in parallel jobs.
 
-nj=4
-cmd=run.py                    # job launcher: run.py, "slurm.py --mem 2G", or Kaldi's own run.pl, slurm.pl, queue.pl
-source_fps=25.0               # frame rate of folders of images that have no file fps
-all=true                      # audio and video; false: the video only of utterances without audio
+nj=4             # parallel jobs
+cmd=run.py       # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
+source_fps=25.0  # frame rate of folders of images that have no file fps
+all=true         # also the video of utterances that have audio
 help_message="Open every recording of a data directory and tell how long it is, in parallel jobs.
 
 Usage: $0 [options] <data-dir> [<log-dir>]
@@ -12,11 +12,6 @@ Usage: $0 [options] <data-dir> [<log-dir>]
 
 Writes <log-dir>/probe.durations (UTTERANCE LIST SECONDS lines) and probe.failed (UTTERANCE LIST: REASON lines).
 <log-dir> is <data-dir>/log by default.
-Options:
-  --nj <n>             parallel jobs ($nj)
-  --cmd <launcher>     how to run them ($cmd)
-  --source-fps <n>     frame rate of folders of images that have no file fps ($source_fps)
-  --all <true|false>   also the video of utterances that have audio ($all)
 "
 
 set -euo pipefail
@@ -24,8 +19,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 data=${1%/}
 logdir=${2:-$data/log}

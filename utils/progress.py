@@ -2,8 +2,9 @@
 """One line of progress for the parallel jobs of a step.
 
 Every job keeps rewriting a file that holds "DONE TOTAL"; this sums the files that match the patterns. On a terminal
-the line is live; elsewhere one is written every 30 seconds. The last one is written when it is told to end (SIGTERM),
-or when the script that started it has gone.
+the line is live; elsewhere one is written every 30 seconds. When it is told to end (SIGTERM), or when the script that
+started it has ended, it removes the live line if all is done, because the step then prints what it made; if not, it
+leaves the last state.
 """
 
 import argparse
@@ -89,12 +90,17 @@ def main() -> None:
                 print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
             elif now - shown >= options.every:
                 shown = now
-                print(line(options.label, *count(options.patterns), first, now - begin), file=sys.stderr, flush=True)
+                done, total = count(options.patterns)
+                if done < total:
+                    print(line(options.label, done, total, first, now - begin), file=sys.stderr, flush=True)
     except Ended:
         pass
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    text = line(options.label, *count(options.patterns), first, time.monotonic() - begin)
-    print(f"\r\033[K{text}" if live else text, file=sys.stderr, flush=True)
+    done, total = count(options.patterns)
+    if live:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    if done < total:
+        print(line(options.label, done, total, first, time.monotonic() - begin), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """RESULTS.md and the table on the console."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from avsv.results.environment import VARIES, describe_environment
 from avsv.results.markdown import console_table, markdown_block, markdown_table
@@ -18,8 +19,10 @@ def to_console(results: Results) -> str:
         parts += console_table(tables.results)
         parts += [f"  {gap}" for gap in results.gaps(tables.name)]
         if tables.modes:
-            parts += ["", f"Trials '{tables.name}', all modes: EER % s-norm (95 % interval)"]
-            parts += console_table(tables.modes)
+            parts += ["", f"Trials '{tables.name}', all modes: EER % s-norm; the intervals are in RESULTS.md"]
+            # Six modes with their intervals are wider than a terminal.
+            rows = [[replace(cell, detail="") for cell in row] for row in tables.modes.rows]
+            parts += console_table(replace(tables.modes, rows=rows))
         parts.append("")
     return "\n".join(parts)
 

@@ -259,7 +259,7 @@ def test_later_layers_win(capsys, conf, tmp_path):
          "{conf}/systems/a.yaml with --set: train.epoks: unknown key: did you mean 'epochs'?"),
         (["--preset", "p", "--set", "epochs", "a"],
          "--set epochs: expected KEY=VALUE with a dotted key, as in train.epochs=3"),
-        (["--preset", "p", "--set", "train.epochs=[", "a"], "--set train.epochs=[: the value is not valid YAML"),
+        (["--preset", "p", "--set", "train.epochs=[", "a"], "--set train.epochs:2: not valid YAML: did not find expected node content"),
         (["--preset", "p", "--set", "networks.ecapa.channels=3", "a"],
          "--set: networks.ecapa: unknown key: did you mean 'ecapa_tdnn'?"),
         (["--preset", "p", "--set", "systems.x.train.epochs=3", "a"],

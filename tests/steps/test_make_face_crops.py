@@ -62,7 +62,6 @@ def test_the_number_of_jobs_changes_nothing(data):
     (data / ".faces.done").unlink()
     result = step("--nj", 3, "--config", data / "faces.yaml", data)
     assert "face crops for 6 of 6 clips" in result.stderr
-    assert "6/6" in result.stderr
     second = pixels(data)
     assert list(first) == list(second)
     assert all(np.array_equal(first[key], second[key]) for key in first)
@@ -99,7 +98,7 @@ def test_nothing_to_do_is_one_line_and_changed_options_redo(data):
     step("--nj", 1, "--config", data / "faces.yaml", data)
     before = modified(data)
     again = step("--nj", 1, "--config", data / "faces.yaml", data)
-    assert again.stderr.splitlines()[1:] == [again.stderr.splitlines()[1]]
+    assert len(again.stderr.splitlines()) == 1
     assert "face crops are up to date" in again.stderr
     assert before == modified(data)
     (data / "faces.yaml").write_text(CONFIG.replace("10", "5"))
@@ -163,7 +162,7 @@ def test_options_win_over_the_configuration(data):
         (["--align", "true"], CONFIG, "faces.yaml: align: landmarks need a detector, and detector is 'none'"),
         (["--align", "yes"], CONFIG, "faces.yaml: align: expected true or false, not the text yes"),
         (["--min-face-share", "2"], CONFIG, "faces.yaml: min_face_share: 2.0: must be 0 to 1"),
-        (["--selct", "central"], CONFIG, "unknown option --selct: did you mean --select?"),
+        (["--selct", "central"], CONFIG, "unknown option --selct: the options are --align --cmd --config --detector"),
         ([], "hieght: 12\n", "faces.yaml: hieght: unknown key: did you mean 'height'?"),
         ([], "height: tall\n", "faces.yaml: height: expected a whole number, not the text tall"),
         ([], "height: 4\n", "faces.yaml: height: 4: must be 8 to 1024 pixels"),

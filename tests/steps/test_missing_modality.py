@@ -39,7 +39,7 @@ def test_a_set_may_lack_a_modality(tmp_path, step, there):
     for _ in range(2):
         command = [f"steps/{step}.sh", "--nj", "1", str(data)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        lines = done.stderr.splitlines()[1:]  # the first repeats the command
+        lines = done.stderr.splitlines()
         assert len(lines) == 1
         if there:
             assert done.returncode == 0 and lines[0].endswith(f"{data}: {message}")

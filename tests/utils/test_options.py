@@ -1,5 +1,6 @@
 """Option parsing and the shared shell functions: Kaldi's interface, and what happens when something is wrong."""
 
+import json
 import os
 import shutil
 import signal
@@ -84,9 +85,11 @@ def link(folder):
         (["--nj"], "option --nj needs a value"),
         (["--resume", "true", "--max-lost"], "option --max-lost needs a value"),
         (["--nj", "--cmd", "x"], "option --nj needs a value, not the option --cmd (write --nj=--cmd if you mean it)"),
-        (["--max-loss", "1"], "unknown option --max-loss: did you mean --max-lost? (--help lists all)"),
-        (["--max-lots"], "unknown option --max-lots: did you mean --max-lost? (--help lists all)"),
-        (["--nnj=3"], "unknown option --nnj: did you mean --nj? (--help lists all)"),
+        (["--max-lots"], "unknown option --max-lots: the options are --cmd --max-lost --nj --resume --train-opts"),
+        (["--nnj=3"], "unknown option --nnj: the options are --cmd"),
+        (["--nj", "four"], "--nj takes a whole number, not 'four'"),
+        (["--nj", "-1"], "--nj takes a whole number, not '-1'"),
+        (["--nj", ""], "--nj takes a whole number, not ''"),
         (["--stages", "3"], "unknown option --stages: the options are --cmd --max-lost --nj --resume --train-opts"),
         (["--resume", "yes"], "option --resume must be true or false, not 'yes'"),
         (["--resume", "dir"], "option --resume must be true or false, not 'dir'"),
@@ -108,6 +111,33 @@ def test_mistakes_are_one_line(arguments, message):
 def test_help(flag):
     done = parse("--nj", 3, flag)
     assert (done.returncode, done.stdout) == (0, "Usage: x [options] <dir>\n  --nj <n>   50% of them\n")
+
+
+def test_help_on_the_options_is_the_configuration_block(tmp_path):
+    script = link(tmp_path) / "step.sh"
+    script.write_text(
+        "#!/usr/bin/env bash\nnj=4      # parallel jobs\nmax_lost=0.5  # largest share that may be lost,\n"
+        "              #   of all\nnames=()\nset -euo pipefail\nhelp_message='Usage: x'\nlater=1  # not an option\n"
+        ". utils/parse_options.sh\n[ $# -eq 0 ] || usage\nprintf '%s|' \"${names[@]}\"\n"
+    )
+    done = run("bash", script, "--nj", 7, "--help", cwd=tmp_path)
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    assert lines == [
+        ["Usage:", "x"],
+        ["--nj", "<nj>", "parallel jobs (4)"],
+        ["--max-lost", "<lost>", "largest share that may be lost, of all (0.5)"],
+        ["--names", "<names>"],
+    ]
+    refused = run("bash", script, "word", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", done.stdout)
+    assert run("bash", script, "--names", "a b", "--names=c", cwd=tmp_path).stdout == "a b|c|"
+
+
+def test_commands_are_kept_where_the_caller_wants_them(tmp_path):
+    done = parse("--nj", 2, "a b", "it's", AVSV_COMMANDS=str(tmp_path / "log"))
+    assert done.returncode == 0
+    words = run("bash", "-c", f'set -- $(<{tmp_path}/log); eval "set -- $*"; printf \'%s|\' "$@"').stdout
+    assert words == "step.sh|--nj|2|a b|it's|"
 
 
 def test_help_without_a_message():
@@ -258,6 +288,55 @@ def test_markers(tmp_path):
     assert common(script, tmp_path / ".x y.done").stdout.split() == ["same", "other"]
 
 
+def test_lost_outputs_are_noticed(tmp_path):
+    """Done means that the outputs are there, too, as long as they were."""
+    (tmp_path / "a b").write_text("12345")
+    script = """
+    cd "$1"
+    ask() { if up_to_date x.done s "$1: all is"; then echo yes; else echo no; fi; }
+    mark_done x.done s "a b" none; ask first
+    echo 123 >"a b"; ask short; ask short
+    mark_done x.done s "a b"; rm "a b"; ask gone
+    mark_done x.done s; ask nothing
+    """
+    done = common(script, tmp_path)
+    assert done.stdout.split() == ["yes", "no", "no", "no", "yes"]
+    assert [line.split(": ", 1)[1] for line in done.stderr.splitlines()] == [
+        "first: all is up to date",
+        "nothing: all is up to date",
+    ]
+    assert not (tmp_path / "x.outputs").exists()
+
+
+ODD = ["a b", "$(touch pwned)", "`touch pwned`", "it's", 'a "b" c', "a\\b", "a;b", "x&y", "(a", "*", "~", "#c", "a\tb"]
+ODD += ["{a,b}", "a > b", "!x", "$HOME", "", "ü ö", "üö(", "a\nb", "'", '"', "a 'b' \"c\" $d"]
+
+
+@pytest.mark.parametrize("launcher", ["run.py", "slurm-like"])
+def test_words_of_a_command_arrive_whatever_they_contain(tmp_path, launcher):
+    """Launchers hand the command to a shell: ours, and Kaldi's, whose quoting is repeated here."""
+    cmd = ROOT / "utils/run.py"
+    if launcher == "slurm-like":  # a script in which a variable takes the place of JOB, as for an array of jobs
+        cmd = tmp_path / "launcher.py"
+        cmd.write_text(
+            "#!/usr/bin/env python3\nimport subprocess, sys\n"
+            f"sys.path.insert(0, '{ROOT}/utils')\nimport launcher\n"
+            "command = launcher.quote_command(sys.argv[3:], 'JOB', '${N}')\n"
+            "subprocess.run(['bash', '-c', 'N=7; ' + command], check=True)\n"
+        )
+        cmd.chmod(0o755)
+    write = "import json, os, sys; json.dump([os.fsencode(a).hex() for a in sys.argv[2:]], open(sys.argv[1], 'w'))"
+    words = [*ODD, *(f"JOB{word}JOB" for word in ODD)]
+    done = common(
+        'cd "$1"; shift; cmd=$1; shift; launch JOB=7:7 job.JOB.log python3 -c "$1" "out JOB" "${@:2}"',
+        tmp_path, cmd, write, *words,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    arrived = [bytes.fromhex(word).decode() for word in json.loads((tmp_path / "out 7").read_text())]
+    assert arrived == [word.replace("JOB", "7") for word in words]
+    assert not (tmp_path / "pwned").exists()
+
+
 @pytest.mark.parametrize(
     ("wanted", "made", "share", "status"), [(100, 100, 0, 0), (100, 95, 0.05, 0), (100, 94, 0.05, 1), (3, 0, 1, 1)]
 )
@@ -298,10 +377,15 @@ def test_once(tmp_path):
 def test_progress_is_summed_and_ends_with_a_line(tmp_path):
     for job, text in ((1, "3 10\n"), (2, "7 20\n"), (3, "garbage"), (4, "")):
         (tmp_path / f"a b.{job}.progress").write_text(text)
-    script = 'start_progress "made it" "$1/a b.*.progress"; sleep 1; echo "20 20" >"$1/a b.2.progress"; stop_progress'
+    script = (
+        'start_progress "made it" "$1/a b.*.progress"; sleep 1; echo "10 10" >"$1/a b.1.progress";'
+        ' echo "20 20" >"$1/a b.2.progress"; stop_progress'
+    )
     done = common(script, tmp_path)
-    assert done.returncode == 0
-    assert done.stderr.startswith("made it: 23/30 (76%), 0:0")
+    assert (done.returncode, done.stderr) == (0, ""), "the step itself says what it made"
+    (tmp_path / "a b.1.progress").write_text("1 10\n")
+    done = common('start_progress "made it" "$1/a b.*.progress"; sleep 1; stop_progress', tmp_path)
+    assert done.stderr.startswith("made it: 21/30 (70%), 0:0")
     assert done.stderr.count("\n") == 1
 
 

@@ -2,9 +2,9 @@
 # shellcheck shell=bash disable=SC2034
 preset=paper                      # conf/presets/NAME.yaml; small: on a CPU
 systems="ecapa iresnet18 ssa"     # conf/systems/NAME.yaml, trained in the order they depend on each other
-train_set=train                   # directories that local/prepare_data.sh creates in --data
-dev_set=dev
-eval_set="eval"
+train_set=train                   # training directory that local/prepare_data.sh creates in --data
+dev_set=dev                       # development directory
+eval_set="eval"                   # evaluation directory
 vox1_video=auto                   # folder of VoxCeleb1's faces in its root: mp4, faces, unzippedFaces; none
 dev_speakers=auto                 # training speakers held out: 2 %, at least 8 and at most 120
 max_missing=0.05                  # largest share of recordings, and of trials, that may be missing

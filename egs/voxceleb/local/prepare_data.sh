@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # Make the lists that describe VoxCeleb: VoxCeleb2 to train on, VoxCeleb1 with its official trials to evaluate.
 
-vox1_root=
-vox2_root=
-musan_root=
-rirs_root=
-meta_dir=
-vox1_video=auto
-dev_speakers=auto
-max_missing=0.05
+vox1_root=         # wav/ID/VIDEO/CLIP.wav (also in dev/ and test/), and faces, see --vox1-video
+vox2_root=         # dev/aac/ID/VIDEO/CLIP.m4a, or the same as wav or flac; dev/mp4/ID/VIDEO/CLIP.mp4
+musan_root=        # noise/, music/ and speech/ of MUSAN
+rirs_root=         # RIRS_NOISES with simulated_rirs/{smallroom,mediumroom}/; without it or MUSAN, simulated rooms,
+                   #   or synthetic noises, music and babble of training clips are made, which are not as good
+meta_dir=          # vox1_meta.csv, vox2_meta.csv, spk2age, utt2age, trial lists that are not in the roots
+vox1_video=auto    # mp4, faces (images of a clip) or unzippedFaces (images of a whole video, by name or by id), at 1
+                   #   image a second; none; auto takes the first of these that is there
+dev_speakers=auto  # identities held out of training; auto: 2 %, at least 8 and at most 120
+max_missing=0.05   # largest share of recordings that may lack their video or audio, and of trials that may lack a
+                   #   recording
 # shellcheck disable=SC2034  # run.sh gives these to every local/prepare_data.sh; reading the folders needs none of them
-preset=paper
-seed=0                        # of the development identities and trials, and of the substitutes for MUSAN and RIRS_NOISES
+preset=paper       # ignored
+seed=0             # of everything drawn at random
 # shellcheck disable=SC2034
-nj=4
-cmd=run.py
+nj=4               # ignored
+cmd=run.py         # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 help_message="Make the lists that describe VoxCeleb.
 
 Usage: $0 [options] <data-dir>
@@ -28,20 +31,6 @@ Writes <data-dir>/{train,dev,eval}/{utt2spk,spk2utt,wav.scp,video.scp,utt2sessio
 <data-dir>/{dev,eval}/trials/*, <data-dir>/musan/{wav.scp,utt2type}, <data-dir>/rirs/wav.scp, <data-dir>/corpus;
 <data-dir>/prepare.txt tells what was found, <data-dir>/*/missing.txt what was not. When the corpora are as they were
 the last time, nothing is changed.
-Options:
-  --vox1-root <dir>        wav/ID/VIDEO/CLIP.wav (also in dev/ and test/), and faces, see --vox1-video
-  --vox2-root <dir>        dev/aac/ID/VIDEO/CLIP.m4a, or the same as wav or flac; dev/mp4/ID/VIDEO/CLIP.mp4
-  --musan-root <dir>       noise/, music/ and speech/ of MUSAN
-  --rirs-root <dir>        RIRS_NOISES with simulated_rirs/{smallroom,mediumroom}/
-                           Without the one or the other, a few synthetic noises and pieces of music, babble of training
-                           clips, and simulated rooms take its place; not as good, but better than nothing.
-  --meta-dir <dir>         vox1_meta.csv, vox2_meta.csv, spk2age, utt2age, trial lists that are not in the roots
-  --vox1-video <folder>    mp4, faces (images of a clip) or unzippedFaces (images of a whole video, by name or by id), at
-                           1 image a second; none; auto takes the first of these that is there ($vox1_video)
-  --dev-speakers <n>       identities held out of training; auto: 2 %, at least 8 and at most 120 ($dev_speakers)
-  --max-missing <share>    largest share of recordings that may lack their video or audio, and of trials that may lack a
-                           recording ($max_missing)
-  --seed <n>               of everything drawn at random ($seed)
 "
 
 set -euo pipefail
@@ -49,8 +38,7 @@ set -euo pipefail
 . utils/parse_options.sh
 
 if [ $# -ne 1 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 data=${1%/}
 [ -n "$vox1_root" ] || usage_error "--vox1-root DIR: say where VoxCeleb1 is, or set it in local/paths.sh"

@@ -1,0 +1,232 @@
+"""Lay a preset and settings of the command line over the configuration files of a recipe, and check the result.
+
+Sections of a preset, later ones over earlier ones:
+  fbank, faces      over conf/fbank.yaml, conf/faces.yaml
+  all               over every system
+  fusion_systems    over the systems that have a fusion
+  networks          NAME: options, over every network and loss of this name
+  systems           NAME: over this system
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avsv.audio.config import FbankConfig
+from avsv.config.strict import check_keys, nearest, overlay, parse_yaml, read_dataclass, read_yaml
+from avsv.errors import DataError
+from avsv.io.names import check_system
+from avsv.model.config import SystemConfig, parse_config
+from avsv.model.registry import ROLES, find_class
+from avsv.nnet.generative.supervision import MIN_FRAMES
+from avsv.video.config import FacesConfig
+
+SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")
+# Layers change what a system has; they never give it a network that it does not have.
+STRUCTURE = ("audio", "visual", "fusion", "supervision", "init_from")
+# What the section networks is about.
+NETWORK_ROLES = ("audio", "visual", "fusion", "supervision", "classifier")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A preset, or the --set options, in the same form; ``source`` names it in messages."""
+
+    source: str
+    sections: Mapping[str, Any]
+
+
+def read_layer(source: str, content: Mapping[str, Any], known_systems: Sequence[str]) -> Layer:
+    """Check the outline of a preset.
+
+    Raises:
+        DataError: an unknown section, network or system, or a section that is not a mapping.
+    """
+    check_keys(content, SECTIONS, f"{source}: ")
+    for section, value in content.items():
+        if not isinstance(value, Mapping):
+            raise DataError(f"{source}: {section}: expected 'key: value' lines")
+    networks = [name for role in NETWORK_ROLES for name in ROLES[role].known]
+    check_keys(content.get("networks", {}), networks, f"{source}: networks.")
+    check_keys(content.get("systems", {}), known_systems, f"{source}: systems.")
+    for section in ("networks", "systems"):
+        for name, value in content.get(section, {}).items():
+            if not isinstance(value, Mapping):
+                raise DataError(f"{source}: {section}.{name}: expected 'key: value' lines")
+    return Layer(source, content)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """The --set options of the command line in the form of a preset.
+
+    Raises:
+        DataError: no KEY=VALUE, an empty part in KEY, or a VALUE that is no YAML.
+
+    Example:
+        >>> parse_settings(["train.epochs=3", "fbank.dither=0", "networks.iresnet.channels=8"])
+        {'all': {'train': {'epochs': 3}}, 'fbank': {'dither': 0}, 'networks': {'iresnet': {'channels': 8}}}
+        >>> parse_settings(["ecapa:train.epochs=3"])
+        {'systems': {'ecapa': {'train': {'epochs': 3}}}}
+    """
+    content: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        parts = key.split(".")
+        value = parse_yaml(text, f"--set {key}")
+        system, colon, rest = parts[0].partition(":")
+        if colon:
+            parts[:1] = ["systems", system, rest]
+        elif parts[0] not in SECTIONS:
+            parts.insert(0, "all")
+        if not equals or not all(parts):
+            raise DataError(f"--set {setting}: expected KEY=VALUE with a dotted key, as in train.epochs=3")
+        for part in reversed(parts):
+            value = {part: value}
+        content = overlay(content, value)
+    return content
+
+
+class Configurator:
+    """Merges and checks the configuration of one preset.
+
+    Args:
+        conf: folder with fbank.yaml, faces.yaml, systems/ and presets/.
+        preset: name of a file in presets/.
+        settings: KEY=VALUE texts laid over the preset.
+
+    Raises:
+        DataError: anything missing, unknown or wrong.
+    """
+
+    def __init__(self, conf: Path, preset: str, settings: Sequence[str] = ()) -> None:
+        self.conf = conf
+        self.known = _names(conf / "systems")
+        presets = _names(conf / "presets")
+        if preset not in presets:
+            raise DataError(f"preset {preset}: no file {conf}/presets/{preset}.yaml: {nearest(preset, presets)}")
+        path = conf / "presets" / f"{preset}.yaml"
+        self.layers = [
+            read_layer(str(path), read_yaml(path), self.known),
+            read_layer("--set", parse_settings(settings), self.known),
+        ]
+        self.fbank = read_dataclass(FbankConfig, *self._merged_file("fbank"))
+        self.faces = read_dataclass(FacesConfig, *self._merged_file("faces"))
+        self._mappings: dict[str, dict[str, Any]] = {}
+
+    def _merged_file(self, section: str) -> tuple[dict[str, Any], str]:
+        path = self.conf / f"{section}.yaml"
+        merged = read_yaml(path)
+        for layer in self.layers:
+            merged = overlay(merged, layer.sections.get(section, {}))
+        return merged, self._where(path)
+
+    def _where(self, path: Path) -> str:
+        used = [layer.source for layer in self.layers if layer.sections]
+        return f"{path} with {' and '.join(used)}" if used else str(path)
+
+    def _over(self, name: str, mapping: dict[str, Any]) -> dict[str, Any]:
+        """The system's own mapping with both layers over it."""
+        for layer in self.layers:
+            parts = [("all", layer.sections.get("all", {}))]
+            if "fusion" in mapping:
+                parts.append(("fusion_systems", layer.sections.get("fusion_systems", {})))
+            # Of a system that is trained on, the networks have been sized with the system that it starts from.
+            roles = () if "system" in mapping.get("init_from", {}) else ("audio", "visual", "fusion", "supervision")
+            networks = layer.sections.get("networks", {})
+            parts.extend(("networks", part) for part in _network_options(mapping, networks, roles))
+            parts.append((f"systems.{name}", layer.sections.get("systems", {}).get(name, {})))
+            for section, part in parts:
+                for key in STRUCTURE:
+                    if key in part and key not in mapping:
+                        raise DataError(f"{layer.source}: {section}.{key}: {name} has no {key}: it would be added")
+                mapping = overlay(mapping, part)
+        return mapping
+
+    def mapping(self, name: str, dependents: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The merged mapping of a system, with the networks of the systems that it starts from filled in."""
+        if name in self._mappings:
+            return self._mappings[name]
+        if name not in self.known:
+            needed = f" (init_from of {dependents[-1]})" if dependents else ""
+            raise DataError(
+                f"system {name}{needed}: no file {self.conf}/systems/{name}.yaml: {nearest(name, self.known)}"
+            )
+        if name in dependents:
+            raise DataError(f"system {name}: its init_from leads back to itself: {' > '.join([*dependents, name])}")
+        path = self.conf / "systems" / f"{name}.yaml"
+        mapping = read_yaml(path)
+        for role, source in _sources(mapping, path):
+            there = self.mapping(source, (*dependents, name))
+            if role == "system":
+                # The same system, trained on: what this file says is laid over all that it was.
+                there = {key: value for key, value in there.items() if key not in ("init_from", "pretrained")}
+                mapping = overlay(there, mapping)
+                continue
+            if role not in there:
+                raise DataError(f"{path}: init_from.{role}: {source} has no {role} network")
+            if role in mapping:
+                raise DataError(f"{path}: {role}: given by init_from.{role} ({source}): remove one of the two")
+            mapping = {role: there[role], **mapping}
+        self._mappings[name] = self._over(name, mapping)
+        return self._mappings[name]
+
+    def configs(self, names: Sequence[str]) -> dict[str, SystemConfig]:
+        """Checked configurations of the named systems and of those they start from, in the order of training."""
+        for name in names:
+            self.mapping(name)
+        configs = {name: self._check(name, mapping) for name, mapping in self._mappings.items()}
+        # A system's sources are in the mapping before it; the sort is stable.
+        return dict(sorted(configs.items(), key=lambda item: item[1].fusion is not None))
+
+    def _check(self, name: str, mapping: dict[str, Any]) -> SystemConfig:
+        where = self._where(self.conf / "systems" / f"{name}.yaml")
+        config = parse_config(mapping, where)
+        for role, source in dataclasses.asdict(config.init_from).items():
+            if role != "system" and source is not None and mapping[role] != self._mappings[source][role]:
+                raise DataError(f"{where}: {role}: differs from that of {source}, whose weights it starts from")
+        if config.audio is not None and find_class("audio", config.audio.name).takes == "fbank":
+            wanted, made = config.audio.options.get("feature_dim"), self.fbank.num_mel_bins
+            if wanted != made:
+                raise DataError(
+                    f"{where}: audio.feature_dim: {wanted}, but fbank: num_mel_bins is {made}: make them equal"
+                )
+        frames = config.data.video_frames or round(config.data.window * self.faces.fps)
+        if config.supervision is not None and frames < MIN_FRAMES:
+            raise DataError(
+                f"{where}: data.video_frames: a training clip shows {frames}, and the supervision compares series of at"
+                f" least {MIN_FRAMES}: raise it, or data.window"
+            )
+        return config
+
+
+def _network_options(
+    mapping: Mapping[str, Any], networks: Mapping[str, Any], roles: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """For the networks of some roles and the loss that ``networks`` names: their options at their places."""
+    for role in roles:
+        name = _name(mapping.get(role))
+        if name in networks:
+            yield {role: networks[name]}
+    loss = mapping.get("loss")
+    name = _name(loss.get("classifier")) if isinstance(loss, Mapping) else None
+    if name in networks:
+        yield {"loss": {"classifier": networks[name]}}
+
+
+def _name(network: Any) -> str | None:
+    return network.get("name") if isinstance(network, Mapping) else None
+
+
+def _sources(mapping: Mapping[str, Any], path: Path) -> list[tuple[str, str]]:
+    sources = mapping.get("init_from", {})
+    if not isinstance(sources, Mapping):
+        raise DataError(f"{path}: init_from: expected 'audio: SYSTEM' and 'visual: SYSTEM', or 'system: SYSTEM'")
+    check_keys(sources, ("audio", "visual", "system"), f"{path}: init_from.")
+    return [(role, str(source)) for role, source in sources.items() if source is not None]
+
+
+def _names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    return sorted(check_system(path.stem, str(folder)) for path in folder.glob("[!.]*.yaml"))
