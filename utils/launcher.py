@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 PROGRAM = Path(sys.argv[0]).name
@@ -245,6 +246,28 @@ def describe_status(status: int) -> str:
         cause = ": out of memory?" if status == 128 + signal.SIGKILL else ""
         return f"status {status} (killed by signal {status - 128}{cause})"
     return f"status {status}"
+
+
+class Interrupted(Exception):
+    """A signal asked the launcher to end; its number is the argument."""
+
+
+def raise_on_signals() -> None:
+    """From now on SIGINT, SIGTERM and SIGHUP raise :class:`Interrupted`, except those that are ignored.
+
+    Only the first one does: a second one, from the terminal or from a launcher around this one, must not stop the
+    clean-up.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        for other in signals:
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    for number in signals:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def set_parent_death_signal(number: int) -> None:

@@ -15,19 +15,20 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from launcher import (
     END_OF_HEAD,
     MARK,
     THREAD_VARIABLES,
     Guardian,
+    Interrupted,
     Request,
     describe_status,
     die,
     end_with_script,
     parse_command_line,
     quote_command,
+    raise_on_signals,
     report_failure,
     run_tries,
     set_parent_death_signal,
@@ -46,10 +47,6 @@ Options of other launchers (--mem 4G, --time 1:00:00, --config f, -l x) are acce
 Exit status: 0 all jobs succeeded, 1 any failed."""
 
 SECONDS_TO_END = 5.0
-
-
-class Interrupted(Exception):
-    """A signal asked the launcher to end."""
 
 
 @dataclass
@@ -201,14 +198,7 @@ def main() -> int:
     """Run the command line; returns the exit status."""
     request = parse_command_line(sys.argv[1:], USAGE)
     runner = Runner(request)
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
+    raise_on_signals()
     guardian = Guardian(lambda _text: kill_marked(runner.mark, grace=0))
     try:
         end_with_script()

@@ -16,19 +16,20 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from launcher import (
     END_OF_HEAD,
     MARK,
     THREAD_VARIABLES,
     Guardian,
+    Interrupted,
     Request,
     describe_status,
     die,
     end_with_script,
     parse_command_line,
     quote_command,
+    raise_on_signals,
     report_failure,
     run_tries,
 )
@@ -81,10 +82,6 @@ REASONS = (
     (r"", "see 'scontrol show job JOBID'", QUIET_SECONDS),
 )
 TASK = "SLURM_ARRAY_TASK_ID"
-
-
-class Interrupted(Exception):
-    """A signal asked the launcher to end."""
 
 
 @dataclass
@@ -422,18 +419,7 @@ def main() -> int:
     """Run the command line; returns the exit status."""
     request = parse_command_line(sys.argv[1:], USAGE)
     job = ArrayJob(request)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        # A second one, of the terminal or of a launcher around this one, must not stop the cancelling.
-        for other in signals:
-            signal.signal(other, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    for number in signals:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
+    raise_on_signals()
     guardian = Guardian(cancel)
 
     def attempt(numbers: list[int]) -> dict[int, str]:

@@ -1,6 +1,6 @@
 """One training from its files: lists and configuration in, a trained system out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +61,8 @@ def train_system(
         warn = log if ranks.is_first else (lambda _message: None)
         material.warn(sources.train, warn)
         development = Development(sources.dev, config, material.inputs, warn) if trial_lists(sources.dev) else None
-        torch.manual_seed(seed_for(seed, "weights"))
-        system = TrainableSystem(config, len(material.classes), len(material.clips.video_rows))
-        files = [*material.files, *(path / "final.pt" for path in init.values() if (path / "final.pt").is_file())]
-        files += load_pretrained(system.embedder, config, weights_dir, warn)
-        start_from(system, config, init, material.classes)
-        described = identity(config, seed, files, material.inputs.audio)
+        system, weights = _new_system(config, material, init, seed, weights_dir, warn)
+        described = identity(config, seed, [*material.files, *weights], material.inputs.audio)
         trainer = Trainer(
             system.to(ranks.device),
             config,
@@ -86,6 +82,23 @@ def train_system(
         if ranks.is_first:
             inputs = material.inputs
             TrainedSystem.of(system, config, material.classes, inputs.audio, inputs.video).save(folder / "final.pt")
+
+
+def _new_system(
+    config: SystemConfig,
+    material: Material,
+    init: Mapping[str, Path],
+    seed: int,
+    weights_dir: str | Path,
+    warn: Callable[[str], None],
+) -> tuple[TrainableSystem, list[Path]]:
+    """A system with its first weights, and the files that these were read from."""
+    torch.manual_seed(seed_for(seed, "weights"))
+    system = TrainableSystem(config, len(material.classes), len(material.clips.video_rows))
+    files = [path / "final.pt" for path in init.values() if (path / "final.pt").is_file()]
+    files += load_pretrained(system.embedder, config, weights_dir, warn)
+    start_from(system, config, init, material.classes)
+    return system, files
 
 
 def _describe(

@@ -79,7 +79,7 @@ def test_systems_stand_in_their_widest_mode_by_kind_and_error_rate():
     assert console[6].split() == ["sum", "AVxAV", "2.00", "1.00", "-", "4.00", "0.500", "ensemble"]
     assert console[1].index("95 % interval") + len("95 % interval") == console[5].index("16.00") + 5
     assert console[8] == "Trials 'eval', all modes: EER % s-norm; the intervals are in RESULTS.md"
-    assert console[9].split() == ["system", "AVxAV", "AxA"] and console[11].split() == ["two", "8.00", "18.00"]
+    assert console[9].split() == ["system", "AVxAV", "AxA"] and console[11].split() == ["one", "8.00", "18.00"]
     assert [results(ROWS).leading(name, 2) for name in ("eval", "hard")] == [["sum", "two"], ["two"]]
 
 

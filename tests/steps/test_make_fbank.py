@@ -217,7 +217,7 @@ def test_mistakes_are_one_line(tmp_path, recordings):
     assert last_line("--config", "none.yaml", data) == "make_fbank.sh: error: no such file: none.yaml"
     assert "unknown option --njobs" in last_line("--njobs", 3, data, status=2)
     assert step().returncode == 2 and "Usage: steps/make_fbank.sh" in step().stderr
-    assert "--max-lost <share>" in step("--help").stdout
+    assert "--max-lost <lost>" in step("--help").stdout
     (data / "wav.scp").write_text("b x.wav\na y.wav\n")
     message = (
         f"make_fbank.sh: error: {data}/wav.scp is not sorted, or has a key twice: run utils/fix_data_dir.sh {data}"
