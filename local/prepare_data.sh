@@ -59,6 +59,5 @@ remove_unfinished    # of jobs that outlived a killed run and were still there a
 
 "${make[@]}" lists "$data"
 mark_done "$data/.corpus.done" "$stamp"
-log "$data: $(wc -l <"$data/train/utt2spk") training, $(wc -l <"$data/dev/utt2spk") development and" \
-  "$(wc -l <"$data/eval/utt2spk") evaluation clips of" \
-  "$(cat "$data"/{train,dev,eval}/spk2utt | wc -l) identities, $(wc -l <"$data/eval/trials/eval") evaluation trials"
+log "$data: $(cat "$data"/{train,dev,eval}/spk2utt | wc -l) identities; clips: $(wc -l <"$data/train/utt2spk") train," \
+  "$(wc -l <"$data/dev/utt2spk") dev, $(wc -l <"$data/eval/utt2spk") eval; $(wc -l <"$data/eval/trials/eval") trials"

@@ -67,5 +67,5 @@ while read -r name members; do
   log "$name: $how of $members"
 done <"$exp/ensembles"
 left_out=$(grep -c 'left out' "$exp/log/score_ensemble.log" || true)
-[ "$left_out" -eq 0 ] || log "$left_out ensembles left out, whose systems are not all in this run: see $exp/log/score_ensemble.log"
+[ "$left_out" -eq 0 ] || log "$left_out ensembles left out, members not in this run: $exp/log/score_ensemble.log"
 mark_done "$marker" "$stamp"

@@ -550,7 +550,7 @@ def test_labels_of_the_trials_redo_the_results(scene):
 
 def test_an_ensemble_that_lacks_a_member_is_left_out(scene):
     said = run_all(scene, "ecapa ssa")
-    assert re.search(r": (\d+) ensembles left out, whose systems are not all in this run: see ", said)
+    assert re.search(r": (\d+) ensembles left out, members not in this run: ", said)
     log = (scene / "exp/log/score_ensemble.log").read_text()
     assert "ens_all: left out, iresnet18 not in this run" in log
     assert log.count("left out") == int(re.search(r"(\d+) ensembles left out", said)[1])
