@@ -73,7 +73,7 @@ if ! up_to_date "$marker" "$stamp" "$results: results are"; then
     --resamples "$resamples" --command "$command" "${options[@]+"${options[@]}"}" --systems "${systems[*]}" \
     "$exp" "$results" "$@"
   mark_done "$marker" "$stamp" "$results"/*.{csv,png,md,txt}
-  log "$results: results.csv, differences.csv, conditions.csv, thresholds.csv, RESULTS.md"
+  log "$results: results.csv, differences.csv, conditions.csv, thresholds.csv"
 fi
 
 # The report shows more than the results depend on: clips, and whatever other steps found.

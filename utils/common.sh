@@ -36,6 +36,7 @@
 #                               files); die when more than MAX_SHARE of WANTED is lost, or all of it. LOGS is shown only.
 #   hold_lock DIR DESCRIPTOR    hold the lock of a folder, open as this file descriptor, until this process and all its
 #                               children have ended; wait for another run that holds it
+#   as_typed WORD...            a command line, each word quoted if a shell needs it
 #   corpus_of DATA-DIR          the name of the corpus: the word in the file "corpus" beside the data directory
 #   code_revision               the commit of the toolkit, with "-dirty" for changes to tracked files; or none
 #   show_warnings LABEL LOG     say each warning that a Python command has left in its log, where there is one
@@ -217,16 +218,19 @@ merge_failed() {
   report_lost "$wanted" "$made" "$6" "$logdir/$name.failed" "$logdir/$name.failed"
 }
 
-# The command that made what lies in a folder, for its command.txt, each word quoted where a shell needs it. Folders are
-# to be named exp/PRESET and data/NAME, wherever they are, so that the same run elsewhere has the same bytes.
+# Write the command that made the contents of a folder to its command.txt. Name folders as exp/PRESET and data/NAME,
+# wherever they are, so that the same run elsewhere has the same bytes.
 write_command() {   # <folder> <word>...
-  local dir=$1 word line=
-  shift
+  write_atomically "$1/command.txt" as_typed "${@:2}"
+}
+
+as_typed() {
+  local word line=
   for word; do
     [[ $word =~ ^[A-Za-z0-9_./,:=%+@-]+$ ]] || word=${word@Q}
     line+=${line:+ }$word
   done
-  write_atomically "$dir/command.txt" printf '%s\n' "$line"
+  printf '%s\n' "$line"
 }
 
 remove_stale() {

@@ -166,7 +166,7 @@ changed_options() {
   done
 }
 
-if [ -n "${AVSV_COMMANDS:-}" ]; then printf '%s %s\n' "$0" "${*@Q}" >>"$AVSV_COMMANDS"; fi
+if [ -n "${AVSV_COMMANDS:-}" ]; then as_typed "$0" "$@" >>"$AVSV_COMMANDS"; fi
 _po_rest=()
 _po_parse "$@"
 set -- "${_po_rest[@]}"
