@@ -21,9 +21,9 @@ Usage: $0 [options] <config> <train-data-dir> <dev-data-dir> <exp-dir>
 
 Writes <exp-dir>/final.pt (weights, configuration, speakers), config.yaml, run.yaml (versions, seed, md5 of every list),
 train.csv (figures of every epoch), tensorboard/, checkpoints/ and log/train.log. The development EER of every epoch is
-measured on the lists in <dev-data-dir>/trials, where there are some. SIGTERM saves a checkpoint and ends the training;
-the same command goes on from there. Checkpoints of an unfinished training with other settings are an error; a finished
-one is trained anew when its settings or data have changed.
+measured on the lists in <dev-data-dir>/trials, if there are any. SIGTERM saves a checkpoint and ends the training; the
+same command continues from there. A system in <exp-dir> with other settings or data, finished or not, is never
+overwritten: this is an error.
 "
 
 set -euo pipefail
@@ -52,7 +52,10 @@ published=$(python -m avsv.bin.find_weights --weights-dir "$weights_dir" "$confi
 [ -z "$published" ] || mapfile -t -O "${#inputs[@]}" inputs <<<"$published"
 for index in "${!inputs[@]}"; do [ -f "${inputs[index]}" ] || unset "inputs[index]"; done
 stamp=$(stamp "$seed $init $noise_dir $rir_dir" "${inputs[@]}")
-! up_to_date "$exp/.done" "$stamp" "$exp: the training is" || exit 0
+if is_done "$exp/.done" "$stamp"; then
+  log "$exp: the training is up to date"
+  exit 0
+fi
 
 mkdir -p "$exp/log"
 remove_stale "$exp" "$exp/checkpoints" "$exp/log"
@@ -76,7 +79,10 @@ elif [ "$ngpu" -eq 0 ]; then
   launch=(env MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 python)
 fi
 
-launch_jobs "training $exp" "$exp/log/train.progress" ${resources[@]+"${resources[@]}"} "$exp/log/train.log" \
+# The log of a finished training stays, whatever this one finds.
+log=$exp/log/train.log
+[ ! -f "$exp/final.pt" ] || log=$exp/log/train_again.log
+launch_jobs "training $exp" "$exp/log/train.progress" ${resources[@]+"${resources[@]}"} "$log" \
   "${launch[@]}" -m avsv.bin.train "${options[@]}" --progress "$exp/log/train.progress" "$config" "$train" "$dev" "$exp"
 
 need_file "$exp/final.pt"

@@ -34,7 +34,10 @@ corpora=$(dirname "$train")
 train_command() {   # <system>: sets the array command
   local augment=() init
   init=$(awk -v name="$1" -v dir="$exp" '$1 == name {
-    for (i = 3; i <= NF; i++) { split($i, a, "="); printf "%s%s=%s/%s", (i > 3 ? " " : ""), a[1], dir, a[2] } }' "$exp/systems")
+    for (i = 3; i <= NF; i++) {   # ROLE=SYSTEM of this run, or ROLE=FOLDER of another
+      role = source = $i; sub(/=.*/, "", role); sub(/^[a-z]*=/, "", source)
+      printf "%s%s=%s", (i > 3 ? " " : ""), role, (source ~ /\// ? source : dir "/" source)
+    } }' "$exp/systems")
   [ ! -f "$corpora/musan/wav.scp" ] || augment+=(--noise-dir "$corpora/musan")
   [ ! -f "$corpora/rirs/wav.scp" ] || augment+=(--rir-dir "$corpora/rirs")
   command=(steps/train.sh --cmd "$cmd" --ngpu "$ngpu" --nodes "$nodes" --num-workers "$num_workers" --seed "$seed"

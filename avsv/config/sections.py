@@ -252,8 +252,10 @@ class InitFrom:
     Args:
         audio: system of the audio network, including its pooling.
         visual: system of the visual network, including its pooling.
-        system: system of all weights, including the classifier; cannot be combined with the others. The networks are
-            those of that system, with the changes of this file.
+        system: system of all weights; cannot be combined with the others. The networks are those of that system, with
+            the changes of this file. New speakers start from the means of its embeddings.
+
+    Each names a system of ``conf/systems``, or the folder of a finished one, as in ``exp/mini/ecapa``.
     """
 
     audio: str | None = None

@@ -212,7 +212,10 @@ class SystemConfig:
                 ("loss.visual_weight", self.loss.visual_weight > 0),
             ):
                 if given:
-                    raise ValueError(f"{key}: the system has only {alone} network: remove this key")
+                    instead = (
+                        "name its system in init_from.system" if key.startswith("init_from") else "remove this key"
+                    )
+                    raise ValueError(f"{key}: the system has only {alone} network: {instead}")
         for role in ("audio", "visual"):
             if getattr(self.pretrained, role) is not None:
                 if getattr(self, role) is None:

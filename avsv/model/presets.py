@@ -113,6 +113,7 @@ class Configurator:
         self.fbank = read_dataclass(FbankConfig, *self._merged_file("fbank"))
         self.faces = read_dataclass(FacesConfig, *self._merged_file("faces"))
         self._mappings: dict[str, dict[str, Any]] = {}
+        self._sources: dict[str, dict[str, Any]] = {}  # of init_from, by system or folder
 
     def _merged_file(self, section: str) -> tuple[dict[str, Any], str]:
         path = self.conf / f"{section}.yaml"
@@ -157,7 +158,8 @@ class Configurator:
         path = self.conf / "systems" / f"{name}.yaml"
         mapping = read_yaml(path)
         for role, source in _sources(mapping, path):
-            there = self.mapping(source, (*dependents, name))
+            there = _trained(source, path) if "/" in source else self.mapping(source, (*dependents, name))
+            self._sources[source] = there
             if role == "system":
                 # The same system, trained on: what this file says is laid over all that it was.
                 there = {key: value for key, value in there.items() if key not in ("init_from", "pretrained")}
@@ -183,7 +185,7 @@ class Configurator:
         where = self._where(self.conf / "systems" / f"{name}.yaml")
         config = parse_config(mapping, where)
         for role, source in dataclasses.asdict(config.init_from).items():
-            if role != "system" and source is not None and mapping[role] != self._mappings[source][role]:
+            if role != "system" and source is not None and mapping[role] != self._sources[source][role]:
                 raise DataError(f"{where}: {role}: differs from that of {source}, whose weights it starts from")
         if config.audio is not None and find_class("audio", config.audio.name).takes == "fbank":
             wanted, made = config.audio.options.get("feature_dim"), self.fbank.num_mel_bins
@@ -224,6 +226,15 @@ def _sources(mapping: Mapping[str, Any], path: Path) -> list[tuple[str, str]]:
         raise DataError(f"{path}: init_from: expected 'audio: SYSTEM' and 'visual: SYSTEM', or 'system: SYSTEM'")
     check_keys(sources, ("audio", "visual", "system"), f"{path}: init_from.")
     return [(role, str(source)) for role, source in sources.items() if source is not None]
+
+
+def _trained(folder: str, path: Path) -> dict[str, Any]:
+    """The mapping of a trained system in the folder that ``path`` starts from."""
+    config = Path(folder) / "config.yaml"
+    for file in (config, Path(folder) / "final.pt"):
+        if not file.is_file():
+            raise DataError(f"{path}: init_from: {file}: no such file: name the folder of a finished system")
+    return {key: value for key, value in read_yaml(config).items() if value is not None}
 
 
 def _names(folder: Path) -> list[str]:

@@ -128,6 +128,11 @@ def read_state(path: str | Path) -> "dict[str, Tensor]":
     from torch import Tensor
 
     content = _read_file(Path(path))
+    if isinstance(content, Mapping) and {"config", "embedder", "classes"} <= content.keys():
+        raise DataError(
+            f"{path}: a system trained by this toolkit, not published weights: name its folder in init_from, as in"
+            f" init_from: {{system: {Path(path).parent}}}"
+        )
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -1,7 +1,6 @@
 """The training loop: optimizer steps that can be interrupted anywhere and go on as though nothing had happened."""
 
 import math
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ from avsv.data.clips import TrainingClips
 from avsv.data.loading import load_batches
 from avsv.data.sampler import BatchSampler, SpeakerBatchSampler
 from avsv.errors import DataError
-from avsv.io.atomic import temporary_path
 from avsv.io.torch_file import load_file, save_atomically
 from avsv.model.build import load_exactly
 from avsv.model.config import SystemConfig
@@ -92,6 +90,8 @@ class Trainer:
         self.best: float | None = None
         self._gathered: dict[str, float] = {}
         self._skipped_in_a_row = 0
+        # Before anything is written: the folder may have another training, finished or not.
+        self._resumed = self._resume()
 
     def run(self) -> dict[str, torch.Tensor]:
         """Train to the end and return the weights to keep, on the CPU.
@@ -105,7 +105,7 @@ class Trainer:
         torch.use_deterministic_algorithms(self.ranks.device.type == "cpu")
         # Costs time and only helps to find reads of memory that was never written.
         torch.utils.deterministic.fill_uninitialized_memory = False
-        if not self._resume():
+        if not self._resumed:
             self._prepare()
         if self.ranks.is_first and self.history:
             # The process that saved the checkpoint may have ended before it wrote this.
@@ -286,14 +286,27 @@ class Trainer:
         self.checkpoints.save(self.epoch, self.step, state)
 
     def _resume(self) -> bool:
-        """Go on from the last checkpoint; False where there is none of this training."""
+        """Continue from the last checkpoint; False if there is none.
+
+        Raises:
+            DataError: the folder has a training with other settings or data, finished or not.
+        """
+        finished = (self.folder / "final.pt").is_file()
         state = self.checkpoints.load()
+        if state is None and finished:
+            raise DataError(
+                f"{self.folder}/final.pt: a finished system without checkpoints, which cannot be compared with this"
+                " training: use another --exp, or remove the folder to train again"
+            )
         if state is None:
             return False
         changed = difference(state["identity"], self.identity)
         if changed is not None:
-            self._start_anew(changed)
-            return False
+            what = "a finished system" if finished else "an unfinished training"
+            raise DataError(
+                f"{self.folder}: {what} with other settings or data ({changed}): use another --exp, or remove the"
+                " folder to train again"
+            )
         load_exactly(self.system, state["weights"], "the system")
         self.optimization.load_state_dict(state)
         self.epoch, self.step = state["epoch"], state["step"]
@@ -302,25 +315,6 @@ class Trainer:
         if self.ranks.is_first and self.epoch < self.config.epochs:
             log(f"going on from epoch {self.epoch + 1}, step {self.step + 1}")
         return True
-
-    def _start_anew(self, changed: str) -> None:
-        """Remove what a finished training left; refuse when the other training was not finished."""
-        finished = (self.folder / "final.pt").is_file()
-        # Nothing is removed before all processes have looked.
-        self.ranks.gather(None)
-        if not finished:
-            raise DataError(
-                f"{self.checkpoints.folder}: these checkpoints are of another training ({changed}):"
-                " remove this folder to train anew, or use another --exp"
-            )
-        if self.ranks.is_first:
-            log(f"{self.folder}: trained before, but {changed}: training anew")
-            # In this order, so that a process killed in between leaves a finished training or none.
-            old = temporary_path(self.checkpoints.folder)
-            self.checkpoints.folder.rename(old)
-            (self.folder / "final.pt").unlink()
-            shutil.rmtree(old)
-        self.ranks.gather(None)
 
 
 def _sampler(config: SystemConfig, clips: TrainingClips, seed: int, ranks: Ranks) -> BatchSampler | SpeakerBatchSampler:

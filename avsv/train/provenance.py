@@ -57,6 +57,8 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
         'seed was 1, is 2'
         >>> difference(base, {**base, "config": {"train.epochs": "4"}})
         'train.epochs was 3, is 4'
+        >>> difference(base, {**base, "files": {"data/mine/feats.scp": "d41d"}})
+        'data/train/feats.scp was read, data/mine/feats.scp is now'
     """
     for key in sorted((before["config"].keys() | now["config"].keys()) - _FREE_KEYS):
         old, new = before["config"].get(key, "absent"), now["config"].get(key, "absent")
@@ -64,6 +66,11 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
             return f"{key} was {old}, is {new}"
     if before["seed"] != now["seed"]:
         return f"seed was {before['seed']}, is {now['seed']}"
+    gone, new = (set(a["files"]) - set(b["files"]) for a, b in ((before, now), (now, before)))
+    for old in sorted(gone):
+        # The same list of another data directory.
+        if others := sorted(name for name in new if Path(name).name == Path(old).name):
+            return f"{old} was read, {others[0]} is now"
     for name in sorted(before["files"].keys() | now["files"].keys()):
         if name not in before["files"]:
             return f"{name} was not used before"

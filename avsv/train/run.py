@@ -13,6 +13,7 @@ from avsv.model.config import SystemConfig, load_config
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
 from avsv.seeding import seed_for
+from avsv.train.centers import start_at_means
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
 from avsv.train.log_mel import fit_log_mel
@@ -61,8 +62,14 @@ def train_system(
         warn = log if ranks.is_first else (lambda _message: None)
         material.warn(sources.train, warn)
         development = Development(sources.dev, config, material.inputs, warn) if trial_lists(sources.dev) else None
-        system, weights = _new_system(config, material, init, seed, weights_dir, warn)
+        system, weights, new_speakers = _new_system(config, material, init, seed, weights_dir, warn)
         described = identity(config, seed, [*material.files, *weights], material.inputs.audio)
+
+        def prepare() -> None:
+            fit_log_mel(system.embedder.audio, material.clips, seed, num_workers)
+            if new_speakers:
+                start_at_means(system, config, material.clips, num_workers)
+
         trainer = Trainer(
             system.to(ranks.device),
             config,
@@ -74,7 +81,7 @@ def train_system(
             described,
             num_workers,
             progress,
-            prepare=lambda: fit_log_mel(system.embedder.audio, material.clips, seed, num_workers),
+            prepare=prepare,
         )
         if ranks.is_first:
             _describe(folder, config, material, system, described)
@@ -91,14 +98,14 @@ def _new_system(
     seed: int,
     weights_dir: str | Path,
     warn: Callable[[str], None],
-) -> tuple[TrainableSystem, list[Path]]:
-    """A system with its first weights, and the files that these were read from."""
+) -> tuple[TrainableSystem, list[Path], bool]:
+    """A system with its first weights, the files that these were read from, and whether its speakers are new to it."""
     torch.manual_seed(seed_for(seed, "weights"))
     system = TrainableSystem(config, len(material.classes), len(material.clips.video_rows))
     files = [path / "final.pt" for path in init.values() if (path / "final.pt").is_file()]
     files += load_pretrained(system.embedder, config, weights_dir, warn)
-    start_from(system, config, init, material.classes)
-    return system, files
+    new_speakers = start_from(system, config, init, material.classes)
+    return system, files, new_speakers
 
 
 def _describe(

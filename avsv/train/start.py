@@ -39,17 +39,22 @@ def load_pretrained(
     return files
 
 
-def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str, Path], classes: list[str]) -> None:
+def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str, Path], classes: list[str]) -> bool:
     """Load the weights of the systems that ``init_from`` names.
 
-    From an audio and a visual system come the networks, and the classes where both have learned the same ones; from a
-    whole system everything, except what the configuration changes in the objective.
+    From an audio and a visual system come the networks, and the classes if both have learned the same ones. From a
+    whole system comes everything except what the configuration changes in the objective, and without the classifiers if
+    it was trained on other speakers.
 
     Args:
         system: changed in place.
         config: its section ``init_from`` counts.
         init: 'audio', 'visual' or 'system' to the folder of a trained system.
         classes: training speakers in the order of their labels.
+
+    Returns:
+        Whether the speakers are new to a whole system, so that their classes can start from the means of its
+        embeddings (:func:`avsv.train.centers.start_at_means`).
 
     Raises:
         DataError: ``init`` disagrees with the configuration, or weights do not fit.
@@ -62,11 +67,13 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
     trained = {role: TrainedSystem.load(path / "final.pt") for role, path in init.items()}
     if "system" in trained:
         source = trained["system"]
-        if source.classes != classes:
-            raise DataError(f"{init['system']}: trained on other speakers: it cannot be trained on with these")
         load_exactly(system.embedder, source.embedder, "the system")
-        load_fitting(system.objective, source.objective)
-        return
+        new_speakers = source.classes != classes
+        kept = {
+            name: w for name, w in source.objective.items() if not (new_speakers and name.startswith("classifiers."))
+        }
+        load_fitting(system.objective, kept)
+        return new_speakers
     for role, source in trained.items():
         load_exactly(getattr(system.embedder, role), part_of(source.embedder, role), role)
     # A system that was trained with speed perturbation has the speakers at the recorded speed first.
@@ -74,6 +81,7 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
         weights = {role: source.class_weights() for role, source in trained.items()}
         if system.objective.main.class_weights is not None and all(x is not None for x in weights.values()):
             start_classes(system, *(weights[role][: len(classes)] for role in ("audio", "visual")))
+    return False
 
 
 @torch.no_grad()

@@ -123,7 +123,7 @@ def _set(mapping: dict, key: str, value) -> dict:
          "loss.audio_weight: the system has only a visual network: remove this key"),
         ("visual", "embed", {"speeds": True}, "embed.speeds: the system has only a visual network: remove this key"),
         ("visual", "init_from", {"audio": "ecapa"},
-         "init_from.audio: the system has only a visual network: remove this key"),
+         "init_from.audio: the system has only a visual network: name its system in init_from.system"),
         ("both", "fusion", None, "fusion: missing: the system has an audio and a visual network"),
         ("both", "init_from.video", "x", "init_from.video: unknown key: choose one of audio, system, visual"),
         ("audio", "audio", None, "audio: a system needs an audio or a visual network, or both"),

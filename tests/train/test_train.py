@@ -4,8 +4,10 @@ import csv
 import math
 import os
 import random
+import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,9 @@ from ranks import FORK, join_ranks, start_ranks
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials, trained_weights, write_config
 from tensorboard.backend.event_processing import event_accumulator
 from torch import nn
+from torch.nn import functional
 
-from avsv.data.clips import TrainingClips, WholeUtterances
+from avsv.data.clips import TrainingClips, WholeUtterances, whole_audio_list
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.errors import DataError
@@ -24,6 +27,7 @@ from avsv.io.lists import read_trials
 from avsv.model.build import load_exactly
 from avsv.model.config import load_config
 from avsv.model.embedder import Embedder
+from avsv.model.inputs import inputs_of
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
 from avsv.scoring.metrics import eer
@@ -258,8 +262,8 @@ def test_it_does_not_go_on_with_something_else(corpus, tmp_path):
     with pytest.raises(DataError) as error:
         corpus.run(tmp_path / "A", seed=3)
     assert str(error.value) == (
-        f"{tmp_path}/A/checkpoints: these checkpoints are of another training (seed was 0, is 3):"
-        " remove this folder to train anew, or use another --exp"
+        f"{tmp_path}/A: an unfinished training with other settings or data (seed was 0, is 3): use another --exp, or"
+        " remove the folder to train again"
     )
     with pytest.raises(DataError, match=r"\(train.optimizer.lr was 0.005, is 0.1\)"):
         corpus.run(tmp_path / "A", train={"optimizer": {"name": "adamw", "lr": 0.1}})
@@ -279,12 +283,75 @@ def test_it_does_not_go_on_with_something_else(corpus, tmp_path):
     assert (tmp_path / "A" / "final.pt").is_file()
 
 
-def test_a_finished_training_is_made_anew_when_its_settings_change(corpus, tmp_path, capfd):
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_system_is_never_overwritten(corpus, tmp_path):
     corpus.run(tmp_path / "A")
-    weights = corpus.run(tmp_path / "A", seed=3)
-    assert "trained before, but seed was 0, is 3: training anew" in capfd.readouterr().err
-    fresh = corpus.run(tmp_path / "B", seed=3)
-    assert all(torch.equal(weights[name], fresh[name]) for name in fresh)
+    before = contents(tmp_path / "A")
+    with pytest.raises(DataError, match=r"A: a finished system with other settings or data \(seed was 0, is 3\): use"):
+        corpus.run(tmp_path / "A", seed=3)
+    other = Corpus(tmp_path / "other corpus")
+    with pytest.raises(DataError) as error:
+        other.run(tmp_path / "A")
+    assert f"({corpus.dev}/feats.scp was read, {other.dev}/feats.scp is now)" in str(error.value)
+    assert contents(tmp_path / "A") == before
+    shutil.rmtree(tmp_path / "A" / "checkpoints")
+    with pytest.raises(DataError, match=r"final.pt: a finished system without checkpoints"):
+        corpus.run(tmp_path / "A", seed=3)
+    assert (tmp_path / "A" / "final.pt").read_bytes() == before[tmp_path / "A" / "final.pt"]
+
+
+@pytest.mark.parametrize(("modalities", "data"), [("A", {}), ("A", {"speed_perturb": True}), ("AV", {})])
+def test_new_speakers_start_from_their_mean_embeddings(corpus, tmp_path, monkeypatch, modalities, data):
+    """A trained system that meets other speakers keeps its networks; each class starts at its speaker's mean."""
+    trained = corpus.run(tmp_path / "base", modalities, data=data)
+    before = contents(tmp_path / "base")
+    others = Corpus(tmp_path / "others")
+    others.train = make_data_dir(tmp_path / "others" / "new", speakers=5, utterances=3, seed=9)
+    rename(others.train, "s", "n")
+    started = {}
+    monkeypatch.setattr(Trainer, "_train", lambda self: started.update(self.system.state_dict()))
+    sections = {"data": data, "init_from": {"system": "base"}}
+    others.run(tmp_path / "tuned", modalities, init={"system": tmp_path / "base"}, **sections)
+    assert contents(tmp_path / "base") == before
+    for name in trained:
+        if not name.startswith("classifiers."):
+            assert torch.equal(started[f"embedder.{name}"], trained[name])
+
+    mode = "AV" if modalities == "AV" else "A"
+    trained_system = TrainedSystem.load(tmp_path / "base" / "final.pt")
+    embed = replace(trained_system.config.embed, batch_size=1, speeds=bool(data))
+    embedder = Embedder(replace(trained_system.config, embed=embed))
+    embedder.load_state_dict(trained_system.embedder)
+    inputs = inputs_of(trained_system.config, trained_system.audio, trained_system.video)
+    table = read_utterances(others.train, whole_audio_list(embed, inputs), modalities == "AV")
+    clips = WholeUtterances(table, np.zeros(len(table), np.int32), embed, inputs)
+    vectors = {}
+    for batch in (clips[number] for number in range(len(clips))):
+        with torch.no_grad():
+            vectors[batch.keys[0]] = embedder.eval().embed(batch.prepare("cpu"), [mode])[mode][0].reshape(-1, 16)
+    weights = started["objective.classifiers.main.weight"]
+    speeds = 3 if data else 1
+    assert len(weights) == 5 * speeds
+    for speaker in range(5):
+        of_speaker = [v for key, v in vectors.items() if key.startswith(f"n{speaker}-")]
+        assert len(of_speaker) == 3
+        for speed in range(speeds):
+            mean = sum(functional.normalize(v[speed], dim=0) for v in of_speaker)
+            cosine = functional.cosine_similarity(weights[speaker + 5 * speed], mean, dim=0)
+            assert cosine > 1 - 1e-5
+
+
+def rename(directory: Path, old: str, new: str) -> None:
+    """Give the speakers and utterances of a data directory another first letter."""
+    for name in ("utt2spk", "feats.scp", "audio.scp", "faces.scp", "utt2num_frames", "utt2num_faces", "utt2dur"):
+        path = directory / name
+        lines = [
+            line.replace(f" {old}", f" {new}") if name == "utt2spk" else line for line in path.read_text().splitlines()
+        ]
+        path.write_text("".join(f"{new}{line[len(old) :]}\n" for line in lines))
 
 
 def test_averaged_weights_are_the_mean_of_the_last_epochs(corpus, tmp_path):
