@@ -8,7 +8,7 @@ adapt=                        # data directory to whose embeddings plda adapts, 
 within_share=0.75             # of the variance that the adaptation adds, what counts as within speakers
 between_share=0.25            # and as between speakers
 modes=                        # AVxAV, AxA, ...: what each side of a trial may use; empty: all that the embeddings allow
-max_lost=0                    # fail when more than this share of a list's trials lacks an embedding
+max_lost=0.0                  # fail when more than this share of a list's trials lacks an embedding
 help_message="Score a system's trials by LDA, WCCN or PLDA, learned from training embeddings.
 
 Usage: $0 [options] <system-dir> <training-data-dir> <data-dir>...
@@ -16,25 +16,14 @@ Usage: $0 [options] <system-dir> <training-data-dir> <data-dir>...
 
 Scores every list <data-dir>/trials/LIST into <system-dir>/scores/LIST/MODE.BACKEND; see steps/score_cosine.sh for modes
 and checks, docs/backends.md for the back-ends. Evaluate the files with 'python -m avsv.cli eval'.
-Options:
-  --cmd <launcher>       how to run the job ($cmd)
-  --backend <name>       lda, wccn or plda ($backend)
-  --lda-dim <n>          dimensions that LDA leaves: for lda, and before plda; default: no LDA
-  --adapt <data-dir>     adapt plda to its embeddings; their speakers need not be known; default: none
-  --within-share <x>     of the variance that the adaptation adds, what counts as within speakers ($within_share)
-  --between-share <x>    and as between speakers ($between_share)
-  --modes <modes>        like 'AVxAV AxA'; default: all that the embeddings allow
-  --max-lost <share>     largest share of a list's trials that may lack an embedding and be left out ($max_lost)
 "
 
 set -euo pipefail
-echo "$0 $*" >&2
 . ./path.sh
 . utils/parse_options.sh
 
 if [ $# -lt 3 ]; then
-  printf '%s' "$help_message" >&2
-  exit 2
+  usage
 fi
 system=${1%/} training=${2%/}
 shift 2
@@ -51,19 +40,15 @@ for data in "$training" ${adapt:+"$adapt"} "$@"; do
 done
 marker=$system/scores/.$backend.done
 stamp=$(stamp "$lda_dim $adapt $within_share $between_share $modes $max_lost" "${inputs[@]}")
-if is_done "$marker" "$stamp"; then
-  log "$system: scores by $backend are up to date"
-  exit 0
-fi
-rm -f "$marker"
+! up_to_date "$marker" "$stamp" "$system: scores by $backend are" || exit 0
 mkdir -p "$system/log"
 remove_stale "$system/scores" "$system"/scores/*/
 
-$cmd "$system/log/score_$backend.log" \
+launch "$system/log/score_$backend.log" \
   python -m avsv.bin.score_backend --backend "$backend" ${lda_dim:+--lda-dim "$lda_dim"} ${adapt:+--adapt "$adapt"} \
   --within-share "$within_share" --between-share "$between_share" ${modes:+--modes "$modes"} --max-lost "$max_lost" \
   "$system/embeddings" "$system/scores" "$training" "$@"
 
 show_warnings "$system" "$system/log/score_$backend.log"
-mark_done "$marker" "$stamp"
+mark_done "$marker" "$stamp" "$system"/scores/*/*."$backend"
 log "$system: scores by $backend in $(find "$system/scores" -name "*.$backend" | wc -l) files"
