@@ -4,18 +4,29 @@ Source: Sun et al. 2022 and 2023, the figure of a clip of 0.8 s. By their "compl
 are high where the other's are low.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from avsv.corruption.clips import corrupted_utterances
+from avsv.corruption.kinds import Corruption
 from avsv.data.batch import Batch
+from avsv.data.lists import read_utterances
+from avsv.errors import DataError
 from avsv.model.embedder import Embedder
+from avsv.model.saved import TrainedEmbedder
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.generative.align import to_common_grid
 from avsv.nnet.pooling import WeightEnhancedStatsPooling, enhance_logits
+
+SECONDS = 0.8  # clip whose weights are looked at
+MAX_CLIPS = 200  # over which voice and face are correlated
 
 
 class Attention(NamedTuple):
@@ -60,6 +71,88 @@ def weight_series(embedder: Embedder, batch: Batch, frames: int) -> tuple[NDArra
             _, weights, weights_mask = network.forward_with_weights(values, mask)
             series.append(to_common_grid(weights, weights_mask, frames).numpy())
     return series[0], series[1]
+
+
+class ClipWeights(NamedTuple):
+    """The temporal weights of voice and face over N short clips.
+
+    Attributes:
+        keys: the utterances that the clips are of.
+        series: (N, 2, T) weights of voice and face on one grid.
+        correlation: (N,) of the two, see :func:`correlations`.
+        first: the batch of the first clip.
+    """
+
+    keys: list[str]
+    series: NDArray[np.float32]
+    correlation: NDArray[np.float64]
+    first: Batch
+
+    def table(self, utt2spk: Mapping[str, str]) -> pd.DataFrame:
+        """The table attention.csv, sorted by utterance."""
+        speakers = [utt2spk[key] for key in self.keys]
+        columns = {"utterance": self.keys, "speaker": speakers, "correlation": self.correlation}
+        return pd.DataFrame(columns).sort_values("utterance", ignore_index=True)
+
+    def mean_correlation(self, utt2spk: Mapping[str, str]) -> tuple[int, float, float, float] | None:
+        """How many clips have a correlation, its mean and the interval, see :func:`mean_interval`.
+
+        None where these clips are of fewer than two speakers.
+        """
+        known = np.isfinite(self.correlation)
+        speakers = [utt2spk[key] for key, there in zip(self.keys, known, strict=True) if there]
+        if len(set(speakers)) < 2:
+            return None
+        return int(known.sum()), *mean_interval(self.correlation[known], speakers)
+
+
+def clip_weights(system: TrainedEmbedder, directory: Path, seed: int) -> ClipWeights | None:
+    """The temporal weights over a clip of each utterance, or of every n-th where there are many.
+
+    Args:
+        system: both of its networks pool with temporal weights, see :func:`has_series`.
+        directory: data directory.
+        seed: of the places of the clips.
+
+    Returns:
+        None where no utterance has a clip of this length of voice and face.
+
+    Raises:
+        DataError: as :func:`avsv.data.lists.read_utterances`; a waveform or faces cannot be read.
+    """
+    audio, fps = system.inputs.audio, system.inputs.video.fps
+    grid = round(SECONDS * fps)
+    table = read_utterances(directory, "audio.scp", True)
+    long_enough = table.audio_frames >= audio.num_frames(round(SECONDS * audio.sample_rate))
+    long_enough &= table.video_frames >= grid
+    long = [table.keys[row] for row in np.flatnonzero(long_enough)]
+    if not long:
+        return None
+    step = -(-len(long) // MAX_CLIPS)
+    table = read_utterances(directory, "audio.scp", True, only=set(long[::step]))
+    embed = replace(system.config, video_frames=None, mirror=False)
+    clips = corrupted_utterances(table, embed, system.inputs, Corruption("length", SECONDS, seed))
+    keys, parts, first = [], [], None
+    for number in range(len(clips)):
+        batch = clips[number]
+        if isinstance(batch, DataError):
+            raise batch
+        batch = batch.prepare("cpu")
+        first = first or batch
+        keys += batch.keys
+        parts.append(np.stack(weight_series(system.embedder, batch, grid), axis=1))
+    series = np.concatenate(parts)
+    return ClipWeights(keys, series, correlations(series[:, 0], series[:, 1]), first)
+
+
+def attention_maps(embedder: Embedder, batch: Batch) -> dict[str, NDArray[np.float32]]:
+    """The logits (C, T) of voice and face over the first clip of a batch, before and after enhancement, by title."""
+    voice = attention_of(embedder.audio, batch.audio, batch.audio_mask)
+    face = attention_of(embedder.visual, batch.video, batch.video_mask)
+    return {
+        "voice, logits": voice.logits, "voice, enhanced": voice.enhanced,
+        "face, logits": face.logits, "face, enhanced": face.enhanced,
+    }  # fmt: skip
 
 
 def correlations(first: NDArray, second: NDArray) -> NDArray[np.float64]:

@@ -3,11 +3,14 @@
 Source: the analyses of Claborne et al., section VI.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from avsv.analysis.spaces import Space
 from avsv.seeding import generator_for
 
 Array = NDArray[np.float64]
@@ -25,6 +28,11 @@ class Geometry(NamedTuple):
     within: Array
     between: Array
     silhouette: Array
+
+    def summary(self) -> str:
+        """The medians of the angles and the mean silhouette in a few words."""
+        within, between = np.median(self.within), np.median(self.between)
+        return f"within {within:.0f}°, between {between:.0f}°, silhouette {self.silhouette.mean():.2f}"
 
 
 def angles(first: ArrayLike, second: ArrayLike) -> Array:
@@ -109,6 +117,43 @@ def sample_identities(
     drawn = generator_for(seed, "identities").permutation(len(names))[:max_identities]
     kept = max(2, int(np.searchsorted(np.cumsum(counts[drawn]), max_utterances, side="right")))
     return np.flatnonzero(np.isin(numbers, drawn[:kept]))
+
+
+def voice_to_face(voice: Space, face: Space) -> Array:
+    """Angles in degrees between the voice's and the face's embedding of every utterance that has both."""
+    row_of = {key: row for row, key in enumerate(face.keys)}
+    pairs = [(row, row_of[key]) for row, key in enumerate(voice.keys) if key in row_of]
+    if not pairs:
+        return np.empty(0)
+    rows, others = np.array(pairs).T
+    return angles(voice.vectors[rows], face.vectors[others])
+
+
+def geometry_table(
+    measures: Mapping[str, Geometry],
+    audio_video: Array | None,
+    points: Mapping[str, tuple[Array, NDArray[np.str_]]],
+) -> pd.DataFrame:
+    """The table geometry.csv: the distribution of each measure, angles in degrees, silhouettes in [-1, 1].
+
+    Args:
+        measures: per modality.
+        audio_video: angles between the voice's and the face's embedding of each utterance, where a system has both.
+        points: per modality (N, 2) in the plane and the names (N,) of their identities.
+    """
+    from sklearn.metrics import silhouette_samples
+
+    values = [(m, what, column) for m, of in measures.items() for what, column in of._asdict().items()]
+    values += [(m, "silhouette of the UMAP", silhouette_samples(*found)) for m, found in points.items()]
+    if audio_video is not None:
+        values.append(("A-V", "same clip", audio_video))
+    rows = []
+    for modality, what, column in values:
+        figures = (
+            [column.mean(), column.std(), *np.quantile(column, [0.05, 0.5, 0.95])] if len(column) else [np.nan] * 5
+        )
+        rows.append((modality, what, len(column), *figures))
+    return pd.DataFrame(rows, columns=["modality", "measure", "count", "mean", "std", "p05", "median", "p95"])
 
 
 def _unit(vectors: ArrayLike) -> Array:

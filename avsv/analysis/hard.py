@@ -3,13 +3,41 @@
 Source: Sun et al. 2022 and 2023, "about 20 hard samples" and their outliers; how they are chosen is not said there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from avsv.scoring.metrics import eer_threshold
+from avsv.scoring.trials import Embeddings
+
+COUNT = 20
+MAX_FUSED = 4  # fused systems shown with those of the voice and the face
+
+
+class Scored(NamedTuple):
+    """A system on a list of trials.
+
+    Attributes:
+        system: name.
+        mode: its widest one, such as AVxAV.
+        rate: equal error rate.
+        shares: (U,) errors of each utterance, see :func:`error_shares`.
+    """
+
+    system: str
+    mode: str
+    rate: float
+    shares: NDArray[np.float64]
+
+
+class Chosen(NamedTuple):
+    """The system of the voice and that of the face by which utterances are hard, and the fused ones shown with them."""
+
+    singles: list[Scored]
+    fused: list[Scored]
 
 
 class Outliers(NamedTuple):
@@ -24,6 +52,35 @@ class Outliers(NamedTuple):
     outlier: NDArray[np.bool_]
     vectors: NDArray[np.float64]
     identities: NDArray[np.str_]
+
+
+class HardSamples(NamedTuple):
+    """The hard utterances in the spaces of some systems.
+
+    Attributes:
+        rows: (H,) the utterances, hardest first.
+        outliers: how they lie in the space of each system.
+    """
+
+    rows: NDArray[np.intp]
+    outliers: dict[str, Outliers]
+
+
+def choose(scored: Iterable[Scored]) -> Chosen | None:
+    """The systems of lowest error rate; None where there is none of the voice, or none of the face.
+
+    Example:
+        >>> found = [Scored(name, mode, rate, np.zeros(1)) for name, mode, rate in
+        ...     [("a", "AxA", 0.3), ("b", "AxA", 0.2), ("v", "VxV", 0.1), ("f", "AVxAV", 0.4), ("g", "AVxAV", 0.3)]]
+        >>> [[x.system for x in group] for group in choose(found)]
+        [['b', 'v'], ['g', 'f']]
+        >>> choose(found[:2])
+    """
+    ordered = sorted(scored, key=lambda x: x.rate)
+    of = {mode: [x for x in ordered if x.mode == mode] for mode in ("AxA", "VxV", "AVxAV")}
+    if not (of["AxA"] and of["VxV"]):
+        return None
+    return Chosen([of["AxA"][0], of["VxV"][0]], of["AVxAV"][:MAX_FUSED])
 
 
 def error_shares(
@@ -83,3 +140,33 @@ def find_outliers(vectors: ArrayLike, identities: ArrayLike, rows: ArrayLike) ->
     shown = np.unique(numbers[rows])
     centroids = sums[shown] / np.linalg.norm(sums[shown], axis=1, keepdims=True)
     return Outliers(outlier, np.concatenate([unit[rows], centroids]), names[shown])
+
+
+def hard_samples(
+    singles: Sequence[Scored], spaces: Mapping[str, Embeddings], identities: NDArray[np.str_], count: int = COUNT
+) -> HardSamples:
+    """The hardest of the utterances that all systems embed, and how they lie in the space of each.
+
+    Args:
+        singles: systems whose errors count.
+        spaces: embeddings of the U utterances by each system.
+        identities: (U,) names.
+        count: of the utterances, at most.
+    """
+    complete = np.logical_and.reduce([space.present for space in spaces.values()])
+    rows = hardest([np.where(complete, scored.shares, np.nan) for scored in singles], count)
+    outliers = {}
+    for system, space in spaces.items():
+        there = np.flatnonzero(space.present)
+        outliers[system] = find_outliers(space.matrix[there], identities[there], np.searchsorted(there, rows))
+    return HardSamples(rows, outliers)
+
+
+def hard_table(
+    found: HardSamples, utterances: Sequence[str], identities: NDArray[np.str_], singles: Sequence[Scored]
+) -> pd.DataFrame:
+    """The table hard.csv: the share of errors by each single system, and 1 for an outlier in a system's space."""
+    columns = {"utterance": [utterances[row] for row in found.rows], "identity": identities[found.rows]}
+    columns |= {f"{scored.system} errors": scored.shares[found.rows] for scored in singles}
+    columns |= {f"{system} outlier": of.outlier.astype(int) for system, of in found.outliers.items()}
+    return pd.DataFrame(columns)

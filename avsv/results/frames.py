@@ -14,7 +14,21 @@ Record = TypeVar("Record", bound=NamedTuple)
 
 def to_csv(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> str:
     """The text of a table such as results.csv: numbers with four digits after the point, nothing for a missing one."""
-    return pd.DataFrame(rows, columns=kind._fields).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    return frame_csv(pd.DataFrame(rows, columns=kind._fields))
+
+
+def frame_csv(frame: pd.DataFrame, missing: str = "") -> str:
+    """The text of any table, in the same form.
+
+    Args:
+        frame: the table.
+        missing: what stands for a missing number.
+
+    Example:
+        >>> frame_csv(pd.DataFrame({"name": ["a", "b"], "count": [1, 2], "rate": [0.5, None]}), "nan").split()
+        ['name,count,rate', 'a,1,0.5000', 'b,2,nan']
+    """
+    return frame.to_csv(index=False, float_format="%.4f", na_rep=missing, lineterminator="\n")
 
 
 def empty_frame(kind: type[NamedTuple]) -> pd.DataFrame:

@@ -1,0 +1,113 @@
+"""Angles and silhouettes against brute force, and their table."""
+
+import itertools
+
+import numpy as np
+import pytest
+from sklearn.metrics import silhouette_samples
+
+from avsv.analysis.geometry import (
+    Geometry,
+    angles,
+    between_angles,
+    geometry,
+    geometry_table,
+    sample_identities,
+    voice_to_face,
+    within_angles,
+)
+from avsv.analysis.spaces import Space
+
+
+def brute_force_silhouette(points, labels):
+    """(b - a) / max(a, b) of every point: mean distances to its own and to the nearest other identity."""
+    values = []
+    for n, point in enumerate(points):
+        distances = np.linalg.norm(points - point, axis=1)
+        own = [d for m, d in enumerate(distances) if labels[m] == labels[n] and m != n]
+        others = [distances[labels == other].mean() for other in set(labels) - {labels[n]}]
+        values.append((min(others) - np.mean(own)) / max(min(others), np.mean(own)))
+    return np.array(values)
+
+
+def random_embeddings(identities, each):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([f"id{n}" for n in range(identities)], each)
+    order = rng.permutation(len(labels))
+    return rng.normal(size=(len(labels), 8))[order] * 5, labels[order]
+
+
+def test_angles_of_the_specification():
+    np.testing.assert_allclose(angles([[1, 0], [3, 3], [1, 0]], [[0, 2], [1, 1], [-2, 0]]), [90, 0, 180], atol=1e-5)
+    embeddings, labels = random_embeddings(40, 3)
+    assert len(between_angles(embeddings, labels)) == 780
+    assert len(within_angles(embeddings, labels)) == 40 * 3
+
+
+def test_angles_equal_brute_force():
+    embeddings, labels = random_embeddings(5, 4)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+    def angle(x, y):
+        return np.degrees(np.arccos(x @ y / np.linalg.norm(x) / np.linalg.norm(y)))
+
+    pairs = [(i, j) for i, j in itertools.combinations(range(20), 2) if labels[i] == labels[j]]
+    within = sorted(angle(embeddings[i], embeddings[j]) for i, j in pairs)
+    np.testing.assert_allclose(np.sort(within_angles(embeddings, labels)), within)
+    centroids = [unit[labels == name].mean(axis=0) for name in np.unique(labels)]
+    between = sorted(angle(x, y) for x, y in itertools.combinations(centroids, 2))
+    np.testing.assert_allclose(np.sort(between_angles(embeddings, labels)), between)
+
+
+def test_silhouettes():
+    points, labels = np.array([[0.0], [1.0], [4.0], [5.0]]), np.array([0, 0, 1, 1])
+    assert brute_force_silhouette(points, labels).mean() == pytest.approx(0.746032, abs=1e-6)
+    assert silhouette_samples(points, labels).mean() == pytest.approx(0.746032, abs=1e-6)
+    embeddings, labels = random_embeddings(5, 4)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    np.testing.assert_allclose(geometry(embeddings, labels).silhouette, brute_force_silhouette(unit, labels))
+
+
+def test_sample_of_identities():
+    labels = np.repeat(list("abcdefgh"), 5)
+    rows = sample_identities(labels, 17, seed=1)
+    kept, counts = np.unique(labels[rows], return_counts=True)
+    assert (len(kept), set(counts)) == (3, {5})
+    assert rows.tolist() == sample_identities(labels, 17, seed=1).tolist()
+    assert any(rows.tolist() != sample_identities(labels, 17, seed=seed).tolist() for seed in range(2, 5))
+    assert len(sample_identities(labels, 1)) == 10
+    assert len(sample_identities(labels, 99, max_identities=4)) == 20
+    assert len(geometry(np.eye(40), labels, max_utterances=10).silhouette) == 10
+
+
+def test_voice_to_face_pairs_clips_by_name():
+    voice = Space(["x", "y", "z"], np.eye(3), np.array(["a", "a", "b"]))
+    face = Space(["x", "y"], np.array([[0.0, 1, 0], [1, 1, 0]]), np.array(["a", "a"]))
+    assert voice_to_face(voice, face).round(6).tolist() == [90, 45]
+    assert len(voice_to_face(voice, face._replace(keys=["p", "q"]))) == 0
+
+
+def test_table_of_the_measures():
+    embeddings, labels = random_embeddings(5, 4)
+    measures = geometry(embeddings, labels)
+    points = embeddings[:, :2]
+    table = geometry_table({"A": measures}, np.array([10.0, 30.0]), {"A": (points, labels)})
+    assert list(zip(table["modality"], table["measure"], table["count"], strict=True)) == [
+        ("A", "within", 5 * 6),
+        ("A", "between", 10),
+        ("A", "silhouette", 20),
+        ("A", "silhouette of the UMAP", 20),
+        ("A-V", "same clip", 2),
+    ]
+    for values, row in zip([*measures, brute_force_silhouette(points, labels)], table.itertuples(), strict=False):
+        expected = [np.mean(values), np.std(values), *np.percentile(values, [5, 50, 95])]
+        np.testing.assert_allclose(row[4:], expected)
+    np.testing.assert_allclose(table.iloc[-1, 3:].astype(float), [20, 10, 11, 20, 29])
+    # Voices and faces of no common clip.
+    table = geometry_table({"A": measures}, np.empty(0), {})
+    assert table.iloc[-1, 3:].isna().all() and table["count"].iloc[-1] == 0
+
+
+def test_summary():
+    measures = Geometry(np.array([10.0, 20.4, 90.0]), np.array([80.0, 89.0]), np.array([0.5, 0.25]))
+    assert measures.summary() == "within 20°, between 84°, silhouette 0.38"
