@@ -1,6 +1,7 @@
 """Kaldi arks: atomic writing, and reading of only the requested rows."""
 
 import contextlib
+import math
 import mmap
 import re
 import struct
@@ -161,7 +162,8 @@ def split_location(location: str) -> tuple[str, int]:
         (('arks/my faces.1.ark', 17), ('one.mat', 0))
     """
     path, colon, offset = location.rpartition(":")
-    return (path, int(offset)) if colon and offset.isascii() and offset.isdigit() else (location, 0)
+    is_offset = colon and offset.isascii() and offset.isdigit() and len(offset) < 19
+    return (path, int(offset)) if is_offset else (location, 0)
 
 
 def _find(location: str) -> tuple[str, int]:
@@ -215,15 +217,36 @@ def _read_header(location: str) -> tuple[str, _Header]:
     if name in ("FM", "DM"):
         if len(rest) < 10:
             raise _cut_short(path, offset, start + 10)
-        _, rows, _, columns = struct.unpack("<bibi", rest[:10])
-        return path, _Header(name, rows, columns, start + 10, _DTYPES[name], 0.0, 1.0)
+        size, rows, of_columns, columns = struct.unpack("<bibi", rest[:10])
+        if size != 4 or of_columns != 4:
+            raise _wrong_header(location)
+        return path, _checked(location, _Header(name, rows, columns, start + 10, _DTYPES[name], 0.0, 1.0))
     if name in ("CM", "CM2", "CM3"):
         if len(rest) < 16:
             raise _cut_short(path, offset, start + 16)
         low, reach, rows, columns = struct.unpack("<ffii", rest[:16])
         step = reach / (255.0 if name == "CM3" else 65535.0)
-        return path, _Header(name, rows, columns, start + 16, _DTYPES.get(name, np.dtype("u1")), low, step)
+        if not (math.isfinite(low) and math.isfinite(reach)):
+            raise _wrong_header(location)
+        dtype = _DTYPES.get(name, np.dtype("u1"))
+        return path, _checked(location, _Header(name, rows, columns, start + 16, dtype, low, step))
     raise DataError(f"{location}: a Kaldi object of type '{name}', expected a matrix")
+
+
+def _checked(location: str, header: _Header) -> _Header:
+    if header.rows < 1 or header.columns < 1:
+        raise _wrong_header(location)
+    return header
+
+
+def _check_end(location: str, path: str, end: int) -> None:
+    """Raise DataError where a file ends before ``end``: nothing larger than the file may be allocated."""
+    if end > file_size(path):
+        raise _cut_short(path, split_location(location)[1], end)
+
+
+def _wrong_header(location: str) -> DataError:
+    return DataError(f"{location}: the header of this matrix is damaged, or the matrix is empty: write the ark again")
 
 
 def _cut_short(path: str, offset: int, end: int) -> DataError:
@@ -261,8 +284,10 @@ def read_rows(location: str, start: int = 0, stop: int | None = None) -> np.ndar
         raise DataError(f"{location}: rows {start} to {stop} are not in a matrix of {header.rows} rows")
     if header.format == "CM":
         return _read_whole(location, path, header)[start:stop]
+    row_bytes = header.columns * header.dtype.itemsize
+    first = header.start + start * row_bytes
+    _check_end(location, path, first + (stop - start) * row_bytes)
     codes = np.empty((stop - start, header.columns), dtype=header.dtype)
-    first = header.start + start * header.columns * header.dtype.itemsize
     if codes.size and read_into(path, first, memoryview(codes).cast("B")) < codes.nbytes:
         raise _cut_short(path, split_location(location)[1], first + codes.nbytes)
     if header.format in ("FM", "DM") or (header.format == "CM3" and header.low == 0.0 and header.step == 1.0):
@@ -275,9 +300,8 @@ def read_rows(location: str, start: int = 0, stop: int | None = None) -> np.ndar
 def _read_whole(location: str, path: str, header: _Header) -> np.ndarray:
     from kaldiio.matio import read_matrix_or_vector
 
-    end = header.start + header.columns * (8 + header.rows)
-    if file_size(path) < end:
-        raise _cut_short(path, split_location(location)[1], end)
+    # Four numbers of two bytes for each column, then its values.
+    _check_end(location, path, header.start + header.columns * (8 + header.rows))
     with Path(path).open("rb") as file:
         file.seek(split_location(location)[1])
         return np.ascontiguousarray(read_matrix_or_vector(file), dtype=np.float32)

@@ -5,6 +5,7 @@ import os
 import stat
 
 from avsv.errors import DataError
+from avsv.io.text import cannot_read
 
 MAX_OPEN = 64
 
@@ -37,6 +38,8 @@ def _stat(path: str) -> os.stat_result:
         status = os.stat(path)  # noqa: PTH116 -- pathlib costs more than the read
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise cannot_read(path, error) from None
     if not stat.S_ISREG(status.st_mode):
         raise DataError(f"{path}: not a file")
     return status

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from avsv.config.extension import is_outside
 from avsv.errors import DataError
 from avsv.model.config import NetworkConfig
 from avsv.model.registry import find_class
@@ -25,6 +26,12 @@ def build_network(config: NetworkConfig | None, *arguments: int) -> nn.Module | 
         return find_class(config.role, config.name)(*arguments, **config.options)
     except ValueError as error:
         raise DataError(f"{config.role}: {config.name}: {error}") from None
+    except (TypeError, ArithmeticError, RuntimeError) as error:
+        # Sizes that no layer can have; a class from outside the package shows where it fails.
+        if is_outside(config.name):
+            raise
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{config.role}: {config.name}: cannot be built with these options: {reason}") from None
 
 
 def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -38,11 +45,11 @@ def part_of(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     return {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
 
 
-def load_exactly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Load a ``state_dict`` that must contain exactly the weights of a module; otherwise nothing is loaded.
+def check_exactly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Check that a ``state_dict`` contains exactly the weights of a module, which may be on the meta device.
 
     Args:
-        module: the module, changed in place.
+        module: the module.
         state: the weights.
         what: name of their owner in error messages.
 
@@ -61,6 +68,15 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> N
             f"weights of {what} do not fit: the file {', '.join(problems[:3])}{more}: "
             "train again with the same network options"
         )
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Load a ``state_dict`` that must contain exactly the weights of a module; otherwise nothing is loaded.
+
+    Raises:
+        DataError: as :func:`check_exactly`.
+    """
+    check_exactly(module, state, what)
     module.load_state_dict(state)
 
 

@@ -296,6 +296,8 @@ def parse_config(mapping: dict[str, Any], where: str) -> SystemConfig:
     Raises:
         DataError: ``FILE: dotted.key: what is wrong``.
     """
+    if not isinstance(mapping, dict):
+        raise DataError(f"{where}: expected 'key: value' lines")
     check_keys(mapping, [item.name for item in dataclasses.fields(SystemConfig)], f"{where}: ")
     return read_dataclass(SystemConfig, mapping, where)
 

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from avsv.audio.config import FbankConfig
 from avsv.config.sections import EmbedConfig
+from avsv.config.strict import read_dataclass
 from avsv.data.clips import whole_audio_list
 from avsv.data.inputs import FEATURE_LISTS, Inputs
 from avsv.data.lists import UtteranceTable
 from avsv.data.stored import check_fbank
 from avsv.errors import DataError
 from avsv.io.torch_file import load_file, save_atomically
-from avsv.model.build import build_network, load_exactly, part_of
+from avsv.model.build import build_network, check_exactly, load_exactly, part_of
 from avsv.model.config import SystemConfig, parse_config
 from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
@@ -75,17 +76,27 @@ class TrainedSystem:
         content = load_file(path)
         if not isinstance(content, dict) or set(content) != set(_FIELDS):
             raise DataError(f"{path}: not the file of a trained system")
+        config = parse_config(content["config"], str(path))
+        classes = content["classes"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise DataError(f"{path}: classes: expected the names of the training speakers")
+        for part, network in (("audio", config.audio), ("video", config.visual)):
+            if (network is None) != (content[part] is None):
+                raise DataError(f"{path}: {part}: does not belong to this configuration")
         return cls(
-            parse_config(content["config"], str(path)),
-            content["embedder"],
-            content["objective"],
-            content["classes"],
-            FbankConfig(**content["audio"]) if content["audio"] else None,
-            FaceFormat.from_settings(content["video"], str(path)) if content["video"] else None,
+            config,
+            _checked_state(path, "embedder", content["embedder"]),
+            _checked_state(path, "objective", content["objective"]),
+            classes,
+            None if config.audio is None else read_dataclass(FbankConfig, content["audio"], f"{path}: audio"),
+            None if config.visual is None else FaceFormat.from_settings(content["video"], f"{path}: video"),
         )
 
     def build(self, device: torch.device | str = "cpu") -> Embedder:
         """Build the embedder with its trained weights, in evaluation mode."""
+        # On the meta device nothing is allocated: settings of another size than the weights take no memory.
+        with torch.device("meta"):
+            check_exactly(Embedder(self.config), self.embedder, "the system")
         embedder = Embedder(self.config)
         load_exactly(embedder, self.embedder, "the system")
         return embedder.to(device).eval()
@@ -96,7 +107,9 @@ class TrainedSystem:
         with torch.device("meta"):
             size = Embedder(self.config).embedding_dim
             classifier = build_network(self.config.loss.classifier, size, len(self.classes))
-        classifier.load_state_dict(part_of(self.objective, "classifiers.main"), assign=True)
+        state = part_of(self.objective, "classifiers.main")
+        check_exactly(classifier, state, "the classifier")
+        classifier.load_state_dict(state, assign=True)
         return None if classifier.class_weights is None else classifier.class_weights.detach()
 
 
@@ -105,6 +118,17 @@ def _settings(video: FaceFormat | None) -> dict[str, Any] | None:
     if video is None:
         return None
     return {name: value for name, value in video.settings().items() if name != "detector_weights"}
+
+
+def _checked_state(path: str | Path, name: str, state: object) -> dict[str, Tensor]:
+    """A ``state_dict`` of ordinary tensors. Raises DataError for anything else."""
+    if not isinstance(state, dict):
+        raise DataError(f"{path}: {name}: expected names of weights and tensors")
+    for key, value in state.items():
+        usual = isinstance(key, str) and isinstance(value, Tensor) and value.layout == torch.strided
+        if not usual or value.device.type != "cpu" or value.is_quantized or value.is_complex():
+            raise DataError(f"{path}: {name}: {key}: not a tensor of weights: train this system again")
+    return dict(state)
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
@@ -132,7 +156,11 @@ class TrainedEmbedder:
         """Read ``final.pt`` in the folder of a system. Raises DataError: see :meth:`TrainedSystem.load`."""
         trained = TrainedSystem.load(folder / "final.pt")
         inputs = inputs_of(trained.config, trained.audio, trained.video)
-        return cls(folder.name, trained.build(device), inputs, trained.config.embed)
+        try:
+            embedder = trained.build(device)
+        except DataError as error:
+            raise DataError(f"{folder}/final.pt: {error}") from None
+        return cls(folder.name, embedder, inputs, trained.config.embed)
 
     def check_data(self, table: UtteranceTable, letters: str = "AV", waveforms: bool = False) -> None:
         """Raise DataError where a data directory's features or face crops were made with other settings than its own.

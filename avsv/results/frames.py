@@ -1,6 +1,7 @@
 """CSV tables of named columns as pandas tables, checked when they are read."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, get_args
@@ -8,6 +9,9 @@ from typing import NamedTuple, TypeVar, get_args
 import pandas as pd
 
 from avsv.errors import DataError
+from avsv.io.text import read_text
+
+_LARGEST = 1 << 28  # bytes of a table
 
 Record = TypeVar("Record", bound=NamedTuple)
 
@@ -46,11 +50,12 @@ def read_frame(path: Path, kind: type[NamedTuple]) -> pd.DataFrame:
     Raises:
         DataError: no such file, other columns, a field of another type.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file: make the results first")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file: make the results first") from error
+        lines = list(csv.reader(io.StringIO(read_text(path, _LARGEST), newline="")))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a CSV file: {error}") from None
     if not lines or tuple(lines[0]) != kind._fields:
         raise DataError(f"{path}:1: expected the columns {','.join(kind._fields)}")
     for number, fields in enumerate(lines[1:], 2):
@@ -71,7 +76,10 @@ def _typed(path: Path, column: pd.Series, of: type) -> pd.Series:
             values.append(None if optional and not field else kind(field))
         except ValueError as error:
             raise DataError(f"{path}:{number}: {column.name}: {error}") from error
-    return pd.Series(values, dtype={int: "int64", float: "float64"}.get(kind, object))
+    try:
+        return pd.Series(values, dtype={int: "int64", float: "float64"}.get(kind, object))
+    except OverflowError:
+        raise DataError(f"{path}: {column.name}: has a number that is too large") from None
 
 
 def records(frame: pd.DataFrame, kind: type[Record]) -> list[Record]:

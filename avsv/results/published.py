@@ -1,10 +1,13 @@
 """Published figures of the systems, to be shown beside ours."""
 
 import csv
+import io
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 from avsv.errors import DataError
+from avsv.io.text import read_text
 from avsv.scoring.modes import parse_mode
 
 
@@ -47,10 +50,9 @@ def read_published(path: str | Path) -> list[Published]:
         DataError: no such file, other columns, an unknown mode or metric, a value that is no number.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+        lines = list(csv.reader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise DataError(f"{path}: not a CSV file: {error}") from None
     if not lines or tuple(lines[0]) != Published._fields:
         raise DataError(f"{path}:1: expected the columns {','.join(Published._fields)}")
     figures = []
@@ -60,7 +62,8 @@ def read_published(path: str | Path) -> list[Published]:
         figure = Published(*fields)
         try:
             parse_mode(figure.mode)
-            float(figure.value)
+            if not math.isfinite(float(figure.value)):
+                raise ValueError(f"value '{figure.value}' is not finite")
         except (DataError, ValueError) as error:
             raise DataError(f"{path}:{number}: {error}") from error
         if figure.metric not in METRICS:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from avsv.config.strict import read_dataclass, read_yaml
+from avsv.errors import DataError
 from avsv.io.atomic import write_text
 
 Detector = Literal["none", "yunet", "blazeface", "blazeface_back", "sfd", "retinaface", "scrfd", "dlib", "folder"]
@@ -63,6 +64,8 @@ class FaceFormat:
     @staticmethod
     def from_settings(values: Mapping[str, object], where: str) -> "FaceFormat":
         """The inverse of :meth:`settings`, or its keys as a file has them; ``where`` begins error messages."""
+        if not isinstance(values, Mapping):
+            raise DataError(f"{where}: expected 'key: value' lines")
         form = {field.name for field in dataclasses.fields(FaceFormat)}
         known = FaceFormat if set(values) <= form else FacesConfig
         return read_dataclass(known, dict(values), where)
