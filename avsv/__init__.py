@@ -1,1 +1,45 @@
-"""Audio-visual person verification: features, networks, training, scoring and analysis."""
+"""Person verification from voice and face: features, networks, training, scoring, analysis, and trained systems in use.
+
+Example (of a run of the recipe)::
+
+    import avsv
+
+    model = avsv.load("exp/mini/ssa")
+    model.verify("a.mp4", "b.mp4").llr
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avsv.errors import DataError
+
+if TYPE_CHECKING:
+    from avsv.verification.model import Model
+
+__version__ = "0.2.0"
+__all__ = ["DataError", "__version__", "load"]
+
+
+def load(
+    folder: str | Path, *, device: str = "cpu", detector: str | None = None, detector_weights: str | Path | None = None
+) -> "Model":
+    """Load a trained system: the folder of a model that ``avsv export`` wrote, or EXP/PRESET/SYSTEM of a finished run.
+
+    Importing this package loads neither torch nor anything else that takes long; this function does.
+
+    Args:
+        folder: of the model or system.
+        device: where the networks run, as torch names it.
+        detector: how to look for faces, where recordings are not framed like those of the training; a name of
+            ``conf/faces.yaml``.
+        detector_weights: folder with the detector's weights.
+
+    Returns:
+        A :class:`avsv.verification.model.Model`, with ``verify(a, b)`` and ``embed(recording)``.
+
+    Raises:
+        DataError: nothing of the kind there, or only a part of it.
+    """
+    from avsv.verification.model import Model
+
+    return Model.load(folder, device=device, detector=detector, detector_weights=detector_weights)

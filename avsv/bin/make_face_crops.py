@@ -4,15 +4,13 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
-
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
 from avsv.video.config import FacesConfig
-from avsv.video.crop import FaceCropper
+from avsv.video.crop import FaceCropper, shows_nothing
 from avsv.video.online import write_online
 
 
@@ -46,7 +44,7 @@ def make_face_crops(
                 count, matrices = cropper.locate(location)
             else:
                 rows = cropper(location)
-                if _shows_nothing(rows, config):
+                if shows_nothing(rows, config):
                     raise DataError(f"{location}: all of it is of one color: nothing was recorded")
         except (DataError, OSError) as error:
             failed[key] = " ".join(str(error).split())
@@ -60,12 +58,6 @@ def make_face_crops(
     if progress:
         write_text(progress, f"{len(clips)} {len(clips)}\n")
     return num_faces, failed
-
-
-def _shows_nothing(rows: np.ndarray, config: FacesConfig) -> bool:
-    """Whether all pixels of all crops (T, channels * height * width) have one color."""
-    pixels = rows.reshape(len(rows), config.channels, -1)
-    return bool((pixels.min(axis=(0, 2)) == pixels.max(axis=(0, 2))).all())
 
 
 def read_config(args: argparse.Namespace) -> FacesConfig:

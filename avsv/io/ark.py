@@ -100,11 +100,7 @@ class ArkWriter:
             raise DataError(f"{self.path}: '{key}' has values that are not finite numbers")
         if self.kind == "float":
             return b"\0BFM " + struct.pack("<bibi", 4, array.shape[0], 4, array.shape[1]), array
-        if low == high:
-            high = low + 1.0 + abs(low)
-        # The reader multiplies by this same float32 range, so the steps must be computed from it.
-        reach = float(np.float32(high - low))
-        steps = np.rint((array - np.float32(low)) * np.float32(65535.0 / reach)).clip(0, 65535).astype("<u2")
+        low, reach, steps = _quantize(array, low, high)
         return b"\0BCM2 " + struct.pack("<ffii", low, reach, *array.shape), steps
 
     def close(self) -> None:
@@ -137,6 +133,38 @@ class ArkWriter:
             self.close()
         else:
             self.abort()
+
+
+def _quantize(array: np.ndarray, low: float, high: float) -> tuple[float, float, np.ndarray]:
+    """Two-byte codes of an array between ``low`` and ``high``, with the lowest value and the range they stand for."""
+    if low == high:
+        high = low + 1.0 + abs(low)
+    # The reader multiplies by this same float32 range, so the steps must be computed from it.
+    reach = float(np.float32(high - low))
+    steps = np.rint((array - np.float32(low)) * np.float32(65535.0 / reach)).clip(0, 65535).astype("<u2")
+    return low, reach, steps
+
+
+def _values(codes: np.ndarray, low: float, step: float) -> np.ndarray:
+    values = np.multiply(codes, np.float32(step), dtype=np.float32)
+    values += np.float32(low)
+    return values
+
+
+def as_stored(features: np.ndarray) -> np.ndarray:
+    """Features (T, F) with the rounding that an ark of the kind "fbank" gives them.
+
+    Example:
+        >>> import tempfile
+        >>> features = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with ArkWriter(folder + "/x", "fbank") as writer:
+        ...         writer.write("a", features)
+        ...     bool((read_rows(read_list(folder + "/x.scp")["a"]) == as_stored(features)).all())
+        True
+    """
+    low, reach, codes = _quantize(features, float(features.min()), float(features.max()))
+    return _values(codes, low, reach / 65535.0)
 
 
 class _Header(NamedTuple):
@@ -292,9 +320,7 @@ def read_rows(location: str, start: int = 0, stop: int | None = None) -> np.ndar
         raise _cut_short(path, split_location(location)[1], first + codes.nbytes)
     if header.format in ("FM", "DM") or (header.format == "CM3" and header.low == 0.0 and header.step == 1.0):
         return codes if header.format != "DM" else codes.astype(np.float32)
-    values = np.multiply(codes, np.float32(header.step), dtype=np.float32)
-    values += np.float32(header.low)
-    return values
+    return _values(codes, header.low, header.step)
 
 
 def _read_whole(location: str, path: str, header: _Header) -> np.ndarray:

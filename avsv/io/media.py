@@ -104,6 +104,20 @@ def choose_stream(container: "InputContainer", name: str, kind: str) -> "Stream"
     return chosen
 
 
+def stream_kinds(path: str) -> set[str]:
+    """What a file holds: "audio", "video", or both; cover pictures do not count.
+
+    Raises:
+        DataError: not a container of a common format.
+    """
+    import av
+
+    pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    with open_media(path, path, "audio or video") as container:
+        kinds = {stream.type for stream in container.streams if not stream.disposition & pictures}
+    return kinds & {"audio", "video"}
+
+
 def stated_seconds(container: "InputContainer", stream: "Stream", path: str | None = None) -> Fraction | None:
     """The length of a stream by the header; None if the header does not state it, or FFmpeg only guesses it.
 

@@ -43,13 +43,16 @@ class Threshold(NamedTuple):
     n_nontarget: int
 
 
-def find_thresholds(mode: str, llr: NDArray, is_target: NDArray[np.bool_]) -> list[Threshold]:
+def find_thresholds(
+    mode: str, llr: NDArray, is_target: NDArray[np.bool_], rates: Sequence[float] = WANTED
+) -> list[Threshold]:
     """The lowest thresholds at which no more than the wanted rates of non-target trials are accepted.
 
     Args:
         mode: evaluation mode.
         llr: (N,) log-likelihood ratios of development trials, rounded as they are written.
         is_target: (N,) booleans, of both kinds.
+        rates: wanted false-accept rates in percent.
 
     Example:
         >>> llr, is_target = np.arange(400.0), np.arange(400) >= 300
@@ -59,7 +62,7 @@ def find_thresholds(mode: str, llr: NDArray, is_target: NDArray[np.bool_]) -> li
     curve = det_curve(llr, is_target)
     counts = int(is_target.sum()), int((~is_target).sum())
     rows = []
-    for wanted in WANTED:
+    for wanted in rates:
         if round(wanted / 100 * counts[1], 6) < MIN_ACCEPTED:
             rows.append(Threshold(mode, wanted, None, None, None, *counts))
             continue

@@ -164,3 +164,9 @@ def _scaled(face: Face, scale: np.ndarray) -> Face:
 def _row(picture: np.ndarray) -> np.ndarray:
     """Flatten (height, width) or (height, width, 3) into one row, plane by plane."""
     return picture.reshape(-1) if picture.ndim == 2 else picture.transpose(2, 0, 1).reshape(-1)
+
+
+def shows_nothing(rows: np.ndarray, config: FacesConfig) -> bool:
+    """Whether all pixels of all crops (T, channels * height * width) have the same color."""
+    pixels = rows.reshape(len(rows), config.channels, -1)
+    return bool((pixels.min(axis=(0, 2)) == pixels.max(axis=(0, 2))).all())

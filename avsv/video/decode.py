@@ -35,9 +35,9 @@ class VideoSource:
     """A clip of ``video.scp``, which can be read several times.
 
     Args:
-        location: a video file; a folder of images, ordered by the numbers in their names; or ``command |``, whose
-            output is a video in any file format. The command runs once and must succeed.
-        folder_fps: frame rate of a folder without a file ``fps`` that contains it.
+        location: a video file; an image; a folder of images, ordered by the numbers in their names; or ``command |``,
+            whose output is a video in any file format. The command runs once and must succeed.
+        folder_fps: frame rate of an image, and of a folder without a file ``fps`` that contains it.
 
     Raises:
         DataError: no such file or folder, an empty file, a command that fails, a folder without images.
@@ -57,6 +57,9 @@ class VideoSource:
             raise DataError(f"{location}: no such file or folder")
         elif path.stat().st_size == 0:
             raise DataError(f"{location}: the file is empty (0 bytes): copy or download it again")
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            self._images = [path]
+            self._rate = as_rate(folder_fps)
 
     def frames(
         self, fps: float | Fraction, first: int = 0, last: int | None = None

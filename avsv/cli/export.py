@@ -1,0 +1,29 @@
+"""``avsv export``: a trained system as one folder."""
+
+import argparse
+from pathlib import Path
+
+from avsv.cli.shared import MODEL_HELP
+
+DESCRIPTION = """Write a trained system as one folder with all that it takes to verify people: weights (safetensors),
+settings (JSON), the cohort and the development scores, and a description (MODEL.md). The folder needs nothing else of
+the run, and may be copied elsewhere."""
+
+
+def add_command(commands) -> None:
+    """Add ``export`` to the program's commands."""
+    parser = commands.add_parser("export", help="write a trained system as one folder", description=DESCRIPTION)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="new folder, or that of a model to replace")
+    parser.add_argument("--license", help="on what terms others may use it, for its description")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the folder."""
+    from avsv.verification.card import write_model
+    from avsv.verification.model import load_package
+
+    package = load_package(Path(args.model))
+    write_model(package, args.folder, args.license)
+    print(f"{args.folder}: {package.settings.name}, described in {args.folder / 'MODEL.md'}")

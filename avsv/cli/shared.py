@@ -1,0 +1,58 @@
+"""What commands that use a model share: its options, its errors, and progress."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar, get_args
+
+from avsv.video.config import Detector
+
+if TYPE_CHECKING:
+    from avsv.verification.model import Model
+
+Item = TypeVar("Item")
+MODEL_HELP = "folder of a model, or EXP/PRESET/SYSTEM of a finished run"
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a model runs and looks for faces."""
+    parser.add_argument("--device", default="cpu", help="where the networks run, such as cuda (cpu)")
+    parser.add_argument(
+        "--detector", choices=get_args(Detector), help="how to look for faces; default: as in the training"
+    )
+    parser.add_argument("--detector-weights", metavar="FOLDER", help="where the detector's weights are")
+
+
+def load_model(args: argparse.Namespace, folder: str | None = None) -> "Model":
+    """The model of a command line."""
+    import avsv
+
+    return avsv.load(
+        folder or args.model, device=args.device, detector=args.detector, detector_weights=args.detector_weights
+    )
+
+
+def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, with a line on a terminal that counts them."""
+    shown = time.monotonic()
+    told = False
+    for done, item in enumerate(items):
+        if sys.stderr.isatty() and time.monotonic() - shown > 1:
+            print(f"\r{what}: {done}/{total}", end="", file=sys.stderr, flush=True)
+            shown, told = time.monotonic(), True
+        yield item
+    if told:
+        print(f"\r{what}: {total}/{total}", file=sys.stderr)
+
+
+def align(lines: list[list[str]], left: int = 1) -> str:
+    """Cells in columns: the first ``left`` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if n >= left else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

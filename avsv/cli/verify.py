@@ -1,0 +1,75 @@
+"""``avsv verify``: whether two recordings show the same person."""
+
+import argparse
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from avsv.cli.shared import MODEL_HELP, add_model_options, load_model
+
+if TYPE_CHECKING:
+    from avsv.verification.model import Used, Verification
+
+DESCRIPTION = """Whether two recordings show the same person. Each is a video, an audio file, an image or a folder of
+images: all modalities that a recording has and the model takes are used. Exit status: 0 the same person, 3 different
+persons, 4 no decision (the mode could not be calibrated), 1 bad input, 2 wrong options."""
+REJECTED, UNDECIDED = 3, 4
+_MODALITIES = {"A": "voice", "V": "face", "AV": "voice and face"}
+
+
+def add_command(commands) -> None:
+    """Add ``verify`` to the program's commands."""
+    parser = commands.add_parser("verify", help="whether two recordings show the same person", description=DESCRIPTION)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("a", metavar="A", help="recording: video, audio, image or folder of images")
+    parser.add_argument("b", metavar="B", help="the other recording")
+    parser.add_argument("--mode", help="which modalities of either side to compare, as in AVxA; default: all there are")
+    parser.add_argument(
+        "--far", type=float, default=0.01, metavar="RATE", help="false-accept rate to decide for (0.01)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify, print, and return the exit status."""
+    model = load_model(args)
+    result = model.verify(args.a, args.b, mode=args.mode, far=args.far)
+    print(json.dumps(dataclasses.asdict(result), indent=2) if args.json else describe(result))
+    return UNDECIDED if result.accepted is None else 0 if result.accepted else REJECTED
+
+
+def describe(result: "Verification") -> str:
+    """A verification in a few lines.
+
+    Example:
+        >>> from avsv.verification.model import Used, Verification
+        >>> sides = Used("a.wav", "A", 2.0, 1.5, 0, None), Used("b.jpg", "V", None, None, 1, 80.0)
+        >>> print(describe(Verification("AxV", 0.5, 2.0, 1.25, 0.01, 3.0, True, False, *sides)))
+        a.wav: voice: 2.00 s, 1.50 s of them voice
+        b.jpg: face: 1 crop, a square of 80 pixels
+        mode AxV: cosine 0.5000, normalized score 2.000, log-likelihood ratio 1.250
+        different persons: below 3.000, where 1 % of other persons are accepted
+    """
+    lines = [f"{side.name}: {_used(side)}" for side in (result.a, result.b)]
+    scores = f"mode {result.mode}: cosine {result.cosine:.4f}, normalized score {result.score:.3f}"
+    if result.llr is None:
+        return "\n".join([*lines, scores, "no decision: the development trials of this mode could not be calibrated"])
+    lines.append(f"{scores}, log-likelihood ratio {result.llr:.3f}")
+    verdict, place = ("the same person", "above") if result.accepted else ("different persons", "below")
+    how = "" if result.measured else " (extrapolated: the development trials are too few to measure it)"
+    lines.append(
+        f"{verdict}: {place} {result.threshold:.3f}, where {100 * result.far:g} % of other persons are accepted{how}"
+    )
+    return "\n".join(lines)
+
+
+def _used(side: "Used") -> str:
+    parts = []
+    if side.seconds is not None:
+        parts.append(f"{side.seconds:.2f} s, {side.voice_seconds:.2f} s of them voice")
+    if side.faces:
+        size = "" if side.face_pixels is None else f", a square of {side.face_pixels:.0f} pixels"
+        parts.append(f"{side.faces} crop{'s' if side.faces > 1 else ''}{size}")
+    return f"{_MODALITIES[side.modality]}: {'; '.join(parts)}"

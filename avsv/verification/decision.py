@@ -1,0 +1,54 @@
+"""From scores to decisions: where to accept for a wanted false-accept rate."""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avsv.errors import DataError
+from avsv.scoring.thresholds import MIN_ACCEPTED, find_thresholds
+
+
+class Operating(NamedTuple):
+    """Where a mode accepts.
+
+    Attributes:
+        threshold: trials with a larger log-likelihood ratio are accepted.
+        measured: as many non-target development trials are accepted there as a rate can rest on; otherwise the
+            threshold is that of a normal distribution with their mean and standard deviation.
+        nontarget: how many non-target development trials there were.
+    """
+
+    threshold: float
+    measured: bool
+    nontarget: int
+
+
+def operating_point(target: NDArray, nontarget: NDArray, far: float) -> Operating:
+    """Where to accept for a false-accept rate.
+
+    Args:
+        target: (N,) log-likelihood ratios of target development trials.
+        nontarget: (M,) those of the others.
+        far: wanted rate, between 0 and 1.
+
+    Raises:
+        DataError: a rate outside that range.
+
+    Example:
+        >>> llr = np.arange(1000.0)
+        >>> operating_point(llr[900:], llr[:900], 0.1)
+        Operating(threshold=809.0, measured=True, nontarget=900)
+        >>> operating_point(llr[900:], llr[:900], 0.01).measured
+        False
+    """
+    if not 0 < far < 1:
+        raise DataError(f"--far {far:g}: a false-accept rate is between 0 and 1, as in 0.01")
+    if far * len(nontarget) >= MIN_ACCEPTED:
+        llr = np.concatenate([target, nontarget])
+        (found,) = find_thresholds("", llr, np.arange(len(llr)) < len(target), [100 * far])
+        if found.threshold is not None:
+            return Operating(found.threshold, True, len(nontarget))
+    spread = NormalDist(float(np.mean(nontarget)), max(float(np.std(nontarget)), 1e-9))
+    return Operating(spread.inv_cdf(1 - far), False, len(nontarget))

@@ -1,0 +1,300 @@
+"""A trained system in use: two recordings to a decision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avsv.embed.extract import embed_batches
+from avsv.errors import DataError
+from avsv.scoring.modes import assignments, available_modes, parse_mode
+from avsv.verification.decision import Operating, operating_point
+from avsv.verification.package import SETTINGS, FaceSettings, Package
+from avsv.verification.pairs import Embedded, possible_assignments, scale_to_unit, score_pairs
+from avsv.verification.recording import Reader, Reading, Recording
+from avsv.verification.run import package_of_run
+from avsv.video.config import FaceFormat
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a verification used of a recording.
+
+    Args:
+        name: the recording.
+        modality: A for the voice, V for the face, AV for both.
+        seconds: duration of the audio; None without.
+        voice_seconds: how much of it is voice; None without.
+        faces: how many face crops the network saw; 0 without.
+        face_pixels: the median side of the square around the face in pixels of the recording; None without a detector.
+    """
+
+    name: str
+    modality: str
+    seconds: float | None
+    voice_seconds: float | None
+    faces: int
+    face_pixels: float | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether two recordings show the same person.
+
+    Args:
+        mode: which modalities of either side were compared.
+        cosine: of the embeddings.
+        score: the cosine, normalized against the cohort.
+        llr: natural logarithm of the likelihood ratio of the same person to different ones; None where the development
+            trials of the mode could not be calibrated.
+        far: wanted false-accept rate.
+        threshold: on ``llr``, for this rate; None without ``llr``.
+        measured: whether the threshold rests on enough development trials; otherwise it is an extrapolation.
+        accepted: whether ``llr`` is above the threshold; None without ``llr``.
+        a: what was used of the first recording.
+        b: likewise of the second.
+    """
+
+    mode: str
+    cosine: float
+    score: float
+    llr: float | None
+    far: float
+    threshold: float | None
+    measured: bool
+    accepted: bool | None
+    a: Used
+    b: Used
+
+
+class Model:
+    """A trained system that embeds and verifies.
+
+    Use :func:`avsv.load` to get one.
+
+    Args:
+        package: the system.
+        device: where the networks run.
+    """
+
+    def __init__(self, package: Package, device: str = "cpu") -> None:
+        self.package, self.device = package, torch.device(device)
+        self.name = package.settings.name
+        self.embedder = package.embedder.to(self.device)
+        self.reader = Reader(package.inputs, package.settings.system.embed, package.faces)
+        self.modes = available_modes(set(self.embedder.modes))
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "cpu",
+        detector: str | None = None,
+        detector_weights: str | Path | None = None,
+    ) -> "Model":
+        """Read the folder of a model, or of a system of a finished run.
+
+        Args:
+            folder: of the model or system.
+            device: as torch names it, such as "cuda".
+            detector: how to look for faces, where the recordings are not framed like those of the training.
+            detector_weights: folder with the detector's weights.
+
+        Raises:
+            DataError: nothing of the kind there, or only a part of it; no such device.
+        """
+        package = load_package(Path(folder))
+        changes = {"detector": detector, "detector_weights": detector_weights and str(detector_weights)}
+        changes = {name: value for name, value in changes.items() if value}
+        if package.faces is not None and changes:
+            form = FaceFormat.from_settings({**package.faces.settings(), **changes}, "face detection")
+            settings = replace(package.settings, faces=FaceSettings(form))
+            package = replace(package, settings=settings)
+        if device != "cpu" and not torch.cuda.is_available():
+            raise DataError(f"device {device}: no GPU is visible: use cpu")
+        return cls(package, device)
+
+    def find_mode(self, a: str, b: str, wanted: str | None = None) -> str:
+        """The evaluation mode for two sides that have these modalities (A, V or AV).
+
+        Raises:
+            DataError: the system lacks the mode, or a side lacks what the system or the mode needs.
+        """
+        if wanted is not None:
+            parse_mode(wanted)
+            if wanted not in self.modes:
+                raise DataError(f"mode {wanted}: {self.name} verifies in {' '.join(self.modes)}")
+            return wanted
+        usable = []
+        for name, letters in (("first", a), ("second", b)):
+            usable.append("".join(letter for letter in letters if letter in self.embedder.letters))
+            if not usable[-1]:
+                what = "a voice" if self.embedder.letters == "A" else "a face"
+                raise DataError(f"the {name} recording has not what {self.name} takes: {what}")
+        mode = "x".join(usable)
+        return mode if mode in self.modes else "x".join(reversed(usable))
+
+    def read(self, source: str | Path | Recording, letters: str | None = None) -> Reading:
+        """Read a recording: all that it has and the system takes, or some modalities.
+
+        Raises:
+            DataError: it cannot be read, or has no speech or no face.
+        """
+        recording = source if isinstance(source, Recording) else Recording.of(source)
+        if letters is None:
+            letters = "".join(letter for letter in recording.letters if letter in self.embedder.letters)
+        if not letters:
+            takes = " and ".join({"A": "voices", "V": "faces"}[letter] for letter in self.embedder.letters)
+            raise DataError(f"{recording.name}: has not what {self.name} takes: {takes}")
+        return self.reader.read(recording, letters)
+
+    def raw_embeddings(self, reading: Reading, modes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Embeddings (D,) of a recording as the network gives them, in those modes that it has the modalities for."""
+        able = [mode for mode in modes if all(letter in reading.letters for letter in mode)]
+        (found,) = embed_batches(self.embedder, [reading.batch(self.package.inputs)], able, self.device)
+        return {mode: vectors[0] for mode, (_, vectors) in found.items()}
+
+    def embed_reading(self, reading: Reading) -> Embedded:
+        """A recording as a side of trials, in all modes of the system that it has the modalities for."""
+        raw, means = self.raw_embeddings(reading, self.embedder.modes), self.package.normalization.means
+        vectors = {mode: scale_to_unit(reading.name, vector, means.get(mode)) for mode, vector in raw.items()}
+        lengths = {mode: float(np.linalg.norm(vector.astype(np.float64))) for mode, vector in raw.items()}
+        seconds = reading.voice.seconds if reading.voice else reading.faces.seconds
+        return Embedded(reading.name, vectors, lengths, seconds, reading.faces and reading.faces.count)
+
+    def embed(
+        self,
+        source: str | Path | Recording | None = None,
+        *,
+        waveform: NDArray | None = None,
+        frames: NDArray | None = None,
+        mode: str | None = None,
+    ) -> NDArray[np.float32]:
+        """The embedding of a recording, as the network gives it: not scaled.
+
+        Args:
+            source: a video, an audio file, an image or a folder of images; None to give arrays.
+            waveform: (n,) samples in [-1, 1] at the system's sample rate.
+            frames: face crops (T, H, W, 3) or (T, H, W) of bytes, framed like those of the training.
+            mode: A, V or AV; by default all that the recording has and the system takes.
+
+        Returns:
+            (D,) float32.
+
+        Raises:
+            DataError: as :meth:`read`; nothing given; the system does not have this mode.
+        """
+        if mode is not None and mode not in self.embedder.modes:
+            raise DataError(f"mode {mode}: {self.name} embeds in {' '.join(self.embedder.modes)}")
+        if source is not None:
+            reading = self.read(source, mode)
+        elif waveform is None and frames is None:
+            raise DataError("embed: give a recording, a waveform or frames")
+        else:
+            voice = self.reader.hear(waveform) if waveform is not None else None
+            faces = self.reader.see(frames) if frames is not None else None
+            reading = Reading("arrays", voice, faces)
+        mode = mode or "".join(letter for letter in reading.letters if letter in self.embedder.letters)
+        embedded = self.raw_embeddings(reading, [mode]) if mode else {}
+        if mode not in embedded:
+            raise DataError(f"{reading.name}: has not what {self.name} takes in mode {mode or self.embedder.modes[0]}")
+        return embedded[mode]
+
+    def operating_point(self, mode: str, far: float) -> Operating | None:
+        """Where a mode accepts for a false-accept rate between 0 and 1; None for a mode without calibration."""
+        if mode not in self.package.settings.calibration:
+            return None
+        return operating_point(*self.package.development[mode], far)
+
+    def verify(
+        self, a: str | Path | Recording, b: str | Path | Recording, *, mode: str | None = None, far: float = 0.01
+    ) -> Verification:
+        """Whether two recordings show the same person.
+
+        Args:
+            a, b: each a video, an audio file, an image or a folder of images.
+            mode: which modalities of either side are compared, as in AVxA; by default all that each has.
+            far: false-accept rate for which the decision is made.
+
+        Raises:
+            DataError: a recording cannot be read, has no speech or no face, or lacks what the mode needs.
+        """
+        first, second = (x if isinstance(x, Recording) else Recording.of(x) for x in (a, b))
+        chosen = self.find_mode(first.letters, second.letters, mode)
+        letters = None if mode is None else _needed(chosen, first, second)
+        readings = [self.read(x, letters and letters[n]) for n, x in enumerate((first, second))]
+        return self.verify_readings(*readings, mode=mode, far=far)
+
+    def verify_readings(self, a: Reading, b: Reading, *, mode: str | None = None, far: float = 0.01) -> Verification:
+        """As :meth:`verify`, of recordings that were read."""
+        chosen = self.find_mode(a.letters, b.letters, mode)
+        sides = [self.embed_reading(a), self.embed_reading(b)]
+        orders = possible_assignments(chosen, *sides)
+        calibration = self.package.settings.calibration.get(chosen)
+        found = score_pairs(
+            sides,
+            np.array([0]),
+            np.array([1]),
+            chosen,
+            orders,
+            self.package.normalization,
+            calibration and calibration.calibrated(),
+        )
+        point = self.operating_point(chosen, far)
+        llr = None if found.llr is None else float(found.llr[0])
+        used = [_used(reading, {order[n] for order in orders}) for n, reading in enumerate((a, b))]
+        return Verification(
+            mode=chosen,
+            cosine=float(found.cosine[0]),
+            score=float(found.score[0]),
+            llr=llr,
+            far=far,
+            threshold=point and point.threshold,
+            measured=bool(point and point.measured),
+            accepted=None if point is None else llr > point.threshold,
+            a=used[0],
+            b=used[1],
+        )
+
+
+def load_package(folder: Path) -> Package:
+    """The package in a folder of a model, or of a system of a finished run. Raises DataError: there is neither."""
+    if (folder / SETTINGS).is_file():
+        return Package.load(folder)
+    if not folder.exists():
+        raise DataError(
+            f"{folder}: no such model: give the folder of a model, or of a system of a run (EXP/PRESET/NAME)"
+        )
+    if (folder / "config.yaml").is_file() or (folder / "scores").is_dir():
+        return package_of_run(folder)
+    return Package.load(folder)
+
+
+def _needed(mode: str, *recordings: Recording) -> list[str]:
+    """What is read of both recordings for a mode: that of their side, or of both sides where they have it."""
+    orders = assignments(mode)
+    able = [o for o in orders if all(set(side) <= set(r.letters) for side, r in zip(o, recordings, strict=True))]
+    if not able:
+        for side, recording in zip(orders[0], recordings, strict=True):
+            for letter, what in (("A", "audio"), ("V", "video")):
+                if letter in side and letter not in recording.letters:
+                    raise DataError(f"{recording.name}: has no {what}, which mode {mode} needs")
+    return ["".join(x for x in "AV" if any(x in order[n] for order in able)) for n in range(len(recordings))]
+
+
+def _used(reading: Reading, modes: set[str]) -> Used:
+    letters = "".join(letter for letter in "AV" if any(letter in mode for mode in modes))
+    voice = reading.voice if "A" in letters else None
+    faces = reading.faces if "V" in letters else None
+    return Used(
+        reading.name,
+        letters,
+        voice and round(voice.seconds, 3),
+        voice and round(voice.voice_seconds, 3),
+        len(faces.crops) if faces else 0,
+        None if faces is None or faces.pixels is None else round(faces.pixels, 1),
+    )

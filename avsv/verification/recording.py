@@ -1,0 +1,263 @@
+"""Recordings of one person, as files, and what a system's networks take of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avsv.audio.config import FbankConfig
+from avsv.audio.fbank import Fbank, mean_normalize
+from avsv.audio.recording import read_codes
+from avsv.audio.voice import voice_seconds
+from avsv.audio.wav import float_to_int16, int16_to_float
+from avsv.config.sections import EmbedConfig
+from avsv.data.audio_source import ComputedAudio
+from avsv.data.batch import Batch
+from avsv.data.clips import whole_audio_list
+from avsv.data.collate import Clip, collate
+from avsv.data.face_source import spread_rows
+from avsv.data.inputs import FEATURE_LISTS, Inputs
+from avsv.data.lists import PackedStrings, UtteranceTable
+from avsv.errors import DataError
+from avsv.io.ark import as_stored
+from avsv.io.media import stream_kinds
+from avsv.video.config import FacesConfig
+from avsv.video.crop import FaceCropper, FaceCutter, shows_nothing
+from avsv.video.decode import IMAGE_SUFFIXES, VideoSource
+
+LEAST_VOICE = 0.2
+"""Seconds of voice without which a recording is taken for one of no speech."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Where the voice and the face of a person are.
+
+    Args:
+        name: what messages call it.
+        audio: as in ``wav.scp``; None for no voice.
+        video: as in ``video.scp``; None for no face.
+    """
+
+    name: str
+    audio: str | None = None
+    video: str | None = None
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Recording":
+        """What a file or folder holds: a video, a file with audio only, an image, or a folder of images.
+
+        Raises:
+            DataError: no such file or folder, or a file of an unknown kind.
+        """
+        path = Path(path)
+        name = str(path)
+        if not path.exists():
+            raise DataError(f"{name}: no such file or folder")
+        if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+            return cls(name, video=name)
+        if path.stat().st_size == 0:
+            raise DataError(f"{name}: the file is empty (0 bytes): copy or download it again")
+        try:
+            kinds = stream_kinds(name)
+        except DataError:
+            # Some formats of audio are read by another library only, which says what is wrong with all others.
+            kinds = {"audio"}
+        if not kinds:
+            raise DataError(f"{name}: neither audio nor video in it")
+        return cls(name, name if "audio" in kinds else None, name if "video" in kinds else None)
+
+    @property
+    def letters(self) -> str:
+        """What there is: A, V or AV."""
+        return "A" * (self.audio is not None) + "V" * (self.video is not None)
+
+
+class Voice(NamedTuple):
+    """The voice of a recording.
+
+    Attributes:
+        clip: audio as the network takes it, at the recorded speed and at others.
+        seconds: of the recording.
+        voice_seconds: how much of it is voice.
+    """
+
+    clip: Clip
+    seconds: float
+    voice_seconds: float
+
+
+class Faces(NamedTuple):
+    """The face in a recording.
+
+    Attributes:
+        clip: video as the network takes it.
+        crops: (T, C, H, W) uint8, the face crops that are used.
+        count: how many face crops the recording has.
+        seconds: of the recording.
+        pixels: the median side, in pixels of the recording, of the square that a crop shows; None without a detector.
+    """
+
+    clip: Clip
+    crops: NDArray[np.uint8]
+    count: int
+    seconds: float
+    pixels: float | None
+
+
+class Reading(NamedTuple):
+    """What was read of a recording; None where it was not wanted or is not there."""
+
+    name: str
+    voice: Voice | None
+    faces: Faces | None
+
+    @property
+    def letters(self) -> str:
+        """What there is: A, V or AV."""
+        return "A" * (self.voice is not None) + "V" * (self.faces is not None)
+
+    def batch(self, inputs: Inputs) -> Batch:
+        """A batch of this recording alone."""
+        clip = Clip()
+        if self.voice is not None:
+            clip.audio, clip.others = self.voice.clip.audio, self.voice.clip.others
+        if self.faces is not None:
+            clip.video = self.faces.clip.video
+        nothing = PackedStrings([""]), np.zeros(1, np.int32)
+        table = UtteranceTable(Path(), PackedStrings([self.name]), PackedStrings([""]), *nothing, *nothing)
+        return collate(table, np.array([-1]), inputs, [0], [clip])
+
+
+class _Samples:
+    """One recording's samples: a :class:`avsv.data.audio_source.WaveformSource`."""
+
+    def __init__(self, waveform: NDArray[np.float32]) -> None:
+        self._waveform = waveform
+
+    def read(self, index: int, first: int, last: int) -> NDArray[np.float32]:
+        return self._waveform[first:last]
+
+
+class Reader:
+    """Reads recordings as the recipe does when it makes features and face crops and embeds them.
+
+    Audio of any sample rate and with any number of channels is converted.
+
+    Args:
+        inputs: what the networks take.
+        config: how whole utterances are embedded.
+        faces: how face crops are made; None where that is not known, and then no video is read.
+    """
+
+    def __init__(self, inputs: Inputs, config: EmbedConfig, faces: FacesConfig | None) -> None:
+        self.inputs, self.config = inputs, config
+        # Each image of a folder is a crop, unless a file in the folder gives their rate.
+        self.faces = faces and replace(faces, source_fps=faces.fps)
+        self._cropper: FaceCropper | None = None
+        self._fbank: Fbank | None = None
+
+    def read(self, recording: Recording, letters: str) -> Reading:
+        """Read some modalities of a recording.
+
+        Args:
+            recording: must have them.
+            letters: A, V or AV.
+
+        Raises:
+            DataError: it lacks one, cannot be read, has no speech or no face.
+        """
+        for letter, source, what in (("A", recording.audio, "audio"), ("V", recording.video, "video")):
+            if letter in letters and source is None:
+                raise DataError(f"{recording.name}: has no {what}")
+        voice = self.read_voice(recording.audio) if "A" in letters else None
+        faces = self.read_faces(recording.video) if "V" in letters else None
+        return Reading(recording.name, voice, faces)
+
+    def read_voice(self, source: str) -> Voice:
+        """Read the voice. Raises DataError: as :func:`avsv.audio.recording.read_codes`, or no speech in it."""
+        form = replace(self.inputs.audio, resample=True, downmix=True)
+        return self._voice(read_codes(source, form), form, source)
+
+    def hear(self, waveform: NDArray, name: str = "waveform") -> Voice:
+        """The voice in samples (n,) in [-1, 1] at the system's sample rate. Raises DataError: too short, no speech."""
+        form = self.inputs.audio
+        waveform = np.asarray(waveform, dtype=np.float32)
+        if waveform.ndim != 1 or form.num_frames(len(waveform)) == 0:
+            raise DataError(f"{name}: shape {waveform.shape}: expected (n,) with n at least {form.window_samples}")
+        if not np.abs(waveform).max() <= 1:
+            raise DataError(f"{name}: samples outside [-1, 1]: divide integers by their range, as in x / 32768")
+        return self._voice(float_to_int16(waveform), form, name)
+
+    def _voice(self, codes: NDArray[np.int16], form: FbankConfig, name: str) -> Voice:
+        waveform = int16_to_float(codes)
+        heard = voice_seconds(waveform, form.sample_rate)
+        if heard < LEAST_VOICE:
+            raise DataError(f"{name}: no speech: {heard:.2f} s of voice, at least {LEAST_VOICE:g} s are needed")
+        clip, frames = Clip(), form.num_frames(len(waveform))
+        if whole_audio_list(self.config, self.inputs) == FEATURE_LISTS["fbank"]:
+            clip.audio = self._features(waveform)
+        else:
+            source = ComputedAudio(_Samples(waveform), self.inputs)
+            if self.config.speeds:
+                clip.audio, *clip.others = source.read_at_speeds(0, 0, frames)
+            else:
+                clip.audio = source.read(0, 0, frames)
+        return Voice(clip, len(waveform) / form.sample_rate, heard)
+
+    def _features(self, waveform: NDArray[np.float32]) -> Tensor:
+        if self._fbank is None:
+            self._fbank = Fbank(**self.inputs.audio.to_dict())
+        with torch.inference_mode():
+            features = self._fbank(torch.from_numpy(waveform)).numpy()
+        # The network was trained and its scores were calibrated on features as arks hold them.
+        return mean_normalize(torch.from_numpy(as_stored(features)))
+
+    def read_faces(self, location: str) -> Faces:
+        """Find and cut out the face. Raises DataError: the video cannot be read, or shows no face."""
+        config = self.faces
+        if config is None:
+            raise DataError(
+                f"{location}: how the face crops of the training were made is not known, so none can be made like them:"
+                " make the crops anew and train again, or give features of the voice only"
+            )
+        if self._cropper is None:
+            self._cropper = FaceCropper(config)
+        if config.detector == "none":
+            rows, pixels = self._cropper(location), None
+            count = len(rows)
+            rows = rows[spread_rows(count, self.config.video_frames)]
+        else:
+            count, matrices = self._cropper.locate(location)
+            wanted, places = np.unique(spread_rows(count, self.config.video_frames), return_inverse=True)
+            rows = FaceCutter(config)(VideoSource(location, config.source_fps), matrices, wanted)[places]
+            scales = np.hypot(*np.array(matrices)[:, :, 0].T)
+            pixels = float(np.median(min(config.width, config.height) / scales))
+        if shows_nothing(rows, config):
+            raise DataError(f"{location}: no face: all of it is of one color")
+        return self._faces(rows.reshape(-1, config.channels, config.height, config.width), count, pixels)
+
+    def see(self, frames: NDArray | Sequence[NDArray], name: str = "frames") -> Faces:
+        """The face in crops (T, H, W, 3) or (T, H, W) of bytes. Raises DataError: something else."""
+        frames = np.asarray(frames)
+        known = frames.ndim in (3, 4) and frames.shape[3:] in ((), (3,))
+        if frames.dtype != np.uint8 or not known or len(frames) == 0:
+            raise DataError(
+                f"{name}: {frames.dtype} {frames.shape}: expected bytes (T, height, width, 3), red first, or gray ones"
+                " (T, height, width)"
+            )
+        crops = frames[:, None] if frames.ndim == 3 else frames.transpose(0, 3, 1, 2)
+        chosen = crops[spread_rows(len(crops), self.config.video_frames)]
+        return self._faces(chosen, len(crops), None)
+
+    def _faces(self, crops: NDArray[np.uint8], count: int, pixels: float | None) -> Faces:
+        video = self.inputs.show(crops)
+        if self.config.mirror:
+            video = np.concatenate([video, video[..., ::-1]])
+        clip = Clip(video=torch.from_numpy(np.ascontiguousarray(video)))
+        return Faces(clip, crops, count, count / self.inputs.video.fps, pixels)

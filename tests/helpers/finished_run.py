@@ -1,0 +1,89 @@
+"""A small finished run: a short training, and the commands of stages 6 to 9."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+from paths import ROOT
+from synthetic import FACES, make_data_dir, make_trials, write_config
+
+from avsv.bin.extract_embeddings import extract, merge
+from avsv.io.ark import read_rows
+from avsv.io.lists import read_list, write_list
+from avsv.model.config import load_config
+from avsv.train.material import Sources
+from avsv.train.run import train_system
+from avsv.video.config import FacesConfig
+
+CROPS = FacesConfig(**vars(FACES))
+SIDES = {"train": (12, 4), "dev": (6, 6), "eval": (4, 3)}  # speakers and utterances of each
+
+
+class FinishedRun(NamedTuple):
+    """Folders of a run: EXP/SYSTEM, and the data directories by name."""
+
+    system: Path
+    data: dict[str, Path]
+
+
+def make_run(
+    folder: Path,
+    modalities: str = "AV",
+    variant: str = "as-norm1",
+    quality: str = "",
+    subtract_mean: bool = False,
+    **sections: dict,
+) -> FinishedRun:
+    """Data directories with the videos as folders of images, and a system that embedded, scored and calibrated them."""
+    data = {name: make_data_dir(folder / name, *sizes, seed=n) for n, (name, sizes) in enumerate(SIDES.items())}
+    for name, directory in data.items():
+        CROPS.write(directory / "faces.conf")
+        write_list(directory / "video.scp", _write_images(directory))
+        if name != "train":
+            make_trials(directory, name)
+    system = folder / "exp" / "small"
+    system.parent.mkdir()
+    train = {"epochs": 6, **sections.pop("train", {})}
+    written = write_config(folder / "system.yaml", modalities, train=train, **sections)
+    train_system(written, Sources(data["train"], data["dev"], data["train"] / "fbank.yaml"), system)
+
+    parts, embeddings, scores = system / "parts", system / "embeddings", system / "scores"
+    parts.mkdir()
+    embeddings.mkdir()
+    modes = list(load_config(written).modalities)
+    extract(system, modes, list(data.values()), parts, 1, 1, False, 0, None)
+    merge(parts, 1, modes, embeddings, list(data.values()))
+    mean = ["--subtract-mean", data["train"]] if subtract_mean else []
+    trials = [data["dev"], data["eval"]]
+    _run("score_cosine", *mean, embeddings, scores, *trials)
+    _run("score_norm", *mean, "--variant", variant, "--top-n", 5, embeddings, scores, data["train"], *trials)
+    of_quality = ["--quality", quality, "--others", data["eval"], "--"] if quality else []
+    _run("calibrate", *of_quality, system.parent, data["dev"], system.name)
+    return FinishedRun(system, data)
+
+
+def _write_images(directory: Path) -> dict[str, Path]:
+    """Every utterance's face crops as a folder of images that decodes to the same pixels."""
+    places = {}
+    for key, location in read_list(directory / "faces.scp").items():
+        places[key] = directory / "images" / key
+        places[key].mkdir(parents=True)
+        for number, row in enumerate(read_rows(location)):
+            cv2.imwrite(str(places[key] / f"{number}.png"), row.reshape(FACES.height, FACES.width))
+    return places
+
+
+def _run(name: str, *words: object) -> None:
+    command = [sys.executable, "-m", f"avsv.bin.{name}", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def recording_of(directory: Path, key: str):
+    """The voice and the face of an utterance."""
+    from avsv.verification.recording import Recording
+
+    audio, video = (read_list(directory / name)[key] for name in ("wav.scp", "video.scp"))
+    return Recording(key, audio, video)
