@@ -9,7 +9,7 @@ import cv2
 from paths import ROOT
 from synthetic import FACES, make_data_dir, make_trials, write_config
 
-from avsv.bin.extract_embeddings import extract, merge
+from avsv.embed.directories import embed_share, merge_shares
 from avsv.io.ark import read_rows
 from avsv.io.lists import read_list, write_list
 from avsv.model.config import load_config
@@ -53,8 +53,8 @@ def make_run(
     parts.mkdir()
     embeddings.mkdir()
     modes = list(load_config(written).modalities)
-    extract(system, modes, list(data.values()), parts, 1, 1, False, 0, None)
-    merge(parts, 1, modes, embeddings, list(data.values()))
+    embed_share(system, modes, list(data.values()), parts)
+    merge_shares(parts, 1, modes, embeddings, list(data.values()))
     mean = ["--subtract-mean", data["train"]] if subtract_mean else []
     trials = [data["dev"], data["eval"]]
     _run("score_cosine", *mean, embeddings, scores, *trials)
