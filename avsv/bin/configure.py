@@ -44,11 +44,27 @@ def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:
         raise DataError("; ".join(f"pretrained weights of {', '.join(of)}: {what}" for what, of in missing.items()))
 
 
-def write_changed(path: Path, text: str) -> None:
-    """Write a file only when its text would change, so that its time says when it did."""
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+def write_changed(path: Path, text: str) -> bool:
+    """Write a file only when its text would change, so that its time says when it did; returns whether it did."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return True
+
+
+def report_overridden(path: Path, configurator: Configurator, preset: str) -> None:
+    """List the keys of system files that a preset overrides; say so when the list is new."""
+    lines = [
+        f"{name} {key}: {own} in the file, {used} by the preset\n"
+        for name, changes in configurator.overridden.items()
+        for key, own, used in changes
+    ]
+    if write_changed(path, "".join(lines)) and lines:
+        print(
+            f"preset {preset} overrides {len(lines)} keys of system files: {path}; a file insists on those in its keep",
+            file=sys.stderr,
+        )
 
 
 def _image_channels(config: SystemConfig) -> int | None:
@@ -81,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     for name, config in (("fbank", configurator.fbank), ("faces", configurator.faces)):
         write_changed(options.out / f"{name}.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    report_overridden(options.out / "overridden.txt", configurator, options.preset)
     for name, config in configs.items():
         write_changed(options.out / "systems" / f"{name}.yaml", config.to_yaml())
     for name, config in configs.items():

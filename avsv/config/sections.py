@@ -187,6 +187,7 @@ class TrainConfig:
         keep: final.pt contains the weights of the last epoch, or those of the epoch with the best development EER.
         average_last: final.pt averages the weights after each of the last n epochs (with keep: last).
         evaluate_every: epochs between two computations of the development EER; the last epoch always has one.
+        freeze: parts that keep the weights they start from; their batch normalization uses its stored statistics.
     """
 
     epochs: int
@@ -202,6 +203,7 @@ class TrainConfig:
     keep: Literal["last", "best"] = "last"
     average_last: int = 1
     evaluate_every: int = 1
+    freeze: tuple[Literal["audio", "visual", "fusion"], ...] = ()
 
     def __post_init__(self) -> None:
         positive(

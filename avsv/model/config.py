@@ -216,6 +216,9 @@ class SystemConfig:
                         "name its system in init_from.system" if key.startswith("init_from") else "remove this key"
                     )
                     raise ValueError(f"{key}: the system has only {alone} network: {instead}")
+        for part in self.train.freeze:
+            if getattr(self, part) is None:
+                raise ValueError(f"train.freeze: the system has no {part}: remove it")
         for role in ("audio", "visual"):
             if getattr(self.pretrained, role) is not None:
                 if getattr(self, role) is None:

@@ -6,6 +6,9 @@ Sections of a preset, later ones over earlier ones:
   fusion_systems    over the systems that have a fusion
   networks          NAME: options, over every network and loss of this name
   systems           NAME: over this system
+
+A system file has the last word over a preset on the dotted keys that it lists under ``keep``, as in
+``keep: [train.epochs, train.optimizer]``. Settings of the command line override both.
 """
 
 import dataclasses
@@ -113,6 +116,7 @@ class Configurator:
         self.fbank = read_dataclass(FbankConfig, *self._merged_file("fbank"))
         self.faces = read_dataclass(FacesConfig, *self._merged_file("faces"))
         self._mappings: dict[str, dict[str, Any]] = {}
+        self.overridden: dict[str, list[tuple[str, Any, Any]]] = {}  # keys of system files, their values, the preset's
         self._sources: dict[str, dict[str, Any]] = {}  # of init_from, by system or folder
 
     def _merged_file(self, section: str) -> tuple[dict[str, Any], str]:
@@ -126,9 +130,13 @@ class Configurator:
         used = [layer.source for layer in self.layers if layer.sections]
         return f"{path} with {' and '.join(used)}" if used else str(path)
 
-    def _over(self, name: str, mapping: dict[str, Any]) -> dict[str, Any]:
-        """The system's own mapping with both layers over it."""
-        for layer in self.layers:
+    def _over(self, name: str, mapping: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+        """The mapping of a system with both layers over it, and between them what its ``own`` file keeps."""
+        keep = own.get("keep", [])
+        path = self.conf / "systems" / f"{name}.yaml"
+        if not isinstance(keep, list) or not all(isinstance(key, str) for key in keep):
+            raise DataError(f"{path}: keep: expected a list of dotted keys, as in [train.epochs]")
+        for number, layer in enumerate(self.layers):
             parts = [("all", layer.sections.get("all", {}))]
             if "fusion" in mapping:
                 parts.append(("fusion_systems", layer.sections.get("fusion_systems", {})))
@@ -142,6 +150,10 @@ class Configurator:
                     if key in part and key not in mapping:
                         raise DataError(f"{layer.source}: {section}.{key}: {name} has no {key}: it would be added")
                 mapping = overlay(mapping, part)
+            if number == 0:
+                for key in keep:
+                    mapping = overlay(mapping, _part(own, key, f"{path}: keep"))
+                self.overridden[name] = _changes(own, mapping)
         return mapping
 
     def mapping(self, name: str, dependents: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -156,7 +168,8 @@ class Configurator:
         if name in dependents:
             raise DataError(f"system {name}: its init_from leads back to itself: {' > '.join([*dependents, name])}")
         path = self.conf / "systems" / f"{name}.yaml"
-        mapping = read_yaml(path)
+        own = read_yaml(path)
+        mapping = {key: value for key, value in own.items() if key != "keep"}
         for role, source in _sources(mapping, path):
             there = _trained(source, path) if "/" in source else self.mapping(source, (*dependents, name))
             self._sources[source] = there
@@ -170,7 +183,7 @@ class Configurator:
             if role in mapping:
                 raise DataError(f"{path}: {role}: given by init_from.{role} ({source}): remove one of the two")
             mapping = {role: there[role], **mapping}
-        self._mappings[name] = self._over(name, mapping)
+        self._mappings[name] = self._over(name, mapping, own)
         return self._mappings[name]
 
     def configs(self, names: Sequence[str]) -> dict[str, SystemConfig]:
@@ -226,6 +239,39 @@ def _sources(mapping: Mapping[str, Any], path: Path) -> list[tuple[str, str]]:
         raise DataError(f"{path}: init_from: expected 'audio: SYSTEM' and 'visual: SYSTEM', or 'system: SYSTEM'")
     check_keys(sources, ("audio", "visual", "system"), f"{path}: init_from.")
     return [(role, str(source)) for role, source in sources.items() if source is not None]
+
+
+def _part(mapping: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    """The value of a dotted key alone, in the shape of the mapping.
+
+    Example:
+        >>> _part({"train": {"epochs": 3, "batch_size": 8}}, "train.epochs", "x.yaml")
+        {'train': {'epochs': 3}}
+    """
+    value: Any = mapping
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise DataError(f"{where}: {key}: the file does not give this key: remove it from the list")
+        value = value[part]
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _changes(own: Mapping[str, Any], merged: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Keys of a system file whose values a preset has changed: dotted key, the file's value, the value that counts.
+
+    Example:
+        >>> _changes({"train": {"epochs": 3, "lr": 1}}, {"train": {"epochs": 5, "lr": 1}, "data": 2})
+        [('train.epochs', 3, 5)]
+    """
+    found = []
+    for key, value in own.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            found += _changes(value, merged[key], f"{prefix}{key}.")
+        elif key in merged and merged[key] != value:
+            found.append((f"{prefix}{key}", value, merged[key]))
+    return found
 
 
 def _trained(folder: str, path: Path) -> dict[str, Any]:

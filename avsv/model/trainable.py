@@ -26,6 +26,16 @@ class TrainableSystem(nn.Module):
         super().__init__()
         self.embedder = Embedder(config)
         self.objective = Objective(config, self.embedder, num_classes, clip_frames)
+        self.frozen = config.train.freeze
+        for part in self.frozen:
+            getattr(self.embedder, part).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TrainableSystem":
+        """Set training or evaluation mode; parts that ``train.freeze`` names stay in evaluation mode."""
+        super().train(mode)
+        for part in self.frozen:
+            getattr(self.embedder, part).eval()
+        return self
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the training loss of a batch and the figures to log; see :class:`avsv.model.objective.Objective`.

@@ -250,6 +250,44 @@ def test_later_layers_win(capsys, conf, tmp_path):
     assert read_yaml(tmp_path / "out/fbank.yaml")["dither"] == 0
 
 
+def test_a_system_file_insists_on_what_it_keeps(capsys, conf, tmp_path):
+    (conf / "presets/p.yaml").write_text("all: {train: {epochs: 10, batch_size: 10}}\n")
+    path = conf / "systems/a.yaml"
+    mapping = read_yaml(path)
+    path.write_text(yaml.safe_dump(mapping | {"keep": ["train.epochs"]}))
+    said = []
+    for settings in ([], [], ["--set", "a:train.epochs=7"]):
+        configure.main(["--conf", str(conf), "--out", str(tmp_path / "out"), "--preset", "p", *settings, "a"])
+        said.append(capsys.readouterr().err)
+        train = load_config(tmp_path / "out/systems/a.yaml").train
+        assert (train.epochs, train.batch_size) == (7 if settings else mapping["train"]["epochs"], 10)
+    listed = f"a train.batch_size: {mapping['train']['batch_size']} in the file, 10 by the preset\n"
+    assert (tmp_path / "out/overridden.txt").read_text() == listed
+    assert "preset p overrides 1 keys of system files" in said[0] and said[1:] == ["", ""]
+    for keep, message in (
+        ("train", "expected a list of dotted keys"),
+        (["train.x"], "the file does not give this key"),
+    ):
+        path.write_text(yaml.safe_dump(mapping | {"keep": keep}))
+        with pytest.raises(DataError, match=message):
+            _configure(capsys, tmp_path / "none", "--preset", "p", "a", conf=conf)
+
+
+def test_a_finished_system_of_another_run_is_named_by_its_folder(capsys, conf, tmp_path):
+    base = tmp_path / "exp/p/a"
+    base.mkdir(parents=True)
+    (base / "config.yaml").write_text(parse_config(_mapping("audio"), "x").to_yaml())
+    tuned = conf / "systems/tuned.yaml"
+    tuned.write_text(f"init_from: {{system: {base}}}\ntrain: {{epochs: 3}}\n")
+    with pytest.raises(DataError, match=r"final.pt: no such file: name the folder of a finished system"):
+        _configure(capsys, tmp_path / "out", "--preset", "p", "tuned", conf=conf)
+    (base / "final.pt").touch()
+    assert _configure(capsys, tmp_path / "out", "--preset", "p", "tuned", conf=conf) == [f"tuned single system={base}"]
+    config = load_config(tmp_path / "out/systems/tuned.yaml")
+    assert config.audio == parse_config(_mapping("audio"), "x").audio and config.train.epochs == 3
+    assert config.init_from.system == str(base)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -344,6 +344,21 @@ def test_new_speakers_start_from_their_mean_embeddings(corpus, tmp_path, monkeyp
             assert cosine > 1 - 1e-5
 
 
+def test_frozen_parts_keep_their_weights(corpus, tmp_path):
+    """Weights and the statistics of batch normalization stay as they were; all else is trained."""
+    base = corpus.run(tmp_path / "base", "AV")
+    train = {"freeze": ["audio", "fusion"], "optimizer": {"name": "sgd", "lr": 0.1, "backbone_factor": 0.5}}
+    sections = {"train": train, "init_from": {"system": "base"}}
+    tuned = corpus.run(tmp_path / "tuned", "AV", init={"system": tmp_path / "base"}, **sections)
+    same = {name for name in base if torch.equal(base[name], tuned[name])}
+    frozen = {name for name in base if name.startswith(("audio.", "fusion."))}
+    assert frozen <= same
+    learned = {name for name in base if name.startswith(("visual.", "classifiers.")) and base[name].is_floating_point()}
+    assert len(learned & same) < len(learned) / 10
+    with pytest.raises(DataError, match=r"train.freeze: the system has no visual: remove it"):
+        corpus.run(tmp_path / "A", "A", train={"freeze": ["visual"]})
+
+
 def rename(directory: Path, old: str, new: str) -> None:
     """Give the speakers and utterances of a data directory another first letter."""
     for name in ("utt2spk", "feats.scp", "audio.scp", "faces.scp", "utt2num_frames", "utt2num_faces", "utt2dur"):
