@@ -66,6 +66,7 @@ while read -r name members; do
   [ ! -f "$exp/$name/scores/weights.csv" ] || how="weighted sum"
   log "$name: $how of $members"
 done <"$exp/ensembles"
-left_out=$(grep -c 'left out' "$exp/log/score_ensemble.log" || true)
-[ "$left_out" -eq 0 ] || log "$left_out ensembles left out, members not in this run: $exp/log/score_ensemble.log"
+grep 'left out' "$exp/log/score_ensemble.log" | grep -v 'not in this run$' >&2 || true
+absent=$(grep -c 'left out, .* not in this run$' "$exp/log/score_ensemble.log" || true)
+[ "$absent" -eq 0 ] || log "$absent ensembles left out, members not in this run: $exp/log/score_ensemble.log"
 mark_done "$marker" "$stamp"
