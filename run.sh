@@ -55,8 +55,7 @@ done
 "$ROOT/tools/setup.sh"
 . ./path.sh
 . ./cmd.sh
-work=$exp/$preset
-conf=$work/conf
+work=$exp/$preset conf=$exp/$preset/conf
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
 mkdir -p "$data" "$work/log"
 # The processes of a killed run hold these locks until they end, so that a new run never writes to the same files.
@@ -161,12 +160,11 @@ fi
 if begin 10 "analyses"; then
   steps/analyse.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
   if [ -n "$sweeps" ]; then
-    options=()
-    [ ! -f "$data/musan/wav.scp" ] || options+=(--noise-dir "$data/musan")
-    [ "$sweeps" = all ] || options+=(--kinds "$sweeps")
+    noises=$data/musan
+    [ -f "$noises/wav.scp" ] || noises=
     [ "$norm $subtract_mean" = "as-norm1 false" ] || log "warning: sweeps ignore --norm and --subtract-mean"
-    steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" ${options[@]+"${options[@]}"} \
-      "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
+    steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" --kinds "${sweeps#all}" \
+      --noise-dir "$noises" "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
   fi
 fi
 
