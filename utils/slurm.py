@@ -78,7 +78,7 @@ REASONS = (
     ),
     (r"Resources|Priority", "the cluster is busy", QUIET_SECONDS),
     (r"BeginTime|Cleaning", "it was requeued and starts soon", QUIET_SECONDS),
-    (r"QOS|Assoc|Limit|Max|Min", "a limit of the partition or your account stands in the way", SOON_SECONDS),
+    (r"QOS|Assoc|Limit|Max|Min", "a limit of the partition or your account prevents it from starting", SOON_SECONDS),
     (r"", "see 'scontrol show job JOBID'", QUIET_SECONDS),
 )
 TASK = "SLURM_ARRAY_TASK_ID"
