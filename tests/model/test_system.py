@@ -509,9 +509,9 @@ def test_backbones_are_loaded_from_their_systems(tmp_path):
         source = _system(name, len(classes))
         init[name] = tmp_path / name
         init[name].mkdir()
-        TrainedSystem.of(source, parse_config(_mapping(name), "test.yaml"), list(classes), None, None).save(
-            init[name] / "final.pt"
-        )
+        inputs = (FbankConfig(), None) if name == "audio" else (None, FaceFormat(channels=1, height=16, width=16))
+        trained = TrainedSystem.of(source, parse_config(_mapping(name), "test.yaml"), list(classes), *inputs)
+        trained.save(init[name] / "final.pt")
     start_from(system, config, init, list("abcde"))
     for name, folder in init.items():
         trained = TrainedSystem.load(folder / "final.pt").build()
