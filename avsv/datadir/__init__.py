@@ -1,1 +1,1 @@
-"""Data directories: which lists there are, checking, mending, splitting, combining and selecting. Imports no torch."""
+"""Data directories: their lists; validating, fixing, splitting, combining, subsets. Does not import torch."""

@@ -1,4 +1,4 @@
-"""Combining data directories into a new one."""
+"""Combining data directories."""
 
 import filecmp
 import heapq
@@ -30,12 +30,12 @@ from avsv.errors import DataError
 def combine_data(target: Path, sources: list[Path]) -> int:
     """Combine data directories; returns the number of utterances.
 
-    Lists that may lack lines are combined from those that have them; others must be in all sources, and are left out
-    otherwise. Trials are not combined.
+    Lists that can be incomplete are combined from all sources that have them; any other list is omitted unless all
+    sources have it. Trials are not combined.
 
     Raises:
-        DataError: an utterance, or a speaker's gender or age, that differs between sources; face crops of different
-            sizes.
+        DataError: sources differ in the values for an utterance, or in the gender or age of a speaker, or in the size
+            of face crops.
     """
     for source in sources:
         need_data_directory(source)
@@ -49,7 +49,7 @@ def combine_data(target: Path, sources: list[Path]) -> int:
             note(f"{target}: no {name}: not all sources have it")
             continue
         if name == "utt2uniq":
-            # Where a source has none, its utterances stand for themselves.
+            # In a source without this list, utterances are mapped to themselves.
             write_lines(target / name, _merge(name, [_uniq_lines(source) for source in sources]))
         else:
             write_lines(target / name, _merge(name, [read_lines(source / name) for source in having]))
@@ -65,8 +65,8 @@ def _uniq_lines(source: Path) -> Iterator[str]:
 
 
 def _merge(name: str, lists: list[Iterator[str]]) -> Iterator[str]:
-    """Merge sorted lists; a line that several have is written once."""
-    # A blank sorts before all that a key may hold, so that whole lines sort like their keys.
+    """Merge sorted lists; a line that occurs in several is written once."""
+    # A blank sorts before all characters of keys, so that lines sort like their keys.
     merged = heapq.merge(*lists)
     last = ""
     while chunk := list(islice(merged, 10_000)):
@@ -86,6 +86,6 @@ def _combine_faces_conf(target: Path, sources: list[Path]) -> None:
     having = [source / FACES_CONF for source in sources if (source / FACES_CONF).is_file()]
     for path in having[1:]:
         if not filecmp.cmp(having[0], path, shallow=False):
-            raise DataError(f"{having[0]} and {path} differ: face crops of one kind only can be combined")
+            raise DataError(f"{having[0]} and {path} differ: only face crops of the same form can be combined")
     if having:
         shutil.copy(having[0], target / FACES_CONF)

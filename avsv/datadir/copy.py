@@ -1,4 +1,4 @@
-"""Copying a data directory under other names."""
+"""Copying a data directory with new names."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,18 +26,18 @@ def copy_data(
     keep: set[str] | None = None,
     trials: bool = True,
 ) -> int:
-    """Copy a data directory under other names of utterances and speakers; returns the number of utterances.
+    """Copy a data directory with new names for utterances and speakers; returns the number of utterances.
 
     Args:
         source, target: data directories.
-        utterance_name, speaker_name: the new name of an old one.
+        utterance_name, speaker_name: functions from an old name to the new one.
         leave_out: names of lists that are not copied.
-        change: for some lists, the new value of an old one.
+        change: for some lists, a function from an old value to the new one.
         keep: utterances to copy; None for all.
-        trials: copy the trials, too.
+        trials: also copy the trials.
 
     Raises:
-        DataError: two old names become one, or an utterance's new name does not begin with its speaker's.
+        DataError: two names become equal, or the new name of an utterance does not begin with that of its speaker.
     """
     need_new_folder(target, [source])
     old = [(u, s) for u, s in zip(*read_utt2spk(source), strict=True) if keep is None or u in keep]

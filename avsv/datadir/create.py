@@ -1,4 +1,4 @@
-"""What all tools that make a data directory from others share."""
+"""Functions shared by the tools that make a data directory from others."""
 
 import shutil
 import sys
@@ -13,12 +13,12 @@ FACES_CONF = "faces.conf"
 
 
 def note(message: str) -> None:
-    """Tell the user what was left out."""
+    """Print what was omitted."""
     print(message, file=sys.stderr)
 
 
 def need_new_folder(target: Path, sources: Iterable[Path]) -> None:
-    """Make the folder of a new data directory, without lists of an earlier one; DataError where it is a source."""
+    """Make the folder of a new data directory and remove old lists from it; DataError if it is one of the sources."""
     for source in sources:
         if target.resolve() == source.resolve():
             raise DataError(f"{target}: source and destination are the same")
@@ -29,7 +29,7 @@ def need_new_folder(target: Path, sources: Iterable[Path]) -> None:
 
 
 def write_filled(path: Path, lines: Iterable[str]) -> None:
-    """Write a list; one that would be empty is left out, as if nobody had known anything to put into it."""
+    """Write a list, unless it would be empty."""
     write_lines(path, lines)
     if path.stat().st_size == 0:
         path.unlink()
@@ -41,7 +41,7 @@ def copy_faces_conf(source: Path, target: Path) -> None:
 
 
 def copy_trials(source: Path, target: Path, rename: Callable[[str], str | None]) -> None:
-    """Copy the trials between utterances that ``rename`` gives a name."""
+    """Copy the trials between utterances for which ``rename`` returns a name."""
     for path in trial_lists(source):
         rows = []
         for number, line in enumerate(read_raw_lines(path), 1):
@@ -55,7 +55,7 @@ def copy_trials(source: Path, target: Path, rename: Callable[[str], str | None])
             (target / "trials").mkdir(exist_ok=True)
             write_lines(target / "trials" / path.name, rows)
         else:
-            note(f"{target}: no trials/{path.name}: none of its trials is between utterances that are there")
+            note(f"{target}: no trials/{path.name}: no trial has both utterances in the new data directory")
 
 
 def seconds_of(folder: Path, text: str) -> float:

@@ -1,4 +1,4 @@
-"""Fixing a data directory: sorted lists of the utterances that are complete."""
+"""Fixing a data directory: sorted lists that contain complete utterances only."""
 
 import codecs
 import filecmp
@@ -50,7 +50,7 @@ _TRIALS_GONE = {
 
 
 def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: Iterable[str] = ()) -> tuple[int, int]:
-    """Sort all lists, and keep the utterances that are complete; what changes is saved in ``FOLDER/.backup`` before.
+    """Sort all lists and keep only complete utterances; the original lists are saved in ``FOLDER/.backup``.
 
     An utterance stays when it has a speaker, at least one of audio and video, a positive duration (where there is
     ``utt2dur``) and a line in every other list that cannot lack one. Lines whose form or value is wrong go, and so do
@@ -58,10 +58,10 @@ def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: I
 
     Args:
         folder: the data directory.
-        utterance_extra, speaker_extra: names of further lists to filter by utterance, by speaker.
+        utterance_extra, speaker_extra: names of additional lists to filter by utterance and by speaker.
 
     Returns:
-        How many utterances were kept, and how many there were.
+        The numbers of utterances that were kept and that there were.
 
     Raises:
         DataError: nothing would be left, or a list is no text; then nothing is changed.
@@ -191,7 +191,7 @@ class _Fixer:
                 continue
             clean = f"{parts[0]} {parts[1].rstrip()}\n"
             if lines.setdefault(parts[0], clean) != clean:
-                dropped.append(f"line {number}: '{parts[0]}' was there with another value")
+                dropped.append(f"line {number}: '{parts[0]}' occurred before with another value")
         if dropped:
             more = "; ..." if len(dropped) > 3 else ""
             note(f"{shown}: {len(dropped)} lines left out: {'; '.join(dropped[:3])}{more}")

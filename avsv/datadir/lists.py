@@ -1,7 +1,7 @@
-"""The lists of a data directory: their names, what keys them, and reading and writing them line by line.
+"""The lists of a data directory: their names and keys, and reading and writing them line by line.
 
-A corpus may have more than a million utterances, so that lists are streamed in the order of their keys, some thousand
-lines at a time.
+A corpus can have more than a million utterances, so lists are streamed in the order of their keys, some thousand lines
+at a time.
 """
 
 import os
@@ -15,8 +15,8 @@ from avsv.io.atomic import atomic_path
 from avsv.io.names import check_key, first_odd_key
 from avsv.io.text import check_regular_file, refuse_mark
 
-# An utterance may lack a modality: these lists, and only these, may lack lines. The value is the list that must have
-# every key of the list named first.
+# An utterance can lack a modality: only these lists can be incomplete. The value is the list that must contain every
+# key of the list.
 SOURCES = {"wav.scp": "utt2spk", "video.scp": "utt2spk"}
 DERIVED = {
     "feats.scp": "wav.scp",
@@ -60,17 +60,17 @@ def key_of(line: str) -> str:
 
 
 def increases(keys: list[str], last: str = "") -> bool:
-    """Whether every key follows the one before, and the first one ``last``, in the C locale.
+    """Whether the keys are strictly increasing in the C locale and the first one is larger than ``last``.
 
     >>> increases(["B-1", "a", "a-1"]), increases(["a", "a"]), increases(["b"], last="c")
     (True, False, False)
     """
-    # Code points order as their UTF-8 bytes do.
+    # The order of code points is that of their UTF-8 bytes.
     return not keys or (last < keys[0] and all(map(lt, keys, islice(keys, 1, None))))
 
 
 def read_raw_chunks(path: Path) -> Iterator[list[str]]:
-    """Stream the lines of a text file as they are, each ending in a newline, some thousand at a time.
+    """Stream the unchanged lines of a text file, each ending in a newline, some thousand at a time.
 
     Raises:
         DataError: no such file, a folder or pipe, a byte-order mark, or not UTF-8.
@@ -88,7 +88,7 @@ def read_raw_chunks(path: Path) -> Iterator[list[str]]:
 
 
 def read_raw_lines(path: Path) -> Iterator[str]:
-    """Stream the lines of a text file as they are, each ending in a newline; see :func:`read_raw_chunks`."""
+    """Stream the unchanged lines of a text file, each ending in a newline; see :func:`read_raw_chunks`."""
     return chain.from_iterable(read_raw_chunks(path))
 
 
@@ -96,7 +96,7 @@ def read_chunks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """Stream the keys and the lines of a list in the order of the keys, some thousand at a time.
 
     Raises:
-        DataError: naming file and line: no such file, a blank line, a key twice, keys out of order, a key that cannot
+        DataError: with file and line: no such file, a blank line, a repeated key, keys out of order, a key that cannot
             be one (:func:`avsv.io.names.wrong_key`).
     """
     last, done = "", 0
@@ -110,7 +110,7 @@ def read_chunks(path: Path) -> Iterator[tuple[list[str], list[str]]]:
             before = [last, *keys]
             number = next(n for n, key in enumerate(keys) if key <= before[n])
             key, last = keys[number], before[number]
-            what = f"'{key}' occurs twice" if key == last else f"not sorted, '{key}' follows '{last}'"
+            what = f"'{key}' occurs twice" if key == last else f"not sorted: '{key}' follows '{last}'"
             raise DataError(f"{path}:{done + number + 1}: {what}: run utils/fix_data_dir.sh {path.parent}")
         if (odd := first_odd_key(keys)) is not None:
             check_key(keys[odd], f"{path}:{done + odd + 1}")
@@ -154,10 +154,10 @@ def fields_of(name: str) -> int | None:
 
 
 def read_utt2spk(folder: Path) -> tuple[list[str], list[str]]:
-    """Utterances of a data directory in order, and the speaker of each.
+    """Read the utterances of a data directory in order, and the speaker of each.
 
     Raises:
-        DataError: no data directory, an empty utt2spk, a line that has not two fields, keys out of order.
+        DataError: no data directory, an empty utt2spk, a line without exactly two fields, keys out of order.
     """
     need_data_directory(folder)
     path = folder / "utt2spk"
@@ -170,14 +170,14 @@ def read_utt2spk(folder: Path) -> tuple[list[str], list[str]]:
         if (odd := first_odd_key([speaker for _, speaker in rows])) is not None:
             check_key(rows[odd][1], f"{path}: the speaker of '{keys[odd]}'")
         utterances += keys
-        speakers += [names.setdefault(speaker, speaker) for _, speaker in rows]  # one string for a speaker
+        speakers += [names.setdefault(speaker, speaker) for _, speaker in rows]  # one string per speaker
     if not utterances:
         raise DataError(f"{path}: the list is empty")
     return utterances, speakers
 
 
 def group_by_speaker(utterances: Iterable[str], speakers: Iterable[str]) -> dict[str, list[str]]:
-    """Utterances of every speaker, the speakers in the order of the C locale.
+    """Group utterances by speaker, with the speakers in the order of the C locale.
 
     >>> group_by_speaker(["b-1", "a-1", "b-2"], ["b", "a", "b"])
     {'a': ['a-1'], 'b': ['b-1', 'b-2']}
@@ -189,7 +189,7 @@ def group_by_speaker(utterances: Iterable[str], speakers: Iterable[str]) -> dict
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines to a file that appears whole or not at all."""
+    """Write lines to a file that appears complete or not at all."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(lines)
 
@@ -200,5 +200,5 @@ def write_spk2utt(folder: Path, groups: dict[str, list[str]]) -> None:
 
 
 def select_lines(path: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
-    """Stream the lines of a sorted list whose keys are wanted."""
+    """Stream the lines of a sorted list whose keys are selected by ``wanted``."""
     return chain.from_iterable(compress(lines, map(wanted, keys)) for keys, lines in read_chunks(path))

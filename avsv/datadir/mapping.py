@@ -1,4 +1,4 @@
-"""Plain lists outside of data directories: utterances to speakers and back, and lines with certain keys."""
+"""Plain lists outside of data directories: utterances to speakers and back, and filtering lines by key."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,10 +8,10 @@ from avsv.errors import DataError
 
 
 def spk2utt_lines(utt2spk: Path) -> list[str]:
-    """The lines of spk2utt for a file like utt2spk, the speakers sorted.
+    """Make the lines of spk2utt from a file like utt2spk, sorted by speaker.
 
     Raises:
-        DataError: no such file, or a line that has not two fields.
+        DataError: no such file, or a line without exactly two fields.
     """
     rows = list(_fields(utt2spk, "UTTERANCE SPEAKER", lambda count: count == 2))
     groups = group_by_speaker((row[0] for row in rows), (row[1] for row in rows))
@@ -19,10 +19,10 @@ def spk2utt_lines(utt2spk: Path) -> list[str]:
 
 
 def utt2spk_lines(spk2utt: Path) -> Iterator[str]:
-    """Stream the lines of utt2spk for a file like spk2utt, in its order.
+    """Stream the lines of utt2spk made from a file like spk2utt, in its order.
 
     Raises:
-        DataError: no such file, or a line of one field.
+        DataError: no such file, or a line with a single field.
     """
     for speaker, *utterances in _fields(spk2utt, "SPEAKER UTTERANCE ...", lambda count: count >= 2):
         for utterance in utterances:
@@ -30,13 +30,13 @@ def utt2spk_lines(spk2utt: Path) -> Iterator[str]:
 
 
 def filter_lines(path: Path, ids: Path, field: int = 1, exclude: bool = False) -> Iterator[str]:
-    """Stream the lines of a list whose key is the first field of a line of another list.
+    """Stream the lines of a list whose key is the first field of some line in another list.
 
     Args:
         path: the list.
         ids: the other list.
-        field: which field of ``path`` is the key, from 1.
-        exclude: stream the other lines.
+        field: number of the field of ``path`` that is the key, counted from 1.
+        exclude: stream the other lines instead.
 
     Raises:
         DataError: no such file, or a line without this field.

@@ -1,4 +1,4 @@
-"""Opening recordings: whether they can be used, and how long they are, from headers where these say so."""
+"""Probing recordings: whether they can be used, and their durations, from headers if possible."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
 
-# A container's duration is rounded to its packets; less than this share of it means that packets are missing.
+# The duration of a container is rounded to its packets; less than this share of it means that packets are missing.
 _LEAST_SHARE = Fraction(9, 10)
 PIPE_RATE = 16000
 FOLDER_FPS = 25.0
 
 
 def probe(name: str, location: str, folder_fps: float = FOLDER_FPS) -> float:
-    """Open a recording and tell its duration.
+    """Open a recording and return its duration.
 
-    Files are opened and their beginning is decoded; their length is taken from the header, and a file that ends before
-    the header says is reported. Commands are run, and folders of images are counted. What is damaged further inside is
-    left to the feature steps, which decode everything and report it too.
+    The beginning of a file is decoded; its length is read from the header, and a file that is shorter than its header
+    states is an error. Commands are run, and the images of folders are counted. Damage further inside is detected by
+    the feature steps, which decode everything.
 
     Args:
-        name: the list that it stands in, ``wav.scp`` or ``video.scp``.
+        name: the list that contains the recording, ``wav.scp`` or ``video.scp``.
         location: file, folder or ``command |``.
         folder_fps: frame rate of a folder of images that has no file ``fps``.
 
     Returns:
-        Seconds, more than 0.
+        The duration in seconds, larger than 0.
 
     Raises:
-        DataError: missing, unreadable, truncated, empty.
+        DataError: the recording is missing, unreadable, truncated or empty.
     """
     seconds = _probe_video(location, folder_fps) if name == "video.scp" else _probe_audio(location)
     if seconds <= 0:
@@ -61,12 +61,12 @@ def _probe_audio(location: str) -> float:
 
     try:
         sound = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw means samples without a header
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header
         return _probe_container(path, "audio")
     with sound, library_errors(location, "audio"):
-        if sound.format == "MP3":  # of whose length libsndfile only makes a guess
+        if sound.format == "MP3":  # libsndfile only estimates its length
             return _probe_container(path, "audio")
-        # The end is looked at because a header may promise more than there is.
+        # The end is read because the header may state more samples than the file has.
         sound.seek(max(0, sound.frames - 1))
         if sound.frames and len(sound.read(1)) == 0:
             raise DataError(f"{location}: truncated: the header promises {sound.frames} samples")
@@ -104,7 +104,7 @@ def _probe_container(path: str, kind: str) -> float:
         if not promised:
             with open_media(path, path, kind) as again:
                 return measured_seconds(again, choose_stream(again, path, kind))
-        if "mp4" not in container.format.name:  # whose header lists all packets, and has been looked at above
+        if "mp4" not in container.format.name:  # the header of mp4 lists all packets; it was checked above
             begin = (stream.start_time or 0) * stream.time_base
             container.seek(int((begin + Fraction(9, 10) * promised) / stream.time_base), stream=stream)
             if _end_of_packets(container, stream) - begin < _LEAST_SHARE * promised:
@@ -113,6 +113,6 @@ def _probe_container(path: str, kind: str) -> float:
 
 
 def _end_of_packets(container: "InputContainer", stream: "Stream") -> Fraction:
-    """The time at which the last of a stream's remaining packets ends."""
+    """The end time of the last of the remaining packets of a stream."""
     ends = (packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None)
     return max(ends, default=0) * stream.time_base

@@ -8,12 +8,12 @@ from avsv.datadir.create import is_positive, note, seconds_of
 from avsv.datadir.lists import need_data_directory, read_keys
 from avsv.errors import DataError
 
-# Formats that every sox reads; ffmpeg decodes all others for it.
+# Formats that every build of sox reads; ffmpeg decodes all others for it.
 SOX_SUFFIXES = (".wav", ".flac", ".sph", ".au", ".aiff")
 
 
 def at_speed(location: str, factor: str) -> str:
-    """The ``wav.scp`` value that gives a recording at another speed (pitch changes with it) through sox.
+    """The ``wav.scp`` value that plays a recording at another speed, and hence another pitch, with sox.
 
     >>> at_speed("a b.wav", "0.9")
     "sox 'a b.wav' -t wav - speed 0.9 |"
@@ -31,29 +31,29 @@ def at_speed(location: str, factor: str) -> str:
 
 
 def perturb_speed(source: Path, target: Path, factor: str, keep_video: bool) -> int:
-    """A copy of a data directory at another speed, as new speakers ``spFACTOR-...``; returns its utterances.
+    """Copy a data directory at another speed with new speakers ``spFACTOR-...``; returns the number of utterances.
 
-    Utterances without audio are left out, and so is what was computed from the audio.
+    Utterances without audio and lists computed from the audio are omitted.
 
     Args:
         source, target: data directories.
-        factor: 0.9 is slower and lower.
-        keep_video: keep the video lists, whose speed does not change; otherwise they are left out.
+        factor: speed factor; 0.9 is slower and lower.
+        keep_video: keep the video lists, whose speed does not change; otherwise they are omitted.
 
     Raises:
-        DataError: no ``wav.scp``, or a factor that is no positive number.
+        DataError: no ``wav.scp``, or a factor that is not a positive number.
     """
     if not is_positive(factor):
-        raise DataError(f"speed factor '{factor}': a positive number is expected, 0.9 for example")
+        raise DataError(f"speed factor '{factor}': expected a positive number such as 0.9")
     need_data_directory(source)
     if not (source / "wav.scp").is_file():
-        raise DataError(f"{source}: no wav.scp: only audio changes its speed")
+        raise DataError(f"{source}: no wav.scp: only the speed of audio can be changed")
     video = ("video.scp", "faces.scp", "utt2num_faces")
     audio_results = ("feats.scp", "audio.scp", "utt2num_frames", "vad.scp")
     leave_out = audio_results if keep_video else (*audio_results, *video)
     gone = [name for name in leave_out if (source / name).is_file()]
     if gone:
-        note(f"{target}: left out because they do not belong to the new speed: {' '.join(gone)}")
+        note(f"{target}: omitted because they do not apply to the new speed: {' '.join(gone)}")
     keep = set(read_keys(source / "wav.scp"))
     prefix = f"sp{factor}-"
     return copy_data(

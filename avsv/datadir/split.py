@@ -21,7 +21,7 @@ from avsv.io.atomic import write_text
 
 
 def part_sizes(total: int, parts: int) -> list[int]:
-    """Sizes of nearly equal parts; the first ones are one longer where it does not go up.
+    """Sizes of nearly equal parts; if there is a remainder, the first parts have one item more.
 
     >>> part_sizes(10, 4)
     [3, 3, 2, 2]
@@ -30,7 +30,7 @@ def part_sizes(total: int, parts: int) -> list[int]:
 
 
 def whole_speaker_sizes(counts: list[int], parts: int) -> list[int]:
-    """How many of the speakers, in order, each part takes, so that the parts have about as many utterances.
+    """The number of consecutive speakers in each part, so that the parts have about equal numbers of utterances.
 
     >>> whole_speaker_sizes([10, 1, 1, 8], 3)
     [1, 2, 1]
@@ -38,7 +38,7 @@ def whole_speaker_sizes(counts: list[int], parts: int) -> list[int]:
     sizes, done, next_speaker = [], 0, 0
     for part in range(parts):
         first = next_speaker
-        most = len(counts) - (parts - part - 1)  # a speaker is left for each part that follows
+        most = len(counts) - (parts - part - 1)  # leaves one speaker for each following part
         goal = sum(counts) * (part + 1) / parts
         while next_speaker < most and (next_speaker == first or done + counts[next_speaker] / 2 <= goal):
             done += counts[next_speaker]
@@ -51,18 +51,18 @@ def whole_speaker_sizes(counts: list[int], parts: int) -> list[int]:
 def split_data(folder: Path, parts: int, per_utterance: bool) -> Path:
     """Split all lists of a data directory into consecutive parts, ``FOLDER/splitN/1`` to ``N`` (``splitNutt``).
 
-    Nothing is done where the parts are there and the lists are those that they were made from.
+    Nothing is done if the parts exist and their source lists have not changed.
 
     Args:
         folder: the data directory.
-        parts: how many parts.
-        per_utterance: parts of equal numbers of utterances; otherwise speakers are kept whole.
+        parts: number of parts.
+        per_utterance: split into equal numbers of utterances; otherwise all utterances of a speaker stay together.
 
     Returns:
         The folder of the parts.
 
     Raises:
-        DataError: fewer utterances or speakers than parts, lists that are not sorted.
+        DataError: there are fewer utterances or speakers than parts, or lists are not sorted.
     """
     target = folder / f"split{parts}{'utt' if per_utterance else ''}"
     names = [*utterance_lists(folder), *speaker_lists(folder)]
@@ -72,7 +72,7 @@ def split_data(folder: Path, parts: int, per_utterance: bool) -> Path:
         return target
     utterances, speakers = read_utt2spk(folder)
     with (folder / ".split.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # steps that work on one data directory at a time share its parts
+        fcntl.flock(lock, fcntl.LOCK_EX)  # steps that run on one data directory at the same time share its parts
         marker.unlink(missing_ok=True)
         _write_parts(folder, target, utterances, speakers, _sizes(folder, utterances, speakers, parts, per_utterance))
         write_text(marker, state)
@@ -80,7 +80,7 @@ def split_data(folder: Path, parts: int, per_utterance: bool) -> Path:
 
 
 def _sizes(folder: Path, utterances: list[str], speakers: list[str], parts: int, per_utterance: bool) -> list[int]:
-    """Number of utterances of each part."""
+    """The number of utterances in each part."""
     if per_utterance:
         if parts > len(utterances):
             raise DataError(
@@ -93,7 +93,7 @@ def _sizes(folder: Path, utterances: list[str], speakers: list[str], parts: int,
             f"{folder}: {len(groups)} speakers cannot be split into {parts} parts: use fewer jobs (--nj), or --per-utt"
         )
     if sum(a != b for a, b in pairwise(speakers)) + 1 != len(groups):
-        raise DataError(f"{folder}: the utterances of a speaker do not follow each other: use --per-utt")
+        raise DataError(f"{folder}: the utterances of a speaker are not consecutive: use --per-utt")
     counts = [len(group) for group in groups.values()]
     sizes, first = [], 0
     for size in whole_speaker_sizes(counts, parts):

@@ -1,4 +1,4 @@
-"""Choosing utterances of a data directory, and making a data directory of them."""
+"""Selecting utterances of a data directory, and making a data directory of them."""
 
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,7 @@ from avsv.errors import DataError
 
 
 def subset_data(source: Path, target: Path, keep: set[str]) -> int:
-    """Copy the lines of some utterances, their speakers, and the trials between them; returns how many utterances.
+    """Copy the lines of some utterances and their speakers, and the trials between them; returns their number.
 
     Raises:
         DataError: none of the utterances is in ``utt2spk``.
@@ -27,7 +27,7 @@ def subset_data(source: Path, target: Path, keep: set[str]) -> int:
     utterances, speakers = read_utt2spk(source)
     pairs = [(u, s) for u, s in zip(utterances, speakers, strict=True) if u in keep]
     if not pairs:
-        raise DataError(f"{source}: none of the utterances asked for is in utt2spk")
+        raise DataError(f"{source}: none of the selected utterances is in utt2spk")
     need_new_folder(target, [source])
     groups = group_by_speaker(*zip(*pairs, strict=True))
     for name in utterance_lists(source):
@@ -50,23 +50,24 @@ def spread(items: list[str], count: int) -> list[str]:
 
 
 def choose(source: Path, mode: str, count: int) -> set[str]:
-    """Choose utterances of a data directory, always the same ones.
+    """Choose utterances of a data directory deterministically.
 
     Args:
         source: the data directory.
-        mode: ``spread`` evenly over the list, ``first``, ``last``, ``shortest`` (by utt2dur), ``speakers`` (evenly
-            spaced whole speakers until there are at least ``count`` utterances), ``per-spk`` (``count`` of each).
-        count: how many.
+        mode: ``spread`` evenly over the list, ``first``, ``last``, ``shortest`` (by utt2dur), ``speakers`` (all
+            utterances of evenly spaced speakers until there are at least ``count``), ``per-spk`` (``count`` of each
+            speaker).
+        count: number of utterances.
 
     Raises:
-        DataError: fewer utterances than that.
+        DataError: there are fewer utterances.
     """
     utterances, speakers = read_utt2spk(source)
     if mode == "per-spk":
         groups = group_by_speaker(utterances, speakers)
         return set(chain.from_iterable(spread(group, count) for group in groups.values()))
     if count > len(utterances):
-        raise DataError(f"{source}: {count} utterances wanted, there are {len(utterances)}")
+        raise DataError(f"{source}: {count} utterances requested, but there are {len(utterances)}")
     if mode == "first":
         return set(utterances[:count])
     if mode == "last":
@@ -84,19 +85,19 @@ def choose(source: Path, mode: str, count: int) -> set[str]:
 
 
 def choose_listed(source: Path, listed: Path, speakers: bool) -> set[str]:
-    """The utterances of a data directory that a file lists, or all those of the speakers that it lists.
+    """The utterances of a data directory that are listed in a file, or all utterances of the speakers in the file.
 
-    Keys of the file that the data directory does not have are reported.
+    Keys of the file that are not in the data directory are reported.
 
     Args:
         source: the data directory.
-        listed: a text file; the first field of each line counts.
-        speakers: whether it lists speakers.
+        listed: a text file; only the first field of each line is used.
+        speakers: whether the file lists speakers.
     """
     wanted = {key_of(line) for line in read_raw_lines(listed) if line.strip()}
     utterances, speaker_of = read_utt2spk(source)
     keys = speaker_of if speakers else utterances
     missing = wanted.difference(keys)
     if missing:
-        note(f"{listed}: {len(missing)} of {len(wanted)} are not in {source}/utt2spk, '{min(missing)}' for one")
+        note(f"{listed}: {len(missing)} of {len(wanted)} are not in {source}/utt2spk, for example '{min(missing)}'")
     return {utterance for utterance, key in zip(utterances, keys, strict=True) if key in wanted}

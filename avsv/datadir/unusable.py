@@ -1,4 +1,4 @@
-"""Taking recordings that cannot be used out of a data directory."""
+"""Removing recordings that cannot be used from a data directory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,20 +10,20 @@ from avsv.errors import DataError
 def drop_unusable(folder: Path, probed: Path, failed: Path, min_duration: float, max_lost: float) -> dict[str, int]:
     """Remove the lines of recordings that failed or are too short; write ``dropped.txt`` and ``utt2dur``.
 
-    An utterance that keeps its other modality stays. ``dropped.txt`` also keeps what an earlier call removed.
+    An utterance whose other modality is usable stays. ``dropped.txt`` also lists the removals of earlier calls.
 
     Args:
-        folder: the data directory; ``wav.scp`` and ``video.scp`` are changed, the other lists are left to ``fix_data``.
+        folder: the data directory; only ``wav.scp`` and ``video.scp`` are changed, ``fix_data`` fixes the other lists.
         probed: ``UTTERANCE LIST SECONDS`` lines.
         failed: ``UTTERANCE LIST: REASON`` lines.
-        min_duration: shortest recording that is of use, in seconds.
-        max_lost: largest share of a list that may be lost.
+        min_duration: shortest usable recording in seconds.
+        max_lost: largest share of a list that can be removed.
 
     Returns:
-        How many lines each list has lost, in this and earlier calls.
+        The number of lines removed from each list in this and earlier calls.
 
     Raises:
-        DataError: more than that is lost; then nothing is changed.
+        DataError: a larger share cannot be used; nothing is changed.
     """
     seconds: dict[str, dict[str, float]] = {name: {} for name in SOURCES}
     dropped: dict[tuple[str, str], str] = {}
@@ -31,7 +31,7 @@ def drop_unusable(folder: Path, probed: Path, failed: Path, min_duration: float,
         utterance, name, text = line.split()
         seconds[name][utterance] = float(text)
         if float(text) < min_duration:
-            dropped[utterance, name] = f"{float(text):.2f} s, shorter than {min_duration:g} s"
+            dropped[utterance, name] = f"{float(text):.2f} s: shorter than {min_duration:g} s"
     for line in read_raw_lines(failed):
         utterance, name, reason = line.rstrip("\n").split(" ", 2)
         dropped[utterance, name.rstrip(":")] = reason
@@ -55,7 +55,7 @@ def drop_unusable(folder: Path, probed: Path, failed: Path, min_duration: float,
     write_lines(folder / "dropped.txt", (f"{key} {name}: {dropped[key, name]}\n" for key, name in sorted(dropped)))
     durations = {
         key: value
-        for name in reversed(SOURCES)  # the audio's duration wins
+        for name in reversed(SOURCES)  # the duration of the audio takes precedence
         for key, value in seconds[name].items()
         if (key, name) not in dropped
     }
@@ -67,7 +67,7 @@ def drop_unusable(folder: Path, probed: Path, failed: Path, min_duration: float,
 
 
 def _read_dropped(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Utterance, list and reason of the lines of a ``dropped.txt``, if there is one."""
+    """The utterance, list and reason on each line of ``dropped.txt``, if the file exists."""
     for line in read_raw_lines(path) if path.is_file() else ():
         utterance, name, reason = line.rstrip("\n").split(" ", 2)
         yield utterance, name.rstrip(":"), reason

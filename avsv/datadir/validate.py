@@ -1,4 +1,4 @@
-"""Checking a data directory: every list, how they fit together, and a sample of the media."""
+"""Validating a data directory: every list, their consistency, and a sample of the media."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+")
 
 
 class Problems:
-    """What is wrong, a line each: the first few of a kind, and how many there are.
+    """Problems, one per line: the first few of each kind, and the number of others.
 
     Example:
         >>> problems = Problems()
@@ -46,7 +46,7 @@ class Problems:
         self._count: dict[str, int] = {}
 
     def add(self, kind: str, message: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self._count[kind] = self._count.get(kind, 0) + 1
         if self._count[kind] <= SHOWN_OF_A_KIND:
             self._shown.setdefault(kind, []).append(message)
@@ -84,21 +84,21 @@ def is_count(value: str) -> str | None:
 
 
 def is_gender(value: str) -> str | None:
-    """What is wrong with a gender."""
-    return None if value in ("m", "f") else f"'{value}' is neither m nor f: leave the line out where it is not known"
+    """What is wrong with a gender, or None."""
+    return None if value in ("m", "f") else f"'{value}' is neither m nor f: omit the line if it is unknown"
 
 
 def is_age(value: str) -> str | None:
-    """What is wrong with an age."""
+    """What is wrong with an age, or None."""
     if NUMBER.fullmatch(value) and 0 < float(value) < 130:
         return None
-    return f"'{value}' is not an age in years: leave the line out where it is not known"
+    return f"'{value}' is not an age in years: omit the line if it is unknown"
 
 
 def is_media(value: str) -> str | None:
-    """What is wrong with a file name or a command of wav.scp or video.scp."""
+    """What is wrong with a file name or a command in wav.scp or video.scp, or None."""
     if value.startswith("~"):
-        return f"'{value}': write the home folder out, ~ is not replaced"
+        return f"'{value}': write the full path of the home folder, ~ is not expanded"
     return "there is no command before the |" if value == "|" else None
 
 
@@ -138,13 +138,13 @@ def trial_problem(line: str, speaker_of: Mapping[str, str]) -> tuple[str, str] |
 
 
 class Validator:
-    """Checks one data directory.
+    """Validates one data directory.
 
     Args:
         folder: the data directory.
-        audio, video, features: whether to check these lists; features that are checked must be there.
-        speaker_order: whether speakers must be sorted like, and begin, their utterances.
-        sample: how many of the audio and of the video files to open, spread over the list.
+        audio, video, features: whether to check these lists; features must exist if they are checked.
+        speaker_order: whether utterances must begin with their speakers, which must be sorted in the same order.
+        sample: number of audio files and of video files to open, spread over the list.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Validator:
         self.speaker_of: dict[str, str] = {}
 
     def run(self) -> Problems:
-        """Do all checks.
+        """Run all checks.
 
         Raises:
             DataError: there is no such data directory.
@@ -183,7 +183,7 @@ class Validator:
         del keys
         known = set(self.speaker_of.values())
         for name in speaker_lists(self.folder):
-            for _ in self._keys(name, known, "no speaker of"):
+            for _ in self._keys(name, known, "not a speaker of"):
                 pass
         try:
             for path in trial_lists(self.folder):
@@ -199,7 +199,7 @@ class Validator:
     def _table(self, name: str, fields: int | None) -> Iterator[tuple[Sequence[int], list[str], list[str]]]:
         """Line numbers, keys and values of the well-formed lines of a list, some thousand at a time.
 
-        What is wrong with the form is noted.
+        Malformed lines are added to the problems.
         """
         path = self.folder / name
         last, done = "", 0
@@ -211,7 +211,7 @@ class Validator:
                     self._note_fields(path, numbers, rows, lines)
                     numbers = [number for number, row in zip(numbers, rows, strict=True) if len(row) == 2]
                     rows = [row for row in rows if len(row) == 2]
-                # Interned, the keys of all lists take the memory of one.
+                # With interning, the keys of all lists take the memory of one list.
                 keys = [sys.intern(row[0]) for row in rows]
                 if not increases(keys, last):
                     self._note_order(path, numbers, keys, last)
@@ -249,7 +249,7 @@ class Validator:
                     self.problems.add(f"name {path}", f"{path}:{number}: {wrong}")
 
     def _keys(self, name: str, known: Container[str], where: str) -> Iterator[list[str]]:
-        """Keys of a list, some thousand at a time; their values are checked, and that the keys are known."""
+        """The keys of a list, some thousand at a time, after checking the values and that the keys are known."""
         path = self.folder / name
         check = VALUES.get(name)
         for numbers, keys, values in self._table(name, fields_of(name)):
@@ -264,7 +264,7 @@ class Validator:
             yield keys
 
     def _check_speakers(self) -> None:
-        """utt2spk and spk2utt."""
+        """Check utt2spk and spk2utt."""
         path = self.folder / "utt2spk"
         last = ""
         for numbers, keys, values in self._table("utt2spk", 2):
@@ -289,27 +289,29 @@ class Validator:
             found.update(speakers)
             for number, speaker, value in zip(numbers, speakers, values, strict=True):
                 if speaker not in expected:
-                    self.problems.add("spk2utt", f"{path}:{number}: '{speaker}' is no speaker of utt2spk")
+                    self.problems.add("spk2utt", f"{path}:{number}: '{speaker}' is not a speaker of utt2spk")
                 elif value.split() != expected[speaker]:
                     text = f"the utterances of '{speaker}' are not those of utt2spk"
                     self.problems.add("spk2utt", f"{path}:{number}: {text}: run utils/fix_data_dir.sh {self.folder}")
         for speaker in sorted(expected.keys() - found):
-            self.problems.add("spk2utt", f"{path}: speaker '{speaker}' of utt2spk is not there")
+            self.problems.add("spk2utt", f"{path}: speaker '{speaker}' of utt2spk is missing")
 
     def _check_utterances(self, name: str) -> list[str]:
-        """A list by utterance; returns its keys, sorted."""
+        """Check a list by utterance; returns its sorted keys."""
         keys = sorted(chain.from_iterable(self._keys(name, self.speaker_of, "not in")))
         complete = name not in (*SOURCES, *DERIVED, *PARTIAL) and (name.startswith("utt2") or name == "text")
         if complete and len(keys) < len(self.utterances):
             for key in sorted(self.speaker_of.keys() - set(keys)):
-                self.problems.add(f"missing {name}", f"{self.folder}/{name}: '{key}' of utt2spk is not there")
+                self.problems.add(f"missing {name}", f"{self.folder}/{name}: '{key}' of utt2spk is missing")
         return self.utterances if keys == self.utterances else keys
 
     def _check_modalities(self, keys: dict[str, list[str]]) -> None:
-        """Every utterance has audio or video, and there are features where they are asked for."""
+        """Check that every utterance has audio or video, and that features exist if they are required."""
         for name, wanted in (("feats.scp", self.audio and "wav.scp" in keys), ("faces.scp", "video.scp" in keys)):
             if self.features and wanted and name not in keys:
-                self.problems.add("features", f"{self.folder}/{name}: no such file (--no-feats when this is by design)")
+                self.problems.add(
+                    "features", f"{self.folder}/{name}: no such file (use --no-feats if this is intended)"
+                )
         if not (self.audio and self.video):
             return
         if any(keys.get(name) is self.utterances for name in SOURCES):
@@ -323,7 +325,7 @@ class Validator:
                 self.problems.add("media", f"{self.folder}: '{key}' has neither audio (wav.scp) nor video (video.scp)")
 
     def _check_derived(self, name: str, keys: dict[str, list[str]]) -> None:
-        """A list made from another has no other keys; one that counts has all of them."""
+        """Check that a list made from another has no other keys, and that a list of counts has all."""
         source = DERIVED[name]
         if source not in keys:
             return
@@ -334,7 +336,7 @@ class Validator:
         for key in sorted(there - wanted):
             self.problems.add(f"more {name}", f"{self.folder}/{name}: '{key}' is not in {source}")
         for key in sorted(wanted - there) if counts else ():
-            self.problems.add(f"less {name}", f"{self.folder}/{name}: '{key}' of {source} is not there")
+            self.problems.add(f"less {name}", f"{self.folder}/{name}: '{key}' of {source} is missing")
 
     def _check_trials(self, path: Path) -> None:
         try:
@@ -351,7 +353,7 @@ class Validator:
             self.problems.add(f"empty {path}", f"{path}: the list is empty")
 
     def _check_media(self) -> None:
-        """Open a sample of the media."""
+        """Open a sample of the recordings."""
         for name, wanted in (("wav.scp", self.audio), ("video.scp", self.video)):
             path = self.folder / name
             if not wanted or not self.sample or not path.is_file():

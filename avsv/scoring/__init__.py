@@ -1,1 +1,1 @@
-"""Scores of trials and what they are worth: cosine, normalization, ensembles, calibration, metrics."""
+"""Scoring of trials: cosine, normalization, ensembles, calibration, metrics."""

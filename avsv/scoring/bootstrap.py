@@ -1,32 +1,32 @@
 """Uncertainty of error rates, and of their differences between systems, by resampling speakers.
 
-The trials of a list share speakers and utterances, so they are far from independent: drawing trials anew gives
-intervals that are much too narrow. Here the speakers are drawn, with replacement, and a speaker drawn k times counts
-as k speakers with the same recordings:
+The trials of a list share speakers and utterances and are far from independent, so resampling trials gives intervals
+that are much too narrow. Instead, speakers are drawn with replacement, and a speaker drawn k times counts as k speakers
+with the same recordings:
 
-- a trial of two different speakers appears once for each pair of their copies, k_enroll * k_test times;
-- a trial within one speaker appears once for each copy, k times. Between two copies of the speaker there is no trial:
-  it would be a non-target trial that compares a person with themselves.
+- a trial of two different speakers occurs once for each pair of their copies, k_enroll * k_test times;
+- a trial within one speaker occurs once for each copy, k times. There are no trials between two copies of a speaker:
+  they would be non-target trials that compare a person with themselves.
 
-**Intervals.** The variance v of the drawn rates says how many independent trials would be as informative as the list,
-n = p (1 - p) / v for the rate p. The interval is Wilson's for n trials, with Student's t of S - 1 degrees of freedom
-for S speakers: all rates q with |q - p| <= t sqrt(q (1 - q) / n). Unlike p plus or minus a multiple of the draws' own
-spread it stays honest where errors are few: a list without a single error has no spread at all, and one whose errors
-all come from two speakers has not seen the third. There, with fewer than eight independent errors (n p < 8), v says
-little, and n is taken, where that is less, from the same list made harder: all target scores are lowered by the
-smallest of a series of amounts at which there are eight.
+**Intervals.** The variance v of the resampled rates gives the number of independent trials that would be as informative
+as the list, n = p (1 - p) / v for the rate p. The interval is Wilson's for n trials, with Student's t of S - 1 degrees
+of freedom for S speakers: all rates q with |q - p| <= t sqrt(q (1 - q) / n). Unlike p plus or minus a multiple of the
+standard deviation of the draws, it remains valid for few errors: a list without errors has no deviation at all, and a
+list whose errors all come from two speakers does not show what the third would add. With fewer than eight independent
+errors (n p < 8), v is unreliable. Then n is computed, if that is smaller, from the same list made harder: all target
+scores are lowered by the smallest of a series of amounts that gives eight errors.
 
-**Differences.** Two systems are compared on equal trials and equal draws, so that what is hard for both cancels out.
-The interval is the difference plus or minus t times the spread of the drawn differences.
+**Differences.** Two systems are compared on the same trials and draws, so that what is hard for both cancels out. The
+interval is the difference plus or minus t times the standard deviation of the resampled differences.
 
 The products of weights count the noise of single trials between two speakers up to three times. The intervals are
-therefore a little too wide where that noise, not the speakers, makes most of the spread, never too narrow for it.
+therefore slightly too wide if this noise dominates the deviation, but never too narrow because of it.
 
 Sources: Davezies, D'Haultfœuille and Guyonvarch 2021, "Empirical process results for exchangeable arrays",
-arXiv:1906.11293 (these weights are valid for data indexed by pairs); Owen 2007, "The pigeonhole bootstrap" (how much
-too wide); Wilson 1927, "Probable inference, the law of succession, and statistical inference"; Korn and Graubard 1998,
-"Confidence intervals for proportions with small expected number of positive counts estimated from survey data"
-(effective numbers of trials).
+arXiv:1906.11293 (these weights are valid for data indexed by pairs); Owen 2007, "The pigeonhole bootstrap" (by how
+much the intervals are too wide); Wilson 1927, "Probable inference, the law of succession, and statistical inference";
+Korn and Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts estimated
+from survey data" (effective numbers of trials).
 """
 
 from collections.abc import Callable, Iterator
@@ -38,10 +38,10 @@ from numpy.typing import ArrayLike, NDArray
 from avsv.scoring.metrics import check_trials, eer, min_dcf
 from avsv.seeding import generator_for
 
-_DRAWS = 50  # at a time: sums for all of them come from one product of matrices
-_ROUNDING = 1e-9  # of running sums; where the curves cross at an operating point, that point must be found
-_FEW_ERRORS = 8  # independent errors below which the spread of the draws says little
-_DRAWS_OF_HARDER_LISTS = 200  # enough for a variance within a tenth
+_DRAWS = 50  # draws at a time: the sums of all come from one matrix product
+_ROUNDING = 1e-9  # of running sums; if the curves cross at an operating point, that point must be found
+_FEW_ERRORS = 8  # independent errors below which the variance of the draws is unreliable
+_DRAWS_OF_HARDER_LISTS = 200  # enough for a variance within 10 %
 _HARDEST = 0.25  # equal error rate at which harder lists end
 
 
@@ -71,21 +71,21 @@ def speaker_bootstrap(
     confidence: float = 0.95,
     draws: NDArray[np.float64] | None = None,
 ) -> Interval:
-    """Interval of the equal error rate from speakers drawn with replacement; see the module's text.
+    """Confidence interval of the equal error rate from speakers drawn with replacement; see the module docstring.
 
     Args:
         scores: (N,) scores, larger for a more likely target.
         is_target: (N,) booleans.
         enroll_speaker, test_speaker: (N,) speaker of each side of the trials, strings or integers.
-        resamples: how often speakers are drawn, at least twice.
-        seed: equal seeds draw equal speakers.
-        confidence: probability that the interval is meant to hold.
-        draws: what :func:`resampled_eers` gives for the same arguments, where it is known already.
+        resamples: number of draws of speakers, at least 2.
+        seed: equal seeds draw the same speakers.
+        confidence: nominal confidence level.
+        draws: the result of :func:`resampled_eers` for the same arguments, if already computed.
 
     Raises:
-        ValueError: as :func:`avsv.scoring.metrics.eer`, or the speakers' lengths differ from the scores'.
+        ValueError: as :func:`avsv.scoring.metrics.eer`, or the numbers of speakers and scores differ.
 
-    Example (three speakers who are never confused, which says little about others):
+    Example (three speakers that are never confused, which is little evidence about others):
         >>> trials = [3, 4, 3, 1, 2, 1], [True] * 3 + [False] * 3, list("abcabc"), list("abcbca")
         >>> [round(rate, 6) for rate in speaker_bootstrap(*trials, resamples=20)]
         [0.0, 0.860548]
@@ -113,12 +113,12 @@ def speaker_bootstrap(
     reach = stdtrit(size - 1, (1 + confidence) / 2) ** 2 / count
     center = (rate + reach / 2) / (1 + reach)
     half = np.sqrt(reach * (rate * (1 - rate) + reach / 4)) / (1 + reach)
-    # The limits are the rate itself at 0 and 1, but for rounding.
+    # For rates of 0 and 1, a limit equals the rate except for rounding.
     return Interval(min(float(center - half), rate), max(float(center + half), rate))
 
 
 def _harder_lists(scores: ArrayLike, is_target: ArrayLike, rate: float) -> Iterator[tuple[NDArray[np.float64], float]]:
-    """Scores with those of target trials lowered, and their equal error rates, each time about twice the one before."""
+    """Scores with lowered target scores, and their equal error rates, each about twice the previous one."""
     scores, is_target = check_trials(scores, is_target)
     targets, nontargets = scores[is_target], scores[~is_target]
     level = max(2 * rate, _FEW_ERRORS / min(len(targets), len(nontargets)))
@@ -140,17 +140,17 @@ def paired_difference(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Difference:
-    """How much a figure of system A exceeds that of system B on the same trials, with both from the same draws.
+    """The difference of a metric between systems A and B on the same trials, both with the same draws.
 
     Args:
         scores_a, scores_b: (N,) scores of both systems, trial by trial.
-        metric: the equal error rate, or the smallest detection cost at P_target 0.01 and unit costs.
+        metric: the equal error rate, or the minimum detection cost for P_target 0.01 and unit costs.
         other arguments: as :func:`speaker_bootstrap`.
 
     Raises:
         ValueError: as :func:`speaker_bootstrap`, or an unknown metric.
 
-    Example (B errs where A does not, but only on one of three speakers):
+    Example (B makes errors that A does not make, but only for one of three speakers):
         >>> labels, speakers = [True] * 3 + [False] * 3, (list("abcabc"), list("abcbca"))
         >>> paired_difference([3, 3, 3, 1, 1, 1], [3, 3, 0, 1, 1, 1], labels, *speakers, resamples=100).p > 0.1
         True
@@ -173,10 +173,10 @@ def difference_of_draws(
     """The interval and the p-value of a difference, given the same difference in draws of speakers.
 
     Args:
-        difference: of two systems' figures.
-        draws: (R,) of the figures that :func:`resampled_eers` or :func:`resampled_min_dcfs` gives for both.
+        difference: difference between the metrics of two systems.
+        draws: (R,) differences between the results of :func:`resampled_eers` or :func:`resampled_min_dcfs` for both.
         size: number of speakers S.
-        confidence: probability that the interval is meant to hold.
+        confidence: nominal confidence level.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -194,9 +194,9 @@ def resampled_eers(
     resamples: int = 1000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Equal error rates (resamples,) of trial lists over speakers drawn anew; arguments as :func:`speaker_bootstrap`.
+    """Equal error rates (resamples,) of resampled speakers; arguments as for :func:`speaker_bootstrap`.
 
-    Equal trials and seeds give equal draws, in any order of the trials and whatever the scores.
+    Equal trials and seeds give equal draws, in any order of the trials and for any scores.
     """
     return _resampled(_weighted_eer, scores, is_target, enroll_speaker, test_speaker, resamples, seed)
 
@@ -209,7 +209,7 @@ def resampled_min_dcfs(
     resamples: int = 1000,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """As :func:`resampled_eers`, on the same draws: smallest detection costs at P_target 0.01 and unit costs."""
+    """Minimum detection costs for P_target 0.01 and unit costs, with the same draws as :func:`resampled_eers`."""
     return _resampled(_weighted_min_dcf, scores, is_target, enroll_speaker, test_speaker, resamples, seed)
 
 
@@ -225,16 +225,16 @@ def _resampled(
     resamples: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    """Values (resamples,) of a statistic on trial lists over speakers drawn anew.
+    """Values (resamples,) of a statistic on the trials of resampled speakers.
 
-    A draw in which one class of trials does not occur is drawn again. The trials are sorted once. The first draws show
-    which part of them decides; from then on only the trials there are visited, and those outside, on whose order
-    nothing depends, count by their sums per pair of speakers. Memory is a few numbers per trial.
+    A draw in which one class of trials does not occur is repeated. The trials are sorted once. The first draws show
+    which part of the trials determines the result; after that only these trials are visited, and all others, whose
+    order does not matter, are represented by their sums per pair of speakers. Memory is a few numbers per trial.
     """
     scores, is_target = check_trials(scores, is_target)
     speakers, sides = np.unique(np.stack([enroll_speaker, test_speaker]), return_inverse=True)
     if sides.size != 2 * len(scores):
-        raise ValueError(f"{sides.size // 2} pairs of speakers do not go with {len(scores)} scores")
+        raise ValueError(f"{sides.size // 2} pairs of speakers do not match {len(scores)} scores")
     order = np.argsort(scores, kind="stable")
     enroll, test = (side[order].astype(np.int32) for side in sides.reshape(2, -1))
     size = len(speakers)
@@ -265,11 +265,11 @@ def _resampled(
 
 
 class _Trials(NamedTuple):
-    """Trials in rising order of their scores.
+    """Trials in increasing order of their scores.
 
     Attributes:
         enroll, test: (N,) speakers of both sides. The test side of a trial within one speaker is the number after the
-            last speaker, which counts as drawn once: the trial's weight is then a product like all others.
+            last speaker, which counts as drawn once: the weight of the trial is then a product like all others.
         target: (N,) 1.0 for target trials, 0.0 for others.
         ends: (K,) the last trial of each distinct score.
     """
@@ -280,7 +280,7 @@ class _Trials(NamedTuple):
     ends: NDArray[np.int64]
 
     def part(self, first: int, last: int) -> "_Trials":
-        """The trials of the distinct scores number ``first`` to ``last``, the last excluded."""
+        """The trials of the distinct scores from number ``first`` up to, but not including, ``last``."""
         start = 0 if first == 0 else self.ends[first - 1] + 1
         trials = slice(start, start if last == first else self.ends[last - 1] + 1)
         return _Trials(self.enroll[trials], self.test[trials], self.target[trials], self.ends[first:last] - start)
@@ -314,13 +314,13 @@ def _weighted_eer(
     """Equal error rate of weighted trials, interpolated as :func:`avsv.scoring.metrics.eer` does.
 
     Args:
-        trials: where the crossing is expected; others have lower or higher scores.
+        trials: trials around the expected crossing; all others have lower or higher scores.
         drawn: (S + 1,) how often each speaker was drawn, and 1.
-        totals: weight of all target and of all non-target trials.
-        before: weight of those with lower scores than ``trials``.
+        totals: weights of all target and of all non-target trials.
+        before: weights of those with lower scores than ``trials``.
 
     Returns:
-        The rate and the first and last of the scores that decide it; no rate where P_miss and P_fa meet outside
+        The rate, and the first and last of the scores that determine it; no rate if P_miss and P_fa meet outside
         ``trials``.
     """
     weight = drawn[trials.enroll]
@@ -329,7 +329,7 @@ def _weighted_eer(
     excess = trials.target * (of_target - of_nontarget)
     excess += of_nontarget
     excess *= weight
-    # P_miss - P_fa + 1 at every operating point; the two have met where it reaches 1.
+    # P_miss - P_fa + 1 at every operating point; the curves meet where it reaches 1.
     start = before[0] * of_target + before[1] * of_nontarget
     excess[:1] += start
     np.cumsum(excess, out=excess)
@@ -349,7 +349,7 @@ def _weighted_eer(
 def _weighted_min_dcf(
     trials: _Trials, drawn: NDArray, totals: NDArray, before: NDArray
 ) -> tuple[float | None, tuple[int, int]]:
-    """Smallest detection cost P_miss + 99 P_fa of weighted trials; as :func:`_weighted_eer` otherwise."""
+    """Minimum detection cost P_miss + 99 P_fa of weighted trials; otherwise as :func:`_weighted_eer`."""
     weight = drawn[trials.enroll]
     weight *= drawn[trials.test]
     of_target, of_nontarget = 1 / totals
@@ -362,7 +362,7 @@ def _weighted_min_dcf(
     p_miss = np.r_[before[0], before[0] + missed] * of_target
     fa_cost = 99 * (1 - np.r_[before[1], before[1] + weight] * of_nontarget)
     least = float((p_miss + fa_cost).min())
-    # Lower thresholds only have more false accepts, higher ones more misses.
+    # Lower thresholds only have more false accepts, higher thresholds only more misses.
     if fa_cost[0] < least - _ROUNDING or p_miss[-1] < least - _ROUNDING:
         return None, (0, 0)
     first = int(np.searchsorted(-fa_cost, -least - _ROUNDING)) - 1

@@ -20,13 +20,13 @@ from avsv.scoring.trials import TrialSet, places_in
 
 
 class QualityReader:
-    """Quality measures of a system's scored trials.
+    """Quality measures of the scored trials of a system.
 
     Args:
-        folder: of the system.
-        measures: which; an ensemble does without those of embeddings.
-        data_dirs: where the lists of trials come from.
-        trial_sets: what they hold.
+        folder: folder of the system.
+        measures: names of the measures; those of embeddings are not used for an ensemble.
+        data_dirs: data directories of the trial lists.
+        trial_sets: their contents.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class QualityReader:
         if not (folder / "embeddings").is_dir():
             lacking = [name for name in measures if name in OF_EMBEDDINGS]
             if lacking:
-                print(f"{folder}: has no embeddings, so it is calibrated without the measures {' and '.join(lacking)}")
+                print(f"{folder}: no embeddings: calibrated without the measures {' and '.join(lacking)}")
             measures = [name for name in measures if name not in OF_EMBEDDINGS]
         self.measures = measures
         self.sources = {
@@ -49,15 +49,15 @@ class QualityReader:
         """The measures (N,) of the trials of a score file ``LIST/MODE.asnorm``, by name.
 
         Raises:
-            DataError: no data directory has the list, a file is missing or wrong, an utterance has no value.
+            DataError: no data directory has the list, a file is missing or wrong, or an utterance has no value.
         """
         if not self.measures:
             return {}
         name, mode = path.parent.name, path.stem
         if name not in self.sources:
             raise DataError(
-                f"{path}: no data directory with the list '{name}' is given, which --quality needs: give it, or remove"
-                f" {path.parent} if the list is no more"
+                f"{path}: --quality needs the data directory with the list '{name}': give it, or remove"
+                f" {path.parent} if the list no longer exists"
             )
         data_dir, trial_set, trials = self.sources[name]
         modalities = sorted(set(parse_mode(mode)))
@@ -68,8 +68,8 @@ class QualityReader:
             if np.isnan(numbers).any():
                 line = int(np.isnan(numbers).argmax())
                 raise DataError(
-                    f"{path}:{line + 1}: '{scores.enroll[line]}' or '{scores.test[line]}' has no measure"
-                    f" {column.split('_')[0]} in {data_dir} or {self.folder}: leave it out of --quality, or make it"
+                    f"{path}:{line + 1}: '{scores.enroll[line]}' or '{scores.test[line]}' has no value of"
+                    f" {column.split('_')[0]} in {data_dir} or {self.folder}: compute it, or remove it from --quality"
                 )
         return columns
 
@@ -92,10 +92,10 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
     """Fit every mode of a system on its development scores; write MODE.llr and all tables and records.
 
     Args:
-        folder: of the system.
-        development: trials to fit on.
-        prior: of a target trial, which the fit is weighted for.
-        reader: quality measures of the system's trials.
+        folder: folder of the system.
+        development: trials for the fit.
+        prior: prior probability of a target trial, with which the fit is weighted.
+        reader: quality measures of the trials of the system.
 
     Raises:
         DataError: no normalized scores, or scores that cannot be calibrated.
@@ -111,7 +111,7 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
             names = " and ".join(trials.name for trials in development.lists)
             raise DataError(f"{scores_dir}: {mode} on {names}: {error}") from error
         if calibration.scale <= 0:
-            print(f"{scores_dir}: {mode}: left out, its target trials do not score higher than the others")
+            print(f"{scores_dir}: {mode}: omitted: its target trials do not score higher than the others")
             for old in scores_dir.glob(f"*/{mode}.llr"):
                 old.unlink()
             continue
@@ -162,21 +162,19 @@ def _judge(
     )
     print(
         f"{where}: llr = {calibration.scale:.4g} * score{terms} {calibration.offset:+.4g} from"
-        f" {counts[0]} target and {counts[1]} non-target trials; there Cllr {costs[0]:.3f} (at best {costs[1]:.3f})"
+        f" {counts[0]} target and {counts[1]} non-target trials; Cllr on these {costs[0]:.3f} (minimum {costs[1]:.3f})"
     )
     # As read from the file, where a score may equal the threshold.
     written = llr.astype(np.float32)
     found = find_thresholds(mode, written, is_target)
     for threshold in found:
-        value = (
-            f"accept above {threshold.threshold:.4g}" if threshold.threshold is not None else "not from so few trials"
-        )
+        value = f"accept above {threshold.threshold:.4g}" if threshold.threshold is not None else "too few trials"
         print(f"{where}: false-accept rate {threshold.wanted:g} %: {value}")
     return row, found, (np.sort(written[is_target]), np.sort(written[~is_target]))
 
 
 def _calibration_csv(rows: Sequence[list[str]], weights: Sequence[dict[str, float]]) -> str:
-    # A mode has only the measures that apply to it.
+    # Each mode has only the measures that apply to it.
     names = list(dict.fromkeys(name for part in weights for name in part))
     table = [[*CALIBRATION_FIELDS, *names]]
     for row, part in zip(rows, weights, strict=True):

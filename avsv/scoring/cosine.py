@@ -3,18 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 8192  # trials at a time: two gathered blocks stay in the cache's reach and memory stays flat
+_BLOCK = 8192  # trials at a time: two gathered blocks fit into the cache, and memory is bounded
 
 
 def cosine_scores(
     enroll: NDArray[np.float32], test: NDArray[np.float32], enroll_rows: NDArray, test_rows: NDArray
 ) -> NDArray[np.float64]:
-    """Inner products (N,) of pairs of rows, summed in double precision.
+    """Inner products (N,) of pairs of rows, accumulated in double precision.
 
     Args:
         enroll: (U, D) vectors of length 1.
         test: (V, D) vectors of length 1, possibly the same array.
-        enroll_rows, test_rows: (N,) the pairs.
+        enroll_rows, test_rows: (N,) rows of the pairs.
 
     Example:
         >>> x = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Ensembles: the mean, or a fitted sum, of several systems' normalized scores, trial by trial."""
+"""Ensembles: the mean or a fitted sum of the normalized scores of several systems, trial by trial."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ from avsv.scoring.modes import MODES
 
 
 class Member(NamedTuple):
-    """A system of an ensemble and the mode it is scored in; None stands for the widest that it has."""
+    """A system of an ensemble and its evaluation mode; None for its widest mode."""
 
     system: str
     mode: str | None
 
 
 class Ensemble(NamedTuple):
-    """Members, and whether their weights are fitted on development trials; else they are equal."""
+    """Members, and whether their weights are fitted on development trials; otherwise weights are equal."""
 
     members: list[Member]
     fitted: bool = False
@@ -40,7 +40,7 @@ class Fusion(NamedTuple):
 def read_ensembles(path: str | Path) -> dict[str, Ensemble]:
     """Read a file of ensembles.
 
-    A line is ``NAME: [SYSTEM, SYSTEM/MODE, ...]``, or ``NAME: {members: [...], weights: fitted}``.
+    Each line is ``NAME: [SYSTEM, SYSTEM/MODE, ...]`` or ``NAME: {members: [...], weights: fitted}``.
 
     Raises:
         DataError: not such a mapping, fewer than two members, a member twice, an unknown mode, a name that
@@ -74,7 +74,7 @@ def _members(path: str | Path, name: object, words: object) -> list[Member]:
 
 
 def widest_mode(modes: set[str]) -> str:
-    """The widest of a system's modes.
+    """The widest of the modes of a system.
 
     Example:
         >>> widest_mode({"AxA", "AVxAV", "VxV"})
@@ -84,17 +84,17 @@ def widest_mode(modes: set[str]) -> str:
 
 
 def fit_fusion(columns: Sequence[NDArray], is_target: NDArray[np.bool_], prior: float) -> Fusion:
-    """Weights and offset of members' scores by logistic regression on development trials.
+    """Fit the weights and the offset of the scores of members by logistic regression on development trials.
 
-    A small ridge shares the weight between members that score alike.
+    A small ridge distributes the weight evenly among members with similar scores.
 
     Source: Brümmer et al. 2007, "Fusion of heterogeneous speaker recognition systems in the STBU submission for the
     NIST SRE 2006".
 
     Args:
-        columns: each member's scores (N,).
+        columns: scores (N,) of each member.
         is_target: (N,) booleans.
-        prior: of a target trial, which the fit is weighted for.
+        prior: prior probability of a target trial, with which the fit is weighted.
 
     Raises:
         ValueError: as :func:`avsv.scoring.metrics.eer`.
@@ -110,7 +110,7 @@ def fit_fusion(columns: Sequence[NDArray], is_target: NDArray[np.bool_], prior: 
 
 
 def common_trials(scores: Sequence[Scores]) -> list[Scores]:
-    """The scores of those trials that all members have scored, each in its order.
+    """The scores of the trials that all members have scored, each in its own order.
 
     Example:
         >>> one = Scores(np.array(["a", "a"]), np.array(["b", "c"]), np.array([1.0, 2.0]))
@@ -132,15 +132,15 @@ def common_trials(scores: Sequence[Scores]) -> list[Scores]:
 
 
 def combine_scores(paths: Sequence[str | Path], scores: Sequence[Scores], fusion: Fusion | None = None) -> Scores:
-    """The arithmetic mean per trial, or the sum that a fusion makes.
+    """Combine scores by their arithmetic mean per trial, or by the weighted sum of a fusion.
 
     Args:
         paths: score files, for messages.
         scores: their contents.
-        fusion: weights and offset; None takes the mean.
+        fusion: weights and offset; None for the mean.
 
     Raises:
-        DataError: the files' trials differ.
+        DataError: the trials of the files differ.
 
     Example:
         >>> one = Scores(np.array(["a"]), np.array(["b"]), np.array([0.5], dtype=np.float32))
@@ -154,14 +154,14 @@ def combine_scores(paths: Sequence[str | Path], scores: Sequence[Scores], fusion
     for path, other in zip(paths[1:], scores[1:], strict=True):
         if len(other.score) != len(first.score):
             raise DataError(
-                f"{path}: {len(other.score)} trials, {paths[0]} has {len(first.score)}: members of an ensemble must"
+                f"{path}: {len(other.score)} trials, but {paths[0]} has {len(first.score)}: members of an ensemble must"
                 " score the same trials"
             )
         different = (other.enroll != first.enroll) | (other.test != first.test)
         if different.any():
             line = int(different.argmax())
             raise DataError(
-                f"{path}:{line + 1}: trial '{other.enroll[line]} {other.test[line]}', in {paths[0]} it is"
+                f"{path}:{line + 1}: trial '{other.enroll[line]} {other.test[line]}', but in {paths[0]} it is"
                 f" '{first.enroll[line]} {first.test[line]}': members of an ensemble must score the same trials"
             )
     if fusion is None:

@@ -1,4 +1,4 @@
-"""Score files of an ensemble, made from those of its members."""
+"""Making the score files of an ensemble from those of its members."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ from avsv.scoring.trials import TrialSet, places_in
 
 
 def score_ensemble(exp: Path, name: str, ensemble: Ensemble, development: TrialSet | None, prior: float) -> list[str]:
-    """Write ``NAME/scores/LIST/MODE.asnorm`` for every list that the first member has; return the members' modes.
+    """Write ``NAME/scores/LIST/MODE.asnorm`` for every list of the first member; return the modes of the members.
 
-    Fitted weights go to ``NAME/scores/weights.csv``.
+    Fitted weights are written to ``NAME/scores/weights.csv``.
     """
     members = ensemble.members
     modes = [member.mode or widest_mode(_scored_modes(exp / member.system / "scores")) for member in members]
@@ -45,7 +45,7 @@ def score_ensemble(exp: Path, name: str, ensemble: Ensemble, development: TrialS
             if old.stem != joint:
                 old.unlink()
         write_scores(folder / f"{joint}.asnorm", *combined)
-        missing = f", {lost} more lack the score of a member and are left out" if lost else ""
+        missing = f", {lost} omitted because a member has no score" if lost else ""
         print(f"{folder}/{joint}.asnorm: {len(combined.score)} trials{missing}")
     return modes
 
@@ -55,7 +55,7 @@ def _fit(name: str, development: TrialSet, paths_of: Callable[[str], list[Path]]
     for trials in development.lists:
         paths = paths_of(trials.name)
         scores, _ = _read_common(paths)
-        combine_scores(paths, scores)  # for its check that they are of the same trials
+        combine_scores(paths, scores)  # checks that the trials are the same
         columns.append(np.stack([part.score for part in scores]))
         labels.append(trials.trials.is_target[places_in(paths[0], scores[0], trials.trials)])
     is_target = np.concatenate(labels)
@@ -68,10 +68,10 @@ def _fit(name: str, development: TrialSet, paths_of: Callable[[str], list[Path]]
 
 
 def _read_common(paths: Sequence[Path]) -> tuple[list[Scores], int]:
-    """The members' scores of the trials that all have scored, and how many trials these are fewer than the most.
+    """The scores of all members for their common trials, and how many trials the largest member has in addition.
 
     Raises:
-        DataError: fewer than half are left: scores of different lists, not of one with gaps.
+        DataError: fewer than half of the trials are common: the scores belong to different lists.
     """
     scores = [read_scores(path) for path in paths]
     common = common_trials(scores)
@@ -80,8 +80,8 @@ def _read_common(paths: Sequence[Path]) -> tuple[list[Scores], int]:
     for path, size in zip(paths, sizes, strict=True):
         if 2 * left < size:
             raise DataError(
-                f"{path}: {size} trials, of which all members of the ensemble have scored {left}: they must score the"
-                " same trials"
+                f"{path}: {size} trials, of which all members of the ensemble have scored only {left}: they must"
+                " score the same trials"
             )
     return common, max(sizes) - left
 

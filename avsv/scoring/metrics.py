@@ -1,8 +1,8 @@
 """Detection metrics for verification scores: EER, detection costs, Cllr, DET curves and their uncertainty.
 
-A trial is accepted when its score is larger than the threshold. At a threshold, P_miss is the share of target trials
-that are rejected and P_fa the share of non-target trials that are accepted. All trials of one score fall on the same
-side of any threshold, so equal scores make one operating point and the order of the trials never matters.
+A trial is accepted if its score is larger than the threshold. At a threshold, P_miss is the share of target trials that
+are rejected, and P_fa is the share of non-target trials that are accepted. Trials with equal scores are on the same
+side of any threshold, so they form a single operating point, and the order of the trials does not matter.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class DetCurve(NamedTuple):
     """The operating points of a score list, from accepting every trial (first) to rejecting every trial (last).
 
     Attributes:
-        thresholds: (K+1,) -inf, then the K distinct scores in rising order.
+        thresholds: (K+1,) -inf, then the K distinct scores in increasing order.
         p_miss: (K+1,) share of the target trials at or below each threshold, from 0 to 1.
         p_fa: (K+1,) share of the non-target trials above each threshold, from 1 to 0.
     """
@@ -28,7 +28,7 @@ class DetCurve(NamedTuple):
 
 
 class _Trials(NamedTuple):
-    """Trials merged at equal scores: (K,) distinct rising scores with the weight of both classes at each."""
+    """Trials merged at equal scores: (K,) distinct increasing scores with the weights of both classes at each."""
 
     scores: Array
     target: Array
@@ -36,15 +36,15 @@ class _Trials(NamedTuple):
 
 
 def det_curve(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None = None) -> DetCurve:
-    """All operating points of a score list, ties merged, accept-all and reject-all included.
+    """All operating points of a score list, with ties merged, including accept-all and reject-all.
 
     Args:
         scores: (N,) scores, larger for a more likely target.
         is_target: (N,) booleans.
-        weights: (N,) weights >= 0 of the trials; None counts each once.
+        weights: (N,) weights >= 0 of the trials; None for equal weights.
 
     Raises:
-        ValueError: a score is not finite, a class has no trial (or no weight), or the lengths differ.
+        ValueError: a score is not finite, a class has no trials (or no weight), or the lengths differ.
 
     Example:
         >>> curve = det_curve([3, 1, 2, 0, 1], [True, True, False, False, False])
@@ -57,7 +57,7 @@ def det_curve(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None
 
 
 def eer(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Equal error rate in [0, 1]: where the straight line between neighboring operating points has P_miss = P_fa.
+    """Equal error rate in [0, 1], by linear interpolation between the operating points around P_miss = P_fa.
 
     Arguments and errors as for :func:`det_curve`.
 
@@ -70,7 +70,7 @@ def eer(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None = Non
 
 
 def eer_threshold(scores: ArrayLike, is_target: ArrayLike) -> float:
-    """The score at which P_miss and P_fa differ least, the lowest of several; never the one that accepts every trial.
+    """The lowest score at which P_miss and P_fa differ least, except the threshold that accepts every trial.
 
     Arguments and errors as for :func:`det_curve`.
 
@@ -85,8 +85,8 @@ def eer_threshold(scores: ArrayLike, is_target: ArrayLike) -> float:
 def eer_rocch(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Equal error rate in [0, 0.5] on the convex hull of the operating points; never larger than :func:`eer`.
 
-    The hull is what a system can reach that tosses a coin between two thresholds. It comes from isotonic regression
-    of the labels on the scores (pool adjacent violators), whose blocks end at the corners of the hull.
+    The hull is what a system can reach by choosing randomly between two thresholds. It is computed by isotonic
+    regression of the labels on the scores (pool adjacent violators), whose blocks end at the corners of the hull.
 
     Source: Brümmer and de Villiers 2013, "The BOSARIS Toolkit", arXiv:1304.2865. Arguments and errors as for
     :func:`det_curve`.
@@ -109,10 +109,10 @@ def min_dcf(
     c_fa: float = 1.0,
     weights: ArrayLike | None = None,
 ) -> float:
-    """Smallest normalized detection cost over all thresholds, in [0, 1].
+    """Minimum normalized detection cost over all thresholds, in [0, 1].
 
-    The cost c_miss p_target P_miss + c_fa (1 - p_target) P_fa, divided by that of the better system that never looks
-    at the score. Source: NIST SRE evaluation plans. Other arguments and errors as for :func:`det_curve`.
+    The cost c_miss p_target P_miss + c_fa (1 - p_target) P_fa, divided by the cost of the better of the two systems
+    that ignore the score. Source: NIST SRE evaluation plans. Other arguments and errors as for :func:`det_curve`.
 
     Example:
         >>> round(min_dcf([0.9, 0.6, 0.3, 0.8, 0.5, 0.4, 0.2, 0.1], [True] * 3 + [False] * 5), 6)
@@ -125,7 +125,7 @@ def min_dcf(
 def min_dcf_point(
     curve: DetCurve, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> tuple[float, float]:
-    """The (P_fa, P_miss) at which the detection cost of :func:`min_dcf` is smallest, to mark it in a plot."""
+    """The (P_fa, P_miss) at which the detection cost of :func:`min_dcf` is smallest, for plots."""
     best = int(_detection_cost(curve.p_miss, curve.p_fa, p_target, c_miss, c_fa).argmin())
     return float(curve.p_fa[best]), float(curve.p_miss[best])
 
@@ -133,10 +133,10 @@ def min_dcf_point(
 def actual_dcf(
     llr: ArrayLike, is_target: ArrayLike, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> float:
-    """Normalized detection cost at the threshold that the costs themselves give; scores must be calibrated.
+    """Normalized detection cost at the threshold determined by the costs; scores must be calibrated.
 
-    A trial is accepted when its log-likelihood ratio (natural logarithm) is above
-    ln(c_fa (1 - p_target)) - ln(c_miss p_target). Equals :func:`min_dcf` when the calibration is perfect.
+    A trial is accepted if its log-likelihood ratio (natural logarithm) is above
+    ln(c_fa (1 - p_target)) - ln(c_miss p_target). Equals :func:`min_dcf` if the calibration is perfect.
 
     Example:
         >>> actual_dcf([5.0, 4.0, -5.0, -4.0], [True, True, False, False])
@@ -149,9 +149,9 @@ def actual_dcf(
 
 
 def cllr(llr: ArrayLike, is_target: ArrayLike) -> float:
-    """Cost of log-likelihood ratios in bits: 0 is perfect, 1 is what scores of all zeros give, above 1 is harmful.
+    """Cost of log-likelihood ratios in bits: 0 is perfect, 1 is the cost of all-zero ratios, above 1 is harmful.
 
-    Source: Brümmer and du Preez 2006, "Application-independent evaluation of speaker detection". Scores are natural
+    Source: Brümmer and du Preez 2006, "Application-independent evaluation of speaker detection". Ratios are natural
     logarithms.
 
     Example:
@@ -163,7 +163,7 @@ def cllr(llr: ArrayLike, is_target: ArrayLike) -> float:
 
 
 def min_cllr(scores: ArrayLike, is_target: ArrayLike) -> float:
-    """Smallest :func:`cllr` that any rising map of the scores can reach on these trials.
+    """Smallest :func:`cllr` that any increasing map of the scores can reach on these trials.
 
     The best map is isotonic regression. Source: Brümmer and du Preez 2006. Raises as :func:`det_curve`.
 
@@ -175,7 +175,7 @@ def min_cllr(scores: ArrayLike, is_target: ArrayLike) -> float:
     corners, share = _pool_adjacent_violators(merged)
     blocks = np.repeat(np.arange(len(share)), np.diff(corners))
     prior = merged.target.sum() / (merged.target.sum() + merged.nontarget.sum())
-    with np.errstate(divide="ignore"):  # an all-target or all-non-target block has an infinite, costless ratio
+    with np.errstate(divide="ignore"):  # a block of one class has an infinite ratio, at no cost
         llr = (np.log(share) - np.log1p(-share) - np.log(prior) + np.log1p(-prior))[blocks]
     miss_bits = np.where(merged.target > 0, np.logaddexp(0, -llr), 0) @ merged.target / merged.target.sum()
     fa_bits = np.where(merged.nontarget > 0, np.logaddexp(0, llr), 0) @ merged.nontarget / merged.nontarget.sum()
@@ -183,11 +183,11 @@ def min_cllr(scores: ArrayLike, is_target: ArrayLike) -> float:
 
 
 def check_trials(scores: ArrayLike, is_target: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
-    """Scores and labels as arrays; ValueError where they cannot be evaluated."""
+    """Scores and labels as arrays; ValueError if they cannot be evaluated."""
     scores = np.asarray(scores, dtype=np.float64)
     is_target = np.asarray(is_target, dtype=bool)
     if scores.ndim != 1 or scores.shape != is_target.shape:
-        raise ValueError(f"scores of shape {scores.shape} do not go with labels of shape {is_target.shape}")
+        raise ValueError(f"scores of shape {scores.shape} do not match labels of shape {is_target.shape}")
     if not np.isfinite(scores).all():
         raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} of {len(scores)} scores are not finite numbers")
     for name, count in (("target", is_target.sum()), ("non-target", (~is_target).sum())):
@@ -201,7 +201,7 @@ def _merge_ties(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | No
     scores, is_target = check_trials(scores, is_target)
     weights = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
     if weights.shape != scores.shape or not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError("the weights must be finite numbers from 0 up, one per trial")
+        raise ValueError("the weights must be finite numbers of at least 0, one per trial")
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
@@ -216,13 +216,13 @@ def _merge_ties(scores: ArrayLike, is_target: ArrayLike, weights: ArrayLike | No
 def _curve(merged: _Trials) -> DetCurve:
     """Operating points of merged trials."""
     missed = np.r_[0.0, np.cumsum(merged.target)]
-    # Summed from the top: the last point is then exactly 0, as the first miss rate is.
+    # Summed from the top, so that the last point is exactly 0, like the first miss rate.
     accepted = np.r_[np.cumsum(merged.nontarget[::-1])[::-1], 0.0]
     return DetCurve(np.r_[-np.inf, merged.scores], missed / missed[-1], accepted / accepted[0])
 
 
 def _crossing(p_miss: Array, p_fa: Array) -> float:
-    """P_miss where the polygon through rising P_miss and falling P_fa meets the diagonal."""
+    """P_miss at the intersection of the line through the operating points with the diagonal."""
     after = int(np.searchsorted(p_miss - p_fa, 0.0))
     before = after - 1
     below, above = p_fa[before] - p_miss[before], p_miss[after] - p_fa[after]
@@ -239,7 +239,7 @@ def _detection_cost(p_miss, p_fa, p_target: float, c_miss: float, c_fa: float):
 
 def _pool_adjacent_violators(merged: _Trials) -> tuple[NDArray[np.intp], Array]:
     """Corners of the hull as (M+1,) indices into the operating points, and the (M,) share of targets between them."""
-    from scipy.optimize import isotonic_regression  # half a second to import; most metrics do without
+    from scipy.optimize import isotonic_regression  # importing it takes half a second, and most metrics do not need it
 
     total = merged.target + merged.nontarget
     used = np.flatnonzero(total > 0)

@@ -1,9 +1,9 @@
-"""Evaluation modes: what each side of a trial may use."""
+"""Evaluation modes: the modalities that each side of a trial uses."""
 
 from avsv.errors import DataError
 
 MODES = ("AVxAV", "AxA", "VxV", "AVxA", "AVxV", "AxV")
-"""All modes, widest first: the modalities of the enrolment side, "x", those of the test side."""
+"""All modes, widest first: the modalities of the enrollment side, "x", and those of the test side."""
 
 
 def parse_mode(mode: str) -> tuple[str, str]:
@@ -23,7 +23,7 @@ def parse_mode(mode: str) -> tuple[str, str]:
 
 
 def assignments(mode: str) -> list[tuple[str, str]]:
-    """The (enrolment, test) modalities that are scored and averaged for a mode: both orders when the sides differ.
+    """The (enrollment, test) modalities that are scored and averaged for a mode: both orders if the sides differ.
 
     Example:
         >>> assignments("AxA"), assignments("AVxA")
@@ -34,7 +34,7 @@ def assignments(mode: str) -> list[tuple[str, str]]:
 
 
 def available_modes(modalities: set[str]) -> list[str]:
-    """The modes that a system with embeddings of these modalities can be scored in, widest first.
+    """The modes available to a system with embeddings of these modalities, widest first.
 
     Example:
         >>> available_modes({"A"}), available_modes({"AV", "A"})
@@ -44,7 +44,7 @@ def available_modes(modalities: set[str]) -> list[str]:
 
 
 def joint_mode(modes: list[str]) -> str:
-    """The mode of an ensemble: each side uses what any of the members uses there.
+    """The mode of an ensemble: each side uses the modalities that any member uses there.
 
     Example:
         >>> joint_mode(["AxA", "VxV"])
@@ -52,5 +52,5 @@ def joint_mode(modes: list[str]) -> str:
     """
     sides = zip(*(parse_mode(mode) for mode in modes), strict=True)
     enroll, test = ("".join(m for m in "AV" if any(m in part for part in side)) for side in sides)
-    # Modes name the wider side first.
+    # In the name of a mode, the wider side comes first.
     return f"{enroll}x{test}" if f"{enroll}x{test}" in MODES else f"{test}x{enroll}"

@@ -1,12 +1,12 @@
 """Score normalization against a cohort of speakers.
 
-Raw scores of a trial (e, t) are compared with how e, and how t, scores against speakers that are known to be others:
+The raw score of a trial (e, t) is compared with the scores of e and of t against other speakers, the cohort:
 
     s' = 1/2 [ (s - mean(S_e)) / std(S_e) + (s - mean(S_t)) / std(S_t) ]
 
-S_e are e's scores against the cohort, all of it (s-norm), its own N highest (adaptive s-norm 1), or those against the
-N cohort speakers that score highest with t (adaptive s-norm 2); S_t likewise. Standard deviations are of the
-population (divided by N). Each side is compared with the cohort in its own modality.
+S_e are the scores of e against the cohort: all of them (s-norm), the N highest (adaptive s-norm 1), or those of the N
+cohort speakers that score highest with t (adaptive s-norm 2). S_t is defined likewise. Standard deviations are those of
+the population (divided by N). Each side is compared with the cohort in its own modality.
 
 Source: Matějka et al. 2017, "Analysis of score normalization in multilingual speaker recognition".
 """
@@ -27,11 +27,11 @@ from avsv.scoring.cosine import cosine_scores
 from avsv.scoring.trials import Embeddings
 
 _BLOCK = 256  # utterances at a time: their scores against thousands of cohort speakers take a few MB
-_SMALLEST_STD = 1e-6  # single-precision cosines that differ by less are equal
+_SMALLEST_STD = 1e-6  # differences of single-precision cosines below this are rounding errors
 
 
 class Cohort(NamedTuple):
-    """Speakers to normalize against.
+    """The speakers of a cohort.
 
     Attributes:
         speakers: C names.
@@ -43,7 +43,7 @@ class Cohort(NamedTuple):
 
 
 class CohortStatistics(NamedTuple):
-    """Mean and standard deviation (U,) of each utterance's scores against its part of the cohort."""
+    """Mean and standard deviation (U,) of the scores of each utterance against its part of the cohort."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
@@ -52,16 +52,16 @@ class CohortStatistics(NamedTuple):
 def speaker_cohort(
     keys: list[str], blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]], utt2spk: Mapping[str, str]
 ) -> Cohort:
-    """One vector per speaker: the mean of their utterances' embeddings of length 1, scaled to length 1.
+    """Make one vector per speaker: the mean of its length-normalized embeddings, scaled to length 1.
 
     Args:
         keys: U utterances.
-        blocks: their embeddings in parts, as :func:`avsv.scoring.trials.read_embedding_blocks` gives them: (n,) rows
+        blocks: their embeddings in parts, as returned by :func:`avsv.scoring.trials.read_embedding_blocks`: (n,) rows
             and the (n, D) embeddings of these utterances.
         utt2spk: speaker of every utterance.
 
     Raises:
-        DataError: an utterance without a speaker, or one speaker only.
+        DataError: an utterance has no speaker, or there is only one speaker.
 
     Example:
         >>> x = np.array([[1, 0], [0, 1], [-1, 0]], dtype=np.float32)
@@ -71,10 +71,12 @@ def speaker_cohort(
     """
     missing = [key for key in keys if key not in utt2spk]
     if missing:
-        raise DataError(f"cohort utterance '{missing[0]}' is not in utt2spk ({len(missing)} such): extract them again")
+        raise DataError(
+            f"cohort utterance '{missing[0]}' is not in utt2spk ({len(missing)} in total): extract them again"
+        )
     speakers, speaker_of = np.unique([utt2spk[key] for key in keys], return_inverse=True)
     if len(speakers) < 2:
-        raise DataError(f"a cohort of {len(speakers)} speaker: normalization needs at least 2, better hundreds")
+        raise DataError(f"a cohort of {len(speakers)} speaker: normalization needs at least 2, preferably hundreds")
     sums: NDArray[np.float64] | None = None
     for rows, embeddings in blocks:
         order = np.argsort(speaker_of[rows], kind="stable")
@@ -91,16 +93,16 @@ def speaker_cohort(
 def cohort_statistics(
     matrix: NDArray[np.float32], cohort: NDArray[np.float32], top_n: int | None, num_threads: int = 1
 ) -> CohortStatistics:
-    """Statistics of every row's ``top_n`` highest scores against the cohort; None takes all.
+    """Statistics of the ``top_n`` highest scores of every row against the cohort; None for all scores.
 
-    Blocks of rows are multiplied with the cohort and partitioned, so memory does not grow with the number of rows;
-    the number of threads changes nothing in the result.
+    Blocks of rows are multiplied with the cohort and partitioned, so memory does not grow with the number of rows. The
+    number of threads does not affect the result.
 
     Args:
         matrix: (U, D) vectors of length 1.
         cohort: (C, D) vectors of length 1.
-        top_n: how many, clipped to C.
-        num_threads: blocks at a time.
+        top_n: number of scores, at most C.
+        num_threads: number of blocks processed at a time.
 
     Example:
         >>> cohort = np.array([[1, 0], [0, 1], [0.8, 0.6], [-1, 0], [0.6, -0.8]], dtype=np.float32)
@@ -128,9 +130,9 @@ def cohort_statistics(
 def s_norm(
     raw: NDArray, enroll: CohortStatistics, test: CohortStatistics, enroll_rows: NDArray, test_rows: NDArray
 ) -> NDArray[np.float64]:
-    """Normalize scores (N,) with each side's own statistics: adaptive s-norm 1, or s-norm where they are of all.
+    """Normalize scores (N,) with the statistics of each side: adaptive s-norm 1, or s-norm if they are of all scores.
 
-    A side that scores alike with its whole cohort is warned of.
+    Warns if a side has equal scores against its whole cohort.
     """
     return _normalize(raw, *(s[enroll_rows] for s in enroll), *(s[test_rows] for s in test))
 
@@ -145,22 +147,22 @@ def as_norm2(
     test_rows: NDArray,
     top_n: int,
 ) -> NDArray[np.float64]:
-    """Normalize scores (N,) by adaptive s-norm 2: each side against the cohort speakers nearest to the other side.
+    """Normalize scores (N,) with adaptive s-norm 2: each side against the cohort speakers nearest to the other side.
 
     Args:
         raw: (N,) cosine scores.
         enroll, test: embeddings of the two sides.
-        enroll_cohort, test_cohort: the same speakers in the two sides' modalities.
-        enroll_rows, test_rows: (N,) the pairs.
-        top_n: how many cohort speakers, clipped to the cohort.
+        enroll_cohort, test_cohort: the same speakers in the modalities of the two sides.
+        enroll_rows, test_rows: (N,) rows of the pairs.
+        top_n: number of cohort speakers, at most all of them.
 
     Raises:
-        DataError: the cohorts are of different speakers.
+        DataError: the cohorts have different speakers.
     """
     if enroll_cohort.speakers != test_cohort.speakers:
         raise DataError(
             f"the cohorts of the two modalities have different speakers ({len(enroll_cohort.speakers)} and"
-            f" {len(test_cohort.speakers)}): as-norm2 needs the same, use as-norm1"
+            f" {len(test_cohort.speakers)}): as-norm2 needs the same speakers, use as-norm1"
         )
     top_n = min(top_n, len(enroll_cohort.speakers))
     of_enroll = _top_speakers(enroll.matrix, enroll_cohort.means, top_n)
@@ -173,7 +175,7 @@ def as_norm2(
 
 
 class Normalize(Protocol):
-    """How a score normalization computes its scores."""
+    """A function that computes normalized scores."""
 
     def __call__(
         self,
@@ -190,7 +192,7 @@ class Normalize(Protocol):
             normalizer: has ``embeddings`` and ``cohorts`` per modality, ``top_n``, and ``statistics(modality)``.
             raw: (N,) cosine scores.
             enroll, test: modalities of both sides.
-            enroll_rows, test_rows: (N,) the pairs.
+            enroll_rows, test_rows: (N,) rows of the pairs.
         """
 
 
@@ -199,7 +201,7 @@ class Variant(NamedTuple):
 
     Attributes:
         normalize: computes the scores.
-        adaptive: an utterance's statistics are of its nearest cohort speakers, else of all of them.
+        adaptive: whether the statistics of an utterance are those of its nearest cohort speakers instead of all.
     """
 
     normalize: Normalize
@@ -224,10 +226,10 @@ VARIANTS = {
 
 
 def find_variant(name: str) -> Variant:
-    """The score normalization of a name: one of :data:`VARIANTS`, or MODULE:NAME of a :class:`Variant` elsewhere.
+    """Find a score normalization: one of :data:`VARIANTS`, or MODULE:NAME of another :class:`Variant`.
 
     Raises:
-        DataError: there is none of this name.
+        DataError: there is no such normalization.
 
     Example:
         >>> find_variant("s-norm").adaptive
@@ -237,7 +239,7 @@ def find_variant(name: str) -> Variant:
         return VARIANTS[name]
     module, colon, attribute = name.partition(":")
     if not colon:
-        raise DataError(f"normalization {name}: choose one of {', '.join(VARIANTS)}, or MODULE:NAME of your own")
+        raise DataError(f"normalization {name}: choose one of {', '.join(VARIANTS)}, or MODULE:NAME of another one")
     try:
         variant = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
@@ -248,13 +250,13 @@ def find_variant(name: str) -> Variant:
 
 
 class Normalizer:
-    """Normalized scores in any modality, computing each utterance's statistics once per modality.
+    """Computes normalized scores in any modality, and the statistics of each utterance once per modality.
 
     Args:
-        embeddings: of the trials' utterances, per modality.
-        cohorts: per modality.
-        variant: as :func:`find_variant` takes it.
-        top_n: how many cohort speakers, for the adaptive variants.
+        embeddings: embeddings of the utterances of the trials, per modality.
+        cohorts: cohorts per modality.
+        variant: name of the variant; see :func:`find_variant`.
+        top_n: number of cohort speakers for the adaptive variants.
         num_threads: as for :func:`cohort_statistics`.
     """
 
@@ -274,14 +276,14 @@ class Normalizer:
         """Normalized cosine scores (N,) of pairs of rows, given the modalities of both sides.
 
         Raises:
-            DataError: what the variant raises, such as :func:`as_norm2`.
+            DataError: as raised by the variant, for example :func:`as_norm2`.
         """
         sides = self.embeddings[enroll], self.embeddings[test]
         raw = cosine_scores(sides[0].matrix, sides[1].matrix, enroll_rows, test_rows)
         return self.variant.normalize(self, raw, enroll, test, enroll_rows, test_rows)
 
     def statistics(self, modality: str) -> CohortStatistics:
-        """Of every utterance's scores against the cohort: its nearest speakers, or all of them for s-norm."""
+        """Statistics of the scores of every utterance against its nearest cohort speakers, or all of them (s-norm)."""
         if modality not in self._statistics:
             top_n = self.top_n if self.variant.adaptive else None
             self._statistics[modality] = cohort_statistics(
@@ -291,7 +293,7 @@ class Normalizer:
 
 
 def _top_speakers(matrix: NDArray, cohort: NDArray, top_n: int) -> NDArray[np.int32]:
-    """Indices (U, top_n) of the cohort speakers with the highest scores, in no order."""
+    """Indices (U, top_n) of the cohort speakers with the highest scores, in any order."""
     top = np.empty((len(matrix), top_n), dtype=np.int32)
     for start in range(0, len(matrix), _BLOCK):
         scores = matrix[start : start + _BLOCK] @ cohort.T
@@ -300,14 +302,14 @@ def _top_speakers(matrix: NDArray, cohort: NDArray, top_n: int) -> NDArray[np.in
 
 
 def _chosen_statistics(matrix, cohort, rows, choices, choice_rows) -> CohortStatistics:
-    """Statistics per trial n of the scores of ``rows[n]`` against the cohort speakers ``choices[choice_rows[n]]``."""
+    """Statistics for each trial n: scores of ``rows[n]`` against the cohort speakers ``choices[choice_rows[n]]``."""
     mean, std = np.empty(len(rows)), np.empty(len(rows))
     order = np.argsort(rows, kind="stable")
     bounds = np.searchsorted(rows[order], np.arange(0, len(matrix) + _BLOCK, _BLOCK))
     for block, (first, last) in enumerate(pairwise(bounds)):
         start = block * _BLOCK
         scores = matrix[start : start + _BLOCK] @ cohort.T
-        # An utterance may have any number of trials: they too are taken in parts.
+        # An utterance can have any number of trials, so they are processed in parts too.
         for begin in range(first, last, _BLOCK):
             trials = order[begin : min(begin + _BLOCK, last)]
             chosen = scores[rows[trials, np.newaxis] - start, choices[choice_rows[trials]]]
@@ -325,10 +327,10 @@ def _moments(scores: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
 def _normalize(raw, enroll_mean, enroll_std, test_mean, test_std) -> NDArray[np.float64]:
     alike = int(((enroll_std < _SMALLEST_STD) | (test_std < _SMALLEST_STD)).sum())
     if alike:
-        # A network that gives all utterances one embedding is a result too, of 50 % EER: it must not stop the others.
+        # A network with equal embeddings for all utterances is a valid result (50 % EER) and must not stop the others.
         warnings.warn(
-            f"in {alike} of {len(raw)} trials an utterance scores alike with all its cohort speakers: the network does"
-            " not tell them apart, or the cohort is too small (--top-n); their standard deviation is taken as"
+            f"in {alike} of {len(raw)} trials an utterance has equal scores with all its cohort speakers: the network"
+            " does not distinguish them, or the cohort is too small (--top-n); their standard deviation is set to"
             f" {_SMALLEST_STD:g}",
             stacklevel=3,
         )

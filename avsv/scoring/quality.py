@@ -1,4 +1,4 @@
-"""Quality measures of trials, which tell a calibration how far to trust a score.
+"""Quality measures of trials, which indicate to a calibration how reliable a score is.
 
 Source: Thienpondt et al. 2021, "The IDLab VoxSRC-20 submission", arXiv:2010.11255.
 """
@@ -15,13 +15,13 @@ from avsv.io.lists import read_list
 from avsv.scoring.modes import parse_mode
 
 MEASURES = ("duration", "faces", "norm", "cohort")
-"""Logarithms of seconds and of face crops, lengths of embeddings, means of the nearest cohort speakers' scores."""
+"""Logarithms of seconds and of face crops, lengths of embeddings, mean scores of the nearest cohort speakers."""
 
 OF_EMBEDDINGS = ("norm", "cohort")
-"""Those that an ensemble lacks, which has no embeddings."""
+"""Measures that an ensemble cannot use, because it has no embeddings."""
 
 Values = Mapping[str, NDArray[np.float64]]
-"""A measure of U utterances, per modality that it applies to; the same array where it is the same in several."""
+"""A measure of U utterances, per modality to which it applies; modalities can share one array."""
 
 
 def read_measures(
@@ -31,16 +31,17 @@ def read_measures(
 
     Args:
         names: some of :data:`MEASURES`.
-        data_dir: has ``utt2dur`` and ``utt2num_faces``.
+        data_dir: data directory with ``utt2dur`` and ``utt2num_faces``.
         utterances: U ids.
-        system: has ``embeddings/SET.MODALITY.scp`` and ``scores/SET.MODALITY.cohort``.
-        modalities: which of A, V and AV are needed.
+        system: folder with ``embeddings/SET.MODALITY.scp`` and ``scores/SET.MODALITY.cohort``.
+        modalities: the required ones of A, V and AV.
 
     Returns:
-        Per measure its values; NaN for an utterance that has none.
+        The values of each measure; NaN for an utterance without a value.
 
     Raises:
-        DataError: a file is missing, or holds something else than numbers, or not above 0 where its logarithm is taken.
+        DataError: a file is missing, or contains something other than numbers, or numbers that must be positive are
+            not.
     """
     measures: dict[str, Values] = {}
     for name in names:
@@ -66,15 +67,15 @@ def read_measures(
 def quality_columns(
     measures: Mapping[str, Values], mode: str, enroll_rows: NDArray, test_rows: NDArray
 ) -> dict[str, NDArray[np.float64]]:
-    """Measures (N,) of trials, the same when enrolment and test change places.
+    """Measures (N,) of trials, which do not change if enrollment and test are exchanged.
 
-    A measure that both sides of a mode share gives the smaller and the larger of the two utterances' values. Where the
-    sides differ (AVxA), a trial is scored in both orders, and so each side's value is the mean over the utterances.
+    A measure that both sides of a mode have gives the smaller and the larger value of the two utterances. If the sides
+    differ (AVxA), a trial is scored in both orders, so the value of each side is the mean over the utterances.
 
     Args:
         measures: values by measure and modality.
         mode: evaluation mode.
-        enroll_rows, test_rows: (N,) the pairs.
+        enroll_rows, test_rows: (N,) rows of the pairs.
 
     Example:
         >>> seconds = np.log([2.0, 8.0])
@@ -96,7 +97,7 @@ def quality_columns(
 
 
 def _read(path: Path, utterances: list[str], positive: bool = False) -> NDArray[np.float64]:
-    """The numbers of a list, in the order of the utterances; NaN for one that is not in it."""
+    """The numbers in a list, in the order of the utterances; NaN for an utterance that is not in the list."""
     values = {}
     for number, (key, word) in enumerate(read_list(path, fields=2).items(), 1):
         try:

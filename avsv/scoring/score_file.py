@@ -1,10 +1,10 @@
-"""Score files and trial lists in the formats of the common toolkits.
+"""Score files and trial lists in the formats of common toolkits.
 
-A line holds the two sides of a trial, a score, a label, or some of these, in the order that its toolkit writes:
+Each line contains the two sides of a trial and a score, a label or both, in the order of the toolkit:
 
 ==========================  ======================================================================
 ``enroll test score``       this toolkit, Kaldi
-``enroll test score label`` WeSpeaker; more columns may follow, as after its score normalization
+``enroll test score label`` WeSpeaker; more columns can follow, as after its score normalization
 ``enroll test label score`` 3D-Speaker
 ``label enroll test score`` a VoxCeleb list with scores
 ``enroll test label``       trial lists of this toolkit, Kaldi, WeSpeaker
@@ -26,7 +26,7 @@ from avsv.errors import DataError
 LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
 SCORE_LAYOUTS = ("enroll test score", "enroll test score label", "enroll test label score", "label enroll test score")
 TRIAL_LAYOUTS = ("enroll test label", "label enroll test")
-# A trial list may carry scores, of which only the labels are read.
+# A trial list may contain scores; only its labels are read.
 _LABELED = (*TRIAL_LAYOUTS, *SCORE_LAYOUTS[1:])
 
 
@@ -36,7 +36,7 @@ class ScoredTrials(NamedTuple):
     Attributes:
         enroll, test: (N,) ids of both sides.
         score: (N,) float32.
-        is_target: (N,) labels; None where the file has none.
+        is_target: (N,) labels; None if the file has none.
     """
 
     enroll: NDArray[np.object_]
@@ -58,11 +58,11 @@ def read_score_file(path: str | Path, layout: str | None = None) -> ScoredTrials
 
     Args:
         path: text file.
-        layout: one of :data:`SCORE_LAYOUTS`; None recognizes it from the values.
+        layout: one of :data:`SCORE_LAYOUTS`; None to detect it from the values.
 
     Raises:
-        DataError: naming file and line: no such file, an empty file, lines of different lengths, no layout or several
-            fit, a score that is not a finite number, an unknown label.
+        DataError: with file and line: no such file, an empty file, lines of different lengths, no layout or several
+            layouts fit, a score that is not a finite number, an unknown label.
 
     Example:
         >>> import tempfile
@@ -85,7 +85,7 @@ def read_score_file(path: str | Path, layout: str | None = None) -> ScoredTrials
 
 
 def read_trial_list(path: str | Path) -> LabeledTrials:
-    """Read a trial list with labels of any toolkit, or the labels of a score file.
+    """Read a labeled trial list of any toolkit, or the labels of a score file.
 
     Raises:
         DataError: as :func:`read_score_file`.
@@ -131,23 +131,23 @@ def _read_columns(path: str | Path) -> pd.DataFrame:
 
 
 def _recognize(path: str | Path, columns: pd.DataFrame, layouts: tuple[str, ...], what: str) -> str:
-    """The layout that fits all lines; DataError where none or several do."""
+    """The layout that fits all lines; DataError if none or several fit."""
     fitting = [layout for layout in layouts if _fits(columns, layout)]
-    # Labels written as numbers are numbers too: a layout that explains more columns goes first.
+    # Labels written as numbers are numbers too, so a layout that explains more columns takes precedence.
     most = max((len(layout.split()) for layout in fitting), default=0)
     fitting = [layout for layout in fitting if len(layout.split()) == most]
     if len(fitting) == 1:
         return fitting[0]
     first = " ".join(columns.iloc[0])
     if fitting:
-        raise DataError(f"{path}:1: '{first}' could be {' or '.join(map(repr, fitting))}: say which with --layout")
+        raise DataError(f"{path}:1: '{first}' could be {' or '.join(map(repr, fitting))}: choose one with --layout")
     raise DataError(f"{path}:1: '{first}' is not {what}: expected one of {', '.join(map(repr, layouts))}")
 
 
 def _fits(columns: pd.DataFrame, layout: str) -> bool:
-    """Whether all values of the columns can be what the layout says they are."""
+    """Whether all values of the columns are valid for the layout."""
     names = layout.split()
-    # Only WeSpeaker's files have more columns than these.
+    # Only files of WeSpeaker have additional columns.
     extra = len(columns.columns) - len(names)
     if extra < 0 or (extra > 0 and layout != "enroll test score label"):
         return False

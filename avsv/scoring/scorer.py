@@ -1,4 +1,4 @@
-"""From a system's embeddings and data directories to score files: what the scoring commands share."""
+"""From the embeddings of a system and data directories to score files; shared by the scoring commands."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ from avsv.scoring.trials import (
 )
 
 Scorer = Callable[[str, str, NDArray, NDArray], NDArray]
-"""Scores (N,) of pairs of rows, given the modalities of the enrolment and the test side and the rows of both."""
+"""Scores (N,) of pairs of rows, given the modalities of the enrollment and test sides and the rows of both."""
 
 
 class Written(NamedTuple):
-    """One score file that was written, with the numbers of trials in it and of those without embeddings."""
+    """A score file that was written, with its number of trials and the number of trials without embeddings."""
 
     path: Path
     trials: int
@@ -37,22 +37,24 @@ def read_trial_sets(data_dirs: Sequence[str | Path]) -> list[TrialSet]:
     """Read and check the trial lists of all data directories, before anything is scored.
 
     Raises:
-        DataError: as :func:`avsv.scoring.trials.read_trial_set`; two lists of one name.
+        DataError: as :func:`avsv.scoring.trials.read_trial_set`, or two lists have the same name.
     """
     sets = [read_trial_set(data_dir) for data_dir in data_dirs]
     paths: dict[str, Path] = {}
     for trials in (trials for trial_set in sets for trials in trial_set.lists):
         if trials.name in paths:
-            raise DataError(f"{trials.path}: {paths[trials.name]} has the same name, so would its scores: rename one")
+            raise DataError(
+                f"{trials.path}: {paths[trials.name]} has the same name, and so would its scores: rename one"
+            )
         paths[trials.name] = trials.path
     return sets
 
 
 def modes_of(embeddings_dir: Path, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The modes to score: those wanted, or all that the embeddings of these data directories allow.
+    """The modes to score: those in ``wanted``, or all for which these data directories have embeddings.
 
     Raises:
-        DataError: no embeddings, or none for a wanted mode.
+        DataError: no embeddings, or none for a mode in ``wanted``.
     """
     if not embeddings_dir.is_dir():
         raise DataError(f"{embeddings_dir}: no such folder: extract embeddings first")
@@ -62,7 +64,7 @@ def modes_of(embeddings_dir: Path, names: Sequence[str], wanted: Sequence[str]) 
         parse_mode(mode)
         if mode not in available:
             raise DataError(
-                f"mode {mode}: {embeddings_dir} lacks embeddings for it in {' or '.join(names)}: there are those for"
+                f"mode {mode}: {embeddings_dir} has no embeddings for it in {' or '.join(names)}, only for"
                 f" {' '.join(available) or 'no mode'}"
             )
     if not available:
@@ -81,7 +83,7 @@ def modalities_of(modes: Sequence[str]) -> list[str]:
 
 
 def read_means(embeddings_dir: Path, data_dir: Path | None, modes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """The means to subtract, per modality that the modes need; none where no data directory is given for them."""
+    """Read the means to subtract, for each modality that the modes need; none without a data directory."""
     if data_dir is None:
         return {}
     return {m: mean_embedding(embeddings_dir / f"{data_dir.name}.{m}.scp") for m in modalities_of(modes)}
@@ -90,13 +92,13 @@ def read_means(embeddings_dir: Path, data_dir: Path | None, modes: Sequence[str]
 def read_modalities(
     embeddings_dir: Path, trial_set: TrialSet, modes: Sequence[str], means: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, Embeddings]:
-    """Embeddings of the trials' utterances in every modality that the modes need, less the means if there are any."""
+    """Read the embeddings of the utterances of trials in every modality that the modes need, and subtract the means."""
     paths = {m: embeddings_dir / f"{trial_set.name}.{m}.scp" for m in modalities_of(modes)}
     return {m: read_embeddings(path, trial_set.utterances, means.get(m))[1] for m, path in paths.items()}
 
 
 def cosine_scorer(embeddings: dict[str, Embeddings]) -> Scorer:
-    """The scorer of raw cosines."""
+    """Make the scorer of raw cosines."""
 
     def score(enroll: str, test: str, enroll_rows: NDArray, test_rows: NDArray) -> NDArray:
         return cosine_scores(embeddings[enroll].matrix, embeddings[test].matrix, enroll_rows, test_rows)
@@ -113,13 +115,13 @@ def write_set_scores(
     scorer: Scorer,
     max_lost: float,
 ) -> list[Written]:
-    """Score all lists of a data directory in all modes: ``SCORES/LIST/MODE.SUFFIX``, each whole or not at all.
+    """Score all lists of a data directory in all modes: ``SCORES/LIST/MODE.SUFFIX``, written atomically.
 
-    Where the two sides of a mode differ, a trial is scored in both orders and the scores are averaged. Files of other
-    modes with this suffix, left by an earlier run, are removed.
+    If the two sides of a mode differ, a trial is scored in both orders and the scores are averaged. Files of other
+    modes with this suffix from an earlier run are removed.
 
     Raises:
-        DataError: more than a share ``max_lost`` of a list's trials lack an embedding.
+        DataError: more than a share ``max_lost`` of the trials of a list have no embedding.
     """
     usable = {
         (trials.name, mode): usable_trials(trials, mode, embeddings, max_lost)
@@ -147,7 +149,7 @@ def _write_list(path: Path, trials: TrialList, mode: str, usable: NDArray[np.boo
 
 
 def report_written(written: Sequence[Written]) -> None:
-    """Print one line per score file, with what was lost."""
+    """Print one line per score file, with the number of omitted trials."""
     for path, trials, lost in written:
-        missing = f", {lost} more lack an embedding and are left out" if lost else ""
+        missing = f", {lost} omitted for lack of an embedding" if lost else ""
         print(f"{path}: {trials} trials{missing}")

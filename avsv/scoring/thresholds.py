@@ -1,4 +1,4 @@
-"""Thresholds on log-likelihood ratios for wanted false-accept rates: SYSTEM/scores/thresholds.csv."""
+"""Thresholds on log-likelihood ratios for given false-accept rates: SYSTEM/scores/thresholds.csv."""
 
 import csv
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ WANTED = (10.0, 1.0, 0.1)
 """False-accept rates in percent."""
 
 MIN_ACCEPTED = 30
-"""False accepts that a threshold must rest on.
+"""False accepts that a threshold must be based on.
 
-With 30 independent errors the true rate is within 30 % of the measured one with a probability of 90 %. Source:
+With 30 independent errors the true rate is within 30 % of the measured rate with a probability of 90 %. Source:
 Doddington et al. 2000, "The NIST speaker recognition evaluation", section 3.1 (the rule of 30). Trials that share
-utterances are not independent, so it is the least.
+utterances are not independent, so this is a minimum.
 """
 
 
@@ -28,9 +28,9 @@ class Threshold(NamedTuple):
 
     Attributes:
         mode: evaluation mode.
-        wanted: false-accept rate.
-        threshold: trials with a larger log-likelihood ratio are accepted; None where non-target trials are too few.
-        false_accept, false_reject: rates of the development trials at it.
+        wanted: requested false-accept rate.
+        threshold: trials with a larger log-likelihood ratio are accepted; None if there are too few non-target trials.
+        false_accept, false_reject: rates of the development trials at the threshold.
         n_target, n_nontarget: development trials.
     """
 
@@ -66,7 +66,7 @@ def find_thresholds(
         if round(wanted / 100 * counts[1], 6) < MIN_ACCEPTED:
             rows.append(Threshold(mode, wanted, None, None, None, *counts))
             continue
-        # Rates are quotients of counts: 1e-12 forgives their rounding, and no trial.
+        # Rates are quotients of counts: 1e-12 allows for rounding errors, but not for one more trial.
         point = int(np.argmax(curve.p_fa <= wanted / 100 + 1e-12))
         rates = 100 * float(curve.p_fa[point]), 100 * float(curve.p_miss[point])
         rows.append(Threshold(mode, wanted, float(curve.thresholds[point]), *rates, *counts))
@@ -74,7 +74,7 @@ def find_thresholds(
 
 
 def thresholds_csv(rows: Sequence[Threshold]) -> str:
-    """The text of thresholds.csv; nine digits, which give every threshold back exactly."""
+    """The text of thresholds.csv, with nine digits, from which every threshold is restored exactly."""
     lines = [",".join(Threshold._fields)]
     for row in rows:
         numbers = ["" if x is None else f"{x:.9g}" for x in row[1:5]]
@@ -86,7 +86,7 @@ def read_thresholds(path: Path) -> list[Threshold]:
     """Read thresholds.csv.
 
     Raises:
-        DataError: no such file, or not such a table.
+        DataError: no such file, or it is not such a table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Trial lists of a data directory and the embeddings that score them."""
+"""Trial lists of a data directory and the embeddings of their utterances."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ class TrialList(NamedTuple):
 
     Attributes:
         name: file name, which is also the name of the folder for its scores.
-        path: where it was read.
+        path: path of the file.
         trials: ids and labels as in the list.
         enroll, test: (N,) rows of both sides in the utterances of the :class:`TrialSet`.
     """
@@ -34,7 +34,8 @@ class TrialSet(NamedTuple):
     """All trial lists of a data directory.
 
     Attributes:
-        name: the data directory's name, which embeddings carry: ``eval`` in ``embeddings/eval.A.scp``.
+        name: name of the data directory, which is part of the names of embeddings: ``eval`` in
+            ``embeddings/eval.A.scp``.
         utterances: ids of the U utterances that occur in a trial.
         speakers: (U,) their speakers.
         lists: the lists in the order of their names.
@@ -50,8 +51,8 @@ class Embeddings(NamedTuple):
     """Embeddings of length 1.
 
     Attributes:
-        matrix: (U, D) float32; a row of zeros where there is none.
-        present: (U,) whether there is one.
+        matrix: (U, D) float32; rows of zeros for missing embeddings.
+        present: (U,) whether there is an embedding.
     """
 
     matrix: NDArray[np.float32]
@@ -62,8 +63,8 @@ def read_trial_set(data_dir: str | Path) -> TrialSet:
     """Read and check ``DATA/trials/*`` against ``DATA/utt2spk``.
 
     Raises:
-        DataError: there is no list; a list is empty or has a wrong line; a trial names an utterance that is not in
-            ``utt2spk`` (the first is named with its line, all are counted).
+        DataError: there is no list; a list is empty or has a malformed line; a trial contains an utterance that is not
+            in ``utt2spk`` (the message names the line of the first and the number of all).
     """
     data_dir = Path(data_dir)
     paths = trial_lists(data_dir)
@@ -95,12 +96,12 @@ def _check_ids(path: Path, trials: Trials, enroll, test, data_dir: Path) -> None
     names = set(trials.enroll[enroll < 0].tolist()) | set(trials.test[test < 0].tolist())
     raise DataError(
         f"{path}:{first + 1}: unknown utterance '{utterance}': {np.count_nonzero(unknown)} of {len(unknown)} trials"
-        f" have one of {len(names)} ids that are not in {data_dir}/utt2spk: correct the list or the data"
+        f" contain one of {len(names)} ids that are not in {data_dir}/utt2spk: correct the list or the data"
     )
 
 
 def mean_embedding(scp: str | Path) -> NDArray[np.float32]:
-    """The mean (D,) of embeddings as they are stored, to subtract from others: cosines are then about their center.
+    """The mean (D,) of stored embeddings, which is subtracted from others so that cosines are relative to it.
 
     Raises:
         DataError: as :func:`avsv.io.ark.read_vector_blocks`; the mean is not finite.
@@ -119,14 +120,14 @@ def read_embeddings(
 
     Args:
         scp: index of an ark of vectors.
-        utterances: ids of the wanted rows, in order, which may be missing in the index; None reads all.
-        mean: (D,) what to subtract before, see :func:`mean_embedding`; None subtracts nothing.
+        utterances: ids of the requested rows, in order, which may be missing from the index; None for all.
+        mean: (D,) vector to subtract before scaling, see :func:`mean_embedding`; None for none.
 
     Returns:
         The ids of the rows and the embeddings.
 
     Raises:
-        DataError: as :func:`avsv.io.ark.read_vectors`; a vector that is not finite or that is all zeros.
+        DataError: as :func:`avsv.io.ark.read_vectors`; a vector that is not finite or is all zeros.
     """
     keys, matrix = read_vectors(scp)
     if mean is not None:
@@ -147,14 +148,14 @@ def read_embeddings(
 def read_embedding_blocks(
     scp: str | Path, mean: NDArray[np.float32] | None = None
 ) -> tuple[list[str], Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]:
-    """Read embeddings some thousand at a time and scale them to length 1.
+    """Read embeddings in blocks of some thousand and scale them to length 1.
 
     Args:
         scp: index of an ark of vectors.
-        mean: (D,) what to subtract before; None subtracts nothing.
+        mean: (D,) vector to subtract before scaling; None for none.
 
     Returns:
-        The ids of all, and blocks (rows, embeddings) as of :func:`avsv.io.ark.read_vector_blocks`.
+        All ids, and blocks (rows, embeddings) as from :func:`avsv.io.ark.read_vector_blocks`.
 
     Raises:
         DataError: as :func:`read_embeddings`, also while the blocks are read.
@@ -165,14 +166,14 @@ def read_embedding_blocks(
 
 
 def _scale(scp: str | Path, keys: list[str], rows: NDArray[np.int64], matrix: NDArray[np.float32]) -> NDArray:
-    """The matrix with rows of length 1, in place."""
+    """Scale the rows of a matrix to length 1, in place."""
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix, dtype=np.float64))
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
         what = "is all zeros" if norms[bad[0]] == 0 else "is not finite"
         raise DataError(
-            f"{scp}: the embedding of '{keys[rows[bad[0]]]}' {what} ({len(bad)} such of {len(rows)} read): check the"
+            f"{scp}: the embedding of '{keys[rows[bad[0]]]}' {what} ({len(bad)} of {len(rows)} read): check the"
             " training"
         )
     matrix /= norms[:, np.newaxis]
@@ -187,11 +188,11 @@ def usable_trials(
     Args:
         trials: the list.
         mode: evaluation mode.
-        embeddings: per modality.
-        max_lost: largest share of the list that may lack one.
+        embeddings: embeddings per modality.
+        max_lost: largest share of trials without embeddings.
 
     Raises:
-        DataError: a larger share lacks one; the first is named with its line.
+        DataError: a larger share has no embeddings; the message names the line of the first such trial.
     """
     usable = np.ones(len(trials.enroll), dtype=bool)
     for enroll, test in assignments(mode):
@@ -202,17 +203,17 @@ def usable_trials(
         pair = f"'{trials.trials.enroll[line]}' or '{trials.trials.test[line]}'"
         raise DataError(
             f"{trials.path}:{line + 1}: {pair} has no embedding for mode {mode}: {lost} of {len(usable)} trials"
-            f" cannot be scored, at most a share of {max_lost:g} may (--max-lost)"
+            f" cannot be scored, more than a share of {max_lost:g} (--max-lost)"
         )
     return usable
 
 
 def places_in(path: str | Path, scores: Scores, trials: Trials) -> NDArray[np.int64]:
-    """Where each scored trial (N,) stands in its list.
+    """The position (N,) of each scored trial in its list.
 
     Args:
         path: score file, for messages.
-        scores: its content: the trials of the list or, where some could not be scored, a part of them.
+        scores: its content, which is a part of the list if some trials could not be scored.
         trials: the list.
 
     Raises:

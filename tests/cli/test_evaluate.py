@@ -165,7 +165,7 @@ BAD = {
     "a b 0.5\na b 0.5 7\n": "lines of different lengths",
     "a b 0.5 target\nc d nan target\n": ":2: score 'nan' is not a finite number",
     "a b 0.5\nc d x\n": ":2: score 'x' is not a finite number",
-    "a b 1 0\nc d 0 1\n": "say which with --layout",
+    "a b 1 0\nc d 0 1\n": "choose one with --layout",
     "\xff": "not a score file",
 }
 

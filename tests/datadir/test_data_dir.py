@@ -208,7 +208,7 @@ def test_split_of_unsorted_lists(data):
     (data / "wav.scp").write_text("\n".join([rows[1], rows[0], *rows[2:]]) + "\n")
     done = tool("split_data.sh", data, 2)
     assert done.returncode == 1
-    assert "wav.scp:2: not sorted, 'id1-a-00' follows 'id1-a-03': run utils/fix_data_dir.sh" in done.stderr
+    assert "wav.scp:2: not sorted: 'id1-a-00' follows 'id1-a-03': run utils/fix_data_dir.sh" in done.stderr
     assert not (data / "split2/.done").exists()
 
 
@@ -242,7 +242,7 @@ def test_combine_where_lists_differ(data, tmp_path):
     assert lines(tmp_path / "both/video.scp") == lines(data / "video.scp")
     (tmp_path / "x/faces.conf").write_text("channels: 3\n")
     done = tool("combine_data.sh", tmp_path / "both", data, tmp_path / "x")
-    assert "differ: face crops of one kind only can be combined" in done.stderr
+    assert "differ: only face crops of the same form can be combined" in done.stderr
 
 
 def test_combine_conflict(data, tmp_path):
@@ -307,7 +307,7 @@ def test_subset_keeps_trials_between_its_utterances(data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--first", "DATA", 99, "OUT"], 1, "99 utterances wanted, there are 12"),
+        (["--first", "DATA", 99, "OUT"], 1, "99 utterances requested, but there are 12"),
         (["DATA", "OUT"], 2, "a <count> is given unless there is --utt-list or --spk-list"),
         (["DATA", "few", "OUT"], 2, "'few' is not a whole number of at least 1"),
         (["--utt-list", "none", "DATA", "OUT"], 1, "none: no such file"),
@@ -368,7 +368,7 @@ def test_speed_perturbation(data, tmp_path):
     (data / "wav.scp").write_text("\n".join(rows) + "\n")
 
     done = good("perturb_data_dir_speed.sh", "0.9", data, tmp_path / "slow")
-    assert "left out because they do not belong to the new speed: feats.scp utt2num_frames video.scp" in done.stderr
+    assert "omitted because they do not apply to the new speed: feats.scp utt2num_frames video.scp" in done.stderr
     assert not (tmp_path / "slow/video.scp").exists()
     assert not (tmp_path / "slow/feats.scp").exists()
     assert not (tmp_path / "slow/faces.conf").exists()
@@ -412,7 +412,7 @@ def test_speed_with_video(data, tmp_path):
 def test_speed_mistakes(data, tmp_path, factor):
     done = tool("perturb_data_dir_speed.sh", "--", factor, data, tmp_path / "out")
     assert done.returncode == 1
-    assert f"speed factor '{factor}': a positive number is expected, 0.9 for example" in done.stderr
+    assert f"speed factor '{factor}': expected a positive number such as 0.9" in done.stderr
 
 
 # ----------------------------------------------------------------------------------------------------------- fixing
@@ -478,7 +478,7 @@ def test_fix_keeps_what_is_complete(data):
 def test_fix_removes_lists_with_nothing_left(data):
     (data / "utt2age").write_text("id9-a-00 30\n")
     done = good("fix_data_dir.sh", data)
-    assert f"{data}/utt2age: removed, none of its lines is left" in done.stderr
+    assert f"{data}/utt2age: removed: no line is left" in done.stderr
     assert not (data / "utt2age").exists()
 
 
@@ -486,8 +486,8 @@ def test_fix_reports_what_it_cannot_keep(data):
     with (data / "utt2spk").open("a") as stream:
         stream.write("id4-a id4 more\nid3-a-00 id4\n")
     done = good("fix_data_dir.sh", data)
-    assert "utt2spk: 2 lines left out: line 13, 'id4-a id4 more', has not the right number of fields; " in done.stderr
-    assert "line 14: 'id3-a-00' was there with another value" in done.stderr
+    assert "utt2spk: 2 lines removed: line 13, 'id4-a id4 more', has the wrong number of fields; " in done.stderr
+    assert "line 14: 'id3-a-00' occurred before with another value" in done.stderr
 
 
 def test_fix_removes_what_is_not_counted(data):

@@ -128,10 +128,10 @@ MISTAKES = {
         replace("spk2utt", "s01-1 s01-2", "s01-2"),
         "spk2utt:2: the utterances of 's01' are not those of utt2spk",
     ),
-    "spk2utt less": (edit("spk2utt", lambda rows: rows[1:]), "spk2utt: speaker 's00' of utt2spk is not there"),
-    "spk2utt more": (edit("spk2utt", lambda rows: [*rows, "s9 s9-1"]), "spk2utt:6: 's9' is no speaker of utt2spk"),
+    "spk2utt less": (edit("spk2utt", lambda rows: rows[1:]), "spk2utt: speaker 's00' of utt2spk is missing"),
+    "spk2utt more": (edit("spk2utt", lambda rows: [*rows, "s9 s9-1"]), "spk2utt:6: 's9' is not a speaker of utt2spk"),
     "unknown": (edit("wav.scp", lambda rows: [*rows, "s9-1 x.wav"]), "wav.scp:20: 's9-1' is not in utt2spk"),
-    "missing": (edit("utt2session", lambda rows: rows[1:]), "utt2session: 's00-0' of utt2spk is not there"),
+    "missing": (edit("utt2session", lambda rows: rows[1:]), "utt2session: 's00-0' of utt2spk is missing"),
     "no media": (edit("video.scp", lambda rows: rows[:1] + rows[2:]), "'s00-1' has neither audio (wav.scp) nor video"),
     "no media lists": (
         lambda folder: (remove("wav.scp")(folder), remove("video.scp")(folder)),
@@ -146,14 +146,14 @@ MISTAKES = {
         edit("utt2num_frames", lambda rows: ["s00-0 3", *rows]),
         "utt2num_frames: 's00-0' is not in feats",
     ),
-    "frames less": (edit("utt2num_faces", lambda rows: rows[1:]), "utt2num_faces: 's00-0' of faces.scp is not there"),
+    "frames less": (edit("utt2num_faces", lambda rows: rows[1:]), "utt2num_faces: 's00-0' of faces.scp is missing"),
     "feats more": (edit("feats.scp", lambda rows: ["s00-1 f:1", *rows]), "feats.scp: 's00-1' is not in wav.scp"),
-    "no feats": (remove("feats.scp"), "feats.scp: no such file (--no-feats when this is by design)"),
-    "no faces": (remove("faces.scp"), "faces.scp: no such file (--no-feats when this is by design)"),
+    "no feats": (remove("feats.scp"), "feats.scp: no such file (use --no-feats if this is intended)"),
+    "no faces": (remove("faces.scp"), "faces.scp: no such file (use --no-feats if this is intended)"),
     "gender": (replace("spk2gender", "s01 f", "s01 w"), "spk2gender:1: s01: 'w' is neither m nor f"),
-    "gender of": (replace("spk2gender", "s04 f", "s4 f"), "spk2gender:4: 's4' is no speaker of utt2spk"),
-    "age": (replace("utt2age", "33.5", "?"), "utt2age:1: s00-3: '?' is not an age in years: leave the line out"),
-    "home": (replace("wav.scp", " /", " ~/"), "write the home folder out, ~ is not replaced"),
+    "gender of": (replace("spk2gender", "s04 f", "s4 f"), "spk2gender:4: 's4' is not a speaker of utt2spk"),
+    "age": (replace("utt2age", "33.5", "?"), "utt2age:1: s00-3: '?' is not an age in years: omit the line"),
+    "home": (replace("wav.scp", " /", " ~/"), "write the full path of the home folder, ~ is not expanded"),
     "trial": (replace("trials/t", "s01-2", "s01-9"), "trials/t:2: 's01-9' is not in utt2spk"),
     "trial label": (
         replace("trials/t", "nontarget", "impostor"),
@@ -313,7 +313,7 @@ def test_step_takes_out_what_cannot_be_used(data, media, tmp_path):
     text = {(utterance, name): reason for utterance, name, reason in reasons}
     assert "truncated" in text["s01-0", "wav.scp:"]
     assert "no samples" in text["s01-1", "wav.scp:"]
-    assert text["s01-2", "wav.scp:"] == "0.06 s, shorter than 0.1 s"
+    assert text["s01-2", "wav.scp:"] == "0.06 s: shorter than 0.1 s"
     assert "no audio stream" in text["s02-1", "wav.scp:"]
     assert "the file is empty" in text["s03-2", "video.scp:"]
     assert "10 recordings taken out, see" in done.stderr

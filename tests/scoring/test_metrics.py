@@ -193,7 +193,7 @@ def test_cllr_against_its_definition_and_isotonic_regression():
         ([0.1, 0.2], [False, False], "no target trial among the 2 trials"),
         ([], [], "no target trial"),
         ([0.1, np.nan, np.inf], [True, False, True], "2 of 3 scores are not finite"),
-        ([0.1, 0.2], [True], "do not go with labels"),
+        ([0.1, 0.2], [True], "do not match labels"),
     ],
 )
 def test_what_cannot_be_evaluated(metric, scores, labels, message):
@@ -354,7 +354,7 @@ def test_interval_without_errors_is_not_empty():
 
 
 def test_interval_of_mismatched_speakers_is_refused():
-    with pytest.raises(ValueError, match="1 pairs of speakers do not go with 2 scores"):
+    with pytest.raises(ValueError, match="1 pairs of speakers do not match 2 scores"):
         speaker_bootstrap([1, 2], [True, False], ["a"], ["b"])
 
 
@@ -408,7 +408,7 @@ def test_wrong_comparisons_are_refused():
         paired_difference([1, 2], [1, 2], *trials, "cllr")
     with pytest.raises(ValueError, match="1 resamples have no spread"):
         paired_difference([1, 2], [1, 2], *trials, resamples=1)
-    with pytest.raises(ValueError, match="do not go with labels"):
+    with pytest.raises(ValueError, match="do not match labels"):
         paired_difference([1, 2], [1, 2, 3], *trials)
 
 

@@ -146,7 +146,7 @@ def test_s_norm_forgets_affine_maps_of_all_scores():
 def test_norm_warns_of_what_has_no_spread():
     alike = {"A": cohort([[1, 0], [1, 0], [1, 0]])}
     normalizer = Normalizer({"A": embeddings([ENROLL, TEST])}, alike)
-    with pytest.warns(UserWarning, match="in 2 of 2 trials an utterance scores alike with all its cohort speakers"):
+    with pytest.warns(UserWarning, match="in 2 of 2 trials an utterance has equal scores with all its cohort speakers"):
         scores = normalizer.score("A", "A", np.array([0, 1]), np.array([1, 0]))
     assert np.isfinite(scores).all() and scores[0] == scores[1]
 
@@ -221,7 +221,7 @@ def test_embeddings_are_read_in_blocks(tmp_path, monkeypatch):
     for rows, found in blocks:
         np.testing.assert_array_equal(found, unit(vectors[order[rows]]))
     write_vectors(tmp_path / "two", names[7:], 0 * vectors[7:])
-    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'u[789]' is all zeros \(3 such of 3 read\)"):
+    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'u[789]' is all zeros \(3 of 3 read\)"):
         list(read_embedding_blocks(tmp_path / "eval.A.scp")[1])
 
 
@@ -269,7 +269,7 @@ def test_trial_set(data_dir):
     [
         (
             "a-1 a-2 target\na-1 x-9 nontarget\ny-1 x-9 nontarget\n",
-            r"trials/list:2: unknown utterance 'x-9': 2 of 3 trials have one of 2 ids that are not in .*/utt2spk",
+            r"trials/list:2: unknown utterance 'x-9': 2 of 3 trials contain one of 2 ids that are not in .*/utt2spk",
         ),
         ("a-1 a-2 target\na-1 b-1\n", r"trials/list:2: .*2 fields"),
         ("a-1 a-2 maybe\n", r"trials/list:1: label 'maybe', expected target or nontarget"),
@@ -292,7 +292,7 @@ def test_no_list_and_two_lists_of_one_name(data_dir, tmp_path):
 
 def test_embeddings_are_checked(tmp_path):
     write_vectors(tmp_path / "eval.A", ["a", "b", "c"], np.array([[3, 4], [0, 0], [1, 0]], dtype=np.float32))
-    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'b' is all zeros \(1 such of 3 read\)"):
+    with pytest.raises(DataError, match=r"eval.A.scp: the embedding of 'b' is all zeros \(1 of 3 read\)"):
         read_embeddings(tmp_path / "eval.A.scp")
     write_vectors(tmp_path / "eval.A", ["a", "b"], np.array([[3, 4], [0, 2]], dtype=np.float32))
     ark = tmp_path / "eval.A.ark"
@@ -327,7 +327,7 @@ def test_modes_of_a_system(tmp_path):
         write_vectors(tmp_path / name, ["a"], np.ones((1, 2), dtype=np.float32))
     assert modes_of(tmp_path, ["dev", "eval"], []) == ["AxA"]
     assert modes_of(tmp_path, ["dev"], ["VxV", "AxA"]) == ["AxA", "VxV"]
-    with pytest.raises(DataError, match=r"mode VxV: .* lacks embeddings for it in dev or eval: .*AxA"):
+    with pytest.raises(DataError, match=r"mode VxV: .* has no embeddings for it in dev or eval, only for AxA"):
         modes_of(tmp_path, ["dev", "eval"], ["VxV"])
 
 
@@ -654,7 +654,9 @@ def test_calibrated_scores_of_other_lists(tmp_path):
         write_scores(scores / name, enroll, test, values)
     (development,) = read_trial_sets([tmp_path / "dev"])
     informed = QualityReader(tmp_path / "ens", ["duration"], [tmp_path / "dev"], [development])
-    with pytest.raises(DataError, match=f"no data directory with the list 'old' .* remove {scores}/old if the list"):
+    with pytest.raises(
+        DataError, match=f"needs the data directory with the list 'old': .* remove {scores}/old if the list"
+    ):
         calibrate_system(tmp_path / "ens", development, 0.05, informed)
     plain = QualityReader(tmp_path / "ens", [], [tmp_path / "dev"], [development])
     calibrate_system(tmp_path / "ens", development, 0.05, plain)
