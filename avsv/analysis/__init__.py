@@ -1,1 +1,1 @@
-"""What scores and embeddings tell: result tables, geometry of embeddings, plots."""
+"""Analysis of embeddings and networks: geometry, attention, cost, hard samples."""

@@ -1,7 +1,7 @@
-"""Where the pooling of voice and face looks: attention over time, and whether the two are complementary.
+"""Attention of the poolings of voice and face over time, and whether the two are complementary.
 
-Source: Sun et al. 2022 and 2023, the figure of a clip of 0.8 s. By their "complementary rule" one modality's weights
-are high where the other's are low.
+Source: Sun et al. 2022 and 2023, the figure of a clip of 0.8 s. According to their "complementary rule", the weights of
+one modality are high where those of the other are low.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ class Attention(NamedTuple):
     """The attention of one network over one clip.
 
     Attributes:
-        logits: (C, T) before enhancement.
-        enhanced: (C, T) after it, what the softmax over time is taken of.
+        logits: (C, T) logits before enhancement.
+        enhanced: (C, T) logits after enhancement, the input of the softmax over time.
         weights: (T,) temporal weights around 1.
     """
 
@@ -44,7 +44,7 @@ class Attention(NamedTuple):
 
 
 def has_series(embedder: Embedder) -> bool:
-    """Whether both networks pool with temporal weights."""
+    """Whether the poolings of both networks have temporal weights."""
     networks = (embedder.audio, embedder.visual)
     return all(network is not None and isinstance(network.pool, WeightEnhancedStatsPooling) for network in networks)
 
@@ -61,7 +61,7 @@ def attention_of(network: Backbone, inputs: torch.Tensor, mask: torch.Tensor) ->
 
 
 def weight_series(embedder: Embedder, batch: Batch, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The temporal weights (B, frames) of voice and face of a batch's clips, on one grid."""
+    """The temporal weights (B, frames) of voice and face for the clips of a batch, on a common grid."""
     series = []
     with torch.inference_mode():
         for network, values, mask in (
@@ -156,7 +156,7 @@ def attention_maps(embedder: Embedder, batch: Batch) -> dict[str, NDArray[np.flo
 
 
 def correlations(first: NDArray, second: NDArray) -> NDArray[np.float64]:
-    """Pearson's correlation (N,) of the rows of two arrays (N, T); NaN where a row is constant.
+    """Pearson correlation (N,) of the rows of two arrays (N, T); NaN if a row is constant.
 
     Example:
         >>> correlations(np.array([[1, 2, 3], [1, 2, 3], [1, 1, 1]]), np.array([[2, 4, 6], [3, 2, 1], [1, 2, 3]]))
@@ -169,7 +169,7 @@ def correlations(first: NDArray, second: NDArray) -> NDArray[np.float64]:
 
 
 def mean_interval(values: NDArray, speakers: Sequence[str], confidence: float = 0.95) -> tuple[float, float, float]:
-    """The mean over speakers of their means, and its t interval: clips of one speaker are not independent.
+    """The mean of the means of speakers, and its t interval, since clips of one speaker are not independent.
 
     Example:
         >>> [round(x, 3) for x in mean_interval(np.array([1.0, 3.0, 2.0, 6.0]), ["a", "a", "b", "c"])]

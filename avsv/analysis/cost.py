@@ -1,6 +1,6 @@
-"""What a system costs: parameters, multiply-adds and seconds for a clip.
+"""Cost of a system: parameters, multiply-adds and seconds for a clip.
 
-The fusion study of Claborne et al. leaves open what its systems cost beside each other.
+The fusion study of Claborne et al. does not compare the costs of its systems.
 """
 
 import time
@@ -16,17 +16,17 @@ from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
 from avsv.model.embedder import Embedder
 
-_RUNS = 5  # of which the median counts, after one that does not
+_RUNS = 5  # timed runs, of which the median is used, after a warm-up run
 
 
 class Cost(NamedTuple):
-    """What a part of a system costs for one clip.
+    """The cost of a part of a system for one clip.
 
     Attributes:
         part: audio, visual, fusion or all.
-        parameters: numbers that are trained, without classifiers.
-        multiply_adds: of matrix products and convolutions.
-        seconds: of processor time on this machine, with one thread.
+        parameters: trained parameters, without classifiers.
+        multiply_adds: multiply-adds of matrix products and convolutions.
+        seconds: processor time on this machine with one thread.
     """
 
     part: str
@@ -36,13 +36,13 @@ class Cost(NamedTuple):
 
 
 def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: int = 0) -> Batch:
-    """One clip of noise as the networks take it.
+    """Make a batch of one clip of noise as input of the networks.
 
     Args:
-        inputs: what they take.
+        inputs: form of the inputs.
         seconds: length of the clip.
-        video_frames: that are shown of it; None for all.
-        seed: of the noise.
+        video_frames: number of its video frames that are used; None for all.
+        seed: seed of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
     fields = {}
@@ -64,7 +64,7 @@ def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: i
 
 
 def measure_cost(embedder: Embedder, batch: Batch) -> list[Cost]:
-    """The costs of a system's parts and of the whole for the one clip of a batch.
+    """Measure the costs of the parts of a system and of the whole system for a batch of one clip.
 
     Example:
         >>> from avsv.audio.config import FbankConfig
@@ -81,7 +81,7 @@ def measure_cost(embedder: Embedder, batch: Batch) -> list[Cost]:
     """
     embedder.eval()
     parts: list[tuple[str, nn.Module, tuple]] = []
-    # In inference mode the counter breaks weights that are computed, as those of HuBERT's positional convolution.
+    # In inference mode, the counter breaks computed weights such as those of HuBERT's positional convolution.
     with torch.no_grad():
         embeddings = {}
         for name, values, mask in (
@@ -110,5 +110,5 @@ def _cost(name: str, module: nn.Module, arguments: tuple) -> Cost:
         module(*arguments)
         durations.append(time.process_time() - started)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    # It counts a multiplication and an addition as two.
+    # The counter counts a multiplication and an addition as two operations.
     return Cost(name, parameters, counter.get_total_flops() // 2, float(np.median(durations)))

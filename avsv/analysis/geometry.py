@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 class Geometry(NamedTuple):
-    """Angles in degrees and silhouettes of one modality's embeddings.
+    """Angles in degrees and silhouettes of the embeddings of one modality.
 
     Attributes:
         within: one angle per pair of utterances of an identity.
@@ -47,7 +47,7 @@ def angles(first: ArrayLike, second: ArrayLike) -> Array:
 
 
 def within_angles(embeddings: ArrayLike, identities: ArrayLike) -> Array:
-    """Angles in degrees of all pairs i < j of utterances of one identity, all identities together.
+    """Angles in degrees of all pairs i < j of utterances of the same identity, for all identities.
 
     Args:
         embeddings: (N, D).
@@ -66,7 +66,7 @@ def within_angles(embeddings: ArrayLike, identities: ArrayLike) -> Array:
 def between_angles(embeddings: ArrayLike, identities: ArrayLike) -> Array:
     """Angles in degrees between the centroids of all n (n - 1) / 2 pairs of identities.
 
-    A centroid is the mean of an identity's embeddings of length 1: only angles are trained.
+    A centroid is the mean of the embeddings of an identity after scaling to length 1, since only angles are trained.
 
     Args:
         embeddings: (N, D).
@@ -90,7 +90,7 @@ def geometry(embeddings: ArrayLike, identities: ArrayLike, max_utterances: int =
         embeddings: (N, D).
         identities: (N,) names or numbers; at least two.
         max_utterances: for silhouettes, whose cost is quadratic, identities are drawn up to this number of utterances.
-        seed: of that draw.
+        seed: seed of that draw.
     """
     from sklearn.metrics import silhouette_samples
 
@@ -107,7 +107,7 @@ def geometry(embeddings: ArrayLike, identities: ArrayLike, max_utterances: int =
 def sample_identities(
     identities: ArrayLike, max_utterances: int, max_identities: int | None = None, seed: int = 0
 ) -> NDArray[np.int64]:
-    """Rows of identities drawn at random, whole, up to a number of utterances; at least two identities.
+    """All rows of randomly drawn identities, up to a number of utterances; at least two identities.
 
     Example:
         >>> sample_identities(["a", "a", "b", "b"], 10).tolist()

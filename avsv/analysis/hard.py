@@ -1,6 +1,6 @@
-"""The utterances that voice and face systems most often get wrong, and whether fusion brings them home.
+"""The utterances for which voice and face systems make the most errors, and whether fusion corrects them.
 
-Source: Sun et al. 2022 and 2023, "about 20 hard samples" and their outliers; how they are chosen is not said there.
+Source: Sun et al. 2022 and 2023, "about 20 hard samples" and their outliers, which do not say how these were chosen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,11 +41,11 @@ class Chosen(NamedTuple):
 
 
 class Outliers(NamedTuple):
-    """How hard utterances lie in one system's space.
+    """Hard utterances in the space of one system.
 
     Attributes:
         outlier: (H,) whether the nearest identity is another one.
-        vectors: (H + S, D) the hard utterances, then the centroids of their identities.
+        vectors: (H + S, D) the hard utterances, followed by the centroids of their identities.
         identities: (S,) names of these identities.
     """
 
@@ -86,13 +86,13 @@ def choose(scored: Iterable[Scored]) -> Chosen | None:
 def error_shares(
     scores: ArrayLike, is_target: ArrayLike, enroll: NDArray[np.intp], test: NDArray[np.intp], utterances: int
 ) -> NDArray[np.float64]:
-    """The share (U,) of each utterance's trials that are wrong at the equal error rate's threshold, NaN without any.
+    """The share (U,) of errors in the trials of each utterance at the EER threshold; NaN without trials.
 
     Args:
-        scores: (N,).
+        scores: (N,) scores.
         is_target: (N,) booleans.
         enroll, test: (N,) rows of the utterances on both sides.
-        utterances: U.
+        utterances: number U of utterances.
 
     Example (the target trial of utterances 0 and 1 scores lowest):
         >>> error_shares([0.0, 1.0, 2.0], [True, False, True], np.array([0, 1, 2]), np.array([1, 2, 2]), 3).tolist()
@@ -109,7 +109,7 @@ def error_shares(
 
 
 def hardest(shares: Sequence[NDArray[np.float64]], count: int = 20) -> NDArray[np.intp]:
-    """The rows with the largest mean share of errors over systems, largest first; those without trials never."""
+    """The rows with the largest mean share of errors over systems, in decreasing order; never rows without trials."""
     mean = np.nan_to_num(np.mean(shares, axis=0), nan=-1)
     order = np.lexsort((np.arange(len(mean)), -mean))[:count]
     return order[mean[order] >= 0]
@@ -118,12 +118,12 @@ def hardest(shares: Sequence[NDArray[np.float64]], count: int = 20) -> NDArray[n
 def find_outliers(vectors: ArrayLike, identities: ArrayLike, rows: ArrayLike) -> Outliers:
     """Which utterances are nearer to the centroid of another identity than to that of their own.
 
-    Centroids are means of vectors of length 1; an utterance does not count in that of its own identity.
+    Centroids are means of length-normalized vectors; an utterance is left out of the centroid of its own identity.
 
     Args:
         vectors: (N, D).
         identities: (N,) names.
-        rows: (H,) the utterances.
+        rows: (H,) rows of the utterances.
     """
     vectors, rows = np.asarray(vectors, dtype=np.float64), np.asarray(rows)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

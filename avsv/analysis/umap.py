@@ -1,4 +1,4 @@
-"""UMAP of a few hundred points: every distance is computed, nothing is approximated but the repulsion.
+"""UMAP of a few hundred points: all distances are computed, and only the repulsion is approximated.
 
 Source: McInnes, Healy and Melville 2018, "UMAP: Uniform Manifold Approximation and Projection for Dimension
 Reduction", arXiv:1802.03426, sections 3 and 4.
@@ -12,19 +12,19 @@ from avsv.seeding import generator_for
 Array = NDArray[np.float64]
 
 _LARGEST_STEP = 4.0  # per coordinate of a single pull or push
-_REPULSIONS = 5  # points that each attraction pushes away
-_NEAREST = 1e-3  # squared distance below which repulsion grows no more
+_REPULSIONS = 5  # points that are pushed away for each attraction
+_NEAREST = 1e-3  # squared distance below which repulsion does not increase
 
 
 def umap(points: ArrayLike, neighbors: int = 5, min_dist: float = 0.1, epochs: int = 500, seed: int = 0) -> Array:
-    """Place points in the plane so that near neighbors stay near.
+    """Map points to the plane so that near neighbors remain near.
 
     Args:
         points: (N, D), compared by Euclidean distance.
-        neighbors: in a neighborhood, the point itself included, as in the authors' program; at most N.
-        min_dist: about how near points may come in the plane.
-        epochs: of the stochastic gradient descent, from a start in the plane of the principal components.
-        seed: of the draws.
+        neighbors: size of a neighborhood including the point itself, as in the authors' program; at most N.
+        min_dist: approximate minimum distance of points in the plane.
+        epochs: epochs of the stochastic gradient descent, which starts in the plane of the principal components.
+        seed: seed of the draws.
 
     Returns:
         (N, 2).
@@ -55,7 +55,7 @@ def umap(points: ArrayLike, neighbors: int = 5, min_dist: float = 0.1, epochs: i
         pushes = np.clip(push[:, None] * away, -_LARGEST_STEP, _LARGEST_STEP)
 
         rate = 1 - epoch / epochs
-        # Each edge stands in the graph in both directions: the other end gets its step from the other one.
+        # Each edge is in the graph in both directions, so the other end is moved by the reverse edge.
         np.add.at(placed, pulls, rate * steps)
         np.add.at(placed, pulled, -rate * steps)
         np.add.at(placed, pushed, rate * pushes)
@@ -63,10 +63,10 @@ def umap(points: ArrayLike, neighbors: int = 5, min_dist: float = 0.1, epochs: i
 
 
 def neighbor_graph(points: ArrayLike, neighbors: int) -> Array:
-    """Weights (N, N) in [0, 1] of the fuzzy neighborhoods, symmetric.
+    """Symmetric weights (N, N) in [0, 1] of the fuzzy neighborhoods.
 
-    A point's nearest neighbor has weight 1 as the point sees it, and all its neighbors together log2(neighbors); the
-    two views w and v of a pair give w + v - w v.
+    For each point, the nearest neighbor has weight 1 and all neighbors have a total weight of log2(neighbors); the two
+    weights w and v of a pair are combined to w + v - w v.
 
     Example (a square):
         >>> neighbor_graph([[0, 0], [0, 1], [1, 0], [1, 1]], 3).tolist()[0]
@@ -77,7 +77,7 @@ def neighbor_graph(points: ArrayLike, neighbors: int) -> Array:
     points = np.asarray(points, dtype=np.float64)
     count = len(points)
     if count < 3:
-        raise ValueError(f"{count} points have no neighborhoods: take at least 3")
+        raise ValueError(f"{count} points have no neighborhoods: use at least 3")
     neighbors = min(neighbors, count)
     distances = cdist(points, points)
     np.fill_diagonal(distances, np.inf)
@@ -90,18 +90,18 @@ def neighbor_graph(points: ArrayLike, neighbors: int) -> Array:
 
 
 def _scales(beyond: Array, wanted: float) -> Array:
-    """Per row the scale at which exp(-beyond / scale) sums to ``wanted``, by bisection."""
+    """For each row, the scale at which exp(-beyond / scale) sums to ``wanted``, by bisection."""
     low, high = np.zeros(len(beyond)), np.full(len(beyond), 1e-3 + 1e3 * beyond.max())
     for _ in range(80):
         middle = (low + high) / 2
         above = np.exp(-beyond / np.maximum(middle, 1e-12)[:, None]).sum(axis=1) > wanted
         low, high = np.where(above, low, middle), np.where(above, middle, high)
-    # Where more neighbors than that are equally near, no scale does it.
+    # If more neighbors than that are equally near, there is no such scale.
     return np.maximum(high, 1e-3 * max(float(beyond.mean()), 1e-12))
 
 
 def curve_of(min_dist: float, spread: float = 1.0) -> tuple[float, float]:
-    """a and b of 1 / (1 + a d^2b), fitted to the weights that distances d in the plane are to have.
+    """Fit a and b of 1 / (1 + a d^2b) to the intended weights of distances d in the plane.
 
     Example:
         >>> [round(x, 2) for x in curve_of(0.1)]
@@ -116,7 +116,7 @@ def curve_of(min_dist: float, spread: float = 1.0) -> tuple[float, float]:
 
 
 def _principal_plane(points: Array) -> Array:
-    """The points on their two principal axes, 10 wide on the first one."""
+    """The points projected onto their two principal axes, with a width of 10 on the first one."""
     centered = points - points.mean(axis=0)
     _, _, axes = np.linalg.svd(centered, full_matrices=False)
     axes = axes[:2]

@@ -1,1 +1,1 @@
-"""The program ``avsv``: what a person does with scores and trained systems outside a recipe."""
+"""The program ``avsv``, for using scores and trained systems outside a recipe."""

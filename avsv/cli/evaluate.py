@@ -28,25 +28,33 @@ costs, Cllr, paired differences between the files, and a DET plot. Reads 'enroll
 
 
 def add_command(commands) -> None:
-    """Add ``eval`` to the program's commands."""
+    """Add the command ``eval``."""
     parser = commands.add_parser("eval", help="error rates of score files of any toolkit", description=DESCRIPTION)
     parser.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="score file")
     parser.add_argument("--trials", type=Path, help="trial list with labels; default: the labels in the score files")
-    parser.add_argument("--utt2spk", type=Path, help="speakers of the utterances; default: the start of their ids")
-    parser.add_argument("--layout", choices=SCORE_LAYOUTS, help="columns of the score files, where several would fit")
-    parser.add_argument("--max-lost", type=float, default=0.0, metavar="SHARE", help="trials without a score (0)")
-    parser.add_argument("--prior", type=float, nargs="+", default=[0.01, 0.05], help="of targets, for the costs")
-    parser.add_argument("--resamples", type=int, default=1000, help="draws of speakers for intervals (1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of these draws (0)")
+    parser.add_argument("--utt2spk", type=Path, help="speakers of the utterances; default: the beginning of their ids")
+    parser.add_argument("--layout", choices=SCORE_LAYOUTS, help="columns of the score files, if several layouts fit")
+    parser.add_argument(
+        "--max-lost", type=float, default=0.0, metavar="SHARE", help="largest share of trials without a score (0)"
+    )
+    parser.add_argument(
+        "--prior",
+        type=float,
+        nargs="+",
+        default=[0.01, 0.05],
+        help="prior probabilities of targets for the costs (0.01 0.05)",
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="draws of speakers for the intervals (1000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of these draws (0)")
     parser.add_argument("--det", type=Path, metavar="FILE.png", help="write a plot of the DET curves")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate the files and print or write what was asked for."""
+    """Evaluate the files and print or write the requested results."""
     if args.resamples < 2:
-        raise DataError(f"--resamples {args.resamples}: an interval needs at least 2 draws, better 1000")
+        raise DataError(f"--resamples {args.resamples}: an interval needs at least 2 draws, preferably 1000")
     for prior in args.prior:
         if not 0 < prior < 1:
             raise DataError(f"--prior {prior}: must be between 0 and 1")
@@ -82,31 +90,31 @@ def run(args: argparse.Namespace) -> None:
     if differences:
         print("\n" + _differences(differences))
     if speakers is None:
-        print("no intervals: the ids do not start with their speaker: give --utt2spk", file=sys.stderr)
+        print("no intervals: the ids do not begin with their speakers: use --utt2spk", file=sys.stderr)
     else:
         count = len(np.union1d(speakers.enroll, speakers.test))
         print(f"\nintervals from {args.resamples} draws of {count} speakers ({speakers.source})")
-    print("actDCF and Cllr take the scores as natural logarithms of likelihood ratios")
+    print("actDCF and Cllr assume that scores are natural logarithms of likelihood ratios")
 
 
 def _scores(path: Path, trials: LabeledTrials, source: Path, args: argparse.Namespace) -> np.ndarray:
-    """The scores of the trials from one file; DataError where labels differ or too many scores are missing."""
+    """The scores of the trials from one file; DataError if labels differ or too many scores are missing."""
     scored = read_score_file(path, args.layout)
     if scored.is_target is None and args.trials is None:
-        raise DataError(f"{path}: has no labels: give the trial list with --trials")
+        raise DataError(f"{path}: contains no labels: give the trial list with --trials")
     check_labels(path, scored, trials)
     scores = scores_of_trials(path, scored, trials)
     lost = int(np.isnan(scores).sum())
     if lost > args.max_lost * len(scores):
         raise DataError(
-            f"{path}: {lost} of {len(scores)} trials of {source} have no score, at most a share of {args.max_lost:g}"
-            " may (--max-lost)"
+            f"{path}: {lost} of {len(scores)} trials of {source} have no score, more than a share of {args.max_lost:g}"
+            " (--max-lost)"
         )
     return scores
 
 
 def _short(paths: list[str]) -> dict[str, str]:
-    """The paths without the folders that all of them share."""
+    """The paths without their common folders."""
     folders = [Path(path).parts[:-1] for path in paths]
     levels = zip(*folders, strict=False)
     shared = sum(1 for _ in itertools.takewhile(lambda names: len(set(names)) == 1, levels))
@@ -135,7 +143,7 @@ def _differences(rows: list[PairedDifference]) -> str:
 
 
 def _align(lines: list[list[str]]) -> str:
-    """Cells in columns: the first to the left, the others to the right."""
+    """Align cells in columns: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

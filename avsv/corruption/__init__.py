@@ -1,1 +1,1 @@
-"""Corruptions of what a test side hears and sees, at evaluation time."""
+"""Corruptions of the audio and video of test utterances, applied at evaluation time."""

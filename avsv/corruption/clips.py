@@ -1,4 +1,4 @@
-"""Whole utterances whose audio or video is corrupted before features are made of it."""
+"""Whole utterances whose audio or video is corrupted before features are computed."""
 
 from dataclasses import replace
 
@@ -19,14 +19,15 @@ def corrupted_utterances(
 ) -> WholeUtterances:
     """Whole utterances with a corruption.
 
-    Fbank features are computed from the corrupted waveform. Those of the data directory were stored in half precision
-    after the same computation. Faces are corrupted as they are stored, before they are scaled for a network.
+    Fbank features are computed from the corrupted waveform. The features of the data directory are the result of the
+    same computation, stored in half precision. Faces are corrupted in their stored form, before they are scaled for a
+    network.
 
     Args:
-        table: the utterances; ``table.audio`` locates waveforms, whatever the network takes.
+        table: the utterances; ``table.audio`` contains the locations of waveforms, whatever the input of the network.
         config: batch size and number of face frames.
-        inputs: the form of what is stored, and of what the networks take.
-        corruption: what happens to every utterance.
+        inputs: the form of the stored data and of the inputs of the networks.
+        corruption: the corruption of every utterance.
     """
     used = _shorten(table, inputs, corruption.level) if corruption.kind == "length" else table
     excerpts = Excerpts(table, used, inputs, corruption)
@@ -40,13 +41,13 @@ def corrupted_utterances(
 
 
 class Excerpts:
-    """Where the part of an utterance that is used begins.
+    """The start of the part of an utterance that is used.
 
     Args:
-        full: the utterances as they are.
-        used: with the numbers of frames that are used.
-        inputs: the form of what is stored.
-        corruption: draws the place.
+        full: the original utterances.
+        used: the utterances with the numbers of frames that are used.
+        inputs: the form of the stored data.
+        corruption: draws the start.
     """
 
     def __init__(self, full: UtteranceTable, used: UtteranceTable, inputs: Inputs, corruption: Corruption) -> None:
@@ -55,7 +56,7 @@ class Excerpts:
         self.video_rate = inputs.video and inputs.video.fps
 
     def start(self, index: int) -> float:
-        """In seconds; on a video frame where there is video."""
+        """The start in seconds; on a video frame if there is video."""
         spare, rates = [], []
         for rate, full, used in (
             (self.audio_rate, self.full.audio_frames, self.used.audio_frames),
@@ -74,11 +75,11 @@ class CorruptedWaveforms:
     """Samples with a corruption: an :class:`avsv.data.audio_source.WaveformSource` around another.
 
     Args:
-        waveforms: the samples as they are.
+        waveforms: the original samples.
         table: the utterances.
-        sample_rate: in Hz.
-        corruption: what happens to them.
-        excerpts: which part of an utterance is used.
+        sample_rate: sample rate in Hz.
+        corruption: the corruption.
+        excerpts: the part of each utterance that is used.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class CorruptedWaveforms:
         self.corruption, self.excerpts = corruption, excerpts
 
     def read(self, index: int, first: int, last: int) -> np.ndarray:
-        """See :meth:`avsv.data.audio_source.WaveformSource.read`; samples are counted from the excerpt's start."""
+        """See :meth:`avsv.data.audio_source.WaveformSource.read`; samples are counted from the start of the excerpt."""
         offset = round(self.excerpts.start(index) * self.sample_rate)
         samples = self.waveforms.read(index, first + offset, last + offset)
         return self.corruption.sound(samples, self.table.keys[index], self.sample_rate)
@@ -103,11 +104,11 @@ class CorruptedFaces:
     """Face frames with a corruption: an :class:`avsv.data.face_source.FaceSource` around another.
 
     Args:
-        faces: the frames as they are.
-        table: the utterances, with the numbers of frames that are used.
-        fps: frames a second.
-        corruption: what happens to them.
-        excerpts: which part of an utterance is used.
+        faces: the original frames.
+        table: the utterances with the numbers of frames that are used.
+        fps: frames per second.
+        corruption: the corruption.
+        excerpts: the part of each utterance that is used.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class CorruptedFaces:
         self.corruption, self.excerpts = corruption, excerpts
 
     def read(self, index: int, rows: np.ndarray) -> np.ndarray:
-        """See :meth:`avsv.data.face_source.FaceSource.read`; frames are counted from the excerpt's start."""
+        """See :meth:`avsv.data.face_source.FaceSource.read`; frames are counted from the start of the excerpt."""
         key, count = self.table.keys[index], int(self.table.video_frames[index])
         seen = self.corruption.rows(rows, count, self.fps, key) + round(self.excerpts.start(index) * self.fps)
         frames = self.faces.read(index, seen)
@@ -128,7 +129,7 @@ class CorruptedFaces:
         return self.corruption.picture(frames, key)
 
     def _other_person(self, index: int) -> int:
-        """An utterance with video of another person of the same list, drawn for this utterance."""
+        """An utterance with video of another speaker in the same list, drawn for this utterance."""
         table, speaker = self.table, self.table.speakers[index]
         rng = generator_for(self.corruption.seed, "stranger", table.keys[index])
         strangers = (

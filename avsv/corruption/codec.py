@@ -1,4 +1,4 @@
-"""Speech through a lossy codec and back, in memory, with the codecs of FFmpeg's libraries that PyAV brings along."""
+"""Encoding and decoding of speech with lossy codecs in memory, with the FFmpeg libraries that PyAV includes."""
 
 import io
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from avsv.errors import DataError
 
 
 class Codec(NamedTuple):
-    """How to reach a codec.
+    """A codec and its encoders.
 
     Attributes:
-        encoders: names of encoders that make it, the preferred one first.
-        container: format that carries it.
-        sample_rate: of the coded signal.
+        encoders: names of its encoders, the preferred one first.
+        container: container format.
+        sample_rate: sample rate of the coded signal.
     """
 
     encoders: tuple[str, ...]
@@ -35,10 +35,10 @@ CODECS = {
 
 
 def parse_codec(text: str) -> tuple[str, int | None]:
-    """Name and bit rate (bits a second) of 'opus 12' (kbit/s) or 'g711', a codec of one rate.
+    """Parse the name and bit rate (bits per second) of 'opus 12' (kbit/s) or 'g711', a codec with a single rate.
 
     Raises:
-        ValueError: an unknown codec, or something else than a number after it.
+        ValueError: an unknown codec, or something other than a number after it.
 
     Example:
         >>> parse_codec("amr 4.75"), parse_codec("g711")
@@ -46,15 +46,15 @@ def parse_codec(text: str) -> tuple[str, int | None]:
     """
     name, _, rate = text.partition(" ")
     if name not in CODECS:
-        raise ValueError(f"'{text}': the codecs are {', '.join(CODECS)}")
+        raise ValueError(f"'{text}': choose one of the codecs {', '.join(CODECS)}")
     try:
         return name, round(1000 * float(rate)) if rate else None
     except ValueError:
-        raise ValueError(f"'{text}': '{rate}' is no bit rate in kbit/s") from None
+        raise ValueError(f"'{text}': '{rate}' is not a bit rate in kbit/s") from None
 
 
 def find_encoder(name: str) -> str | None:
-    """The encoder of a codec that is there; None where none is."""
+    """The first available encoder of a codec, or None."""
     import av
 
     for encoder in CODECS[name].encoders:
@@ -67,22 +67,22 @@ def find_encoder(name: str) -> str | None:
 
 
 def through_codec(waveform: np.ndarray, name: str, bit_rate: int | None, sample_rate: int) -> np.ndarray:
-    """Encode and decode (n,) float32 in [-1, 1]; the result has n samples again, and the codec's delay in front.
+    """Encode and decode (n,) float32 in [-1, 1]; the result has n samples and starts with the delay of the codec.
 
     Args:
         waveform: the signal.
         name: one of :data:`CODECS`.
-        bit_rate: bits a second; None for the encoder's own.
-        sample_rate: of the signal, which is resampled to the codec's rate and back.
+        bit_rate: bits per second; None for the default of the encoder.
+        sample_rate: sample rate of the signal, which is resampled to the rate of the codec and back.
 
     Raises:
-        DataError: no encoder for it, or the encoder refuses the bit rate.
+        DataError: no encoder is available, or the encoder does not support the bit rate.
     """
     import av
 
     encoder, codec = find_encoder(name), CODECS[name]
     if encoder is None:
-        raise DataError(f"codec {name}: PyAV has none of its encoders ({', '.join(codec.encoders)}): leave it out")
+        raise DataError(f"codec {name}: PyAV has none of its encoders ({', '.join(codec.encoders)}): remove it")
     codes = float_to_int16(_resample(waveform, sample_rate, codec.sample_rate))
     file = io.BytesIO()
     try:

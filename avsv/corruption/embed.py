@@ -1,4 +1,4 @@
-"""Embeddings of corrupted utterances: only what a corruption touches is computed again."""
+"""Embeddings of corrupted utterances: only the modalities that a corruption affects are computed again."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ from avsv.scoring.trials import Embeddings
 
 _ROWS = 1024  # utterances that are fused at a time
 
-# Per modality the outputs of its network for the utterances of a list: not fused, not scaled to length 1. Those of a
-# voice at several speeds are end to end.
+# The outputs of the network of each modality for the utterances of a list, neither fused nor scaled to length 1. Those
+# of a voice at several speeds are concatenated.
 Side = dict[str, Embeddings]
 
 
@@ -37,22 +37,22 @@ def embed_sides(
     device: torch.device | str = "cpu",
     num_workers: int = 0,
 ) -> dict[str, Side]:
-    """The outputs of the networks of some modalities for utterances, corrupted or (None) from the stored features.
+    """Compute the outputs of networks for utterances, corrupted or (None) from the stored features.
 
-    What is read and corrupted is shared by all systems that take the same.
+    Systems with the same inputs share the reading and the corruption.
 
     Args:
-        systems: those without any of the modalities are left out.
+        systems: the systems; those without any of the modalities are skipped.
         directory: data directory.
         utterances: U ids, the rows of the result.
         letters: A, V or AV.
-        corruption: what happens to the utterances.
-        only: compute these of them; None for all.
-        device: where the systems are.
+        corruption: the corruption.
+        only: compute only these utterances; None for all.
+        device: device of the systems.
         num_workers: loader processes.
 
     Returns:
-        Per system's name, per modality (U, D), of a voice (U, speeds * D), and which rows there are.
+        By name of the system and modality, (U, D) outputs, or (U, speeds * D) for voices, and which rows are present.
 
     Raises:
         DataError: as :func:`avsv.data.lists.read_utterances`; an embedding is not finite.
@@ -96,7 +96,7 @@ def _empty_side(embedder: Embedder, letters: str, count: int) -> Side:
 def _encode(
     system: TrainedEmbedder, batch: Batch, letters: str, corruption: Corruption | None
 ) -> dict[str, NDArray[np.float32]]:
-    """Per modality that the batch has, (B, S * D)."""
+    """(B, S * D) outputs for each modality of the batch."""
     result = {}
     for letter in letters:
         mask = batch.audio_mask if letter == "A" else batch.video_mask
@@ -123,10 +123,10 @@ def modes_of_side(
 
     Args:
         system: the system.
-        side: per modality.
-        complete: (U,) utterances that the AV mode embeds, from whatever ``side`` has of them; None for those of which
-            it has both.
-        device: where the system is.
+        side: outputs per modality.
+        complete: (U,) utterances that the AV mode embeds, with the modalities that ``side`` has; None for those that
+            have both.
+        device: device of the system.
     """
     embedder = system.embedder
     nothing = np.zeros(len(next(iter(side.values())).present), bool)

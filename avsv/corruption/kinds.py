@@ -1,4 +1,4 @@
-"""The kinds of corruption, their levels, and one corruption at one level."""
+"""The kinds of corruption and their levels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,11 @@ Level = float | str
 
 
 def read_sweeps(path: str | Path) -> dict[str, tuple[Level, ...]]:
-    """Read ``conf/sweeps.yaml``: for each kind its levels, in the order of the table.
+    """Read ``conf/sweeps.yaml``: the levels of each kind, in the order of the table.
 
     Raises:
-        DataError: no such file, an unknown kind (names the nearest), levels that make no sense or stand twice.
+        DataError: no such file, an unknown kind (the message names the nearest known one), levels that are out of range
+            or occur twice.
     """
     content = read_yaml(path)
     check_keys(content, KINDS, f"{path}: ")
@@ -39,7 +40,7 @@ def read_sweeps(path: str | Path) -> dict[str, tuple[Level, ...]]:
 
 
 def check_level(kind: str, level: object, where: str) -> None:
-    """Raise DataError for a level that a kind does not have."""
+    """Raise DataError for a level that is not valid for a kind."""
     _, _, unit, lowest, highest = KINDS[kind]
     try:
         if kind in ("codec", "band") and not isinstance(level, str):
@@ -55,7 +56,7 @@ def check_level(kind: str, level: object, where: str) -> None:
 
 
 def format_level(level: Level) -> str:
-    """A level as it stands in tables and file names.
+    """Format a level for tables and file names.
 
     Example:
         >>> format_level(0.50), format_level(-5), format_level("opus 12")
@@ -68,34 +69,34 @@ def _parse_band(text: str) -> tuple[float, float]:
     try:
         low, high = (float(part) for part in text.split("-"))
     except ValueError:
-        raise ValueError(f"'{text}' is no pass band like 300-3400") from None
+        raise ValueError(f"'{text}' is not a pass band like 300-3400") from None
     if not 0 <= low < high:
-        raise ValueError(f"'{text}' is no pass band: its ends are in the wrong order")
+        raise ValueError(f"'{text}' is not a pass band: its ends are in the wrong order")
     return low, high
 
 
 def why_impossible(kind: str, level: Level, noises: Noises | None) -> str | None:
-    """Why this machine and these lists cannot make a corruption; None where they can."""
+    """Why a corruption is not possible on this machine with these lists; None if it is possible."""
     needed = {"noise": "noise", "music": "music", "babble": "speech"}.get(kind)
     if needed and (noises is None or needed not in noises.files):
-        return f"no recordings of the type {needed}"
+        return f"no recordings of type {needed}"
     if kind == "codec" and find_encoder(parse_codec(level)[0]) is None:
-        return f"PyAV has no encoder of {parse_codec(level)[0]}"
+        return f"PyAV has no encoder for {parse_codec(level)[0]}"
     return None
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind at one level. What is drawn is drawn by (seed, kind, utterance) and not by the level.
+    """A corruption of one kind at one level. Random draws depend on (seed, kind, utterance), but not on the level.
 
-    So the levels of a sweep differ in nothing but the level: an utterance has the same noise at every
-    signal-to-noise ratio, and a clip without audio in a tenth of the clips has none in a fifth of them either.
+    The levels of a sweep therefore differ only in the level: an utterance has the same noise at every signal-to-noise
+    ratio, and a clip that has no audio when a tenth of the clips have none also has none when a fifth have none.
 
     Args:
         kind: one of :data:`KINDS`.
-        level: one that it has.
-        seed: of all draws.
-        noises: for noise, music and babble.
+        level: a valid level of the kind.
+        seed: seed of all draws.
+        noises: recordings for noise, music and babble.
 
     Example:
         >>> corruption = Corruption("clipping", 0.5)
@@ -115,27 +116,28 @@ class Corruption:
 
     @property
     def touches(self) -> str:
-        """Which modalities it changes."""
+        """The modalities that the corruption changes."""
         return KINDS[self.kind].touches
 
     def _generator(self, key: str) -> np.random.Generator:
         return generator_for(self.seed, "corruption", self.kind, key)
 
     def sound(self, waveform: np.ndarray, key: str, sample_rate: int) -> np.ndarray:
-        """The waveform (n,) of an utterance as it is heard: (n,) float32."""
+        """Corrupt the waveform (n,) of an utterance: (n,) float32."""
         change = _SOUND.get(self.kind)
         return waveform if change is None else change(self, waveform, self._generator(key), sample_rate)
 
     def picture(self, frames: np.ndarray, key: str) -> np.ndarray:
-        """Frames (T, C, H, W) of an utterance as they are seen."""
+        """Corrupt frames (T, C, H, W) of an utterance."""
         change = _PICTURE.get(self.kind)
         return frames if change is None else change(self, frames, self._generator(key))
 
     def rows(self, rows: np.ndarray, count: int, fps: float, key: str) -> np.ndarray:
-        """Which of a clip's ``count`` frames are seen in the place of the frames ``rows``.
+        """Which of the ``count`` frames of a clip are shown instead of the frames ``rows``.
 
-        A frame that is dropped shows the last one before it that is not, as a player does, or else the first one after
-        it. Video out of step comes later and begins with the clip's end, so that nothing but the timing changes.
+        A dropped frame is replaced by the last frame before it that is not dropped, as in a player, or otherwise by the
+        first one after it. Video out of step is delayed and begins with the end of the clip, so that only the timing
+        changes.
         """
         if self.kind == "out_of_step":
             return (rows - round(self.level * fps)) % count
@@ -148,7 +150,7 @@ class Corruption:
         return kept[np.maximum(np.searchsorted(kept, rows, side="right") - 1, 0)]
 
     def strangers(self, rows: np.ndarray, count: int, key: str) -> np.ndarray:
-        """Which of the frames ``rows`` of a clip of ``count`` frames show another person: one stretch of the clip."""
+        """Which of the frames ``rows`` of a clip of ``count`` frames show another speaker: a contiguous part of it."""
         if self.kind != "wrong_face":
             return np.zeros(len(rows), dtype=bool)
         length = round(self.level * count)
@@ -156,11 +158,11 @@ class Corruption:
         return (rows >= start) & (rows < start + length)
 
     def lacks(self, key: str) -> bool:
-        """Whether the utterance lacks the modality that the corruption touches: so it is in a share of the clips."""
+        """Whether the corruption, which affects a share of the clips, removes its modality from the utterance."""
         return self.kind in ("no_audio", "no_video") and self._generator(key).random() < self.level
 
     def start(self, key: str, spare: float) -> float:
-        """Where in a clip a shorter one begins, in seconds, given how many it is shorter."""
+        """The start of a shorter clip within a clip in seconds, given the difference of their lengths."""
         return float(self._generator(key).random()) * spare if self.kind == "length" else 0.0
 
 
@@ -190,5 +192,5 @@ _PICTURE: Mapping[str, Callable[[Corruption, np.ndarray, np.random.Generator], n
 
 
 def conditions(sweeps: Mapping[str, Sequence[Level]]) -> list[tuple[str, Level]]:
-    """All (kind, level) of sweeps, in order."""
+    """All pairs (kind, level) of sweeps, in order."""
     return [(kind, level) for kind, levels in sweeps.items() for level in levels]

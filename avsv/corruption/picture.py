@@ -1,12 +1,12 @@
-"""What can happen to a face: bad focus, a hidden part, few pixels, little light. Alike in all frames of a clip."""
+"""Corruptions of faces, equal for all frames of a clip: blur, occlusion, low resolution, darkness."""
 
 import numpy as np
 
-READ_NOISE = 2.0  # gray levels, standard deviation: what a camera adds in the dark
+READ_NOISE = 2.0  # gray levels, standard deviation of the noise of a camera in the dark
 
 
 def blur(frames: np.ndarray, percent: float) -> np.ndarray:
-    """Gaussian blur of (T, C, H, W) with a standard deviation in percent of the picture's height."""
+    """Gaussian blur of (T, C, H, W) with a standard deviation in percent of the height of the picture."""
     import cv2
 
     sigma = percent / 100 * frames.shape[2]
@@ -16,7 +16,7 @@ def blur(frames: np.ndarray, percent: float) -> np.ndarray:
 
 
 def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Hide a share of the picture's area by a rectangle of one gray level, of the picture's form, at a random place.
+    """Cover a share of the picture with a rectangle of one gray level and its aspect ratio, at a random position.
 
     Example:
         >>> hidden = occlude(np.full((2, 1, 10, 10), 200, np.uint8), 0.25, np.random.default_rng(0))
@@ -32,7 +32,7 @@ def occlude(frames: np.ndarray, share: float, rng: np.random.Generator) -> np.nd
 
 
 def lower_resolution(frames: np.ndarray, pixels: int) -> np.ndarray:
-    """Shrink the picture to a height of ``pixels``, and enlarge it again; a picture no higher stays as it is."""
+    """Shrink the picture to a height of ``pixels`` and enlarge it again; a picture that is not higher is unchanged."""
     import cv2
 
     height, width = frames.shape[2:]
@@ -47,6 +47,6 @@ def lower_resolution(frames: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def darken(frames: np.ndarray, light: float, rng: np.random.Generator) -> np.ndarray:
-    """Leave a share of the light, add the noise that a camera has anyway, and round to whole gray levels again."""
+    """Reduce the light to a share of it, add the noise of a camera, and round to whole gray levels."""
     dark = frames * np.float32(light) + np.float32(READ_NOISE) * rng.standard_normal(frames.shape, dtype=np.float32)
     return np.rint(dark).clip(0, 255).astype(np.uint8)

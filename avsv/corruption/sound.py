@@ -1,4 +1,4 @@
-"""What can happen to a voice: noise, babble, a room, an overdriven microphone, a narrow channel."""
+"""Corruptions of voices: noise, babble, reverberation, clipping, a narrow band."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,14 +11,14 @@ from avsv.seeding import seed_for
 VOICES = 5  # in a babble
 ROOM_VOLUME = 100.0  # cubic meters
 DISTANCE = 1.0  # meters from mouth to microphone
-HELD_OUT = 4  # one of so many noises is for evaluation
-EDGE = 50.0  # Hz over which a band ends
+HELD_OUT = 4  # one in this many noises is used for evaluation
+EDGE = 50.0  # width of the band edges in Hz
 
 
 def held_out(ids: Iterable[str]) -> list[str]:
-    """The noises that evaluation takes: the fourth of a list's ids whose hashes are smallest, at least one.
+    """The noises used for evaluation: the quarter of the ids of a list with the smallest hashes, at least one.
 
-    It depends on nothing but the ids, so training can leave out the same ones.
+    It depends only on the ids, so training can exclude the same noises.
 
     Example:
         >>> held_out([f"noise{n}" for n in range(8)])
@@ -29,11 +29,11 @@ def held_out(ids: Iterable[str]) -> list[str]:
 
 
 class Noises:
-    """The held-out recordings of a noise list; see :func:`held_out`, which is applied to each type for itself.
+    """The held-out recordings of a noise list; :func:`held_out` is applied to each type separately.
 
     Args:
-        folder: with ``wav.scp`` and ``utt2type`` (noise, music or speech).
-        sample_rate: of the recordings, which must be 16-bit mono wav.
+        folder: folder with ``wav.scp`` and ``utt2type`` (noise, music or speech).
+        sample_rate: sample rate of the recordings, which must be 16-bit mono wav.
 
     Raises:
         DataError: lists that are missing, empty or disagree.
@@ -44,18 +44,18 @@ class Noises:
         self.files = {kind: [found[key] for key in held_out(found)] for kind, found in noise_files(folder).items()}
 
     def window(self, kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
-        """``size`` samples from a random place of a random recording of a type; a shorter recording is repeated."""
+        """``size`` samples at a random position of a random recording of a type; a shorter recording is repeated."""
         files = self.files[kind]
         return noise_window(files[rng.integers(len(files))], size, rng, self.sample_rate)
 
     def babble(self, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Five voices that are equally loud."""
+        """The sum of five equally loud voices."""
         voices = [self.window("speech", size, rng).astype(np.float64) for _ in range(VOICES)]
         return sum(voice / max(np.sqrt(np.mean(voice**2)), 1e-6) for voice in voices).astype(np.float32)
 
 
 def add_noise(waveform: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """The sum, with the noise ``snr`` dB below the whole utterance's power.
+    """Add noise with a power ``snr`` dB below that of the whole utterance.
 
     Example:
         >>> waveform = np.full(4, 0.5, np.float32)
@@ -66,10 +66,10 @@ def add_noise(waveform: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray
 
 
 def room_response(rt60: float, rng: np.random.Generator, sample_rate: int = 16000) -> np.ndarray:
-    """A room: the direct sound, then noise whose level falls by 60 dB in ``rt60`` seconds.
+    """A simulated room response: the direct sound, then noise whose level falls by 60 dB in ``rt60`` seconds.
 
-    The energy of the reverberation against the direct sound is that of a speaker 1 m from the microphone in a room of
-    100 cubic meters. Rooms are made because a list of room responses does not say how reverberant each is.
+    The energy of the reverberation relative to the direct sound is that of a speaker 1 m from the microphone in a room
+    of 100 cubic meters. Rooms are simulated because lists of room responses do not state their reverberation times.
 
     Source: Polack 1988 (exponentially decaying noise); critical distance 0.057 sqrt(V / RT60), Sabine.
 
@@ -86,12 +86,12 @@ def room_response(rt60: float, rng: np.random.Generator, sample_rate: int = 1600
 
 
 def add_room(waveform: np.ndarray, rt60: float, rng: np.random.Generator, sample_rate: int = 16000) -> np.ndarray:
-    """The waveform in a room as :func:`room_response` makes it, as many samples as before."""
+    """Convolve the waveform with a :func:`room_response`; the number of samples does not change."""
     return reverberate(waveform, room_response(rt60, rng, sample_rate))
 
 
 def clip_peaks(waveform: np.ndarray, share: float) -> np.ndarray:
-    """Cut the loudest ``share`` of the samples off at one level.
+    """Clip the loudest ``share`` of the samples at one level.
 
     Example:
         >>> clip_peaks(np.array([0.1, -0.2, 0.3, -0.8], np.float32), 0.25).round(2).tolist()
@@ -104,7 +104,7 @@ def clip_peaks(waveform: np.ndarray, share: float) -> np.ndarray:
 
 
 def limit_band(waveform: np.ndarray, low: float, high: float, sample_rate: int = 16000) -> np.ndarray:
-    """Keep the frequencies from ``low`` to ``high`` Hz; 50 Hz beyond them nothing is left."""
+    """Keep the frequencies from ``low`` to ``high`` Hz; the signal is zero from 50 Hz beyond them."""
     from scipy import fft
 
     size = fft.next_fast_len(len(waveform) + sample_rate // 10, real=True)

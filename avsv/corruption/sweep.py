@@ -1,4 +1,4 @@
-"""Error rates of systems under one corruption of the test side."""
+"""Error rates of systems with corruptions of the test side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ class Measured(NamedTuple):
     """The error rate of a system on a list of trials; rates in percent.
 
     Attributes:
-        trials: the list.
-        mode: of both sides, such as AVxAV.
-        eer, low, high: with normalized scores, and its 95 % interval.
-        eer_cos: of cosines.
-        n_target, n_nontarget: trials.
-        guessed: of these, trials in which a side lacks all that the mode may use; see :func:`fill_guesses`.
-        n_speakers: of both sides of the trials.
-        draws: rates over speakers drawn anew: the same speakers for all systems on the same trials.
+        trials: name of the list.
+        mode: evaluation mode, such as AVxAV.
+        eer, low, high: EER of normalized scores and its 95 % interval.
+        eer_cos: EER of cosines.
+        n_target, n_nontarget: numbers of trials.
+        guessed: number of these trials in which a side has no modality that the mode uses; see :func:`fill_guesses`.
+        n_speakers: number of speakers on both sides of the trials.
+        draws: rates for resampled speakers, with the same speakers for all systems on the same trials.
     """
 
     trials: str
@@ -86,7 +86,7 @@ class Bench:
         num_workers: loader processes.
 
     Raises:
-        DataError: as the readers of trials, systems and embeddings.
+        DataError: raised by the readers of trials, systems and embeddings.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class Bench:
         self._measured: dict[tuple[str, str], list[Measured]] = {}
 
     def measure(self, corruption: Corruption | None, names: Sequence[str]) -> dict[str, list[Measured]]:
-        """The error rates of some of the systems, in all their modes, under a corruption; None for none.
+        """The error rates of some systems in all their modes, with a corruption or without (None).
 
-        A mode that the corruption does not touch has the rates without it.
+        For a mode that the corruption does not affect, the rates without it are returned.
         """
         results: dict[str, list[Measured]] = {name: [] for name in names}
         systems = [system for system in self.systems if system.name in names]
@@ -190,7 +190,7 @@ class Bench:
     def _embed(
         self, systems: Sequence[TrainedEmbedder], trial_set: TrialSet, directory: Path, corruption: Corruption
     ) -> dict[str, dict[str, Embeddings]]:
-        """Per system, embeddings of the corrupted utterances in the modes that the corruption touches."""
+        """For each system, embeddings of the corrupted utterances in the modes that the corruption affects."""
         touched = {system.name: [x for x in system.embedder.letters if x in corruption.touches] for system in systems}
         systems = [system for system in systems if touched[system.name]]
         missing = corruption.kind in ("no_audio", "no_video")
@@ -233,10 +233,10 @@ class Bench:
 
 
 def fill_guesses(scores: NDArray, known: NDArray[np.bool_], is_target: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Scores (N,) of all trials, given those (K,) of the ``known`` ones: of the rest a system can only guess.
+    """Scores (N,) of all trials, given the scores (K,) of the ``known`` ones; a system can only guess the others.
 
-    They get the score at which the known trials have their equal error rate, so that half of them count as errors: a
-    system with the rate p that knows nothing in a share s of the trials has (1 - s) p + s / 2.
+    The others get the score at the equal error rate of the known trials, so that half of them count as errors: a system
+    with an error rate p that has no information in a share s of the trials has the rate (1 - s) p + s / 2.
 
     Example:
         >>> fill_guesses(np.array([3.0, 1.0]), np.array([True, False, True]), np.array([True, True, False])).tolist()

@@ -10,10 +10,10 @@ class Kind(NamedTuple):
     """A kind of corruption.
 
     Attributes:
-        touches: which modalities it changes, "A", "V" or "AV".
-        title: what it is.
-        unit: of its levels.
-        lowest, highest: between which levels make sense; None where levels are words.
+        touches: the modalities that it changes, "A", "V" or "AV".
+        title: its name in tables and plots.
+        unit: unit of its levels.
+        lowest, highest: range of valid levels; None if levels are words.
     """
 
     touches: str

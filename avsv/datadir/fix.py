@@ -137,7 +137,7 @@ class _Fixer:
         return (name for name in names if name in self.utterance_lists and self._path(name).stat().st_size > 0)
 
     def _complete(self, keep: set[str]) -> set[str]:
-        """Those of the utterances that are in every list they have to be in."""
+        """The utterances of ``keep`` that are in all required lists."""
         sources = [self._path(name) for name in self._lists(SOURCES)]
         if sources:
             keep = keep.intersection(chain.from_iterable(map(read_keys, sources)))
@@ -194,7 +194,7 @@ class _Fixer:
                 dropped.append(f"line {number}: '{parts[0]}' occurred before with another value")
         if dropped:
             more = "; ..." if len(dropped) > 3 else ""
-            note(f"{shown}: {len(dropped)} lines left out: {'; '.join(dropped[:3])}{more}")
+            note(f"{shown}: {len(dropped)} lines removed: {'; '.join(dropped[:3])}{more}")
             self.spoiled.add(name)
         self._replace(name, (lines[key] for key in sorted(lines)))
 
@@ -217,7 +217,7 @@ class _Fixer:
         return _ends_in_newline(path)
 
     def _filter(self, name: str, allowed: Collection[str]) -> None:
-        """Keep the lines with these keys; a list that already has no others is not touched."""
+        """Keep the lines with these keys; a list that has no others is not rewritten."""
         path = self._path(name)
         if not all(map(allowed.__contains__, read_keys(path))):
             self._replace(name, select_lines(path, allowed.__contains__))
@@ -270,7 +270,7 @@ class _Fixer:
             path = self.folder / name
             self.pending.pop(name).replace(path)
             if path.stat().st_size == 0:
-                note(f"{path}: removed, none of its lines is left")
+                note(f"{path}: removed: no line is left")
                 path.unlink()
 
     def discard(self) -> None:

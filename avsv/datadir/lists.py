@@ -25,7 +25,7 @@ DERIVED = {
     "faces.scp": "video.scp",
     "utt2num_faces": "faces.scp",
 }
-# What is not known of an utterance, or a speaker, has no line either.
+# Unknown values of an utterance or a speaker have no line either.
 PARTIAL = ("utt2age", "utt2gender", "utt2uniq", "spk2age", "spk2gender")
 OTHER_SCPS = ("vad.scp",)
 _CHUNK = 1 << 20  # characters

@@ -70,12 +70,12 @@ class Problems:
 
 
 def is_seconds(value: str) -> str | None:
-    """What is wrong with a duration."""
+    """What is wrong with a duration, or None."""
     return None if NUMBER.fullmatch(value) and is_positive(value) else f"'{value}' is not a positive number of seconds"
 
 
 def is_count(value: str) -> str | None:
-    """What is wrong with a number of frames."""
+    """What is wrong with a number of frames, or None."""
     return (
         None
         if value.isdecimal() and len(value) < 10 and int(value) > 0

@@ -1,1 +1,1 @@
-"""Lists to embedding archives."""
+"""Embedding of whole utterances, and merging the results of jobs."""

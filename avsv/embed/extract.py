@@ -15,16 +15,16 @@ Embedded = dict[str, tuple[list[str], np.ndarray]]
 def embed_batches(
     embedder: Embedder, batches: Iterable[Batch], modes: Sequence[str], device: torch.device | str
 ) -> Iterator[Embedded]:
-    """Embed batches as :class:`avsv.data.clips.WholeUtterances` makes them.
+    """Embed batches of :class:`avsv.data.clips.WholeUtterances`.
 
     Args:
-        embedder: is put into evaluation mode.
-        batches: in each, all utterances have the same modalities.
-        modes: modes of the embedder, of A, V and AV; a batch that lacks a modality of a mode has no embeddings in it.
-        device: where the embedder is.
+        embedder: the embedder, which is set to evaluation mode.
+        batches: batches in which all utterances have the same modalities.
+        modes: modes of the embedder, of A, V and AV; a mode is skipped for batches that lack one of its modalities.
+        device: device of the embedder.
 
     Yields:
-        For each batch and each mode that applies: its keys, and (B, D) float32.
+        For each batch and each applicable mode, its keys and (B, D) float32.
 
     Raises:
         DataError: an embedding is not finite.
@@ -44,6 +44,6 @@ def embed_batches(
             if not finite.all():
                 key = keys[int(np.argmin(finite))]
                 raise DataError(
-                    f"{key}: its {mode} embedding is not finite: look for odd values in its features or the weights"
+                    f"{key}: its {mode} embedding is not finite: check the values of its features and of the weights"
                 )
         yield result

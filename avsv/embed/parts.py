@@ -1,4 +1,4 @@
-"""Embeddings made by several jobs put together; imports no torch."""
+"""Merging the embeddings of several jobs. This module does not import torch."""
 
 import contextlib
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from avsv.errors import DataError
 from avsv.io.ark import ArkWriter, append_vectors
 from avsv.io.atomic import write_text
 
-_BLOCK = 16384  # vectors in memory when parts are put together
+_BLOCK = 16384  # vectors in memory when parts are merged
 
 
 def part_path(folder: str | Path, job: int) -> Path:
-    """The list of what a job (from 1) has made; it appears when the job's share is whole."""
+    """The list of the outputs of a job (counted from 1); it appears when the job is complete."""
     return Path(folder) / f"part.{job}"
 
 
 class PartWriter:
-    """Writes one job's share of the embeddings as they come: ``part.JOB.NAME.keys`` and ``.vectors`` for each name.
+    """Writes the embeddings of one job incrementally: ``part.JOB.NAME.keys`` and ``.vectors`` for each name.
 
     Args:
-        folder: where the parts are.
-        job: counted from 1.
+        folder: folder of the parts.
+        job: number of the job, counted from 1.
 
     Example:
         >>> import tempfile
@@ -45,7 +45,7 @@ class PartWriter:
         return self
 
     def write(self, name: str, keys: Sequence[str], vectors: np.ndarray) -> None:
-        """Append (N, D) vectors and their keys to a name such as eval.AV."""
+        """Append (N, D) vectors and their keys under a name such as eval.AV."""
         if name not in self._files:
             paths = (Path(f"{self._path}.{name}.{kind}") for kind in ("keys", "vectors"))
             self._files[name] = tuple(self._stack.enter_context(path.open("wb")) for path in paths)
@@ -60,12 +60,12 @@ class PartWriter:
 
 
 def merge_parts(folder: str | Path, jobs: int, name: str, prefix: str | Path) -> list[str]:
-    """Merge all jobs' embeddings of one name into ``PREFIX.ark`` and ``PREFIX.scp``, sorted by key.
+    """Merge the embeddings of one name from all jobs into ``PREFIX.ark`` and ``PREFIX.scp``, sorted by key.
 
     Args:
-        folder: where the parts are.
+        folder: folder of the parts.
         jobs: number of parts.
-        name: what to merge.
+        name: name to merge.
         prefix: path without suffix.
 
     Returns:

@@ -1,1 +1,1 @@
-"""The training loop: distributed and mixed-precision steps, schedules, checkpoints, logging."""
+"""Training: distributed and mixed-precision steps, schedules, checkpoints, logging."""

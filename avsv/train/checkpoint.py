@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment."""
+"""Checkpoints, which remain valid if the process is killed at any time."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ from avsv.io.torch_file import read_file, save_atomically
 
 
 class CheckpointFolder:
-    """The last checkpoints of a training, ``epoch-E-step-S.pt``, the position being that of the next step.
+    """The last checkpoints of a training, ``epoch-E-step-S.pt``, named by the position of the next step.
 
     Args:
-        folder: made when the first checkpoint is saved.
-        warn: told when a checkpoint cannot be read.
-        keep: how many to keep.
+        folder: folder of the checkpoints, created with the first one.
+        warn: called with a message if a checkpoint cannot be read.
+        keep: number of checkpoints to keep.
 
     Example:
         >>> import tempfile
@@ -26,7 +26,7 @@ class CheckpointFolder:
         ...         checkpoints.save(0, step, {"step": step})
         ...     _ = checkpoints.paths()[-1].write_bytes(b"torn")
         ...     [path.name for path in checkpoints.paths()], checkpoints.load()  # doctest: +ELLIPSIS
-        /.../epoch-0000-step-00000002.pt: not readable (File is not a zip file): going back to the checkpoint before it
+        /.../epoch-0000-step-00000002.pt: not readable (File is not a zip file): using the previous checkpoint
         (['epoch-0000-step-00000001.pt', 'epoch-0000-step-00000002.pt'], {'step': 1})
     """
 
@@ -38,24 +38,24 @@ class CheckpointFolder:
         return sorted(p for p in self.folder.glob("epoch-*.pt") if re.fullmatch(r"epoch-\d+-step-\d+\.pt", p.name))
 
     def save(self, epoch: int, step: int, state: Mapping[str, Any]) -> None:
-        """Write a checkpoint, then remove those that are too many."""
+        """Write a checkpoint, then remove the oldest ones beyond the number to keep."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save_atomically(self.folder / f"epoch-{epoch:04d}-step-{step:08d}.pt", dict(state))
         for path in self.paths()[: -self.keep]:
-            path.unlink(missing_ok=True)  # a cancelled job that is still ending may have been quicker
+            path.unlink(missing_ok=True)  # a canceled job that has not ended yet may have removed it
 
     def load(self) -> dict[str, Any] | None:
-        """The newest checkpoint that can be read, its tensors on the CPU; None when there is none."""
+        """The newest readable checkpoint, with tensors on the CPU; None if there is none."""
         for path in reversed(self.paths()):
             try:
                 return read_file(path)
             except ValueError as error:
-                self.warn(f"{path}: not readable ({error}): going back to the checkpoint before it")
+                self.warn(f"{path}: not readable ({error}): using the previous checkpoint")
         return None
 
 
 def mean_weights(states: list[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The mean of several state dicts, batch-norm statistics included; counters (integers) are those of the last.
+    """The mean of several state dicts, including batch normalization statistics; integer counters are the last ones.
 
     Example:
         >>> first = {"w": torch.tensor([1.0]), "n": torch.tensor(3)}

@@ -1,4 +1,4 @@
-"""The development equal error rate of a system in training."""
+"""The equal error rate of a system on development trials during training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from avsv.train.distributed import Ranks
 
 @dataclass
 class _TrialList:
-    """Trials as rows of the development utterances."""
+    """Trials, given as rows of the development utterances."""
 
     enroll: np.ndarray
     test: np.ndarray
@@ -29,16 +29,16 @@ class _TrialList:
 
 
 class Development:
-    """Development trials, and the whole utterances that they need.
+    """Development trials and the whole utterances that they need.
 
     Args:
         directory: data directory with lists in ``trials/``.
-        config: of the system: its modalities and how it embeds.
-        inputs: the form of what is stored, and of what the networks take.
-        warn: told how many trials cannot be used.
+        config: configuration of the system: its modalities and options for embedding.
+        inputs: the form of the stored data and of the inputs of the networks.
+        warn: called with the number of trials that cannot be used.
 
     Raises:
-        DataError: a trial names an unknown utterance, or a list has no usable target or non-target trial.
+        DataError: a trial contains an unknown utterance, or a list has no usable target or non-target trials.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Development:
         self.clips = WholeUtterances(table, np.full(len(table), -1, dtype=np.int32), config.embed, inputs)
 
     def eer(self, embedder: Embedder, ranks: Ranks) -> float:
-        """The mean equal error rate of the trial lists, in [0, 1], of cosine scores; the same in every process.
+        """The mean equal error rate of cosine scores over the trial lists, in [0, 1]; the same in every process.
 
-        The processes share the batches among them.
+        The batches are distributed over the processes.
         """
         numbers = range(ranks.rank, len(self.clips), ranks.world)
         mine = load_batches(self.clips, numbers, 0, False)
@@ -117,5 +117,5 @@ def _index(path: Path, trials: Trials, rows: dict[str, int], warn: Callable[[str
         warn(f"{path}: {int((~usable).sum())} of {len(usable)} trials lack a modality and are not scored")
     is_target = trials.is_target[usable]
     if is_target.all() or not is_target.any():
-        raise DataError(f"{path}: it needs target and nontarget trials whose utterances have all modalities")
+        raise DataError(f"{path}: needs target and nontarget trials whose utterances have all modalities")
     return _TrialList(enroll[usable], test[usable], is_target)

@@ -1,4 +1,4 @@
-"""One process or several: what the training loop needs of torch.distributed, the same for both."""
+"""Communication between training processes with torch.distributed, with the same interface for a single process."""
 
 import ctypes
 import datetime
@@ -12,7 +12,7 @@ from torch import distributed
 
 from avsv.errors import DataError
 
-# A rank that waits this long for another gives up: the other died or hangs.
+# A rank that has waited this long for another one gives up, since the other died or hangs.
 PATIENCE = datetime.timedelta(minutes=10)
 # Seconds between the last exchange and the end of the process group.
 SETTLING = 0.2
@@ -20,16 +20,16 @@ PR_SET_PDEATHSIG = 1
 
 
 class Ranks:
-    """This process among those of one training.
+    """This process among the processes of one training.
 
-    Under ``torchrun`` the processes join over NCCL (GPUs) or Gloo (CPU); otherwise there is this one only, and every
-    exchange is the identity. A context manager: leaving it ends the process group.
+    With ``torchrun``, the processes communicate over NCCL (GPUs) or Gloo (CPU); otherwise there is only this process,
+    and every exchange is the identity. As a context manager, it ends the process group on exit.
 
     Args:
         use_gpu: train on GPUs, one per process.
 
     Raises:
-        DataError: a GPU is asked for that this process does not see.
+        DataError: the GPU of this process is not visible.
 
     Example:
         >>> with Ranks(use_gpu=False) as ranks:
@@ -45,13 +45,13 @@ class Ranks:
             local_rank = int(os.environ.get("LOCAL_RANK", "0"))
             if local_rank >= torch.cuda.device_count():
                 raise DataError(
-                    f"process {self.rank} wants GPU {local_rank}, but {torch.cuda.device_count()} are visible:"
+                    f"process {self.rank} needs GPU {local_rank}, but {torch.cuda.device_count()} are visible:"
                     " lower --ngpu (0 trains on the CPU)"
                 )
             self.device = torch.device("cuda", local_rank)
             torch.cuda.set_device(self.device)
         if self.world > 1:
-            # torchrun that is killed ends nobody: without it the processes would train on, beside those that follow.
+            # A killed torchrun does not end its processes: they would continue to train while new ones are started.
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             distributed.init_process_group("nccl" if use_gpu else "gloo", timeout=PATIENCE)
 
@@ -59,17 +59,17 @@ class Ranks:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        # After an error the others may be stuck in an exchange, and an orderly end would wait for them.
+        # After an error the other processes may be blocked in an exchange, and an orderly end would wait for them.
         if self.world > 1 and error is None:
             distributed.barrier()
-            # Gloo's worker thread drops the tensors of the last exchange after the exchange, with the group's lock in
-            # hand and waiting for Python's; the end of the group takes the two in the other order and may deadlock.
+            # Gloo's worker thread releases the tensors of the last exchange after the exchange, holding the lock of the
+            # group and waiting for that of Python; ending the group takes them in the other order and can deadlock.
             time.sleep(SETTLING)
             distributed.destroy_process_group()
 
     @property
     def is_first(self) -> bool:
-        """True for the one process that writes files."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def any(self, *flags: bool) -> list[bool]:
@@ -81,7 +81,7 @@ class Ranks:
         return [bool(flag) for flag in tensor.tolist()]
 
     def gather(self, item: Any) -> list[Any]:
-        """Every process's item, in the order of ranks."""
+        """The items of all processes, in the order of ranks."""
         if self.world == 1:
             return [item]
         items: list[Any] = [None] * self.world

@@ -11,24 +11,22 @@ from avsv.nnet.audio.mobilenetv2 import RunningMoments
 from avsv.nnet.backbone import Backbone
 from avsv.seeding import generator_for
 
-# The error of a mean over so many utterances is far below what a network notices.
+# The error of a mean over this many utterances is negligible for a network.
 MAX_UTTERANCES = 20_000
 
 
 def fit_log_mel(network: Backbone | None, clips: TrainingClips, seed: int, num_workers: int) -> None:
-    """Give an audio network that takes log-mel energies their mean and deviation over all training frames, per bin.
+    """Set the mean and standard deviation of each log-mel bin over all training frames in an audio network.
 
-    It is also told the length of a training clip.
-
-    Of a training set of more than 20,000 utterances so many are drawn.
+    The length of a training clip is set too. From a training set of more than 20,000 utterances, 20,000 are drawn.
 
     Source: Claborne et al. 2023, appendix B-C2.
 
     Args:
-        network: the audio network, see :meth:`avsv.nnet.backbone.Backbone.set_log_mel_statistics`; one that takes
-            something else is left alone.
+        network: the audio network, see :meth:`avsv.nnet.backbone.Backbone.set_log_mel_statistics`; a network with other
+            inputs is not changed.
         clips: the training clips.
-        seed: of the draw.
+        seed: seed of the draw.
         num_workers: loader processes.
     """
     if clips.inputs.takes != "log_mel":

@@ -1,4 +1,4 @@
-"""The training loop: optimizer steps that can be interrupted anywhere and go on as though nothing had happened."""
+"""The training loop, which can be interrupted at any step and resumed without affecting the result."""
 
 import math
 import signal
@@ -28,34 +28,34 @@ from avsv.train.report import Report, log, write_history
 from avsv.train.schedule import learning_rate
 from avsv.train.signals import Interrupted, StopSignals
 
-# Steps without a finite gradient in a row after which training is given up. The loss scale of fp16 starts at 2^16, so
-# it may take 16 to find its place.
+# Consecutive steps without a finite gradient after which training fails. The loss scale of fp16 starts at 2^16, so it
+# can take 16 steps to reach a suitable value.
 MAX_SKIPPED = 20
 # Clips of each epoch's last batch on which is measured how the poolings and the fusion work.
 FIGURE_CLIPS = 32
 
 
 class Trainer:
-    """Trains one system to its end, from the last checkpoint where there is one.
+    """Trains a system to the end, starting from the last checkpoint if there is one.
 
     Every random draw is a function of the seed and the position in training, so that neither the number of loader
-    workers nor an interruption changes the result; on the CPU it is the same bit for bit.
+    workers nor an interruption changes the result; on the CPU it is identical bit for bit.
 
     Args:
-        system: freshly built, on the device of ``ranks``.
-        config: how to train it.
+        system: a newly built system on the device of ``ranks``.
+        config: training options.
         clips: training clips.
-        development: None for no development EER.
-        folder: gets checkpoints/, train.csv and tensorboard/.
+        development: development trials; None for no development EER.
+        folder: folder for checkpoints/, train.csv and tensorboard/.
         ranks: the processes that train together.
         seed: base seed.
-        identity: what the training depends on, see :func:`avsv.train.provenance.identity`.
+        identity: everything that the training depends on, see :func:`avsv.train.provenance.identity`.
         num_workers: loader processes of each training process; 0 loads between the steps.
         progress: file for "DONE TOTAL" in steps.
-        prepare: done before the first step of a training that continues from no checkpoint.
+        prepare: called before the first step of a training that does not resume from a checkpoint.
 
     Raises:
-        DataError: the configuration cannot be followed here.
+        DataError: the configuration needs development trials, but there are none.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Trainer:
         self.sampler = _sampler(config, clips, seed, ranks)
         self.steps_per_epoch = self.sampler.batches_per_epoch
         self.checkpoints = CheckpointFolder(folder / "checkpoints", log)
-        # Position of the next step, and what has been gathered since the epoch began.
+        # The position of the next step, and the figures accumulated since the start of the epoch.
         self.epoch, self.step = 0, 0
         self.history: list[dict[str, Any]] = []
         self.best: float | None = None
@@ -97,18 +97,18 @@ class Trainer:
         """Train to the end and return the weights to keep, on the CPU.
 
         Raises:
-            DataError: the checkpoints belong to another training that was not finished, the loss stays without a finite
-                gradient, or data cannot be read.
-            Interrupted: after SIGTERM or SIGINT, once a checkpoint is saved.
+            DataError: the checkpoints belong to another training that was not finished, the gradient is not finite in
+                too many consecutive steps, or data cannot be read.
+            Interrupted: after SIGTERM or SIGINT, when a checkpoint has been saved.
         """
         torch.set_num_threads(self.config.num_threads)
         torch.use_deterministic_algorithms(self.ranks.device.type == "cpu")
-        # Costs time and only helps to find reads of memory that was never written.
+        # Filling memory takes time and only helps to find reads of uninitialized memory.
         torch.utils.deterministic.fill_uninitialized_memory = False
         if not self._resumed:
             self._prepare()
         if self.ranks.is_first and self.history:
-            # The process that saved the checkpoint may have ended before it wrote this.
+            # The process that saved the checkpoint may have ended before it wrote this file.
             write_history(self.folder / "train.csv", self.history)
         if self.epoch < self.config.epochs:
             self._train()
@@ -121,7 +121,7 @@ class Trainer:
         if self.ranks.is_first:
             done = self.epoch * self.steps_per_epoch + self.step
             self._report = Report(self.folder, self.config.epochs, self.steps_per_epoch, done, self.progress)
-        # Entered before the workers are forked, which would otherwise die of a signal to the process group.
+        # Entered before the workers are forked, since a signal to the process group would otherwise end them.
         with StopSignals() as self._stop:
             batches = load_batches(self.clips, self.sampler, self.num_workers, self.ranks.device.type == "cuda")
             try:
@@ -153,9 +153,9 @@ class Trainer:
             raise Interrupted(self._stop.received or signal.SIGTERM)
 
     def _make_step(self, batch: Batch) -> tuple[dict[str, float], bool, bool]:
-        """One optimizer step, or none when its gradient is not finite: its figures, whether to stop and to save."""
+        """Make an optimizer step unless its gradient is not finite; return figures, whether to stop, and to save."""
         position = self.epoch * self.steps_per_epoch + self.step
-        # Dropout and the like draw from this, in each process their own.
+        # The generator of dropout, different in each process.
         torch.manual_seed(seed_for(self.seed, "step", self.epoch, self.step, self.ranks.rank))
         lr = learning_rate(self.config, position, self.steps_per_epoch, [row["dev_eer"] for row in self.history])
         margin = self.system.at_epoch(position / self.steps_per_epoch)
@@ -185,15 +185,15 @@ class Trainer:
         where = f"epoch {self.epoch + 1}, step {self.step + 1}"
         told = f"loss {figures['loss']:g}, gradient norm {figures['grad_norm']:g}"
         if "auxiliary_grad_norm" in figures:
-            told += f", of the supervision's networks {figures['auxiliary_grad_norm']:g}"
+            told += f", gradient norm of the supervision {figures['auxiliary_grad_norm']:g}"
         told += f" at lr {lr:g}"
-        # fp16 finds its loss scale by failing.
+        # With fp16, steps fail until the loss scale is suitable.
         if not (self.optimization.scaler.is_enabled() and math.isfinite(figures["loss"])):
             log(f"{where}: {told}: step skipped ({batch.keys[0]} and {len(batch) - 1} more)")
         if self._skipped_in_a_row == MAX_SKIPPED:
             raise DataError(
-                f"{where}: {MAX_SKIPPED} steps in a row without a finite gradient ({told}):"
-                " lower train.optimizer.lr, set train.clip_norm, or look for odd values in the features"
+                f"{where}: {MAX_SKIPPED} consecutive steps without a finite gradient ({told}):"
+                " decrease train.optimizer.lr, set train.clip_norm, or check the values of the features"
             )
 
     def _end_epoch(self, batch: Batch, seconds: float, speed: float, wait_share: float) -> None:
@@ -216,7 +216,7 @@ class Trainer:
             self._report.epoch(self.history)
 
     def _reduce(self, means: dict[str, float]) -> dict[str, float]:
-        """Average over the processes; a figure that only some of them have is averaged over those."""
+        """Average over the processes; a figure that only some processes have is averaged over these."""
         gathered = self.ranks.gather(means)
         names = sorted({name for item in gathered for name in item})
         values = {name: [item[name] for item in gathered if name in item] for name in names}
@@ -226,12 +226,12 @@ class Trainer:
         due = (self.epoch + 1) % self.config.evaluate_every == 0 or self.epoch + 1 == self.config.epochs
         if self.development is None or not due:
             return None
-        # Each process has running statistics of its own batches; the first one's are those that are saved.
+        # Each process has running statistics of its own batches; those of the first process are saved.
         self.ranks.copy_from_first(self.optimization.buffers)
         return self.development.eer(self.system.embedder, self.ranks)
 
     def _keep_weights(self, dev_eer: float | None) -> None:
-        """Save weights that the final ones are made of, before the checkpoint that says that the epoch is done."""
+        """Save the weights for the final average or choice, before the checkpoint that marks the epoch as finished."""
         better = self.config.keep == "best" and dev_eer is not None and (self.best is None or dev_eer < self.best)
         if better:
             self.best = dev_eer
@@ -252,7 +252,7 @@ class Trainer:
 
     @property
     def _average_paths(self) -> list[Path]:
-        """Weights after each of the epochs that are averaged."""
+        """Files of the weights after each of the epochs that are averaged."""
         first = self.config.epochs - self.config.average_last
         return [self.checkpoints.folder / f"weights-{epoch:04d}.pt" for epoch in range(first, self.config.epochs)]
 
@@ -267,7 +267,7 @@ class Trainer:
         return self._weights()
 
     def _save(self) -> None:
-        """A checkpoint at the current position, by the first process."""
+        """Save a checkpoint at the current position, in the first process only."""
         gathered = self._reduce(self._gathered)
         self._saved = time.monotonic()
         if not self.ranks.is_first:
@@ -313,12 +313,12 @@ class Trainer:
         self.history, self.best = state["history"], state["best"]
         self._gathered, self._skipped_in_a_row = state["gathered"], state["skipped_in_a_row"]
         if self.ranks.is_first and self.epoch < self.config.epochs:
-            log(f"going on from epoch {self.epoch + 1}, step {self.step + 1}")
+            log(f"resuming at epoch {self.epoch + 1}, step {self.step + 1}")
         return True
 
 
 def _sampler(config: SystemConfig, clips: TrainingClips, seed: int, ranks: Ranks) -> BatchSampler | SpeakerBatchSampler:
-    """The batches of this process in all epochs."""
+    """The sampler of the batches of this process in all epochs."""
     settings = (config.train.epochs, seed, ranks.rank, ranks.world)
     per_speaker = config.data.utterances_per_speaker
     if per_speaker is None:
@@ -328,6 +328,6 @@ def _sampler(config: SystemConfig, clips: TrainingClips, seed: int, ranks: Ranks
     if sampler.batch_size < 2 * ranks.world:
         raise DataError(
             f"train.batch_size: batches of {sampler.batch_size} for {ranks.world} processes:"
-            " batch normalization needs two clips in each"
+            " batch normalization needs two clips in each process"
         )
     return sampler

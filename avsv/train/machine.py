@@ -1,4 +1,4 @@
-"""The processor that computes: model, threads and numerical libraries, which all change the last digits of sums."""
+"""The processor, its threads and numerical libraries, which all affect the last digits of sums."""
 
 import os
 import platform
@@ -11,11 +11,11 @@ _CPU_LIST = Path("/proc/cpuinfo")
 
 
 def processor() -> dict[str, str | int]:
-    """What the results of floating-point sums depend on besides package versions.
+    """The properties of the machine on which the results of floating-point sums depend.
 
     Returns:
         ``model`` of the processor, ``cores`` of the machine, ``threads`` of torch, the widest vector ``instructions``
-        that torch uses, ``blas`` and ``onednn``, its numerical libraries, and ``gpu`` where there is one.
+        that torch uses, its numerical libraries ``blas`` and ``onednn``, and ``gpu`` if there is one.
 
     Example:
         >>> sorted(processor())[:6]

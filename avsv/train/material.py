@@ -1,4 +1,4 @@
-"""What a training is made from: lists, noise and ages, read and checked."""
+"""The data of a training: lists, noise and ages, read and checked."""
 
 import itertools
 from collections.abc import Callable
@@ -29,10 +29,10 @@ class Sources:
 
     Args:
         train: data directory of the training utterances.
-        dev: data directory with trials for the development EER; none is measured where it has no trials.
-        fbank: what the features are.
-        noise: data directory of noises, needed (or ``rirs``) when ``data.noise_reverb`` is on.
-        rirs: data directory of room responses.
+        dev: data directory with trials for the development EER, which is not computed if there are no trials.
+        fbank: configuration of the features.
+        noise: data directory of noises; this or ``rirs`` is required if ``data.noise_reverb`` is on.
+        rirs: data directory of room impulse responses.
     """
 
     train: Path
@@ -44,14 +44,14 @@ class Sources:
 
 @dataclass(frozen=True)
 class Material:
-    """Training clips, and what they are made from.
+    """Training clips and their sources.
 
     Args:
-        inputs: the form of what is stored, and of what the networks take.
+        inputs: the form of the stored data and of the inputs of the networks.
         clips: the training clips.
-        speakers: of the training list.
-        classes: the speakers in the order of their labels; with speed perturbation those at other speeds follow.
-        files: every list and file that the clips and the development trials depend on, with the markers of the steps
+        speakers: the speakers of the training list.
+        classes: the speakers in the order of their labels; with speed perturbation, those at other speeds follow.
+        files: all lists and files on which the clips and the development trials depend, with the markers of the steps
             that made the features.
     """
 
@@ -62,26 +62,26 @@ class Material:
     files: list[Path]
 
     def warn(self, directory: Path, warn: Callable[[str], None]) -> None:
-        """Report what is unusual about the data of a directory."""
+        """Report unusual properties of the data of a directory."""
         video = self.inputs.video
         if video is not None and self.inputs.image_shape != (video.channels, video.height, video.width):
             shown = FaceFormat(*self.inputs.image_shape)
-            warn(f"{directory}/faces.conf: {_size(video)}; the network is shown {_size(shown)}")
+            warn(f"{directory}/faces.conf: {_size(video)}; the network receives {_size(shown)}")
         if self.clips.ages is not None and np.isnan(self.clips.ages).all():
-            warn(f"{directory}: no age is known (utt2age, spk2age): trained without the age loss")
+            warn(f"{directory}: no ages are known (utt2age, spk2age): training without the age loss")
 
 
 def read_material(config: SystemConfig, config_path: str | Path, sources: Sources, seed: int) -> Material:
     """Read and check the lists of a training.
 
     Args:
-        config: of the system.
+        config: configuration of the system.
         config_path: its file, for error messages.
-        sources: where everything is.
+        sources: folders and files of the training.
         seed: base seed.
 
     Raises:
-        DataError: configuration, lists and features do not fit together.
+        DataError: configuration, lists and features do not match.
     """
     inputs = _read_inputs(config, config_path, sources)
     noise = _noise(config, sources, inputs.audio)
@@ -109,8 +109,8 @@ def _read_inputs(config: SystemConfig, config_path: str | Path, sources: Sources
     inputs = inputs_of(config, audio, video)
     if audio is not None and inputs.takes == "fbank" and inputs.num_bins != audio.num_mel_bins:
         raise DataError(
-            f"{config_path}: audio.feature_dim: {inputs.num_bins}, but the data have {audio.num_mel_bins}: change it or"
-            f" make the features anew with {FBANK_STEP}"
+            f"{config_path}: audio.feature_dim: {inputs.num_bins}, but the data have {audio.num_mel_bins}: change it,"
+            f" or make the features again with {FBANK_STEP}"
         )
     if video is not None and (difference := _face_format(sources.dev).difference(video)):
         raise DataError(f"{sources.dev}/faces.conf: {difference} as in {sources.train}: remake one with {FACES_STEP}")

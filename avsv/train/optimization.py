@@ -1,4 +1,4 @@
-"""The optimizer steps of a training: gradients in mixed precision and over several processes, and their use."""
+"""The optimizer steps of a training: gradients in mixed precision and over several processes."""
 
 import contextlib
 import math
@@ -19,16 +19,16 @@ from avsv.train.schedule import make_optimizer
 class Optimization:
     """The parameters of a system, their optimizers and their gradients.
 
-    A step is :meth:`backward` and then :meth:`apply` or, where its gradient is not finite, :meth:`discard`. A
-    supervision's own networks learn next to the system, by an optimizer of their own.
+    A step consists of :meth:`backward`, followed by :meth:`apply` or, if the gradient is not finite, :meth:`discard`.
+    The auxiliary networks of a supervision are trained together with the system, by their own optimizer.
 
     Args:
-        system: on the device of ``ranks``.
-        config: optimizer, precision and ``clip_norm`` are read.
+        system: the system, on the device of ``ranks``.
+        config: training options, of which the optimizer, the precision and ``clip_norm`` are used.
         ranks: the processes that train together.
 
     Raises:
-        DataError: the precision is not possible on this device.
+        DataError: this device does not support the precision.
     """
 
     def __init__(self, system: TrainableSystem, config: TrainConfig, ranks: Ranks) -> None:
@@ -37,7 +37,7 @@ class Optimization:
         self.config, self.device = config, ranks.device
         self.model: nn.Module = system
         if ranks.world > 1:
-            # Batches that lack a modality leave that network without gradient.
+            # With batches that lack a modality, its network receives no gradient.
             self.model = DistributedDataParallel(system, find_unused_parameters=True)
         supervision = system.supervision
         self.auxiliary: list[nn.Parameter] = []
@@ -58,7 +58,7 @@ class Optimization:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the last step, before it is multiplied by the factor of a group."""
+        """The learning rate of the last step, before multiplication by the factor of a group."""
         group = self.optimizer.param_groups[0]
         return group["lr"] / group["factor"]
 
@@ -96,19 +96,19 @@ class Optimization:
         return {f"grad_norm_{name}": norm for name, norm in zip(gradients, norms.tolist(), strict=True)}
 
     def apply(self) -> None:
-        """Let the optimizers make their step."""
+        """Make a step with the optimizers."""
         for optimizer in self._optimizers_with_gradient():
             self.scaler.step(optimizer)
         self.scaler.update()
 
     def discard(self) -> None:
-        """Leave the parameters as they were, and the running statistics, into which the bad values have gone."""
+        """Make no step, and restore the running statistics, which include the bad values."""
         for buffer, before in zip(self.buffers, self._before, strict=True):
             buffer.copy_(before)
         self.scaler.update()
 
     def _optimizers_with_gradient(self) -> list[torch.optim.Optimizer]:
-        # Where no clip of the batch is supervised, the auxiliary networks have no gradient.
+        # If no clip of the batch is supervised, the auxiliary networks have no gradient.
         return [
             optimizer
             for optimizer in self._optimizers
@@ -129,7 +129,7 @@ class Optimization:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state of :meth:`state_dict`."""
+        """Load a state of :meth:`state_dict`."""
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.scaler.load_state_dict(state["scaler"])

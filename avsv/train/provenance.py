@@ -1,4 +1,4 @@
-"""What a training was made from: enough to repeat it, and to refuse to go on with something else."""
+"""The provenance of a training: enough to repeat it, and to refuse to resume it with other inputs."""
 
 import hashlib
 import platform
@@ -14,12 +14,12 @@ from avsv.model.config import SystemConfig
 from avsv.train.machine import processor
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "scipy")
-# Keys that change when, not what, is computed.
+# Keys that affect when something is computed, but not its result.
 _FREE_KEYS = {"train.checkpoint_minutes"}
 
 
 def file_md5(path: str | Path) -> str:
-    """The md5 of a file's content."""
+    """The md5 of the content of a file."""
     digest = hashlib.md5(usedforsecurity=False)
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -30,7 +30,7 @@ def file_md5(path: str | Path) -> str:
 def identity(
     config: SystemConfig, seed: int, files: Iterable[str | Path], audio: FbankConfig | None = None
 ) -> dict[str, Any]:
-    """All that a training's result depends on: both configurations key by key, the seed, the md5 of each file."""
+    """All inputs of a training: both configurations key by key, the seed, and the md5 of each file."""
     features = _flat(audio.to_dict(), "fbank") if audio is not None else {}
     return {
         "config": {**_flat(config.to_mapping()), **features},
@@ -49,12 +49,12 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first thing in which two identities differ, in words; None when they agree.
+    """The first difference between two identities, in words; None if they agree.
 
     Example:
         >>> base = {"config": {"train.epochs": "3"}, "seed": 1, "files": {"data/train/feats.scp": "d41d"}}
         >>> difference(base, {**base, "seed": 2})
-        'seed was 1, is 2'
+        'seed was 1, is now 2'
         >>> difference(base, {**base, "config": {"train.epochs": "4"}})
         'train.epochs was 3, is 4'
         >>> difference(base, {**base, "files": {"data/mine/feats.scp": "d41d"}})
@@ -63,7 +63,7 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     for key in sorted((before["config"].keys() | now["config"].keys()) - _FREE_KEYS):
         old, new = before["config"].get(key, "absent"), now["config"].get(key, "absent")
         if old != new:
-            return f"{key} was {old}, is {new}"
+            return f"{key} was {old}, is now {new}"
     if before["seed"] != now["seed"]:
         return f"seed was {before['seed']}, is {now['seed']}"
     gone, new = (set(a["files"]) - set(b["files"]) for a, b in ((before, now), (now, before)))
@@ -75,21 +75,21 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
         if name not in before["files"]:
             return f"{name} was not used before"
         if name not in now["files"]:
-            return f"{name} is not used any more"
+            return f"{name} is no longer used"
         if before["files"][name] != now["files"][name]:
             return f"{name} has changed"
     return None
 
 
 def environment() -> dict[str, Any]:
-    """The processor, versions of Python and the packages that compute, and the git revision of the code."""
+    """The processor, the versions of Python and of numerical packages, and the git revision of the code."""
     versions = {"python": platform.python_version()}
     versions.update({name: metadata.version(name) for name in PACKAGES})
     return {"processor": processor(), "versions": versions, "git": git_revision()}
 
 
 def git_revision() -> str | None:
-    """The revision of the code, with "+changes" where files differ from it; None outside a repository."""
+    """The git revision of the code, with "+changes" if files differ from it; None outside a repository."""
     root = Path(avsv.__file__).parent.parent
     try:
         commit = _git(root, "rev-parse", "--short=12", "HEAD")

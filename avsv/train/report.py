@@ -1,4 +1,4 @@
-"""What a training tells: lines in the log, a bar on a terminal, train.csv, TensorBoard, the progress file."""
+"""Reports of a training: log lines, a progress bar on a terminal, train.csv, TensorBoard, the progress file."""
 
 import csv
 import io
@@ -25,12 +25,12 @@ COLUMNS = (
 
 
 def log(message: str) -> None:
-    """A line with the time on stderr."""
+    """Print a line with the time to stderr."""
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a short duration.
+    """Format seconds as a short duration.
 
     Example:
         >>> clock(9), clock(75), clock(3675)
@@ -44,7 +44,7 @@ def clock(seconds: float) -> str:
 
 
 def epoch_line(row: dict[str, Any], epochs: int, seconds_left: float) -> str:
-    """An epoch's figures in one line of text.
+    """Format the figures of an epoch as one line of text.
 
     Example:
         >>> row = dict(epoch=1, loss=2.5, accuracy=0.5, dev_eer=0.1, lr=0.01, margin=0.2, skipped=0, seconds=8.0,
@@ -64,7 +64,7 @@ def epoch_line(row: dict[str, Any], epochs: int, seconds_left: float) -> str:
 
 
 def write_history(path: str | Path, rows: list[dict[str, Any]]) -> None:
-    """Write train.csv, one row an epoch; rates are shares, not percent; what was not measured is empty."""
+    """Write train.csv with one row per epoch; rates are shares, not percent; missing figures are empty."""
     text = io.StringIO()
     extra = sorted({name for row in rows for name in row} - set(COLUMNS))
     writer = csv.DictWriter(text, [*COLUMNS, *extra], lineterminator="\n", restval="")
@@ -75,28 +75,28 @@ def write_history(path: str | Path, rows: list[dict[str, Any]]) -> None:
 
 
 class Report:
-    """The places where one training (its first process) reports.
+    """The outputs of a training, written by its first process.
 
     Args:
-        folder: gets train.csv and tensorboard/.
-        epochs: in the whole training.
-        steps_per_epoch: optimizer steps in one.
-        done: steps that were made before, in another process.
-        progress: rewritten with "DONE TOTAL", in steps, about once a second; None for no such file.
+        folder: folder of train.csv and tensorboard/.
+        epochs: number of epochs in the training.
+        steps_per_epoch: optimizer steps per epoch.
+        done: steps made before by another process.
+        progress: file that is rewritten with "DONE TOTAL", in steps, about once a second; None for no file.
     """
 
     def __init__(self, folder: Path, epochs: int, steps_per_epoch: int, done: int, progress: Path | None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder, self.epochs, self.steps_per_epoch, self.progress = folder, epochs, steps_per_epoch, progress
-        # Points after the one that training resumes from were written by the process that died.
+        # Points after the step at which training resumes were written by the process that died.
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done)
         self._bar = None
         self._shown = 0.0
         self._begin, self._first = time.monotonic(), done
 
     def step(self, epoch: int, step: int, figures: dict[str, float]) -> None:
-        """After step ``step`` (from 0) of epoch ``epoch`` (from 0)."""
+        """Report step ``step`` of epoch ``epoch``, both counted from 0."""
         from tqdm import tqdm
 
         if self._bar is None:
@@ -122,7 +122,7 @@ class Report:
             write_text(self.progress, f"{done} {self.epochs * self.steps_per_epoch}\n")
 
     def epoch(self, rows: list[dict[str, Any]]) -> None:
-        """After an epoch, whose row is the last."""
+        """Report an epoch, whose row is the last of ``rows``."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -137,7 +137,7 @@ class Report:
         log(epoch_line(row, self.epochs, speed * (self.epochs * self.steps_per_epoch - done)))
 
     def close(self) -> None:
-        """End the bar and the TensorBoard file."""
+        """Close the progress bar and the TensorBoard file."""
         if self._bar is not None:
             self._bar.close()
         self._board.close()

@@ -1,4 +1,4 @@
-"""One training from its files: lists and configuration in, a trained system out."""
+"""A complete training, from lists and a configuration to a trained system."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,24 +36,24 @@ def train_system(
     weights_dir: str | Path = "data/weights",
     progress: Path | None = None,
 ) -> None:
-    """Train a system, continuing where an earlier run stopped, and write ``folder/final.pt``.
+    """Train a system, resuming where an earlier run stopped, and write ``folder/final.pt``.
 
-    Next to it are config.yaml (the configuration), run.yaml (seed, versions, revision, md5 of every list), train.csv,
-    tensorboard/ and checkpoints/.
+    The folder also contains config.yaml (the configuration), run.yaml (seed, versions, revision, md5 of every list),
+    train.csv, tensorboard/ and checkpoints/.
 
     Args:
-        config_path: the system's configuration.
+        config_path: configuration of the system.
         sources: data directories and the configuration of the features.
-        folder: made if need be.
+        folder: folder of the system, created if necessary.
         seed: base seed.
         use_gpu: train on GPUs, one per process.
         num_workers: loader processes of each training process.
-        init: 'audio', 'visual' or 'system' to the folders of trained systems; as many as ``init_from`` names.
-        weights_dir: where the published weights are that ``pretrained`` names.
+        init: maps 'audio', 'visual' or 'system' to the folder of a trained system, as ``init_from`` requires.
+        weights_dir: folder of the published weights that ``pretrained`` names.
         progress: file for "DONE TOTAL" in steps.
 
     Raises:
-        DataError: configuration, lists, features or checkpoints do not fit together.
+        DataError: configuration, lists, features or checkpoints do not match.
         avsv.train.signals.Interrupted: after SIGTERM or SIGINT.
     """
     config, folder, init = load_config(config_path), Path(folder), dict(init or {})
@@ -111,7 +111,7 @@ def _new_system(
 def _describe(
     folder: Path, config: SystemConfig, material: Material, system: TrainableSystem, described: Mapping[str, Any]
 ) -> None:
-    """Write config.yaml and run.yaml, and log what is trained."""
+    """Write config.yaml and run.yaml, and log the size of the system and of the data."""
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", config.to_yaml())
     about = {"seed": described["seed"], **environment(), "files": described["files"]}

@@ -1,4 +1,4 @@
-"""Learning rates and the optimizer's parameters as the configuration names them."""
+"""Learning rates and optimizers from the configuration."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -19,16 +19,16 @@ from avsv.config.sections import (
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, dev_eers: Sequence[float] = ()) -> float:
     """The learning rate of an optimizer step.
 
-    A function of the position and the epochs before alone, so that a resumed training needs no state of its own. The
-    warm-up line reaches 1 at its end and is above 0 in the first step.
+    It depends only on the position and on the earlier epochs, so a resumed training needs no scheduler state. The
+    warm-up factor reaches 1 at the end of the warm-up and is larger than 0 in the first step.
 
-    Source: halving every 2 or 5 epochs is Sun et al.'s recipe; exponential with warm-up is WeSpeaker's.
+    Source: halving every 2 or 5 epochs is the recipe of Sun et al.; exponential with warm-up is that of WeSpeaker.
 
     Args:
-        config: epochs, optimizer, schedule and warmup_epochs count.
-        step: number of the step from the start of training, from 0.
-        steps_per_epoch: steps in one epoch.
-        dev_eers: development EERs of the epochs before, which the plateau schedule goes by.
+        config: training options, of which epochs, optimizer, schedule and warmup_epochs are used.
+        step: number of the step since the start of training, counted from 0.
+        steps_per_epoch: steps per epoch.
+        dev_eers: development EERs of the earlier epochs, which the plateau schedule uses.
 
     Example (lr 0.01 halved every 2 epochs, at epoch 4):
         >>> from avsv.config.sections import SGDConfig, StepSchedule
@@ -56,15 +56,15 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, dev_eers
 def make_optimizer(
     config: TrainConfig, parameters: Iterable[nn.Parameter], backbones: Iterable[nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
-    """The configured optimizer of all parameters that are to be trained.
+    """Make the configured optimizer of all trainable parameters.
 
     Args:
-        config: its optimizer counts.
+        config: training options, of which the optimizer is used.
         parameters: all parameters.
-        backbones: those of them whose learning rate is ``backbone_factor`` times the others'.
+        backbones: the parameters whose learning rate is ``backbone_factor`` times that of the others.
 
     Returns:
-        An optimizer whose groups say by which ``factor`` to multiply the learning rate.
+        An optimizer whose groups contain the ``factor`` of their learning rate.
     """
     settings = config.optimizer
     trained = [parameter for parameter in parameters if parameter.requires_grad]

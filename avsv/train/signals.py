@@ -1,4 +1,4 @@
-"""Signals that end a training between two steps."""
+"""Signals that stop a training between two steps."""
 
 import signal
 import threading
@@ -6,15 +6,15 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """Training was told to stop by a signal and has saved a checkpoint; ``signal`` is its number."""
+    """A signal stopped the training, and a checkpoint was saved; ``signal`` is the number of the signal."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; run again to go on")
+        super().__init__(f"stopped by {signal.Signals(number).name}; run again to resume")
         self.signal = number
 
 
 class StopSignals:
-    """Within its block SIGTERM and SIGINT only set :attr:`received`, so that a step is never cut in two.
+    """Within its block, SIGTERM and SIGINT only set :attr:`received`, so that no step is interrupted.
 
     Example:
         >>> with StopSignals() as stop:
@@ -31,7 +31,7 @@ class StopSignals:
         self.received = number
 
     def __enter__(self) -> "StopSignals":
-        # Python lets only the main thread set handlers.
+        # In Python, only the main thread can set handlers.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._receive) for number in (signal.SIGTERM, signal.SIGINT)}
         return self

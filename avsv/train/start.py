@@ -1,4 +1,4 @@
-"""Where a system starts from: published weights, or systems that have been trained."""
+"""Initial weights of a system, from published weights or trained systems."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,13 +21,13 @@ def load_pretrained(
     """Load the published weights that a configuration names, and return their files.
 
     Args:
-        embedder: changed in place.
-        config: its section ``pretrained`` counts.
-        folder: where downloaded weights are kept.
-        warn: told which file was loaded, and what it does not have.
+        embedder: the embedder, changed in place.
+        config: configuration, of which the section ``pretrained`` is used.
+        folder: folder of downloaded weights.
+        warn: called with the loaded file and the weights that it does not contain.
 
     Raises:
-        DataError: weights are missing or do not fit.
+        DataError: weights are missing or do not match.
     """
     files = []
     for role in ("audio", "visual"):
@@ -35,7 +35,7 @@ def load_pretrained(
         if name is not None:
             files.append(resolve_weights(name, Path(folder)))
             fresh = load_published(getattr(embedder, role), files[-1])
-            warn(f"{role}: published weights {files[-1]}; fresh: {', '.join(fresh) if fresh else 'nothing'}")
+            warn(f"{role}: published weights {files[-1]}; random: {', '.join(fresh) if fresh else 'nothing'}")
     return files
 
 
@@ -47,9 +47,9 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
     it was trained on other speakers.
 
     Args:
-        system: changed in place.
-        config: its section ``init_from`` counts.
-        init: 'audio', 'visual' or 'system' to the folder of a trained system.
+        system: the system, changed in place.
+        config: configuration, of which the section ``init_from`` is used.
+        init: maps 'audio', 'visual' or 'system' to the folder of a trained system.
         classes: training speakers in the order of their labels.
 
     Returns:
@@ -57,13 +57,15 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
         embeddings (:func:`avsv.train.centers.start_at_means`).
 
     Raises:
-        DataError: ``init`` disagrees with the configuration, or weights do not fit.
+        DataError: ``init`` contradicts the configuration, or weights do not match.
     """
     for role in ("audio", "visual", "system"):
         name = getattr(config.init_from, role)
         if (name is None) != (role not in init):
             there = "does not name" if name is None else f"names '{name}'"
-            raise DataError(f"init_from.{role}: the configuration {there} a system, --init disagrees: change either")
+            raise DataError(
+                f"init_from.{role}: the configuration {there} a system, --init disagrees: change one of them"
+            )
     trained = {role: TrainedSystem.load(path / "final.pt") for role, path in init.items()}
     if "system" in trained:
         source = trained["system"]
@@ -76,7 +78,7 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
         return new_speakers
     for role, source in trained.items():
         load_exactly(getattr(system.embedder, role), part_of(source.embedder, role), role)
-    # A system that was trained with speed perturbation has the speakers at the recorded speed first.
+    # In a system trained with speed perturbation, the speakers at the recorded speed come first.
     if len(trained) == 2 and all(source.classes[: len(classes)] == classes for source in trained.values()):
         weights = {role: source.class_weights() for role, source in trained.items()}
         if system.objective.main.class_weights is not None and all(x is not None for x in weights.values()):
@@ -86,22 +88,24 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
 
 @torch.no_grad()
 def start_classes(system: TrainableSystem, audio: Tensor, visual: Tensor) -> None:
-    """Start the class weights of a fused system as the fusion of those that two systems have learned.
+    """Initialize the class weights of a fused system as the fusion of the class weights of two trained systems.
 
-    With random ones the first epochs would pull trained networks toward noise.
+    Random class weights would change the trained networks in the first epochs for no benefit.
 
     Args:
-        system: its classifier has a weight vector for each class.
+        system: a system whose classifier has one weight vector per class.
         audio: (K, audio embedding size), the class weights of the audio system.
         visual: (K, visual embedding size), those of the visual system, for the same classes in the same order.
 
     Raises:
-        ValueError: these are not the weights of this system's classes.
+        ValueError: the shape of the fused class weights is not that of the classifier.
     """
     fusion = system.embedder.fusion
     was_training = fusion.training
     centers, weights = fusion.eval()(audio, visual), system.objective.main.class_weights
     fusion.train(was_training)
     if centers.shape != weights.shape:
-        raise ValueError(f"class centers {tuple(centers.shape)}, the classifier has {tuple(weights.shape)}")
+        raise ValueError(
+            f"class centers have the shape {tuple(centers.shape)}, but the classifier has {tuple(weights.shape)}"
+        )
     weights.copy_(centers)

@@ -147,7 +147,7 @@ def test_mu_law_has_its_quantisation_noise():
 
 def test_codec_that_is_not_there(monkeypatch):
     monkeypatch.setitem(CODECS, "mp3", CODECS["mp3"]._replace(encoders=("libnothing",)))
-    assert why_impossible("codec", "mp3 16", None) == "PyAV has no encoder of mp3"
+    assert why_impossible("codec", "mp3 16", None) == "PyAV has no encoder for mp3"
     with pytest.raises(DataError, match="libnothing"):
         through_codec(voice(), "mp3", 16000, RATE)
 
@@ -251,10 +251,10 @@ def test_all_levels_of_the_configuration_make_sense():
         ("noise: [5, 5.0]", "noise: a level occurs twice"),
         ("noise: [loud]", "noise: loud: signal-to-noise ratio .* must be a number from -20 to 60"),
         ("clipping: [1.5]", "clipping: 1.5: share of the samples must be a number from 0 to 1"),
-        ("codec: [speex 8]", "codec: 'speex 8': the codecs are opus"),
-        ("codec: [opus fast]", "codec: 'opus fast': 'fast' is no bit rate"),
-        ("band: [3400-300]", "band: '3400-300' is no pass band: its ends are in the wrong order"),
-        ("band: [wide]", "band: 'wide' is no pass band like 300-3400"),
+        ("codec: [speex 8]", "codec: 'speex 8': choose one of the codecs opus"),
+        ("codec: [opus fast]", "codec: 'opus fast': 'fast' is not a bit rate"),
+        ("band: [3400-300]", "band: '3400-300' is not a pass band: its ends are in the wrong order"),
+        ("band: [wide]", "band: 'wide' is not a pass band like 300-3400"),
     ],
 )
 def test_wrong_sweeps(tmp_path, text, message):
@@ -269,7 +269,7 @@ def test_levels_and_lists_that_do_not_go():
         Corruption("blur", 0)
     check_level("codec", "opus 6", "x")
     assert format_level(0.25) == "0.25"
-    assert why_impossible("babble", 5, None) == "no recordings of the type speech"
+    assert why_impossible("babble", 5, None) == "no recordings of type speech"
 
 
 @pytest.fixture(scope="module")

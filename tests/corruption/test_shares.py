@@ -8,7 +8,7 @@ from avsv.corruption.shares import Plan, Share, Shares
 from avsv.errors import DataError
 
 SWEEPS = "noise: [10]\nblur: [20, 5]\ncodec: [gsm 13, g711]\nclipping: [0.5]\n"
-NO_NOISE, NO_GSM = "noise 10 is left out: no recordings of the type noise", "codec gsm 13 is left out: PyAV has no"
+NO_NOISE, NO_GSM = "noise 10 is left out: no recordings of type noise", "codec gsm 13 is left out: PyAV has no"
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def test_tables(swept):
     text = (swept / "SWEEPS.md").read_text()
     assert "## Noise, by signal-to-noise ratio (dB)" in text
     assert "| clean |" in text
-    assert "- codec gsm 13 is left out: PyAV has no encoder of gsm" in text
+    assert "- codec gsm 13 is left out: PyAV has no encoder for gsm" in text
     assert not (swept / "codec.csv").exists()
     assert imread(swept / "noise.png").shape[1] > 400
 

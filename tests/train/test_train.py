@@ -230,7 +230,7 @@ def test_terminated_it_saves_and_goes_on(corpus, undisturbed, tmp_path):
     process = FORK.Process(target=stop_soon, args=(queue,))
     process.start()
     process.join(60)
-    assert queue.get() == (signal.SIGTERM, "stopped by SIGTERM; run again to go on")
+    assert queue.get() == (signal.SIGTERM, "stopped by SIGTERM; run again to resume")
     assert [path.name for path in (tmp_path / "AV" / "checkpoints").iterdir()] == ["epoch-0000-step-00000002.pt"]
     corpus.run(tmp_path / "AV", "AV", data=AUGMENTED)
     assert (tmp_path / "AV" / "final.pt").read_bytes() == (undisturbed / "final.pt").read_bytes()
@@ -265,7 +265,7 @@ def test_it_does_not_go_on_with_something_else(corpus, tmp_path):
         f"{tmp_path}/A: an unfinished training with other settings or data (seed was 0, is 3): use another --exp, or"
         " remove the folder to train again"
     )
-    with pytest.raises(DataError, match=r"\(train.optimizer.lr was 0.005, is 0.1\)"):
+    with pytest.raises(DataError, match=r"\(train.optimizer.lr was 0.005, is now 0.1\)"):
         corpus.run(tmp_path / "A", train={"optimizer": {"name": "adamw", "lr": 0.1}})
     feats = corpus.train / "utt2spk"
     before = feats.read_text()
@@ -425,7 +425,7 @@ def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("modalities", "sections", "message"),
     [
-        ("A", {"audio": {"feature_dim": 40}}, "audio.feature_dim: 40, but the data have 20: change it or"),
+        ("A", {"audio": {"feature_dim": 40}}, "audio.feature_dim: 40, but the data have 20: change it, or"),
         ("A", {"train": {"schedule": {"name": "step"}}, "init_from": {"system": "x"}}, "init_from.system: the config"),
         ("A", {"train": {"precision": "fp16"}}, "train.precision: fp16 needs a GPU"),
         ("A", {"train": {"batch_size": 1}}, "train.batch_size: batches of 1 for 1 processes"),
@@ -498,7 +498,7 @@ def test_development_trials_must_name_known_utterances(tmp_path):
     with pytest.raises(DataError, match=r"trials/dev:2: 'nobody' is not in .*dev/utt2spk"):
         Development(dev, config("AV"), Inputs(FBANK, FACES), told.append)
     (dev / "trials" / "dev").write_text("s0-u0 s1-u0 nontarget\n")
-    with pytest.raises(DataError, match=r"trials/dev: it needs target and nontarget trials"):
+    with pytest.raises(DataError, match=r"trials/dev: needs target and nontarget trials"):
         Development(dev, config("A"), Inputs(FBANK), told.append)
 
 
@@ -578,7 +578,7 @@ def test_training_that_stays_spoilt_is_given_up(corpus, tmp_path):
         with pytest.raises(DataError) as error:
             trainer.run()
     text = str(error.value)
-    assert f"{MAX_SKIPPED} steps in a row without a finite gradient" in text and "at lr 0.5" in text
+    assert f"{MAX_SKIPPED} consecutive steps without a finite gradient" in text and "at lr 0.5" in text
     assert all(torch.equal(value, system.state_dict()[name]) for name, value in before.items())
 
 

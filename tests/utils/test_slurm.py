@@ -330,10 +330,10 @@ def test_preempted_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_pa
     launched.until(is_under_way(exp))
     with held(process_of(cluster)):  # or else it may be at its end before it is preempted
         cluster.run("sbatch", "-p", "urgent", "--nodes", "2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
-    launched.until(lambda: "train: stopped by SIGTERM; run again to go on\n" in log_of(exp))
+    launched.until(lambda: "train: stopped by SIGTERM; run again to resume\n" in log_of(exp))
     assert launched.end() == 0, launched.said()
     assert log_of(exp).count("# SLURM_RESTART_COUNT=1\n") == 1
-    assert "going on from epoch " in log_of(exp)
+    assert "resuming at epoch " in log_of(exp)
     assert_same(exp, undisturbed(1))
 
 
@@ -358,7 +358,7 @@ def test_a_requeued_training_on_two_nodes_goes_on_exactly(cluster, corpus, undis
     launched.until(is_under_way(exp))
     cluster.run("scontrol", "requeue", launched.job())
     assert launched.end() == 0, launched.said()
-    assert log_of(exp).count("train: stopped by SIGTERM; run again to go on\n") == 2
+    assert log_of(exp).count("train: stopped by SIGTERM; run again to resume\n") == 2
     assert_same(exp, undisturbed(2))
 
 
@@ -387,7 +387,7 @@ def test_killed_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path,
     # Killed launchers have their jobs cancelled, which takes a moment; a new training waits in the queue meanwhile.
     again = train(cluster, corpus, exp, "--nodes", "2")
     assert again.end() == 0, again.said()
-    assert "going on from epoch " in log_of(exp)
+    assert "resuming at epoch " in log_of(exp)
     assert_same(exp, undisturbed(2))
 
 
@@ -403,5 +403,5 @@ def test_training_moves_when_its_node_dies(cluster, corpus, undisturbed, tmp_pat
     finally:
         cluster.start_node(node)
     assert log_of(exp).count("\n# SLURMD_NODENAME=") == 2
-    assert "going on from epoch " in log_of(exp)
+    assert "resuming at epoch " in log_of(exp)
     assert_same(exp, undisturbed(1))
