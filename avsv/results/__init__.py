@@ -1,1 +1,1 @@
-"""Results of a run: computed once, written as tables and plots."""
+"""Results of a run, computed once and written as tables and plots."""

@@ -1,15 +1,16 @@
 """Results by condition of the trials: conditions.csv.
 
-The lists of the data directory say what conditions there are:
+The conditions are defined by the lists of the data directory:
 
-- ``utt2dur``: seconds of the shorter clip, in thirds of the trials;
-- ``utt2num_faces``: frames with a face of the clip that has fewer, in thirds; a clip without a line has none;
-- ``utt2session``: target trials of one session and of two, where there are both, each with all non-target trials;
-- every other ``utt2LABEL`` and ``spk2LABEL`` of 2 to 12 values, but ages: for each value the trials that have it on
-  both sides, and the trials of two values. Where no target trial is of two values, as with the gender of persons, these
-  are non-target trials beside all target trials.
+- ``utt2dur``: duration of the shorter clip in seconds, in thirds of the trials;
+- ``utt2num_faces``: number of frames with a face in the clip that has fewer, in thirds; 0 for a clip without a line;
+- ``utt2session``: target trials within one session and across two sessions, if there are both, each with all non-target
+  trials;
+- every other ``utt2LABEL`` and ``spk2LABEL`` with 2 to 12 values, except ages: for each value, the trials that have it
+  on both sides, and the trials with two different values. If no target trial has two values, as with gender, these are
+  non-target trials together with all target trials.
 
-Trials with a side of which a list says nothing are a condition too. Thirds are those of the whole list, so that all
+Trials with a side that is missing from a list are a condition too. Thirds are computed over the whole list, so that all
 systems have the same limits, rounded to two digits.
 """
 
@@ -30,17 +31,17 @@ from avsv.results.scores import eer_and_interval, read_trial_scores, score_files
 from avsv.scoring.trials import TrialList, TrialSet
 
 MAX_VALUES = 12  # of a label
-MIN_TRIALS = 10  # of either class
+MIN_TRIALS = 10  # of each class
 MIN_SPEAKERS = 5
 SIZES = {"utt2dur": " s", "utt2num_faces": ""}  # lists of sizes and their unit
 NO_CONDITIONS = ("utt2spk", "utt2uniq", "utt2num_frames", "utt2age", "spk2age")
-# Names of conditions have a blank, values of a label have none.
+# Names of conditions contain a blank; values of a label do not.
 DIFFERENT, NOT_KNOWN = "not the same", "not known"
 EXPLAINED = (
     "Durations and numbers of face frames are those of the clip that has less, in thirds of the trials. Target trials"
-    " of one session and of two are each measured against all non-target trials. Where no target trial is of two values"
-    " of a label, as with genders, non-target trials of two are measured against all target trials. A rate needs"
-    f" {MIN_TRIALS} trials of either class and {MIN_SPEAKERS} speakers."
+    " within one session and across two sessions are each combined with all non-target trials. If no target trial has"
+    " two values of a label, as with gender, non-target trials with two values are combined with all target trials. A"
+    f" rate needs {MIN_TRIALS} trials of each class and {MIN_SPEAKERS} speakers."
 )
 TITLES = {"utt2dur": "duration", "utt2num_faces": "face frames", "utt2session": "session"}
 
@@ -49,9 +50,9 @@ class Condition(NamedTuple):
     """Some trials of a list.
 
     Attributes:
-        source: list of the data directory that says which.
-        name: of the condition, unique in its source.
-        chosen: (N,) which trials.
+        source: list of the data directory that defines the condition.
+        name: name of the condition, unique in its source.
+        chosen: (N,) which trials it contains.
     """
 
     source: str
@@ -60,7 +61,7 @@ class Condition(NamedTuple):
 
 
 class ConditionRow(NamedTuple):
-    """One line of conditions.csv; rates in percent, or none and ``missing``, why there is none."""
+    """One line of conditions.csv; rates in percent, or None with the reason in ``missing``."""
 
     corpus: str
     preset: str
@@ -80,7 +81,7 @@ class ConditionRow(NamedTuple):
 
 
 def title(source: str) -> str:
-    """What a list tells, in words.
+    """The subject of a list, in words.
 
     Example:
         >>> title("utt2dur"), title("spk2gender")
@@ -94,18 +95,18 @@ def evaluate_conditions(
 ) -> list[ConditionRow]:
     """Evaluate systems under every condition of the trial lists: in their widest mode, and in AxA and VxV.
 
-    Normalized scores are evaluated, raw ones where there are no others. A rate needs 10 trials of either class and 5
+    Normalized scores are evaluated, or raw ones if there are no others. A rate needs 10 trials of each class and 5
     speakers.
 
     Args:
         exp: folder of the systems.
         systems: their names, in the order of the table.
         trial_sets: the lists to report on.
-        data_dirs: the data directories that they are of.
-        run: what the rows share.
+        data_dirs: their data directories.
+        run: the properties that all rows share.
 
     Raises:
-        DataError: a list of a data directory is not well formed, scores are of other trials or not finite.
+        DataError: a list of a data directory is malformed, or scores belong to other trials or are not finite.
     """
     rows = []
     for trial_set, data_dir in zip(trial_sets, data_dirs, strict=True):
@@ -119,7 +120,7 @@ def evaluate_conditions(
 
 
 def conditions_of(data_dir: Path, trial_set: TrialSet, trials: TrialList) -> list[Condition]:
-    """The conditions of a trial list that hold for any of its trials; what gives none is printed.
+    """The conditions that apply to some trials of a trial list; lists that define none are printed.
 
     Args:
         data_dir: data directory with the lists that describe utterances and speakers.
@@ -127,7 +128,7 @@ def conditions_of(data_dir: Path, trial_set: TrialSet, trials: TrialList) -> lis
         trials: one of them.
 
     Raises:
-        DataError: a list of the data directory is not well formed, a size is not positive.
+        DataError: a list of the data directory is malformed, or a size is not positive.
     """
     names = [
         name for name in (*utterance_lists(data_dir), *speaker_lists(data_dir)) if name.startswith(("utt2", "spk2"))
@@ -152,12 +153,12 @@ def conditions_of(data_dir: Path, trial_set: TrialSet, trials: TrialList) -> lis
         if len([condition for condition in conditions if condition.name != NOT_KNOWN]) > 1:
             found += conditions
         else:
-            print(f"{path}: tells no conditions of the trials {trials.name}")
+            print(f"{path}: defines no conditions for the trials {trials.name}")
     return found
 
 
 def _sizes(path: Path, listed: dict[str, str], keys: Sequence[str]) -> NDArray[np.float64]:
-    """(U,) durations, NaN where not known, or numbers of faces."""
+    """(U,) durations, NaN if unknown, or numbers of faces."""
     for key, value in listed.items():
         if wrong := VALUES[path.name](value):
             raise DataError(f"{path}: {key}: {wrong}")
@@ -165,7 +166,7 @@ def _sizes(path: Path, listed: dict[str, str], keys: Sequence[str]) -> NDArray[n
 
 
 def _by_size(source: str, sizes: NDArray[np.float64], trials: TrialList) -> list[Condition]:
-    """Thirds of the trials by the size of the smaller side; those of size 0 apart."""
+    """Thirds of the trials by the size of the smaller side; trials of size 0 separately."""
     smaller = np.minimum(sizes[trials.enroll], sizes[trials.test])
     some = smaller > 0
     edges = [float(f"{edge:.2g}") for edge in np.quantile(smaller[some], [1 / 3, 2 / 3])] if some.any() else []
@@ -179,7 +180,7 @@ def _by_size(source: str, sizes: NDArray[np.float64], trials: TrialList) -> list
 
 
 def _by_session(codes: NDArray[np.int64], trials: TrialList) -> list[Condition]:
-    """Target trials of one session and of two, each with all non-target trials."""
+    """Target trials within one session and across two, each with all non-target trials."""
     others = ~trials.trials.is_target
     enroll, test = codes[trials.enroll], codes[trials.test]
     known = (enroll >= 0) & (test >= 0)
@@ -189,7 +190,7 @@ def _by_session(codes: NDArray[np.int64], trials: TrialList) -> list[Condition]:
 
 
 def _by_label(source: str, values: Sequence[str], codes: NDArray[np.int64], trials: TrialList) -> list[Condition]:
-    """Trials of one value on both sides, and those of two."""
+    """Trials with the same value on both sides, and trials with two values."""
     enroll, test = codes[trials.enroll], codes[trials.test]
     known = (enroll >= 0) & (test >= 0)
     different = known & (enroll != test)
@@ -200,7 +201,7 @@ def _by_label(source: str, values: Sequence[str], codes: NDArray[np.int64], tria
 
 
 def _chosen_files(folder: Path) -> list[Path]:
-    """Normalized scores, or raw ones, in the widest mode and in those of one modality."""
+    """Normalized scores, or raw ones, in the widest mode and in the modes of a single modality."""
     files = score_files(folder)
     modes: dict[str, dict[str, Path]] = {}
     for path in files:
@@ -227,7 +228,7 @@ def _evaluate_file(
 
 
 def _missing(n_target: int, n_nontarget: int, n_speakers: int) -> str:
-    """Why there is no error rate; nothing where there is one."""
+    """The reason why there is no error rate; empty if there is one."""
     for count, kind in ((n_target, "target trials"), (n_nontarget, "non-target trials")):
         if count < MIN_TRIALS:
             return f"too few {kind}" if count else f"no {kind}"

@@ -19,9 +19,9 @@ STAGE = "asnorm"
 
 
 class Comparison(NamedTuple):
-    """One line of differences.csv: the equal error rates of two systems in percent, a minus b, and its uncertainty.
+    """One line of differences.csv: the equal error rates of two systems in percent, and a minus b with uncertainty.
 
-    ``mode`` is that of both, or those of a and b with a slash between them.
+    ``mode`` is the mode of both, or the modes of a and b separated by a slash.
     """
 
     corpus: str
@@ -41,7 +41,7 @@ class Comparison(NamedTuple):
 
 
 def read_members(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """The ensembles of a run and their members' systems and modes, from the lines ``NAME SYSTEM/MODE ...``."""
+    """The ensembles of a run with the systems and modes of their members, from lines ``NAME SYSTEM/MODE ...``."""
     if not path.is_file():
         return {}
     ensembles = {}
@@ -60,17 +60,17 @@ def compare(
 ) -> list[Comparison]:
     """Compare all pairs of systems in their widest modes, and ensembles with their members in the members' modes.
 
-    Normalized scores are compared, on the trials that all of them have scored; systems without are left out.
+    Normalized scores are compared on the trials that both systems have scored; systems without such scores are omitted.
 
     Args:
         exp: folder of the systems.
         systems: systems and ensembles, in the order of the table.
         ensembles: members of each ensemble.
         trial_sets: the lists to compare on.
-        run: what the rows share.
+        run: the properties that all rows share.
 
     Raises:
-        DataError: scores of other trials or not finite, a class of trials missing.
+        DataError: scores belong to other trials or are not finite, or a class of trials is missing.
     """
     rows = []
     for trial_set in trial_sets:

@@ -1,4 +1,4 @@
-"""RESULTS.md and the table on the console."""
+"""RESULTS.md and the tables on the console."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ def to_markdown(results: Results, run: Run, figures: Sequence[tuple[str, str]]) 
 
     Args:
         results: the tables.
-        run: what they share.
+        run: the properties that all tables share.
         figures: captions and file names of plots to show.
     """
     parts = [
@@ -66,16 +66,16 @@ def to_markdown(results: Results, run: Run, figures: Sequence[tuple[str, str]]) 
 
 
 def definitions(run: Run) -> list[str]:
-    """What the columns of the results are, as a Markdown list."""
+    """The definitions of the columns of the results, as a Markdown list."""
     return [
         "- EER: equal error rate in percent, interpolated between operating points, of cosine scores and after score"
         " normalization.",
-        f"- 95 % interval: of the normalized scores' EER, from {run.resamples} draws of the evaluation's speakers.",
-        "- minDCF: smallest normalized detection cost of the normalized scores, P_target 0.01, both costs 1.",
+        f"- 95 % interval: of the EER of normalized scores, from {run.resamples} draws of evaluation speakers.",
+        "- minDCF: minimum normalized detection cost of normalized scores, P_target 0.01, both costs 1.",
         "- Cllr: cost in bits of the log-likelihood ratios, which were calibrated on development trials.",
         "- mode: the modalities of the enrollment side, x, those of the test side. Each system is shown in its widest"
-        " mode, by kind and rising EER; the best of a column is bold.",
-        f"- All figures were measured on the data `{run.corpus}` and say nothing about other data.",
+        " mode, by kind and increasing EER; the best of a column is bold.",
+        f"- All figures were measured on the data `{run.corpus}` and cannot be transferred to other data.",
     ]
 
 

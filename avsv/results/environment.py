@@ -1,4 +1,4 @@
-"""Where results were made: the processor and the package versions of training and of evaluation."""
+"""The environment of results: the processors and package versions of training and evaluation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,21 +9,20 @@ import yaml
 from avsv.errors import DataError
 
 VARIES = (
-    "Figures vary with the processor: numerical libraries add up in another order for other vector instructions and"
-    " other numbers of threads, and training amplifies the difference. The same code, seed and machine give the same"
-    " figures."
+    "Figures vary with the processor: numerical libraries add in a different order with other vector instructions and"
+    " numbers of threads, and training amplifies the difference. The same code, seed and machine give the same figures."
 )
 
 
 def record_environment(exp: Path, systems: Sequence[str]) -> dict[str, Any]:
-    """What environment.json holds: that of this process, and that of the training of each system.
+    """The content of environment.json: the environment of this process and of the training of each system.
 
     Args:
         exp: folder of the systems.
-        systems: their names; what has no ``run.yaml``, such as an ensemble, was not trained.
+        systems: their names; a system without ``run.yaml``, such as an ensemble, was not trained.
 
     Raises:
-        DataError: a ``run.yaml`` is not well formed.
+        DataError: a ``run.yaml`` is malformed.
     """
     from avsv.train.provenance import environment
 
@@ -40,7 +39,7 @@ def record_environment(exp: Path, systems: Sequence[str]) -> dict[str, Any]:
 
 
 def describe_environment(recorded: Mapping[str, Any]) -> list[str]:
-    """Lines that say where the systems were trained and evaluated; none where that was not recorded.
+    """Lines that state where the systems were trained and evaluated; none if that was not recorded.
 
     Example:
         >>> versions = {"python": "3.12.3", "torch": "2.11.0", "numpy": "2.2.0"}

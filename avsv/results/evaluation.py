@@ -18,12 +18,12 @@ class Evaluation(NamedTuple):
     """Figures of one score file; rates in percent.
 
     Attributes:
-        name: of the score file.
+        name: name of the score file.
         n_target, n_nontarget: scored trials of the list.
         eer, eer_low, eer_high: equal error rate and its 95 % interval by resampling speakers; None without speakers.
-        min_dcf: smallest normalized detection cost for each of the target priors, in their order.
-        actual_dcf: that cost at the threshold which the prior gives for log-likelihood ratios.
-        cllr, min_cllr: cost of log-likelihood ratios in bits, and the smallest that a rising map can reach.
+        min_dcf: minimum normalized detection cost for each of the target priors, in order.
+        actual_dcf: the cost at the threshold that the prior determines for log-likelihood ratios.
+        cllr, min_cllr: cost of log-likelihood ratios in bits, and the smallest cost that an increasing map can reach.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Evaluation(NamedTuple):
 
 
 class PairedDifference(NamedTuple):
-    """The EER of a minus that of b in percent, on the trials that both have scored; its 95 % interval and p-value."""
+    """The EER of a minus that of b in percent on the trials that both have scored, its 95 % interval and p-value."""
 
     a: str
     b: str
@@ -51,7 +51,7 @@ class PairedDifference(NamedTuple):
 
 
 class Speakers(NamedTuple):
-    """Speakers of both sides (N,) of the trials, numbered in the order of their names, and where they come from."""
+    """Speakers of both sides (N,) of the trials, numbered in the order of their names, and their source."""
 
     enroll: NDArray[np.int64]
     test: NDArray[np.int64]
@@ -59,10 +59,10 @@ class Speakers(NamedTuple):
 
 
 def scores_of_trials(path: str | Path, scored: ScoredTrials, trials: LabeledTrials) -> NDArray[np.float32]:
-    """The scores (N,) of a list of trials from a score file in any order; NaN where a trial has no score.
+    """The scores (N,) of a list of trials from a score file in any order; NaN for a trial without a score.
 
     Raises:
-        DataError: a pair has several scores, a label differs from that of the list, or no trial of the list is scored.
+        DataError: a pair has several scores, a label differs from that in the list, or no trial of the list is scored.
     """
     wanted, found = _pair_numbers(trials, scored)
     if np.array_equal(wanted, found):
@@ -74,7 +74,7 @@ def scores_of_trials(path: str | Path, scored: ScoredTrials, trials: LabeledTria
     scores = table.set_index("pair")["score"].reindex(wanted).to_numpy()
     if np.isnan(scores).all():
         raise DataError(
-            f"{path}: has none of the list's trials: it starts with '{scored.enroll[0]} {scored.test[0]}', the list"
+            f"{path}: contains no trial of the list: it starts with '{scored.enroll[0]} {scored.test[0]}', the list"
             f" with '{trials.enroll[0]} {trials.test[0]}': the ids must be the same"
         )
     return scores
@@ -90,7 +90,7 @@ def _pair_numbers(trials: LabeledTrials, scored: ScoredTrials) -> tuple[NDArray[
 
 
 def check_labels(path: str | Path, scored: ScoredTrials, trials: LabeledTrials) -> None:
-    """Raise DataError where the labels of a score file differ from those of the trial list."""
+    """Raise DataError if labels of a score file differ from those of the trial list."""
     if scored.is_target is None:
         return
     wanted, found = _pair_numbers(trials, scored)
@@ -99,7 +99,7 @@ def check_labels(path: str | Path, scored: ScoredTrials, trials: LabeledTrials) 
     wrong = listed.notna().to_numpy() & (listed.to_numpy() != scored.is_target)
     if wrong.any():
         pair = f"{scored.enroll[wrong][0]} {scored.test[wrong][0]}"
-        raise DataError(f"{path}: '{pair}' has another label than in the trial list ({wrong.sum()} such trials)")
+        raise DataError(f"{path}: '{pair}' has another label than in the trial list ({wrong.sum()} trials in total)")
 
 
 def find_speakers(trials: LabeledTrials, utt2spk: Mapping[str, str] | None, source: str = "") -> Speakers | None:
@@ -107,12 +107,12 @@ def find_speakers(trials: LabeledTrials, utt2spk: Mapping[str, str] | None, sour
 
     Args:
         trials: the list.
-        utt2spk: speaker of each utterance; the speakers themselves may be sides too. None takes the part of an id
-            before the first ``/``, ``-`` or ``_``: the first of these that agrees with the labels of all trials.
-        source: where ``utt2spk`` comes from.
+        utt2spk: speaker of each utterance; sides of trials can also be speakers. If None, the speaker is the part of an
+            id before the first ``/``, ``-`` or ``_``, whichever first agrees with the labels of all trials.
+        source: name of ``utt2spk`` in messages.
 
     Returns:
-        None where no such part agrees.
+        The speakers; None if no such part agrees with the labels.
 
     Raises:
         DataError: an id is not in ``utt2spk``.
@@ -148,19 +148,19 @@ def evaluate_scores(
     resamples: int,
     seed: int,
 ) -> tuple[Evaluation, NDArray | None]:
-    """The figures of one score file, and its EER over draws of speakers for :func:`compare_scores`.
+    """Compute the figures of one score file, and its EER over draws of speakers for :func:`compare_scores`.
 
     Args:
-        name: of the score file.
-        scores: (N,) of the list's trials, NaN where a trial has none.
+        name: name of the score file.
+        scores: (N,) scores of the trials of the list, NaN for missing ones.
         trials: the list.
-        speakers: of its sides; None measures no interval.
+        speakers: speakers of its sides; None for no interval.
         priors: target priors of the detection costs.
         resamples: draws of speakers.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
-        DataError: the scored trials are all of one kind.
+        DataError: the scored trials are all targets or all non-targets.
     """
     known = ~np.isnan(scores)
     values, is_target = scores[known], trials.is_target[known]
@@ -196,9 +196,9 @@ def compare_scores(
     seed: int,
     draws: tuple[NDArray, NDArray],
 ) -> PairedDifference:
-    """How much the EER of one score file exceeds that of another, on the same trials and the same draws of speakers.
+    """The difference between the EERs of two score files on the same trials and the same draws of speakers.
 
-    ``draws`` are those of :func:`evaluate_scores`; they hold where both files have the same trials, otherwise the
+    ``draws`` are the results of :func:`evaluate_scores`, which are used if both files have the same trials; otherwise
     speakers are drawn again for the trials that both have.
     """
     known = [~np.isnan(values) for values in scores]

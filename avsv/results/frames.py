@@ -1,4 +1,4 @@
-"""CSV tables of named columns as pandas tables, checked when they are read."""
+"""CSV tables with named columns as pandas data frames, checked when they are read."""
 
 import csv
 import io
@@ -36,16 +36,16 @@ def frame_csv(frame: pd.DataFrame, missing: str = "") -> str:
 
 
 def empty_frame(kind: type[NamedTuple]) -> pd.DataFrame:
-    """A table with the columns of ``kind`` and no rows."""
+    """A data frame with the columns of ``kind`` and no rows."""
     return pd.DataFrame(columns=kind._fields)
 
 
 def read_frame(path: Path, kind: type[NamedTuple]) -> pd.DataFrame:
-    """Read a table that :func:`to_csv` wrote.
+    """Read a table written by :func:`to_csv`.
 
     Args:
         path: the file.
-        kind: named tuple of its columns: text, whole numbers, numbers, or numbers that may be missing (NaN).
+        kind: named tuple of its columns: text, whole numbers, numbers, or numbers that can be missing (NaN).
 
     Raises:
         DataError: no such file, other columns, a field of another type.
@@ -83,6 +83,6 @@ def _typed(path: Path, column: pd.Series, of: type) -> pd.Series:
 
 
 def records(frame: pd.DataFrame, kind: type[Record]) -> list[Record]:
-    """The rows of a table as named tuples; None for what is missing."""
+    """The rows of a data frame as named tuples; None for missing values."""
     known = frame.astype(object).where(frame.notna(), None)
     return [kind(*row) for row in known.itertuples(index=False, name=None)]

@@ -9,7 +9,7 @@ _LEFT = ("system", "text", "words")
 
 
 def markdown_table(table: Table) -> list[str]:
-    """The lines of a table as GitHub renders them; numbers stand to the right, bars are left out.
+    """The lines of a table in GitHub Markdown; numbers are aligned to the right, bars are omitted.
 
     Example:
         >>> from avsv.results.table import Column, number, text
@@ -28,7 +28,7 @@ def markdown_table(table: Table) -> list[str]:
 
 
 def markdown_block(table: Table, level: int = 3) -> list[str]:
-    """A table with its heading of a level, explanation and notes, and an empty line before each of them."""
+    """A table with its heading, explanation and notes, each after an empty line."""
     lines = ["", f"{'#' * level} {table.title}"]
     if table.explanation:
         lines += ["", table.explanation]
@@ -40,7 +40,7 @@ def markdown_block(table: Table, level: int = 3) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Text in which no character is markup.
+    """Escape text so that no character is markup.
 
     Example:
         >>> escape("a|b <i> x_y *z*")
@@ -62,7 +62,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def console_table(table: Table) -> Iterator[str]:
-    """Aligned lines of a table with a rule below its header; bars are left out."""
+    """Aligned lines of a table with a rule below its header; bars are omitted."""
     shown = [number for number, column in enumerate(table.columns) if column.kind != "bar"]
     header = [table.columns[number] for number in shown]
     lines: Sequence[Sequence[str]] = [

@@ -1,4 +1,4 @@
-"""The results of a run, loaded once: what RESULTS.md, the report and the pages of docs/ are made from."""
+"""The results of a run, loaded once; RESULTS.md, the report and pages of docs/ are made from them."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -21,14 +21,14 @@ from avsv.scoring.modes import MODES
 KINDS = ("voice", "face", "voice and face", "ensemble")
 FUSED = KINDS[2:]
 STAGES = ("asnorm", "cos", "llr")
-"""Score stages whose error rate is shown, the preferred one first."""
+"""Score stages whose error rates are shown, the preferred one first."""
 
 
 class System(NamedTuple):
     """A system in its widest mode.
 
     Attributes:
-        name: of the system or ensemble.
+        name: name of the system or ensemble.
         kind: one of :data:`KINDS`.
         mode: its widest evaluation mode.
     """
@@ -43,12 +43,12 @@ class Results:
     """All tables of a run.
 
     Attributes:
-        scores: results.csv, a row per system, trial list, mode and score stage.
+        scores: results.csv, one row per system, trial list, mode and score stage.
         differences, conditions, thresholds: differences.csv, conditions.csv, thresholds.csv.
         published: published figures of any systems.
-        ensembles: which systems are ensembles.
-        sizes: numbers of trials of the lists; a list that is missing has as many as the system that scored most.
-        environment: machine and package versions, empty where they were not recorded.
+        ensembles: the systems that are ensembles.
+        sizes: numbers of trials of the lists; the size of a missing list is that of the system that scored most trials.
+        environment: machine and package versions, empty if they were not recorded.
     """
 
     scores: pd.DataFrame
@@ -68,16 +68,16 @@ class Results:
         published: Path | None = None,
         sizes: Mapping[str, int] | None = None,
     ) -> "Results":
-        """Read the tables of a folder; only results.csv is needed.
+        """Read the tables of a folder; only results.csv is required.
 
         Args:
             folder: ``exp/PRESET/results``.
-            ensembles: which systems are ensembles.
+            ensembles: the systems that are ensembles.
             published: csv of published figures.
             sizes: numbers of trials of the lists.
 
         Raises:
-            DataError: results.csv is missing or has no rows, a table is not well formed.
+            DataError: results.csv is missing or has no rows, or a table is malformed.
         """
         scores = read_frame(folder / "results.csv", Row)
         if scores.empty:
@@ -93,7 +93,7 @@ class Results:
 
     @property
     def first(self) -> Row:
-        """The first row of results.csv: corpus, preset, seed and revision are those of all rows."""
+        """The first row of results.csv; its corpus, preset, seed and revision are those of all rows."""
         return Row(*self.scores.iloc[0])
 
     @property
@@ -103,9 +103,9 @@ class Results:
 
     @cached_property
     def best(self) -> pd.DataFrame:
-        """A row per trial list, system and mode: that of the preferred stage.
+        """One row per trial list, system and mode: that of the preferred stage.
 
-        ``eer_cos`` is the error rate of raw scores, ``cllr`` the cost of calibrated ones; NaN where there are none.
+        ``eer_cos`` is the error rate of raw scores, ``cllr`` the cost of calibrated ones; NaN if there are none.
         """
         key = ["trials", "system", "mode"]
         by_stage = {stage: rows.set_index(key) for stage, rows in self.scores.groupby("stage")}
@@ -120,7 +120,7 @@ class Results:
 
     @cached_property
     def widest(self) -> pd.DataFrame:
-        """The rows of :attr:`best` in each system's widest mode, with its ``kind``; by list, kind and error rate."""
+        """The rows of :attr:`best` in the widest mode of each system, with ``kind``; by list, kind and error rate."""
         rows = self.best.assign(width=self.best["mode"].map(MODES.index))
         rows = rows.sort_values("width", kind="stable").drop_duplicates(["trials", "system"]).sort_index()
         kinds = rows["mode"].map({"AxA": "voice", "VxV": "face"}).fillna("voice and face")
@@ -133,13 +133,13 @@ class Results:
         return self.widest[self.widest["trials"] == trials]
 
     def most_scored(self, trials: str) -> tuple[int, int]:
-        """Numbers of target and non-target trials, of the system that could score most."""
+        """Numbers of target and non-target trials of the system that could score most."""
         rows = self.of_list(trials)
         most = rows.loc[(rows["n_target"] + rows["n_nontarget"]).idxmax()]
         return int(most["n_target"]), int(most["n_nontarget"])
 
     def gaps(self, trials: str) -> list[str]:
-        """Of each system that could not score all trials of a list: how many it has scored."""
+        """One line for each system that could not score all trials of a list, with the number that it has scored."""
         size = self.sizes.get(trials, sum(self.most_scored(trials)))
         rows = self.of_list(trials)
         rows = rows.assign(count=rows["n_target"] + rows["n_nontarget"])
@@ -150,26 +150,26 @@ class Results:
 
     @cached_property
     def systems(self) -> list[System]:
-        """All systems by kind and by rising error rate on the first list that has them."""
+        """All systems by kind and by increasing error rate on the first list that has them."""
         rows = self.widest.drop_duplicates("system")
         order = rows.assign(kind=rows["kind"].map(KINDS.index)).sort_values("kind", kind="stable").index
         return _systems(rows.loc[order])
 
     def leaders(self, trials: str) -> dict[str, System]:
-        """The system of the lowest error rate of each kind that has one, and of ``fused`` systems and ``all``."""
+        """The system with the lowest error rate of each kind, of ``fused`` systems and of ``all`` systems."""
         rows = self.of_list(trials)
         groups = {kind: [kind] for kind in KINDS} | {"fused": list(FUSED), "all": list(KINDS)}
         found = {group: rows[rows["kind"].isin(kinds)] for group, kinds in groups.items()}
         return {group: _systems(part.nsmallest(1, "eer"))[0] for group, part in found.items() if len(part)}
 
     def leading(self, trials: str, count: int) -> list[str]:
-        """The systems of lowest error rate in their widest mode, best first."""
+        """The systems with the lowest error rates in their widest modes, best first."""
         return self.of_list(trials).sort_values("eer", kind="stable")["system"].head(count).tolist()
 
     def chosen(self, count: int) -> list[System]:
         """Up to ``count`` systems to draw, in the order of :attr:`systems`.
 
-        They are the best of every kind on the first list, then those of the lowest error rates there.
+        These are the best of every kind on the first list, then those with the lowest error rates there.
         """
         first = self.lists[0]
         names = [system.name for system in self.leaders(first).values()] + self.leading(first, len(self.systems))

@@ -1,4 +1,4 @@
-"""What is drawn: each kind of plot once, into a panel; saved as PNG files here, as SVG by the report."""
+"""Plots: each kind is drawn by one function into a panel; saved as PNG files here and as SVG by the report."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ MODALITY_NAMES = {"A": "voice", "V": "face", "AV": "voice and face"}
 
 
 class DetLine(NamedTuple):
-    """Scores and labels of one curve, and the number of its color."""
+    """The scores and labels of one curve, and the number of its color."""
 
     label: str
     scores: NDArray
@@ -28,14 +28,14 @@ class DetLine(NamedTuple):
 
 
 class AngleBox(NamedTuple):
-    """A distribution of angles in degrees, as a line of the plot of angles.
+    """A distribution of angles in degrees, drawn as one line of the plot of angles.
 
     Attributes:
-        group: what the line belongs to, such as a system.
-        label: of the line.
-        number: of its color.
-        hollow: draw it hollow.
-        mean, std, p05, median, p95: of the angles.
+        group: group of the line, such as a system.
+        label: label of the line.
+        number: number of its color.
+        hollow: whether to draw it hollow.
+        mean, std, p05, median, p95: statistics of the angles.
     """
 
     group: str
@@ -50,7 +50,7 @@ class AngleBox(NamedTuple):
 
 
 def det_plot(path: str | Path, panels: Mapping[str, Sequence[DetLine]]) -> None:
-    """Detection error trade-off curves as a PNG file, a panel per trial list; see :func:`draw_det`."""
+    """Write detection error trade-off curves as a PNG file with one panel per trial list; see :func:`draw_det`."""
     with new_figure(path, len(panels), 6.2 * len(panels), 5.8) as (_, axes):
         for axis, (name, lines) in zip(axes, panels.items(), strict=True):
             draw_det(axis, lines)
@@ -59,11 +59,11 @@ def det_plot(path: str | Path, panels: Mapping[str, Sequence[DetLine]]) -> None:
 
 
 def draw_det(axis: Axes, lines: Sequence[DetLine]) -> None:
-    """Detection error trade-off curves on Gaussian-deviate axes.
+    """Draw detection error trade-off curves on normal deviate axes.
 
-    A circle marks each curve's equal error rate, a diamond where the detection cost at P_target 0.01 is smallest.
+    On each curve, a circle marks the equal error rate and a diamond the minimum detection cost for P_target 0.01.
     """
-    # The axes end at half an error: below, a list of this length cannot tell rates apart.
+    # The axes end at half an error: below this, a list of this length cannot distinguish rates.
     most = max(min(line.is_target.sum(), (~line.is_target).sum()) for line in lines)
     lowest = float(np.clip(0.5 / most, 1e-4, 0.05))
     curves = [det_curve(line.scores, line.is_target) for line in lines]
@@ -77,7 +77,7 @@ def draw_det(axis: Axes, lines: Sequence[DetLine]) -> None:
         step = max(1, len(x) // 2000)
         style = {"color": color(line.number), "linestyle": dashes(line.number), "linewidth": 1.7}
         axis.plot(x[::step], y[::step], label=f"{line.label}: EER {100 * rate:.2f} %", **style)
-        # Marks at the edge are shown whole, and on the edge where they would be outside.
+        # Marks at the edge are not clipped, and marks outside are moved to the edge.
         for mark, shape, size in zip(marks[number], "Do", (6, 7), strict=True):
             place = ndtri(np.clip(mark, lowest, highest))
             look = {"color": color(line.number), "markersize": size, "mec": GROUND, "clip_on": False, "zorder": 5}
@@ -91,13 +91,13 @@ def draw_det(axis: Axes, lines: Sequence[DetLine]) -> None:
 
 
 def draw_histogram(axis: Axes, line: DetLine, ends: tuple[float, float], threshold: float, bins: int = 48) -> None:
-    """Shares of target and of non-target trials by score, and a threshold.
+    """Draw the shares of target and non-target trials by score, and a threshold.
 
     Args:
         axis: panel to draw into.
         line: scores and labels.
-        ends: lowest and highest score shown; others are in the outermost bars.
-        threshold: where to draw a line.
+        ends: lowest and highest score shown; other scores are counted in the outermost bars.
+        threshold: position of the line of the threshold.
         bins: number of bars.
     """
     edges = np.linspace(*ends, bins + 1)
@@ -112,11 +112,11 @@ def draw_histogram(axis: Axes, line: DetLine, ends: tuple[float, float], thresho
 
 
 def training_plot(path: str | Path, histories: Mapping[str, Mapping[str, NDArray]]) -> None:
-    """Loss, training accuracy and development equal error rate by epoch as a PNG file, a line per system.
+    """Plot loss, training accuracy and development equal error rate by epoch as a PNG file, one line per system.
 
     Args:
         path: file to write.
-        histories: per system the columns ``epoch``, ``loss``, ``accuracy`` and ``dev_eer`` (shares), NaN where missing.
+        histories: columns ``epoch``, ``loss``, ``accuracy`` and ``dev_eer`` (shares) per system; NaN if missing.
     """
     panels = (("loss", 1, "training loss"), ("accuracy", 100, "training accuracy (%)"), ("dev_eer", 100, "dev EER (%)"))
     with new_figure(path, len(panels), 12, 3.6) as (_, axes):
@@ -129,7 +129,7 @@ def training_plot(path: str | Path, histories: Mapping[str, Mapping[str, NDArray
 def draw_history(
     axis: Axes, histories: Mapping[str, Mapping[str, NDArray]], numbers: Mapping[str, int], column: str, factor: float
 ) -> None:
-    """One column of training histories by epoch, times a factor, in the colors of the systems' numbers."""
+    """Draw a column of training histories by epoch, times a factor, in the colors of the systems' numbers."""
     for name, history in histories.items():
         known = ~np.isnan(history[column])
         look = {"color": color(numbers[name]), "linestyle": dashes(numbers[name]), "markersize": 4}
@@ -140,13 +140,13 @@ def draw_history(
 
 
 def angle_plot(path: str | Path, system: str, modalities: Mapping[str, Geometry], audio_video: NDArray | None) -> None:
-    """Angles within and between identities, and between voice and face of a clip, as a PNG file.
+    """Plot angles within and between identities, and between voice and face of a clip, as a PNG file.
 
     Args:
         path: file to write.
         system: name for the title.
         modalities: geometry per modality.
-        audio_video: angles between the voice's and the face's embedding of each clip, where a system has both.
+        audio_video: angles between the embeddings of voice and face of each clip, if the system has both.
     """
     groups = [
         (f"{MODALITY_NAMES[name]}, {what}", values, what == "between")
@@ -165,7 +165,7 @@ def angle_plot(path: str | Path, system: str, modalities: Mapping[str, Geometry]
 
 
 def draw_angles(axis: Axes, boxes: Sequence[AngleBox]) -> None:
-    """Where 90 % of the angles lie (lines), their mean with one standard deviation (boxes), their median (strokes)."""
+    """Draw the range of 90 % of the angles (lines), their mean and standard deviation (boxes), their median (ticks)."""
     place, ticks = 0.0, []
     for number, box in enumerate(boxes):
         if number and box.group != boxes[number - 1].group:
@@ -191,7 +191,7 @@ def draw_angles(axis: Axes, boxes: Sequence[AngleBox]) -> None:
 def projection_plot(
     path: str | Path, system: str, projections: Mapping[str, NDArray], identities: Mapping[str, NDArray]
 ) -> None:
-    """UMAP points of identities in the plane as a PNG file, a panel per modality; see :func:`draw_projection`.
+    """Plot UMAP points of identities as a PNG file with one panel per modality; see :func:`draw_projection`.
 
     Args:
         path: file to write.
@@ -208,9 +208,9 @@ def projection_plot(
 
 
 def draw_projection(axis: Axes, points: NDArray, identities: NDArray, names: Sequence[str]) -> None:
-    """Points (N, 2) in the plane, each of the identities ``names`` in a color and a shape.
+    """Draw points (N, 2), with a color and a shape for each of the identities ``names``.
 
-    Points far away from the rest would crush the picture: they are drawn hollow at its edge.
+    Points far away from the rest would compress the picture, so they are drawn hollow at its edge.
     """
     low, high = _frame(points)
     inside = ((points >= low) & (points <= high)).all(axis=1)
@@ -225,7 +225,7 @@ def draw_projection(axis: Axes, points: NDArray, identities: NDArray, names: Seq
 
 
 def _frame(points: NDArray) -> tuple[NDArray, NDArray]:
-    """Lower left and upper right corner of a frame for points (N, 2) that a few far away ones do not blow up."""
+    """Lower left and upper right corners of a frame for points (N, 2) that ignores a few distant ones."""
     low, high = np.quantile(points, [0.1, 0.9], axis=0)
     reach = np.maximum(high - low, 1e-9)
     return np.maximum(points.min(axis=0), low - reach), np.minimum(points.max(axis=0), high + reach)
@@ -239,7 +239,7 @@ def _close_frame(axis: Axes, low: NDArray, high: NDArray) -> None:
 
 
 class SweepLine(NamedTuple):
-    """Error rates (L,) of a system at the levels of a sweep and their intervals in percent, NaN where there is none."""
+    """Error rates (L,) of a system at the levels of a sweep and their intervals in percent; NaN if missing."""
 
     label: str
     number: int
@@ -249,9 +249,9 @@ class SweepLine(NamedTuple):
 
 
 def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) -> None:
-    """Error rates by level, with intervals as upright strokes."""
+    """Draw error rates by level, with intervals as vertical bars."""
     for number, line in enumerate(lines):
-        # Systems are next to each other, so that their intervals do not hide one another.
+        # Systems are drawn next to each other, so that their intervals do not overlap.
         place = np.arange(len(levels)) + 0.3 * ((number + 0.5) / len(lines) - 0.5)
         known = ~np.isnan(line.rate)
         look = {"color": color(line.number), "linestyle": dashes(line.number), "label": line.label, "zorder": 3}
@@ -269,14 +269,14 @@ def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) ->
 def hard_plot(
     path: str | Path, panels: Mapping[str, tuple[NDArray, NDArray[np.bool_], NDArray]], identities: NDArray
 ) -> None:
-    """Hard utterances in the plane (t-SNE), each joined to the centroid of its identity; outliers are ringed,
+    """Plot hard utterances in the plane (t-SNE), each connected to the centroid of its identity. Outliers are circled;
     points far away from the rest are drawn at the edge.
 
     Args:
         path: PNG file to write.
-        panels: per system the points (H + S, 2) of utterances and then of centroids, which utterances (H,) are
-            outliers, and the names (S,) of the centroids' identities.
-        identities: (H,) of the utterances.
+        panels: for each system, the points (H + S, 2) of utterances followed by centroids, which utterances (H,) are
+            outliers, and the names (S,) of the identities of the centroids.
+        identities: (H,) identities of the utterances.
     """
     with new_figure(path, len(panels), 4.3 * len(panels) + 1.4, 4.6) as (figure, axes):
         for axis, (title, (points, outlier, names)) in zip(axes, panels.items(), strict=True):
@@ -297,14 +297,14 @@ def hard_plot(
 
 
 def attention_plot(path: str | Path, title: str, seconds: float, maps: Mapping[str, NDArray], series: NDArray) -> None:
-    """Heat-maps of attention over time, and the temporal weights of voice and face of the same clip.
+    """Plot heat maps of attention over time, and the temporal weights of voice and face of the same clip.
 
     Args:
         path: PNG file to write.
-        title: of the panel with the weights.
+        title: title of the panel with the weights.
         seconds: length of the clip.
-        maps: per title (C, T) logits; channels are shown in the order of their means.
-        series: (2, T) weights of voice and face on one grid.
+        maps: (C, T) logits by title; channels are sorted by their means.
+        series: (2, T) weights of voice and face on a common grid.
     """
     with new_figure(path, len(maps) + 1, 3.1 * (len(maps) + 1), 3.4) as (_, axes):
         for axis, (name, values) in zip(axes, maps.items(), strict=False):

@@ -1,4 +1,4 @@
-"""Published figures of the systems, to be shown beside ours."""
+"""Published figures of the systems, for comparison."""
 
 import csv
 import io
@@ -15,16 +15,16 @@ class Published(NamedTuple):
     """One published figure: a line of ``conf/published.csv``.
 
     Attributes:
-        system: our name for the system, as in ``conf/systems`` or ``conf/ensembles.yaml``.
+        system: name of the system in ``conf/systems`` or ``conf/ensembles.yaml``.
         paper: authors, year, and venue or arXiv number.
-        table: where the figure stands, or who quotes it.
-        row: what the system is called there.
+        table: table with the figure, or the paper that quotes it.
+        row: name of the system in that table.
         modality: ``A``, ``V`` or ``AV``.
-        corpus, trials: what it was measured on.
+        corpus, trials: data of the measurement.
         mode: evaluation mode.
         metric: ``eer`` (percent) or ``mindcf`` (normalized, P_target 0.01, unit costs).
         value: the figure as printed.
-        condition: data, pretraining and preparation that it holds for.
+        condition: training data, pretraining and preparation of the published system.
     """
 
     system: str
@@ -47,7 +47,7 @@ def read_published(path: str | Path) -> list[Published]:
     """Read ``conf/published.csv``.
 
     Raises:
-        DataError: no such file, other columns, an unknown mode or metric, a value that is no number.
+        DataError: no such file, other columns, an unknown mode or metric, a value that is not a number.
     """
     try:
         lines = list(csv.reader(io.StringIO(read_text(path), newline="")))

@@ -1,4 +1,4 @@
-"""Published figures and ours in one table."""
+"""The table of published figures and those of a run."""
 
 import pandas as pd
 
@@ -8,10 +8,10 @@ from avsv.scoring.modes import MODES
 
 
 def published_table(results: Results) -> Table | None:
-    """Our figures with those published for the same systems; None where no system of the run has any.
+    """The figures of a run with those published for the same systems; None if there are none for these systems.
 
-    The notes of the table are the conditions of the published figures; the explanation says whether both were measured
-    on the same corpus.
+    The notes of the table are the conditions of the published figures; the explanation states whether both were
+    measured on the same corpus.
     """
     order = {system.name: place for place, system in enumerate(results.systems)}
     shown = results.published[results.published["system"].isin(list(order))]
@@ -58,12 +58,12 @@ def published_table(results: Results) -> Table | None:
 
 def _comparable(results: Results, shown: pd.DataFrame) -> str:
     corpora, corpus = " and ".join(shown["corpus"].unique()), results.first.corpus
-    # What local/prepare_data.sh calls a part of VoxCeleb has another name.
+    # local/prepare_data.sh gives a part of VoxCeleb another name.
     if corpus == "voxceleb":
-        return f"The published figures were measured on the lists of {corpora}, ours on the lists named in the header."
+        return f"The published figures were measured on the lists of {corpora}, our figures on those in the header."
     return (
-        f"The published figures were measured on different data: {corpora} there, {corpus} here. Neither their size nor"
-        " their order can be compared with ours until VoxCeleb itself is used."
+        f"The published figures were measured on different data: {corpora}, our figures on {corpus}. Neither their size"
+        " nor their order can be compared until VoxCeleb itself is used."
     )
 
 

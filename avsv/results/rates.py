@@ -14,7 +14,7 @@ from avsv.scoring.trials import TrialList, TrialSet
 
 
 class Row(NamedTuple):
-    """One line of results.csv; rates in percent, ``cllr`` None where scores are no log-likelihood ratios."""
+    """One line of results.csv; rates in percent; ``cllr`` is None if scores are not log-likelihood ratios."""
 
     corpus: str
     preset: str
@@ -36,14 +36,14 @@ class Row(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What all rows of a table share.
+    """The properties that all rows of a table share.
 
     Attributes:
-        corpus, preset: names.
-        seed: of the run.
+        corpus, preset: names of the corpus and the preset.
+        seed: seed of the run.
         git: revision of the code, ``none`` outside a repository.
         resamples: draws of speakers for each interval and difference.
-        command: what makes the table again.
+        command: the command that makes the table.
     """
 
     corpus: str
@@ -61,10 +61,11 @@ def evaluate(exp: Path, systems: Sequence[str], trial_sets: Sequence[TrialSet], 
         exp: folder of the systems.
         systems: their names, in the order of the table.
         trial_sets: the lists to report on.
-        run: what the rows share.
+        run: the properties that all rows share.
 
     Raises:
-        DataError: a system without scores of a list, scores of other trials or not finite, a class of trials missing.
+        DataError: a system has no scores of a list, scores belong to other trials or are not finite, or a class of
+            trials is missing.
     """
     rows = []
     for trial_set in trial_sets:

@@ -1,4 +1,4 @@
-"""Score files of a run, read in the order of their trials with labels and speakers."""
+"""Score files of a run, read with the labels and speakers of their trials."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from avsv.scoring.modes import MODES
 from avsv.scoring.trials import TrialList, TrialSet, places_in
 
 STAGES = ("cos", "asnorm", "llr")
-"""Score stages in the order they are made: cosine, normalized, calibrated."""
+"""Score stages in the order of processing: cosine, normalized, calibrated."""
 
 
 class TrialScores(NamedTuple):
@@ -22,7 +22,7 @@ class TrialScores(NamedTuple):
     Attributes:
         values: (M,) scores.
         is_target: (M,) labels.
-        places: (M,) where each trial is in the list.
+        places: (M,) position of each trial in the list.
     """
 
     values: NDArray
@@ -49,8 +49,7 @@ def score_files(folder: Path) -> list[Path]:
 
 
 def preferred_scores(folder: Path) -> Path | None:
-    """Of the score files of a list, the one of the widest mode that is normalized, or else its first stage; None where
-    there are no scores.
+    """The normalized score file of a list in its widest mode, or the first stage of that mode; None without scores.
 
     Example:
         >>> import tempfile
@@ -78,7 +77,7 @@ def read_trial_scores(path: Path, trials: TrialList) -> TrialScores:
     """Read the scores of trials of a list.
 
     Raises:
-        DataError: scores of other trials or not finite.
+        DataError: scores belong to other trials or are not finite.
     """
     scores = read_scores(path)
     places = places_in(path, scores, trials.trials)
@@ -88,13 +87,13 @@ def read_trial_scores(path: Path, trials: TrialList) -> TrialScores:
 def eer_and_interval(
     scores: TrialScores, sides: tuple[NDArray, NDArray], resamples: int, seed: int
 ) -> tuple[float, float, float]:
-    """The equal error rate in percent, and the ends of its 95 % interval by resampling speakers.
+    """The equal error rate in percent, and the limits of its 95 % interval by resampling speakers.
 
     Args:
-        scores: of M trials.
+        scores: scores of M trials.
         sides: (M,) numbers of the speakers of both sides.
         resamples: draws of speakers.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         ValueError: a class of trials is missing.

@@ -1,4 +1,4 @@
-"""How all plots look, and how they are saved: PNG files, and SVG inside a page whose colors they take."""
+"""Style and saving of all plots: as PNG files, and as SVG inside a page with the colors of the page."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 
 from avsv.io.atomic import atomic_path
 
-# Distinguishable with any color vision; the dashes go with the colors, for eyes and prints that have none.
+# Distinguishable with any color vision; each color has its own dashes, for readers and prints without color.
 COLORS = ("#0072b2", "#c65300", "#00805e", "#a8487f", "#8f6400", "#3b53a8", "#44484d", "#6c6c12")
 _DASHES = ((5, 2), (1.6, 1.6), (6, 2, 1.5, 2), (3, 1.5), (1, 1.4), (8, 2), (5, 1, 1, 1))
 DASHES = ("-", *((0, lengths) for lengths in _DASHES))
 MARKERS = "osD^vP*X"
 INK, QUIET, LINE, GRAY, GROUND = "#1b1f24", "#5a626c", "#dfe2e6", "#b4bac2", "#ffffff"
 
-# What the page calls the colors: its dark theme gives the names other values.
+# The names of the colors in the page, which have other values in its dark theme.
 _VARIABLES = {
     **{color: f"var(--c{number})" for number, color in enumerate(COLORS)},
     INK: "var(--ink)", QUIET: "var(--quiet)", LINE: "var(--line)", GRAY: "var(--gray)", GROUND: "var(--ground)",
@@ -45,17 +45,17 @@ _STYLE = {
 
 
 def color(number: int) -> str:
-    """The color of a system by its number; they come again after eight."""
+    """The color of a system by its number; colors repeat after eight."""
     return COLORS[number % len(COLORS)]
 
 
 def dashes(number: int):
-    """The line style that goes with :func:`color`."""
+    """The line style that belongs to :func:`color`."""
     return DASHES[number % len(DASHES)]
 
 
 def dash_array(number: int) -> str:
-    """:func:`dashes` in the words of SVG; empty for a whole line.
+    """:func:`dashes` in the syntax of SVG; empty for a solid line.
 
     Example:
         >>> dash_array(0), dash_array(1)
@@ -67,12 +67,12 @@ def dash_array(number: int) -> str:
 
 @contextmanager
 def new_figure(path: str | Path, columns: int, width: float, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure with panels next to each other, saved as a PNG file, whole or not at all.
+    """A figure with panels next to each other, saved atomically as a PNG file.
 
     Args:
         path: file to write.
         columns: number of panels.
-        width, height: of the figure in inches.
+        width, height: size of the figure in inches.
 
     Yields:
         The figure and its panels.
@@ -85,12 +85,12 @@ def new_figure(path: str | Path, columns: int, width: float, height: float) -> I
 
 
 def inline_svg(draw: Callable[[Axes], None], title: str, width: float, height: float) -> str:
-    """A plot of one panel as an SVG element for a page, in the page's fonts and colors; the same bytes each time.
+    """A plot with one panel as an SVG element, in the fonts and colors of the page; always the same bytes.
 
     Args:
-        draw: draws into the panel, with the colors of this module.
-        title: what the plot shows, for those who do not see it.
-        width, height: in CSS pixels at which text has its usual size.
+        draw: function that draws into the panel with the colors of this module.
+        title: description of the plot for screen readers.
+        width, height: size in CSS pixels at which text has its normal size.
 
     Example:
         >>> text = inline_svg(lambda axis: axis.plot([0, 1], color=COLORS[0]), "A line", 320, 200)
@@ -101,7 +101,7 @@ def inline_svg(draw: Callable[[Axes], None], title: str, width: float, height: f
     from html import escape
 
     with rc_context({**_STYLE, "svg.fonttype": "none", "svg.hashsalt": title, "savefig.transparent": True}):
-        # SVG counts in points of 1/72 inch; here one is a pixel.
+        # SVG uses points of 1/72 inch; here one point is one pixel.
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         draw(figure.subplots())
         file = io.StringIO()
@@ -109,7 +109,7 @@ def inline_svg(draw: Callable[[Axes], None], title: str, width: float, height: f
     text = file.getvalue()
     box = re.search(r'viewBox="([^"]*)"', text)[1]
     body = text[text.index("<defs>", text.index("</metadata>")) : text.rindex("</svg>")]
-    # Styles of the whole page, names that would occur in every plot, and fonts are left to the page.
+    # Global styles, names that would occur in every plot, and fonts are removed; the page defines them.
     body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*"', "<g", body)
     body = re.sub(r"font-family:[^;\"]*;?", "", body)

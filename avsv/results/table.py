@@ -10,12 +10,12 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        text: what is shown.
-        detail: what belongs to it, such as an interval; shown in brackets or in smaller type.
-        order: number or text to sort by; None where the figure is missing.
-        emphasis: ``best`` marks a good figure, ``worse`` a bad one.
+        text: the text.
+        detail: additional text, such as an interval; shown in brackets or in smaller type.
+        order: number or text to sort by; None if the figure is missing.
+        emphasis: ``best`` for a good figure, ``worse`` for a bad one.
         note: number of a note of the table; 0 for none.
-        bar: low end, middle and high end of an interval to draw; only HTML shows it.
+        bar: lower end, middle and upper end of an interval to draw; shown only in HTML.
     """
 
     text: str = ""
@@ -32,9 +32,9 @@ class Column:
 
     Attributes:
         name: the header.
-        kind: ``number`` is aligned to the right, ``system`` names a system, ``text`` is short and ``words`` long text,
-            ``bar`` is drawn, and only in HTML.
-        explained: what the figures are, in a sentence.
+        kind: ``number`` is aligned to the right, ``system`` is the name of a system, ``text`` is short and ``words``
+            long text, ``bar`` is drawn, in HTML only.
+        explained: one sentence that explains the figures.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Table:
 
     Attributes:
         title: short heading.
-        caption: what the table shows, without its context.
+        caption: description of the table that can be understood without its context.
         columns: its columns.
-        rows: as many cells each as there are columns.
-        explanation: how to read it, in sentences; may be empty.
-        notes: numbered from 1, referred to by cells.
+        rows: rows with one cell per column.
+        explanation: how to read the table; may be empty.
+        notes: notes, numbered from 1, to which cells refer.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Table:
 
 
 def number(value: float | None, digits: int) -> Cell:
-    """A cell with a number, empty where it is None or NaN.
+    """A cell with a number, empty if it is None or NaN.
 
     Example:
         >>> number(2.345, 1), number(None, 1)
@@ -87,9 +87,9 @@ def text(value: str) -> Cell:
 
 
 def emphasize_lowest(rows: Iterable[Sequence[Cell]], columns: Iterable[int]) -> list[list[Cell]]:
-    """The same rows, with the lowest figure, as it is printed, of each of these columns marked as best.
+    """The same rows with the lowest printed figure of each of these columns marked as best.
 
-    A figure that is the only one of its column is best of nothing.
+    A column with a single figure has no best one.
 
     Example:
         >>> rows = emphasize_lowest([[number(2.0, 1)], [number(1.0, 1)], [Cell()]], [0])

@@ -1,4 +1,4 @@
-"""The tables of a run's results."""
+"""The tables of the results of a run."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,20 +12,20 @@ from avsv.results.table import Cell, Column, Table, emphasize_lowest, number, te
 from avsv.scoring.modes import MODES
 from avsv.scoring.thresholds import MIN_ACCEPTED
 
-MAX_PAIRS = 200  # of systems that are all shown
+MAX_PAIRS = 200  # largest number of pairs of systems that are shown
 
 
 class ListTables(NamedTuple):
-    """The tables of one trial list; None where there is nothing to show.
+    """The tables of one trial list; None for a table with nothing to show.
 
     Attributes:
-        name: of the list.
+        name: name of the list.
         results: every system in its widest mode.
-        modes: all modes of the systems that have several.
+        modes: all modes of systems with several modes.
         thresholds: error rates at thresholds of the widest modes.
-        differences: each system against the best of all and of its kind.
+        differences: each system compared with the best of all and with the best of its kind.
         conditions: the best system of every kind by condition.
-        details: longer tables of all systems, modes and pairs under the names of the tables above.
+        details: longer tables of all systems, modes and pairs, by the names of the tables above.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ListTables(NamedTuple):
 
     @property
     def short(self) -> list[Table]:
-        """The tables without the longer ones."""
+        """The tables without the long ones."""
         return [t for t in (self.results, self.modes, self.thresholds, self.differences, self.conditions) if t]
 
 
@@ -68,7 +68,7 @@ def _list_tables(results: Results, trials: str) -> ListTables:
 
 
 def results_table(results: Results, trials: str) -> Table:
-    """Every system in its widest mode, by kind and rising error rate; the best of a column is marked."""
+    """Every system in its widest mode, by kind and increasing error rate; the best of a column is marked."""
     rows = results.of_list(trials)
     columns = [
         Column("system", "system"),
@@ -77,7 +77,7 @@ def results_table(results: Results, trials: str) -> Table:
         Column("95 % interval", explained="Of the equal error rate after score normalization"),
         Column(f"0 to {rows['eer_high'].max():.0f} %", "bar", "The interval drawn to scale"),
         Column("EER % cosine", explained="Equal error rate of the raw scores"),
-        Column("minDCF", explained="Smallest normalized detection cost at P_target 0.01"),
+        Column("minDCF", explained="Minimum normalized detection cost for P_target 0.01"),
         Column("Cllr", explained="Cost in bits of the calibrated log-likelihood ratios"),
         Column("kind", "text"),
     ]
@@ -104,7 +104,7 @@ def _mode(mode: str) -> Cell:
 
 
 def _modes(results: Results, trials: str) -> Table | None:
-    """All modes of the systems that have several; None where none has."""
+    """All modes of systems with several modes; None if there are none."""
     rows = results.best[results.best["trials"] == trials]
     rows = rows[rows.groupby("system")["mode"].transform("size") > 1]
     if rows.empty:
@@ -118,12 +118,12 @@ def _modes(results: Results, trials: str) -> Table | None:
         f"EER % of normalized scores and its 95 % interval in all modes, on the trials {trials}",
         [Column("system", "system"), *(Column(mode) for mode in modes)],
         emphasize_lowest(cells, range(1, len(modes) + 1)),
-        "EER % after score normalization and its 95 % interval, of the systems that have several modes.",
+        "EER % after score normalization and its 95 % interval, for systems with several modes.",
     )
 
 
 def _thresholds(results: Results, trials: str, points: pd.DataFrame) -> Table:
-    """Error rates at the thresholds of systems and modes; a sentence names those that had too few trials."""
+    """Error rates at the thresholds of systems and modes; a sentence names those with too few trials."""
     order = {system.name: place for place, system in enumerate(results.systems)}
     points = points.assign(place=points["system"].map(order), width=points["mode"].map(MODES.index))
     points = points.sort_values(["place", "width"], kind="stable")
@@ -150,7 +150,7 @@ def _thresholds(results: Results, trials: str, points: pd.DataFrame) -> Table:
     )
     if too_few := _too_few(points):
         explanation += (
-            f" Rows with too few trials are left out, since a threshold needs {MIN_ACCEPTED} false accepts of"
+            f" Rows with too few trials are omitted, since a threshold needs {MIN_ACCEPTED} false accepts of"
             f" development trials: {too_few}."
         )
     caption = f"Thresholds for false-accept rates of the development trials, and the error rates on the trials {trials}"
@@ -158,7 +158,7 @@ def _thresholds(results: Results, trials: str, points: pd.DataFrame) -> Table:
 
 
 def _too_few(points: pd.DataFrame) -> str:
-    """The wanted rates that some systems have no threshold for, with their names where it is not all of them."""
+    """The wanted rates for which some systems have no threshold, with the names of these systems if not all."""
     parts = []
     for wanted, rows in points.groupby("wanted", sort=False):
         missing = rows[rows["threshold"].isna()]
@@ -178,12 +178,12 @@ _DIFFERENCE_COLUMNS = [
     Column("EER % b"),
     Column("a - b"),
     Column("95 % interval"),
-    Column("p", explained="Two-sided; holds for one pair alone"),
+    Column("p", explained="Two-sided; valid for a single pair"),
 ]
 
 
 def _differences(results: Results, trials: str) -> Table | None:
-    """Each system against the best of all, then against that of its kind, then ensembles against parts of members."""
+    """Each system compared with the best of all and with the best of its kind, then ensembles with their members."""
     pairs = results.differences[results.differences["trials"] == trials]
     if pairs.empty:
         return None
@@ -206,15 +206,15 @@ def _differences(results: Results, trials: str) -> Table | None:
         f"Differences in EER from the best system and from the best of its kind on the trials {trials}",
         _DIFFERENCE_COLUMNS,
         _difference_rows(shown),
-        "Differences in EER % after score normalization on the same trials and the same draws of speakers, of each"
-        f" system from the best of all and from the best of its kind; all {len(pairs)} pairs are in `differences.csv`."
-        " Bold where p < 0.05; p holds for one pair chosen beforehand: of 20 pairs of equally good systems about one"
-        " is bold, and more of those with the best system, which is chosen here on the same trials.",
+        "Differences in EER % after score normalization on the same trials and the same draws of speakers, between each"
+        f" system and the best of all and of its kind; all {len(pairs)} pairs are in `differences.csv`."
+        " Bold: p < 0.05; p is valid for one pair chosen beforehand: of 20 pairs of equally good systems about one"
+        " is bold, and more of the pairs with the best system, which is chosen here on the same trials.",
     )
 
 
 def _exchange(pairs: pd.DataFrame, where: pd.Series) -> pd.DataFrame:
-    """The same comparisons, some of them with a and b in each other's place."""
+    """The same comparisons with a and b exchanged in some of them."""
     turned = pairs.rename(columns={"system_a": "system_b", "system_b": "system_a", "eer_a": "eer_b", "eer_b": "eer_a"})
     turned = turned.assign(
         mode=pairs["mode"].str.split("/").str[::-1].str.join("/"),
@@ -252,7 +252,7 @@ def _all_differences(results: Results, trials: str) -> list[Table]:
 
 
 def _conditions(results: Results, trials: str) -> Table | None:
-    """The best system of every kind in its widest mode, under every condition of the trials."""
+    """The best system of every kind in its widest mode, for every condition of the trials."""
     rows = results.conditions[results.conditions["trials"] == trials]
     leaders = results.of_list(trials).drop_duplicates("kind")
     rows = rows.merge(leaders[["system", "mode"]], on=["system", "mode"])
@@ -287,7 +287,7 @@ def _condition(row: NamedTuple) -> Cell:
 
 
 def _all_conditions(results: Results, trials: str) -> list[Table]:
-    """All systems and modes, a table for each list of labels."""
+    """All systems and modes, with one table per list of labels."""
     order = {system.name: place for place, system in enumerate(results.systems)}
     tables = []
     rows = results.conditions[results.conditions["trials"] == trials]

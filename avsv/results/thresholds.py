@@ -1,4 +1,4 @@
-"""What thresholds chosen on development trials give on other trials: results/thresholds.csv."""
+"""Error rates on other trials at thresholds chosen on development trials: results/thresholds.csv."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ from avsv.scoring.trials import TrialSet
 class OperatingPoint(NamedTuple):
     """One line of results/thresholds.csv; rates in percent.
 
-    ``wanted`` is the false-accept rate of the development trials at ``threshold``, None where these were too few; the
-    rates beside it are those of the evaluation trials, which took no part in choosing it.
+    ``wanted`` is the false-accept rate of the development trials at ``threshold``, which is None if these were too few;
+    the other rates are those of the evaluation trials, which were not used to choose the threshold.
     """
 
     corpus: str
@@ -38,13 +38,13 @@ def apply_thresholds(
     """The error rates of calibrated scores at the thresholds of each system and mode.
 
     Args:
-        exp: folder of the systems; a mode without calibrated scores of a list is left out of it.
+        exp: folder of the systems; a mode without calibrated scores of a list is omitted for that list.
         systems: their names, in the order of the table.
         trial_sets: the lists.
-        run: what the lines share.
+        run: the properties that all lines share.
 
     Raises:
-        DataError: calibrated scores without thresholds, scores of other trials, a class of trials missing.
+        DataError: calibrated scores have no thresholds, scores belong to other trials, or a class of trials is missing.
     """
     rows = []
     for trials in (trials for trial_set in trial_sets for trials in trial_set.lists):

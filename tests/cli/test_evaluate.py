@@ -187,7 +187,7 @@ def test_binary_missing_and_foreign_files(tmp_path, trials):
     listed = write_trials(tmp_path / "t", trials)
     (tmp_path / "other").write_text("x y 0.5\n")
     result = avsv_eval(tmp_path / "other", "--trials", listed)
-    assert result.returncode == 1 and "none of the list's trials" in result.stderr
+    assert result.returncode == 1 and "contains no trial of the list" in result.stderr
     (tmp_path / "no-labels").write_text("x y 0.5\n")
     result = avsv_eval(tmp_path / "no-labels")
     assert result.returncode == 1 and "Traceback" not in result.stderr and result.stderr.count("\n") == 1

@@ -156,7 +156,7 @@ def test_conditions_and_modes(world, capsys):
     assert (found["utt2dur"][-1], found["utt2num_faces"][0]) == ("not known", "no face")
     out = capsys.readouterr().out
     for name in ("utt2const", "utt2text"):
-        assert f"{world}/data/eval/{name}: tells no conditions of the trials eval" in out
+        assert f"{world}/data/eval/{name}: defines no conditions for the trials eval" in out
     assert out.count("\n") == 2
     # Limits are the thirds of all trials, rounded to two digits.
     trials = [line.split() for line in (world / "data/eval/trials/eval").read_text().splitlines()]
