@@ -284,9 +284,9 @@ _CHECKED = {name: check for name, check in VALUES.items() if name not in ("utt2d
 
 
 def _wrong_line(name: str, words: list[str], parts: list[str]) -> str | None:
-    """What makes a line of a list useless, given its words, and its key and value."""
+    """What is wrong with a line of a list, given its words, and its key and value; None if it can be used."""
     if len(parts) == 1 or (fields_of(name) and len(words) != fields_of(name)):
-        return "has not the right number of fields"
+        return "has the wrong number of fields"
     wrong = wrong_key(parts[0]) or (wrong_key(words[1]) if name == "utt2spk" else None)
     if wrong is None and name in _CHECKED:
         wrong = _CHECKED[name](words[1])

@@ -1,4 +1,4 @@
-"""Tables of the report on what the analyses and the sweeps have found."""
+"""Tables of the report with the results of analyses and sweeps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,7 +43,7 @@ def geometry_table(systems: Sequence[System], geometry: Mapping[str, Sequence[Sp
 
 
 def cost_table(systems: Sequence[System], measured: Mapping[str, Sequence[Cost]]) -> Table | None:
-    """Size and speed of the networks; None where no system has been measured."""
+    """Size and speed of the networks; None if no system has been measured."""
     cells = []
     for name in (system.name for system in systems if system.name in measured):
         costs = {cost.part: cost for cost in measured[name]}
@@ -64,13 +64,13 @@ def cost_table(systems: Sequence[System], measured: Mapping[str, Sequence[Cost]]
         Column("of the face"),
         Column("of the fusion"),
         Column("multiply-adds, billions", explained="Of matrix products and convolutions"),
-        Column("seconds", explained="Of processor time with one thread, on the machine that measured"),
+        Column("seconds", explained="Of processor time with one thread, on the machine of the measurement"),
     ]
-    return Table("Cost", "What embedding a clip costs", columns, cells) if cells else None
+    return Table("Cost", "Cost of embedding a clip", columns, cells) if cells else None
 
 
 def _quantity(value: float | None) -> Cell:
-    """Three digits, however large or small."""
+    """A number with three significant digits."""
     if value is None:
         return Cell()
     return Cell(f"{value:.3g}" if value < 1000 else f"{value:,.0f}", order=value)
@@ -88,8 +88,8 @@ def sweep_table(sweep: Sweep) -> Table:
     columns = [Column("system", "system"), Column("mode", "text"), *(Column(level) for level in sweep.levels)]
     unit = CORRUPTIONS[sweep.name].unit if sweep.name in CORRUPTIONS else "level"
     caption = (
-        f"EER % and its 95 % interval by {unit}; bold where voice and face together are below the best single modality"
-        " with the whole interval of the difference, which follows, with that modality's name"
+        f"EER % and its 95 % interval by {unit}; bold if voice and face together are below the best single modality,"
+        " including the whole interval of the difference, which is shown below with the name of that modality"
     )
     return Table(sweep.name, caption, columns, cells)
 
@@ -109,7 +109,7 @@ def _difference(difference: Difference | None) -> Cell:
 
 
 def exhibit_table(exhibit: Exhibit) -> Table | None:
-    """A table of unknown columns: those that hold numbers only are numeric; None where there is no table."""
+    """A table with unknown columns, which are numeric if they contain only numbers; None if there is no table."""
     if not exhibit.columns:
         return None
     numeric = [all(_is_number(row[c]) for row in exhibit.rows if row[c]) for c in range(len(exhibit.columns))]

@@ -1,4 +1,4 @@
-"""Tables and pictures that other steps left in a run's folder: corruption sweeps, and whatever else there is."""
+"""Tables and pictures of other steps in the folder of a run: corruption sweeps and other analyses."""
 
 import base64
 import csv
@@ -14,13 +14,13 @@ SWEEP_COLUMNS = (
     *("system", "trials", "mode", "sweep", "level", "eer", "low", "high", "seed", "single"),
     *_DIFFERENCE_COLUMNS,
 )
-"""A table with these columns, rates in percent, is a sweep: error rates over the levels of something.
+"""A table with these columns, rates in percent, is a sweep: error rates over the levels of a corruption.
 
-``single`` is empty, or for a fused system the best single modality; ``difference`` is how much the fused system's rate
-is above its, between the ends of the interval.
+``single`` is the best single modality for a fused system, otherwise empty; ``difference`` is the rate of the fused
+system minus that of the single modality, followed by the limits of its interval.
 """
-MAX_PICTURES = 3_000_000  # bytes of all pictures together: the page is to stay below 8 MB
-MAX_ROWS = 200  # of a table in the page
+MAX_PICTURES = 3_000_000  # total bytes of all pictures, so that the page stays below 8 MB
+MAX_ROWS = 200  # rows of a table in the page
 _SHOWN_ELSEWHERE = (
     *("results.csv", "differences.csv", "conditions.csv", "thresholds.csv"),
     *("geometry.csv", "projection.csv", "cost.csv"),
@@ -32,11 +32,11 @@ class Exhibit(NamedTuple):
     """A CSV table, a PNG picture, or both under one name.
 
     Attributes:
-        name: folder and file without its ending, as in ``sweeps/noise``.
-        columns, rows: of the table; empty where there is only a picture.
-        picture: data URI, None where there is only a table or no space left for it.
-        left_out: why a picture is missing, in words; empty where none is.
-        command: what made it, from the file ``command.txt`` beside it; None where that is not there.
+        name: folder and file without suffix, as in ``sweeps/noise``.
+        columns, rows: content of the table; empty if there is only a picture.
+        picture: data URI; None if there is only a table, or no space is left for the picture.
+        left_out: why a picture is missing; empty if none is missing.
+        command: the command that made it, from the file ``command.txt`` next to it; None if that is missing.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Rate(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A fused system's equal error rate minus that of the best single modality, and its interval, in points."""
+    """EER of a fused system minus that of the best single modality and its interval, in percentage points."""
 
     single: str
     value: float
@@ -68,14 +68,13 @@ class Sweep(NamedTuple):
     """Error rates on one trial list over the levels of a corruption.
 
     Attributes:
-        name: of the sweep.
-        trials: the list.
-        levels: in the order of the file.
-        lines: per system and mode its rate at each level, None where it has none.
-        differences: per fused system and mode its difference from the best single modality at each level, None where
-            it has none.
-        command: what made it.
-        seed: of it.
+        name: name of the sweep.
+        trials: name of the list.
+        levels: levels in the order of the file.
+        lines: for each system and mode, the rate at each level or None.
+        differences: for each fused system and mode, the difference from the best single modality at each level or None.
+        command: the command that made it.
+        seed: its seed.
     """
 
     name: str
@@ -87,22 +86,22 @@ class Sweep(NamedTuple):
     seed: str
 
     def helps(self, key: tuple[str, str], level: int) -> bool:
-        """Whether a system's difference lies below 0 with its whole interval."""
+        """Whether the whole interval of the difference of a system is below 0."""
         difference = self.differences[key][level] if key in self.differences else None
         return difference is not None and difference.high < 0
 
 
 def read_exhibits(exp: Path, systems: Sequence[str]) -> list[Exhibit]:
-    """Everything in ``results``, ``sweeps`` and ``analysis`` of a run and in ``analysis`` of its systems.
+    """Read the tables and pictures in ``results``, ``sweeps`` and ``analysis`` of a run and ``analysis`` of systems.
 
-    What the page shows otherwise is left out.
+    Those that the page shows elsewhere are omitted.
 
     Args:
         exp: folder of the systems.
         systems: their names.
 
     Raises:
-        DataError: a table that is none.
+        DataError: a file is not a table.
     """
     folders = [exp / "results", exp / "sweeps", exp / "analysis", *(exp / system / "analysis" for system in systems)]
     space, exhibits = MAX_PICTURES, []
@@ -118,7 +117,9 @@ def read_exhibits(exp: Path, systems: Sequence[str]) -> list[Exhibit]:
                     space -= len(content)
                     picture = "data:image/png;base64," + base64.b64encode(content).decode()
                 else:
-                    left_out = f"{stem}.png is not shown: the page would grow too large. It is in the run's folder."
+                    left_out = (
+                        f"{stem}.png is not shown: the page would become too large. It is in the folder of the run."
+                    )
             name = (folder / stem).relative_to(exp).as_posix()
             exhibits.append(Exhibit(name, *table, picture, left_out, words))
     return exhibits
@@ -161,7 +162,7 @@ def sweeps_of(exhibit: Exhibit) -> list[Sweep]:
     """The sweeps of a table, by name and by trial list.
 
     Raises:
-        DataError: a rate that is no number.
+        DataError: a rate is not a number.
     """
     groups: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in exhibit.rows:

@@ -1,4 +1,4 @@
-"""What the report shows besides the results: scores of the leading systems, geometry and cost, from a run's files."""
+"""Data of the report besides the results, from the files of a run: scores of the best systems, geometry and cost."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,18 +13,18 @@ from avsv.scoring.metrics import eer_threshold
 from avsv.scoring.trials import TrialList
 
 STAGES = ("asnorm", "cos")
-"""Score stages that are looked at trial by trial, the preferred one first."""
+"""Score stages that are shown trial by trial, the preferred one first."""
 
 
 class ScoreSet(NamedTuple):
     """The scores of a system in a mode on a whole trial list of N trials.
 
     Attributes:
-        system: name.
-        mode, stage: which of its scores.
-        values: (N,) NaN where it could not score a trial.
-        is_target: (N,) the labels of the list.
-        threshold: a trial is accepted above it; there the two error rates are nearest to each other.
+        system: name of the system.
+        mode, stage: mode and stage of the scores.
+        values: (N,) scores, NaN for trials that could not be scored.
+        is_target: (N,) labels of the list.
+        threshold: trials above it are accepted; the threshold at which the two error rates differ least.
     """
 
     system: str
@@ -36,7 +36,7 @@ class ScoreSet(NamedTuple):
 
     @property
     def margins(self) -> NDArray[np.float64]:
-        """(N,) how far each score is on the right side of the threshold; negative for an error."""
+        """(N,) distance of each score from the threshold on the right side; negative for an error."""
         return np.where(self.is_target, 1, -1) * (self.values - self.threshold)
 
     @property
@@ -46,10 +46,10 @@ class ScoreSet(NamedTuple):
 
 
 def read_score_set(exp: Path, system: str, mode: str, trials: TrialList) -> ScoreSet | None:
-    """Normalized scores of a system on a list, raw ones where there are no others, None where there are none.
+    """Read the normalized scores of a system on a list, or raw ones if there are no others; None without scores.
 
     Raises:
-        DataError: scores of other trials or not finite, a class of trials missing.
+        DataError: scores belong to other trials or are not finite, or a class of trials is missing.
     """
     files = {path.suffix[1:]: path for path in score_files(exp / system / "scores" / trials.name) if path.stem == mode}
     stage = next((stage for stage in STAGES if stage in files), None)
@@ -81,7 +81,7 @@ class Spread(NamedTuple):
 
 
 def read_geometry(path: Path) -> list[Spread]:
-    """The lines of a geometry.csv that have a count; none where the file is missing."""
+    """Read the lines of a geometry.csv that have a count; empty if the file is missing."""
     return [spread for spread in records(read_frame(path, Spread), Spread) if spread.count] if path.is_file() else []
 
 
@@ -96,7 +96,7 @@ class Point(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """One line of cost.csv: a part of a system, as :class:`avsv.analysis.cost.Cost`."""
+    """One line of cost.csv: the cost of a part of a system, as :class:`avsv.analysis.cost.Cost`."""
 
     part: str
     parameters: int

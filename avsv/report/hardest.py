@@ -1,4 +1,4 @@
-"""The hardest trials of a system, and why they are hard, in words that follow from the data."""
+"""The hardest trials of a system, with reasons in words that are derived from the data."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from avsv.report.gather import ScoreSet
 from avsv.report.media import Clip, ClipReader
 from avsv.scoring.trials import TrialList
 
-_SHORT = 0.25  # a clip is short below this quantile of the list's durations
+_SHORT = 0.25  # a clip is short below this quantile of the durations in the list
 _COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 class Opinion(NamedTuple):
-    """What a system says of a trial; its score is NaN where it could not score it."""
+    """The score and decision of a system on a trial; the score is NaN if it could not score the trial."""
 
     scores: ScoreSet
     place: int
@@ -27,7 +27,7 @@ class Opinion(NamedTuple):
 
     @property
     def margin(self) -> float:
-        """How far the score is on the right side of the system's threshold; negative for an error."""
+        """Distance of the score from the threshold of the system on the right side; negative for an error."""
         return float(self.scores.margins[self.place])
 
     @property
@@ -37,7 +37,7 @@ class Opinion(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """Whether the trial is decided rightly at the threshold: at it, a trial is rejected."""
+        """Whether the decision is right; a trial with a score equal to the threshold is rejected."""
         accepted = self.score > self.scores.threshold
         return self.scored and bool(accepted == self.scores.is_target[self.place])
 
@@ -49,7 +49,7 @@ class Opinion(NamedTuple):
 
 
 class HardTrial(NamedTuple):
-    """A trial to look at: its sides, the judged system's opinion, those of all shown systems, and the reasons."""
+    """A hard trial: its sides, the opinion of the judged system, those of all shown systems, and the reasons."""
 
     is_target: bool
     enroll: Clip
@@ -60,7 +60,7 @@ class HardTrial(NamedTuple):
 
 
 def hardest_places(scores: ScoreSet, is_target: bool, count: int) -> list[int]:
-    """Places of up to ``count`` trials of a class that are decided by the smallest margin, the worst first.
+    """Positions of up to ``count`` trials of a class with the smallest margins, the worst first.
 
     Example:
         >>> is_target = np.array([True, True, False, False])
@@ -81,17 +81,17 @@ def hardest_trials(
     clips: ClipReader,
     count: int,
 ) -> tuple[list[HardTrial], list[HardTrial]]:
-    """The false rejections of the lowest and the false acceptances of the highest scores.
+    """Find the false rejections with the lowest and the false acceptances with the highest scores.
 
-    Where a system makes fewer errors than wanted, the trials nearest to its threshold follow.
+    If a system makes fewer errors than requested, the trials nearest to its threshold follow.
 
     Args:
         trials: the list.
-        judge: scores of the system whose hardest trials are wanted.
+        judge: scores of the system whose hardest trials are requested.
         shown: scores of the systems whose opinions are shown.
-        voice, face: scores of the best systems of one modality, which tell what each modality says.
+        voice, face: scores of the best systems of a single modality, which represent the modalities.
         clips: looks up utterances.
-        count: how many of each kind.
+        count: number of trials of each kind.
     """
     places = {kind: hardest_places(judge, kind, count) for kind in (True, False)}
     keys = trials.trials.enroll, trials.trials.test
@@ -117,7 +117,7 @@ def hardest_trials(
 
 
 def _modalities(own: Opinion, voice: ScoreSet | None, face: ScoreSet | None, place: int) -> list[str]:
-    """Which modality disagrees, as the best systems of one modality see it."""
+    """Which modality disagrees, according to the best systems of a single modality."""
     views = {name: Opinion(s, place) for name, s in (("voice", voice), ("face", face)) if s is not None}
     views = {name: view for name, view in views.items() if view.scored}
     if not views:
@@ -127,17 +127,17 @@ def _modalities(own: Opinion, voice: ScoreSet | None, face: ScoreSet | None, pla
     if len(views) == 1:
         return [_capital(next(iter(described.values()))) + "."]
     if len(wrong) == 2:
-        return [f"Voice and face both point the wrong way: {described['voice']}, {described['face']}."]
+        return [f"Voice and face are both wrong: {described['voice']}, {described['face']}."]
     if len(wrong) == 1:
         other = "face" if wrong[0] == "voice" else "voice"
         return [f"The {wrong[0]} disagrees: {described[wrong[0]]}, while {described[other]}."]
     if own.right:
-        return [f"Neither modality is wrong alone: {described['voice']}, {described['face']}."]
-    return [f"Each modality alone is right, only together they fail: {described['voice']}, {described['face']}."]
+        return [f"No single modality is wrong: {described['voice']}, {described['face']}."]
+    return [f"Each single modality is right, but both together are wrong: {described['voice']}, {described['face']}."]
 
 
 def _describe(view: Opinion) -> str:
-    """A score relative to its threshold and to its class."""
+    """Describe a score relative to its threshold and to its class."""
     is_target = bool(view.scores.is_target[view.place])
     above = view.score > view.scores.threshold
     distance = f"{abs(view.margin):.2f}"
@@ -151,7 +151,7 @@ def _describe(view: Opinion) -> str:
 
 
 def _percent(share: float) -> str:
-    """A share in percent; what is not all does not become 100 by rounding."""
+    """A share in percent; a share below 1 is not rounded to 100."""
     if share == 1:
         return "all"
     return (
@@ -174,7 +174,7 @@ def _agreement(opinions: Sequence[Opinion]) -> list[str]:
 def _clips(
     enroll: Clip, test: Clip, is_target: bool, short: float, median: float, same_gender: float | None
 ) -> list[str]:
-    """What the two clips have in common and what they lack."""
+    """Properties that the two clips share, and what they lack."""
     words = []
     lengths = [clip.duration for clip in (enroll, test) if clip.duration is not None]
     if lengths and min(lengths) < short:
@@ -200,13 +200,13 @@ def _lacking(*clips: Clip) -> list[tuple[str, str]]:
 
 
 def _repeated(clips: Sequence[Clip], often: Mapping[str, int], total: int) -> list[str]:
-    """Clips that many of the hardest trials have in common are worth a look themselves."""
+    """Clips that occur in several of the hardest trials, since these should be examined."""
     keys = dict.fromkeys(clip.key for clip in clips if often[clip.key] > 2)
     return [f"{key} is in {_count(often[key])} of these {total} trials." for key in keys]
 
 
 def _share_of_same_gender(trials: TrialList, clips: ClipReader) -> float | None:
-    """Share of the non-target trials between persons of the same gender; None where genders are not known."""
+    """Share of the non-target trials between persons of the same gender; None if genders are unknown."""
     if not clips.genders:
         return None
     gender = {key: clips.genders.get(speaker, "") for key, speaker in clips.speakers.items()}

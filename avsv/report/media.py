@@ -1,4 +1,4 @@
-"""Faces and voices small enough to stand inside a page, as data URIs."""
+"""Faces and voices as data URIs that are small enough for a page."""
 
 import base64
 import io
@@ -14,23 +14,23 @@ from avsv.io.ark import matrix_shape, read_rows
 from avsv.io.lists import read_list
 from avsv.video.config import FaceFormat
 
-FRAMES = 3  # of a strip of face crops
+FRAMES = 3  # in a strip of face crops
 SIDE = 96  # of a crop in the page, in pixels
 SECONDS = 6  # of a voice
 RATE = 16000
 
 
 class Clip(NamedTuple):
-    """What is known of an utterance; None or empty where the data directory does not say.
+    """The properties of an utterance; None or empty if the data directory does not have them.
 
     Attributes:
-        key: id.
+        key: id of the utterance.
         speaker, session, gender: labels.
-        duration: seconds.
+        duration: duration in seconds.
         faces: data URI of a strip of crops.
         voice: data URI of its sound.
-        heard: seconds of the sound.
-        missing: why there is no picture or no sound, in words.
+        heard: duration of that sound in seconds.
+        missing: why there is no picture or no sound.
     """
 
     key: str
@@ -48,10 +48,10 @@ class ClipReader:
     """Look up utterances of a data directory.
 
     Args:
-        data: the directory; only ``utt2spk`` must be there.
+        data: the data directory; only ``utt2spk`` is required.
 
     Raises:
-        DataError: a list that is not well formed.
+        DataError: a list is malformed.
     """
 
     def __init__(self, data: str | Path) -> None:
@@ -61,7 +61,7 @@ class ClipReader:
         self.genders = self._list("spk2gender")
         self.durations = {key: float(value) for key, value in self._list("utt2dur").items()}
         self._faces = self._list("faces.scp")
-        # Sound is already decoded where audio.scp is there.
+        # With audio.scp, sound is already decoded.
         self._voices = self._list("wav.scp") | self._list("audio.scp")
 
     def _list(self, name: str) -> dict[str, str]:
@@ -69,7 +69,7 @@ class ClipReader:
         return read_list(path) if path.is_file() else {}
 
     def read(self, key: str) -> Clip:
-        """An utterance with its picture and sound; what cannot be read is named in ``missing``."""
+        """Read an utterance with its picture and sound; failures are explained in ``missing``."""
         faces, voice, heard, missing = None, None, 0.0, []
         try:
             faces = strip(self._read_faces(key)) if key in self._faces else None
@@ -93,7 +93,7 @@ class ClipReader:
         location = self._faces[key]
         count, columns = matrix_shape(location)
         if columns != form.row:
-            raise DataError(f"{location}: {columns} columns, faces.conf promises {form.row}")
+            raise DataError(f"{location}: {columns} columns instead of {form.row} as in faces.conf")
         places = ((np.arange(FRAMES) + 0.5) * count / FRAMES).astype(int)
         rows = [read_rows(location, place, place + 1) for place in dict.fromkeys(places.tolist())]
         return np.concatenate(rows).astype(np.uint8).reshape(-1, form.channels, form.height, form.width)
@@ -108,7 +108,7 @@ def strip(frames: NDArray[np.uint8]) -> str:
     """
     import cv2
 
-    # OpenCV wants blue first.
+    # In OpenCV, blue comes first.
     pictures = [frame.transpose(1, 2, 0)[:, :, ::-1] for frame in frames]
     how = cv2.INTER_AREA if frames.shape[2] > SIDE else cv2.INTER_CUBIC
     joined = cv2.hconcat([cv2.resize(np.ascontiguousarray(p), (SIDE, SIDE), interpolation=how) for p in pictures])
@@ -117,9 +117,9 @@ def strip(frames: NDArray[np.uint8]) -> str:
 
 
 def mp3(samples: NDArray[np.float32]) -> str:
-    """Data URI of an MP3 file, which every browser plays, of mono samples (n,) in [-1, 1] at 16 kHz.
+    """Data URI of an MP3 file, which every browser can play, of mono samples (n,) in [-1, 1] at 16 kHz.
 
-    The loudest sample is brought to 0.8, for coding moves it a little: these are recordings to compare by ear.
+    The loudest sample is scaled to 0.8, because coding changes it slightly; the recordings are meant for listening.
 
     Example:
         >>> mp3(np.zeros(16000, np.float32))[:23]

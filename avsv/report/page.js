@@ -1,4 +1,4 @@
-// Sort a table by a click on a header, or by Enter or Space on it: first rising, then falling. Empty cells stay last.
+// Sort a table by a click, Enter or Space on a header: first ascending, then descending. Empty cells stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headers = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -19,19 +19,19 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
-// A note of a closed list is opened before it is shown.
+// Open the list of a note before the note is shown.
 for (const link of document.querySelectorAll('a[href^="#note"]')) {
   link.addEventListener("click", () => (document.querySelector(link.getAttribute("href")).closest("details").open = true));
 }
-// Paper has no closed lists.
+// Open all folded parts for printing.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });
-// One voice at a time.
+// Play one voice at a time.
 document.addEventListener("play", (event) => {
   for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
 }, true);
-// The table of contents marks the section that is read.
+// Mark the current section in the table of contents.
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) {
@@ -41,7 +41,7 @@ const seen = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "-10% 0px -80% 0px" });
 for (const id of links.keys()) if (document.getElementById(id)) seen.observe(document.getElementById(id));
-// A link into a closed part opens it.
+// Open a folded part that is the target of a link.
 addEventListener("hashchange", () => {
   const target = location.hash && document.getElementById(location.hash.slice(1));
   for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;

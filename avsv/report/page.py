@@ -1,4 +1,4 @@
-"""The page itself: tables, figures and trials put into ``page.html``."""
+"""Rendering of the page: tables, figures and trials in ``page.html``."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -38,17 +38,17 @@ from avsv.scoring.modes import MODES
 
 
 class Origin(NamedTuple):
-    """What made a run's figures, as commands to be given in the recipe's folder.
+    """The commands that made the figures of a run, to be run in the folder of the recipe.
 
-    The folders are named ``exp/PRESET`` and ``data/NAME``, as they are by default, wherever they were: the same run in
-    other folders has the same page.
+    Folders are named ``exp/PRESET`` and ``data/NAME``, as by default, wherever they are, so that the same run in other
+    folders has the same page.
 
     Attributes:
-        command: of the whole run.
+        command: command of the whole run.
         preset: name of the folder of the systems.
         data: names of the data directories.
         systems: trained systems.
-        seed: of the run.
+        seed: seed of the run.
     """
 
     command: str
@@ -58,11 +58,11 @@ class Origin(NamedTuple):
     seed: int
 
     def report(self) -> str:
-        """The command of the tables and of what is drawn from scores."""
+        """The command of the tables and of the plots of scores."""
         return self._step("steps/report.sh", self.data)
 
     def analysis(self) -> str:
-        """The command of what is drawn from embeddings."""
+        """The command of the plots of embeddings."""
         return self._step("steps/analyse.sh", self.data[:1])
 
     def training(self) -> str:
@@ -75,13 +75,13 @@ class Origin(NamedTuple):
 
 
 class TrialListView(NamedTuple):
-    """What is shown of a trial list.
+    """The content of the page for a trial list.
 
     Attributes:
-        name: of the list.
+        name: name of the list.
         curves: scores of the drawn systems.
         judge: the system whose hardest trials are shown.
-        hardest: false rejections and false acceptances, or what comes nearest to them.
+        hardest: false rejections and false acceptances, or the trials nearest to them.
     """
 
     name: str
@@ -91,7 +91,7 @@ class TrialListView(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """Embeddings of a system and a modality in the plane: (N, 2) and (N,) names."""
+    """Projected embeddings of a system and modality: points (N, 2) and identities (N,)."""
 
     system: str
     modality: str
@@ -100,7 +100,7 @@ class Projection(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Everything that the page shows."""
+    """The content of the page."""
 
     results: Results
     origin: Origin
@@ -115,7 +115,7 @@ class Content(NamedTuple):
 
 
 def render(content: Content) -> str:
-    """The text of the page."""
+    """Render the text of the page."""
     import jinja2
 
     folder = Path(__file__).parent
@@ -212,8 +212,8 @@ def _list_section(content: Content, view: TrialListView, tables: ListTables) -> 
     rejected, accepted = view.hardest
     margins = [abs(o.margin) for trial in (*rejected, *accepted) for o in trial.opinions if o.scored]
     groups = [
-        ("False rejections", "Two clips of one person that the system takes for two persons.", rejected),
-        ("False acceptances", "Clips of two persons that the system takes for one.", accepted),
+        ("False rejections", "Two clips of the same person that the system takes for different persons.", rejected),
+        ("False acceptances", "Clips of different persons that the system takes for the same person.", accepted),
     ]
     n_target, n_nontarget = results.most_scored(view.name)
     counts = f"{n_target:,} target and {n_nontarget:,} non-target trials"
@@ -291,18 +291,18 @@ def _sweep_section(content: Content, sweep: Sweep, colors: Mapping[str, int]) ->
 
 
 def _finding(sweep: Sweep) -> str:
-    """Where fusion is better than the best single modality, in a sentence; empty where that cannot be told."""
+    """A sentence on where fusion is better than the best single modality; empty if that is unknown."""
     fused = sweep.differences
     if not fused:
         return ""
     won = [any(sweep.helps(key, level) for key in fused) for level in range(len(sweep.levels))]
     lost = [level for level, better in zip(sweep.levels, won, strict=True) if not better]
     who = next(iter(fused))[0] if len(fused) == 1 else f"At least one of {len(fused)} fused systems"
-    text = f"{who} is surely below the best single modality at"
+    text = f"{who} is significantly below the best single modality at"
     if not any(won):
         who = who if len(fused) == 1 else "No fused system"
         verb = "is not" if len(fused) == 1 else "is"
-        return f"{who} {verb} surely below the best single modality at any level."
+        return f"{who} {verb} significantly below the best single modality at any level."
     if not lost:
         return f"{text} every level."
     return f"{text} {sum(won)} of {len(won)} levels, not at {', '.join(lost)}."
@@ -311,21 +311,21 @@ def _finding(sweep: Sweep) -> str:
 _EXPLAINED = {
     "attention": (
         "Attention of {system}",
-        "The temporal attention of voice and face over a clip of 0.8 s: logits before and after enhancement, a row for"
-        " each channel, and the weights of both. The table has the correlation of the two weights in every clip: below"
-        " 0, one looks where the other does not.",
+        "The temporal attention of voice and face over a clip of 0.8 s: logits before and after enhancement, with one"
+        " row per channel, and the weights of both. The table contains the correlation of the two weights in every"
+        " clip: if it is negative, one modality attends where the other does not.",
     ),
     "hard": (
         "Hard utterances",
-        "Those that the best voice and the best face system most often get wrong, in the plane by t-SNE, each joined to"
-        " the centroid of its person. Rings are outliers: nearer to another person's centroid than to their own. The"
-        " table has the share of an utterance's trials that are errors, and 1 for an outlier in a system's space.",
+        "The utterances with the most errors of the best voice and face systems, projected with t-SNE, each connected"
+        " to the centroid of its identity. Circles mark outliers, which are nearer to the centroid of another identity."
+        " The table contains the share of errors in the trials of each utterance, and 1 for an outlier of a system.",
     ),
 }
 
 
 def _explain(exhibit: Exhibit) -> tuple[str, str]:
-    """A title and an explanation of what is known, else its name in the run's folder."""
+    """The title and explanation of a known exhibit, otherwise its name in the folder of the run."""
     folder, _, stem = exhibit.name.rpartition("/")
     if stem not in _EXPLAINED:
         return exhibit.name, ""

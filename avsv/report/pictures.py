@@ -1,4 +1,4 @@
-"""The report's pictures: plots of :mod:`avsv.results.plots` as inline SVG, and small bars inside tables."""
+"""Pictures of the report: plots of :mod:`avsv.results.plots` as inline SVG, and small bars inside tables."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -26,7 +26,7 @@ from avsv.results.style import inline_svg
 
 
 class Curve(NamedTuple):
-    """A system's scores on a list and the number of its color, 0 to 7."""
+    """The scores of a system on a list and the number of its color, 0 to 7."""
 
     scores: ScoreSet
     color: int
@@ -55,7 +55,7 @@ def histogram_picture(curve: Curve, ends: tuple[float, float], title: str) -> Ma
 
 
 def common_ends(curves: Sequence[Curve]) -> tuple[float, float]:
-    """A range of scores that holds all but the farthest hundredth of every system's at both ends."""
+    """A range of scores that contains all but the outermost 1 % of the scores of every system at both ends."""
     low, high = np.array([np.quantile(curve.line.scores, [0.01, 0.99]) for curve in curves]).T
     pad = 0.04 * (high.max() - low.min()) or 1.0
     return float(low.min() - pad), float(high.max() + pad)
@@ -64,7 +64,7 @@ def common_ends(curves: Sequence[Curve]) -> tuple[float, float]:
 def training_picture(
     histories: Mapping[str, Mapping[str, NDArray]], colors: Mapping[str, int], column: str, factor: float, title: str
 ) -> Markup:
-    """One column of training histories by epoch, a line per system."""
+    """One column of training histories by epoch, with one line per system."""
     draw = partial(draw_history, histories=histories, numbers=colors, column=column, factor=factor)
     return Markup(inline_svg(draw, title, 320, 210))
 
@@ -85,7 +85,7 @@ class AngleRow(NamedTuple):
 
 
 def angle_picture(rows: Sequence[AngleRow], title: str) -> Markup:
-    """Angles between embeddings, a group of rows per system."""
+    """Angles between embeddings, with one group of rows per system."""
     boxes = []
     for system, number, spread in rows:
         name = MODALITY_NAMES.get(spread.modality)
@@ -96,7 +96,7 @@ def angle_picture(rows: Sequence[AngleRow], title: str) -> Markup:
 
 
 def projection_picture(points: NDArray, identities: NDArray, title: str) -> Markup:
-    """Points (N, 2) in the plane, an identity in a color and a shape."""
+    """Points (N, 2), with a color and a shape for each identity."""
     names = sorted(set(identities.tolist()))
     return Markup(
         inline_svg(partial(draw_projection, points=points, identities=identities, names=names), title, 320, 300)
@@ -115,7 +115,7 @@ def interval_bar(low: float, value: float, high: float, most: float, kind: str) 
 
 
 def margin_bar(margin: float, most: float, kind: str) -> Markup:
-    """A score's distance from its threshold: to the right where the decision is right, else to the left."""
+    """The distance of a score from its threshold: to the right if the decision is right, otherwise to the left."""
     reach = 54 * float(np.clip(margin / most, -1, 1)) if most > 0 else 0.0
     return Markup(
         f'<svg class="bar {kind}" viewBox="0 0 120 14" aria-hidden="true">'

@@ -1,4 +1,4 @@
-"""A table as HTML that the page can sort."""
+"""Tables as HTML that the page can sort."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from avsv.results.table import Cell, Column, Table
 
 
 def html_table(table: Table, colors: Mapping[str, int]) -> Markup:
-    """A table with a caption and headers that are buttons; explanation and notes are left to the page.
+    """A table with a caption and headers that are buttons; the page shows its explanation and notes.
 
     Args:
         table: the table.
@@ -49,7 +49,7 @@ def html_table(table: Table, colors: Mapping[str, int]) -> Markup:
 
 
 def typographic(text: str) -> str:
-    """Text with en dashes between numbers and true minus signs.
+    """Text with en dashes between numbers and real minus signs.
 
     Example:
         >>> typographic("-1.50 - 2.00"), typographic("a-1")
@@ -59,12 +59,12 @@ def typographic(text: str) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may continue on the next line after any of its underscores."""
+    """A name with possible line breaks after its underscores."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def code(text: str) -> Markup:
-    """Text whose parts between backquotes are code.
+    """Text in which parts between backquotes are marked as code.
 
     Example:
         >>> print(code("all pairs are in `differences.csv`, p < 1"))

@@ -1,4 +1,4 @@
-"""The DET and training curves of a run: what they are drawn from, read from the files of its systems."""
+"""Data of the DET and training curves of a run, read from the files of its systems."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +14,15 @@ from avsv.scoring.trials import TrialList
 
 
 def det_lines(exp: Path, results: Results, lists: Sequence[TrialList]) -> dict[str, list[DetLine]]:
-    """Per trial list the curves of its best systems in their widest modes, at most as many as there are colors.
+    """The curves of the best systems in their widest modes for each trial list, at most as many as there are colors.
 
     Args:
         exp: folder of the systems.
-        results: decides which systems are the best.
+        results: the results, which determine the best systems.
         lists: trial lists.
 
     Raises:
-        DataError: scores of other trials or not finite.
+        DataError: scores belong to other trials or are not finite.
     """
     panels = {}
     for trials in lists:
@@ -36,12 +36,12 @@ def det_lines(exp: Path, results: Results, lists: Sequence[TrialList]) -> dict[s
 
 
 def plot_training(exp: Path, systems: Sequence[str], results: Path) -> list[tuple[str, str]]:
-    """Plot the training histories, as many systems in a picture as there are colors.
+    """Plot the training histories, with as many systems per picture as there are colors.
 
     Args:
         exp: folder of the systems.
-        systems: their names; those without a history are left out.
-        results: folder that receives training.png, training2.png, ...
+        systems: their names; those without a history are omitted.
+        results: folder for training.png, training2.png, ...
 
     Returns:
         A caption and the file name of each picture.

@@ -151,5 +151,5 @@ def _write_list(path: Path, trials: TrialList, mode: str, usable: NDArray[np.boo
 def report_written(written: Sequence[Written]) -> None:
     """Print one line per score file, with the number of omitted trials."""
     for path, trials, lost in written:
-        missing = f", {lost} omitted for lack of an embedding" if lost else ""
+        missing = f", {lost} left out for lack of an embedding" if lost else ""
         print(f"{path}: {trials} trials{missing}")

@@ -531,7 +531,7 @@ def test_sweeps_against_the_best_single_modality(made, read):
     assert rows[3][2:] == [
         "−6.00 −10.50 to −1.50, face VxV", "−1.00 −1.50 to −0.50, face VxV", "+6.00 +4.00 to +8.00, face VxV",
     ]  # fmt: skip
-    assert "av is surely below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
+    assert "av is significantly below the best single modality at 2 of 3 levels, not at 0." in read.texts["p.finding"]
 
 
 def test_silhouettes_are_no_angles(page, read):
@@ -543,7 +543,7 @@ def test_silhouettes_are_no_angles(page, read):
 
 
 def test_costs(read):
-    header, *rows = read.table("What embedding a clip costs")
+    header, *rows = read.table("Cost of embedding a clip")
     assert header[1:5] == ["parameters, millions", "of the voice", "of the face", "of the fusion"]
     assert rows[0] == ["voice", "1.23", "1.23", "", "", "0.247", "0.25"]
     assert rows[-1] == ["av", "3.5", "2.5", "1", "", "0.7", "0.25"]

@@ -320,7 +320,7 @@ def test_an_ensemble_with_fitted_weights(scene):
     whole = path.read_text()
     path.write_text("".join(whole.splitlines(keepends=True)[1:]))
     said = step("score_ensemble", "--config", config, "--prior", "0.02", exp, systems, data / "dev")
-    assert f"{len(made) - 1} trials, 1 omitted because a member has no score" in said
+    assert f"{len(made) - 1} trials, 1 left out because a member has no score" in said
     assert len(read_scores(exp / "ens_fit/scores/eval/AVxAV.asnorm").score) == len(made) - 1
     path.write_text("x y 1\n" + whole.splitlines(keepends=True)[0])
     said = step("score_ensemble", "--config", config, "--prior", "0.03", exp, systems, data / "dev", fails=True)
@@ -618,7 +618,7 @@ def test_trials_that_lack_a_modality(scene):
     assert f"trials/eval:1: '{keys[0]}' or '{keys[1]}' has no embedding for mode VxV: 39 of 780 trials" in said
     said = step("score_cosine", "--modes", "VxV", "--max-lost", 0.05, exp / "ssa", data / "eval")
     assert len(read_scores(exp / "ssa/scores/eval/VxV.cos").score) == 741
-    assert "741 trials, 39 omitted for lack of an embedding" in (exp / "ssa/log/score_cosine.log").read_text()
+    assert "741 trials, 39 left out for lack of an embedding" in (exp / "ssa/log/score_cosine.log").read_text()
 
 
 def damage_unknown_id(folder: Path) -> None:
