@@ -1,1 +1,1 @@
-"""One thin command per step; the only place that parses arguments."""
+"""One thin command per step. Arguments are parsed only here."""

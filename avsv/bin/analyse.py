@@ -23,9 +23,9 @@ COST_SECONDS = 3.0  # clip whose cost is measured
 
 
 def main() -> None:
-    """Analyse every system; print one line each."""
+    """Analyze every system and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the samples and the projection")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the samples and the projection")
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("data", type=Path, help="data directory")
     parser.add_argument("systems", nargs="+", type=system_name, help="their names")

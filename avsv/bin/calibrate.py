@@ -1,4 +1,4 @@
-"""Log-likelihood ratios for systems and ensembles, calibrated on development trials only."""
+"""Calibrate the scores of systems and ensembles to log-likelihood ratios, on development trials only."""
 
 import argparse
 from pathlib import Path
@@ -12,9 +12,11 @@ from avsv.scoring.scorer import read_trial_sets
 
 
 def main() -> None:
-    """Calibrate; print one line per system and mode."""
+    """Calibrate, and print one line per system and mode."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prior", type=float, default=0.01, help="of a target trial, between 0 and 1")
+    parser.add_argument(
+        "--prior", type=float, default=0.01, help="prior probability of a target trial, between 0 and 1"
+    )
     parser.add_argument("--quality", default="", help=f"quality measures, of {' '.join(MEASURES)}; default: none")
     parser.add_argument(
         "--others", type=Path, nargs="*", default=[], help="with --quality: data directories of the other lists"
@@ -26,7 +28,7 @@ def main() -> None:
     parser.add_argument("systems", nargs="+", type=system_name, help="systems and ensembles")
     args = parser.parse_args()
     if not 0 < args.prior < 1:
-        raise DataError(f"--prior {args.prior}: a probability between 0 and 1, both excluded")
+        raise DataError(f"--prior {args.prior}: must be larger than 0 and smaller than 1")
     measures = list(dict.fromkeys(args.quality.split()))
     for name in measures:
         if name not in MEASURES:

@@ -1,4 +1,4 @@
-"""What every command of ``avsv.bin`` shares: one-line errors and exit codes."""
+"""One-line errors and exit codes of all commands in ``avsv.bin``."""
 
 import errno
 import os
@@ -12,8 +12,9 @@ from avsv.errors import DataError
 def run_command(main: Callable[[], int | None]) -> None:
     """Run ``main`` and exit.
 
-    The status is 0, 1 with one line for bad input or a refusal of the system (no space, no permission, no memory, ...),
-    2 for bad options (argparse), 141 when nobody reads the output any more, 130 after Ctrl-C; else a traceback.
+    The status is 0; 1 with one line for bad input or an error of the operating system (no space, no permission, no
+    memory, ...); 2 for bad options (argparse); 141 if nobody reads the output any more; 130 after Ctrl-C. Any other
+    exception shows a traceback.
     """
     try:
         status = main()
@@ -21,26 +22,26 @@ def run_command(main: Callable[[], int | None]) -> None:
     except DataError as error:
         status = _say(str(error))
     except BrokenPipeError:
-        # The interpreter would complain once more when it flushes at exit.
+        # The interpreter would print another error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
         status = _say(_of_system(error))
     except MemoryError as error:
         detail = f" ({error})" if str(error) else ""
-        status = _say(f"out of memory{detail}: give the job more, or make it smaller")
+        status = _say(f"out of memory{detail}: give the job more memory, or make it smaller")
     except RuntimeError as error:
-        # PyTorch's way to say so on a processor; on a GPU it has a class of its own, with the same beginning.
+        # The error of PyTorch on a processor; on a GPU it has its own class, with the same beginning.
         if "can't allocate memory" not in str(error) and not type(error).__name__ == "OutOfMemoryError":
             raise
-        status = _say(f"out of memory ({str(error).splitlines()[0]}): give the job more, or make it smaller")
+        status = _say(f"out of memory ({str(error).splitlines()[0]}): give the job more memory, or make it smaller")
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)
 
 
 def _say(message: str) -> int:
-    """One line on standard error, whatever the names in it hold."""
+    """Print one line to standard error, even if names in it contain line breaks."""
     print(f"{Path(sys.argv[0]).stem}: error: {' '.join(message.splitlines())}", file=sys.stderr)
     return 1
 
@@ -48,7 +49,7 @@ def _say(message: str) -> int:
 def _of_system(error: OSError) -> str:
     where = f" while writing {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left on the device{where}: free some and run again"
+        return f"no space left on the device{where}: free some space and run again"
     reason = error.strerror or str(error) or type(error).__name__
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     return f"{' -> '.join(names)}: {reason}" if names else reason

@@ -1,4 +1,4 @@
-"""The data-directory tools of ``utils/``; the first argument is the tool's name, as ``split_data``."""
+"""The data-directory tools of ``utils/``; the first argument is the name of the tool, such as ``split_data``."""
 
 import argparse
 import gc
@@ -27,9 +27,10 @@ def positive(text: str) -> int:
 def split(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
     """Split a data directory into parts for parallel jobs, DATA/splitN/1 ... DATA/splitN/N.
 
-    Speakers are kept whole. Parts that are up to date are not made again. Example: utils/split_data.sh data/train 8
+    The utterances of a speaker stay together. Parts that are up to date are not made again. Example:
+    utils/split_data.sh data/train 8
     """
-    parser.add_argument("--per-utt", action="store_true", help="ignore the speakers; the parts are in DATA/splitNutt")
+    parser.add_argument("--per-utt", action="store_true", help="split speakers too; the parts are in DATA/splitNutt")
     parser.add_argument("data", type=Path)
     parser.add_argument("parts", type=positive)
     return lambda options: ignore(split_data(options.data, options.parts, options.per_utt))
@@ -47,7 +48,7 @@ def combine(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], N
 
 
 def subset(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Make a data directory of some utterances of another; without an option they are spread evenly over the list.
+    """Make a data directory of some utterances of another; by default they are evenly spaced in the list.
 
     Examples: utils/subset_data_dir.sh --per-spk data/train 5 data/train_5each
     utils/subset_data_dir.sh --utt-list wanted data/train data/wanted
@@ -57,7 +58,7 @@ def subset(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], No
         ("first", "the first <count> utterances"),
         ("last", "the last <count> utterances"),
         ("shortest", "the <count> shortest utterances (by utt2dur)"),
-        ("speakers", "whole speakers, until there are <count> utterances"),
+        ("speakers", "all utterances of some speakers, until there are <count>"),
         ("per-spk", "<count> utterances of every speaker, or all that there are"),
     ):
         modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, default="spread", help=text)
@@ -70,7 +71,7 @@ def subset(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], No
     def run(options: argparse.Namespace) -> None:
         listed = options.utt_list or options.spk_list
         if (options.count is None) != bool(listed):
-            parser.error("a <count> is given unless there is --utt-list or --spk-list")
+            parser.error("give a <count>, unless there is --utt-list or --spk-list")
         if listed:
             keep = choose_listed(options.source, listed, speakers=bool(options.spk_list))
         else:
@@ -81,7 +82,7 @@ def subset(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], No
 
 
 def copy(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Copy a data directory, with something put before or behind the names of speakers and utterances.
+    """Copy a data directory, adding prefixes or suffixes to the names of speakers and utterances.
 
     Example: utils/copy_data_dir.sh --spk-prefix=b- --utt-prefix=b- data/train data/train_b
     """
@@ -104,27 +105,29 @@ def copy(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None
 
 
 def fix(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Sort the lists of a data directory and keep the utterances that are in all lists they have to be in.
+    """Sort the lists of a data directory and keep the utterances that are in all required lists.
 
-    What changes is saved in DATA/.backup. What validate_data_dir.sh would still refuse is named, with status 1.
+    Changed lists are saved in DATA/.backup. Problems that remain for validate_data_dir.sh are printed, with status 1.
 
     Example: utils/fix_data_dir.sh data/train
     """
-    parser.add_argument("--utt-extra-files", default="", metavar="NAMES", help="further lists by utterance")
-    parser.add_argument("--spk-extra-files", default="", metavar="NAMES", help="further lists by speaker")
+    parser.add_argument("--utt-extra-files", default="", metavar="NAMES", help="additional lists by utterance")
+    parser.add_argument("--spk-extra-files", default="", metavar="NAMES", help="additional lists by speaker")
     parser.add_argument("data", type=Path)
 
     def run(options: argparse.Namespace) -> None:
         kept, had = fix_data(options.data, options.utt_extra_files.split(), options.spk_extra_files.split())
         if kept < had:
-            say(f"{options.data}: kept {kept} utterances out of {had}, the old lists are in {options.data}/.backup")
+            say(
+                f"{options.data}: kept {kept} utterances out of {had}; the original lists are in {options.data}/.backup"
+            )
         else:
             say(f"{options.data}: kept all {had} utterances")
         problems = unfixed(options.data)
         for line in problems.lines():
             say(line)
         if problems:
-            raise DataError(f"{options.data}: {len(problems)} problems are left that only you can mend")
+            raise DataError(f"{options.data}: {len(problems)} problems remain that must be fixed by hand")
 
     return run
 
@@ -134,12 +137,16 @@ def validate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], 
 
     Example: utils/validate_data_dir.sh --no-feats data/train
     """
-    parser.add_argument("--no-feats", action="store_true", help="features need not be there, and are not checked")
+    parser.add_argument("--no-feats", action="store_true", help="do not require or check features")
     parser.add_argument("--no-wav", "--no-audio", action="store_true", help="do not check the audio")
     parser.add_argument("--no-video", action="store_true", help="do not check the video")
-    parser.add_argument("--no-spk-sort", action="store_true", help="speakers need not begin the utterances' names")
-    parser.add_argument("--no-text", action="store_true", help="accepted as Kaldi's; there is no text here")
-    parser.add_argument("--sample", type=int, default=20, metavar="N", help="open so many audio and video files (20)")
+    parser.add_argument(
+        "--no-spk-sort", action="store_true", help="do not require utterances to begin with their speakers"
+    )
+    parser.add_argument(
+        "--no-text", action="store_true", help="accepted for compatibility with Kaldi; there is no text here"
+    )
+    parser.add_argument("--sample", type=int, default=20, metavar="N", help="open this many audio and video files (20)")
     parser.add_argument("data", type=Path)
 
     def run(options: argparse.Namespace) -> None:
@@ -163,7 +170,7 @@ def validate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], 
 
 
 def perturb(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Make a data directory at another speed, of new speakers spFACTOR-...; the audio goes through sox pipes.
+    """Make a data directory at another speed, with new speakers spFACTOR-...; sox pipes change the audio.
 
     Example: utils/perturb_data_dir_speed.sh 0.9 data/train data/train_sp0.9
     """
@@ -180,21 +187,21 @@ def perturb(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], N
 
 
 def to_spk2utt(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Turn utt2spk (a file, or standard input) into spk2utt. Example: utils/utt2spk_to_spk2utt.sh <utt2spk >spk2utt"""
+    """Convert utt2spk (a file, or standard input) to spk2utt. Example: utils/utt2spk_to_spk2utt.sh <utt2spk >spk2utt"""
     parser.add_argument("utt2spk", nargs="?", type=Path, default=Path("/dev/stdin"))
 
     return lambda options: sys.stdout.writelines(spk2utt_lines(options.utt2spk))
 
 
 def to_utt2spk(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Turn spk2utt (a file, or standard input) into utt2spk. Example: utils/spk2utt_to_utt2spk.sh <spk2utt >utt2spk"""
+    """Convert spk2utt (a file, or standard input) to utt2spk. Example: utils/spk2utt_to_utt2spk.sh <spk2utt >utt2spk"""
     parser.add_argument("spk2utt", nargs="?", type=Path, default=Path("/dev/stdin"))
 
     return lambda options: sys.stdout.writelines(utt2spk_lines(options.spk2utt))
 
 
 def filter_scp(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Print the lines of a list (a file, or standard input) whose key is the first field of a line of another.
+    """Print the lines of a list (a file, or standard input) whose keys are the first fields in another list.
 
     Example: utils/filter_scp.sh wanted data/train/wav.scp >wanted.scp
     """
@@ -209,12 +216,12 @@ def filter_scp(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
 
 
 def say(message: str) -> None:
-    """A line for the user."""
+    """Print a line for the user."""
     print(message, file=sys.stderr)
 
 
 def ignore(_value: object) -> None:
-    """Make a procedure of a function."""
+    """Discard the result of a function."""
 
 
 TOOLS = {
@@ -236,7 +243,7 @@ def main(tool: str, arguments: Iterable[str]) -> None:
     description = TOOLS[tool].__doc__
     parser = argparse.ArgumentParser(prog=f"utils/{tool}.sh", description=description, allow_abbrev=False)
     run = TOOLS[tool](parser)
-    # Millions of small lists come and go, none of them in cycles.
+    # Millions of small lists are created and released without reference cycles.
     gc.disable()
     run(parser.parse_args(list(arguments)))
 

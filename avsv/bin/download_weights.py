@@ -1,4 +1,4 @@
-"""Download published weights by their name in conf/weights.yaml, or the rest of them where a download broke off.
+"""Download published weights by their name in conf/weights.yaml; interrupted downloads are resumed.
 
 Example: utils/download_weights.sh hubert_base data/weights
 """
@@ -13,12 +13,12 @@ from avsv.model.pretrained import WEIGHTS_LIST, PublishedWeights, find_weights, 
 
 
 def main() -> None:
-    """Download one file, or show the list."""
+    """Download one file, or print the list."""
     parser = argparse.ArgumentParser(prog="utils/download_weights.sh", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--list", action="store_true", help="show all names and what they are")
+    parser.add_argument("--list", action="store_true", help="print all names with descriptions")
     parser.add_argument("--conf", type=Path, default=WEIGHTS_LIST, metavar="FILE", help="the list (conf/weights.yaml)")
-    parser.add_argument("name", nargs="?", help="which weights")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("data/weights"), help="where to (data/weights)")
+    parser.add_argument("name", nargs="?", help="name of the weights")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("data/weights"), help="destination (data/weights)")
     options = parser.parse_args()
     listed = read_weights_list(options.conf)
     if options.list:
@@ -36,20 +36,20 @@ def main() -> None:
 
 
 def fetch(entry: PublishedWeights, path: Path) -> None:
-    """Download what is not there yet, and say what is known of the file.
+    """Download a file unless it exists, and print its checksum.
 
     Raises:
-        DataError: it cannot be had, or is another file than the published one.
+        DataError: the file cannot be downloaded, or it is not the published one.
     """
     there = path.exists()
     if there:
         digest = file_sha256(path)
         if not digest.startswith(entry.sha256 or ""):
-            raise DataError(f"{path}: its sha256 is {digest} and not {entry.sha256}...: remove it and run again")
+            raise DataError(f"{path}: its sha256 is {digest}, expected {entry.sha256}...: remove it and run again")
     else:
         digest = download(entry.url, path, entry.sha256)
-    checked = "as published" if entry.sha256 else "not checked, for its publisher names none"
-    print(f"{path}: {'was there' if there else 'downloaded'}; sha256 {digest}, {checked}")
+    checked = "as published" if entry.sha256 else "not checked, since none is published"
+    print(f"{path}: {'already exists' if there else 'downloaded'}; sha256 {digest}, {checked}")
 
 
 if __name__ == "__main__":

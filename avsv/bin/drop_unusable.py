@@ -1,4 +1,4 @@
-"""Take recordings that cannot be used out of a data directory: a part of ``steps/validate.sh``."""
+"""Remove recordings that cannot be used from a data directory; a part of ``steps/validate.sh``."""
 
 import argparse
 from pathlib import Path
@@ -8,10 +8,10 @@ from avsv.datadir.unusable import drop_unusable
 
 
 def main() -> None:
-    """Change ``wav.scp`` and ``video.scp``, write ``dropped.txt`` and ``utt2dur``."""
+    """Change ``wav.scp`` and ``video.scp``, and write ``dropped.txt`` and ``utt2dur``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--min-duration", type=float, required=True, help="shortest recording that is of use (seconds)")
-    parser.add_argument("--max-lost", type=float, required=True, help="largest share of a list that may be lost")
+    parser.add_argument("--min-duration", type=float, required=True, help="shortest usable recording (seconds)")
+    parser.add_argument("--max-lost", type=float, required=True, help="largest share of a list that can be removed")
     parser.add_argument("data", type=Path)
     parser.add_argument("probed", type=Path, help="UTTERANCE LIST SECONDS lines")
     parser.add_argument("failed", type=Path, help="UTTERANCE LIST: REASON lines")

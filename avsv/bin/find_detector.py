@@ -15,7 +15,7 @@ from avsv.video.detect import weight_files
 
 
 def main() -> None:
-    """Parse the arguments and work."""
+    """Parse the arguments, and look for the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="FACES_YAML", help="conf/faces.yaml")
     parser.add_argument("weights", type=Path, metavar="WEIGHTS-DIR", help="folder of published weights")
@@ -35,7 +35,7 @@ def main() -> None:
     places = ", ".join(map(str, folders))
     print(
         f"warning: no {' and '.join(files)} in {places}: the central part of every picture is"
-        f" taken, not an aligned face, and faces will be verified worse; put the weights of {config.detector} there"
+        f" used instead of an aligned face, which increases error rates; put the weights of {config.detector} there"
         " (docs/pretrained.md) and run again",
         file=sys.stderr,
     )

@@ -1,4 +1,4 @@
-"""Print the files of the published weights that a system starts from, a line each; nothing where it names none."""
+"""Print the files of the published weights that a system starts from, one per line; nothing if it names none."""
 
 import argparse
 
@@ -8,9 +8,9 @@ from avsv.model.pretrained import resolve_weights
 
 
 def main() -> None:
-    """Parse the arguments and look."""
+    """Parse the arguments, and look for the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--weights-dir", default="data/weights", metavar="DIR", help="where published weights lie")
+    parser.add_argument("--weights-dir", default="data/weights", metavar="DIR", help="folder of published weights")
     parser.add_argument("config", help="configuration of the system")
     args = parser.parse_args()
     pretrained = load_config(args.config).pretrained

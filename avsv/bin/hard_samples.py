@@ -1,4 +1,4 @@
-"""The utterances that voice and face systems most often get wrong: hard.csv and hard.png."""
+"""The utterances for which voice and face systems make the most errors: hard.csv and hard.png."""
 
 import argparse
 from pathlib import Path
@@ -19,9 +19,9 @@ from avsv.scoring.trials import TrialSet, read_embeddings, read_trial_set
 def main() -> None:
     """Choose voice and face systems and fused ones, and write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the projection")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the projection")
     parser.add_argument("exp", type=Path, help="folder of the systems")
-    parser.add_argument("data", type=Path, help="data directory; of its trial lists the first counts")
+    parser.add_argument("data", type=Path, help="data directory, whose first trial list is used")
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("systems", nargs="+", type=system_name, help="their names")
     args = parser.parse_args()

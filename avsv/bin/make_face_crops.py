@@ -21,12 +21,12 @@ def make_face_crops(
 
     Args:
         clips: location of every clip, as in ``video.scp``.
-        config: how to make the crops.
-        faces: receives (T, channels * height * width) pixels, or what :func:`avsv.video.online.read_faces` reads.
-        progress: file that is kept at "DONE TOTAL".
+        config: configuration of the crops.
+        faces: writer of (T, channels * height * width) pixels, or of records of :mod:`avsv.video.online`.
+        progress: file that is updated with "DONE TOTAL".
 
     Returns:
-        The number of crops of every clip that has some, and why the others have none.
+        The number of crops of every clip that has some, and the reason for every other clip.
 
     Raises:
         DataError: the detector cannot be loaded.
@@ -61,7 +61,7 @@ def make_face_crops(
 
 
 def read_config(args: argparse.Namespace) -> FacesConfig:
-    """The configuration file with the command line's options in it, checked like it."""
+    """Read the configuration file, with the options of the command line replacing its values."""
     return FacesConfig.read(
         args.config,
         detector=args.detector,
@@ -73,17 +73,19 @@ def read_config(args: argparse.Namespace) -> FacesConfig:
 
 
 def main() -> None:
-    """Parse the arguments and work."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="Options given here win over the configuration file.")
+    """Parse the arguments and make the crops."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog="Options override the configuration file.")
     parser.add_argument("--config", required=True, help="conf/faces.yaml")
     parser.add_argument("--detector", metavar="NAME")
     parser.add_argument("--detector-weights", metavar="FOLDER")
     parser.add_argument("--align", metavar="true|false")
     parser.add_argument("--select", metavar="largest|central")
     parser.add_argument("--min-face-share", metavar="SHARE")
-    parser.add_argument("--online", action="store_true", help="find the crops, and leave cutting them out to who reads")
-    parser.add_argument("--show-format", action="store_true", help="check the options, print faces.conf and do no more")
-    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
+    parser.add_argument(
+        "--online", action="store_true", help="store positions instead of pixels; readers decode the video"
+    )
+    parser.add_argument("--show-format", action="store_true", help="check the options, print faces.conf and exit")
+    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to update with "DONE TOTAL"')
     parser.add_argument("video_scp", nargs="?", help="list of clips")
     parser.add_argument("prefix", nargs="?", help="writes PREFIX.ark (.online), .scp, .num_faces and .failed")
     args = parser.parse_args()
@@ -98,7 +100,7 @@ def main() -> None:
         import cv2
         import torch
 
-        # Several threads would only get in the way of the other jobs.
+        # Several threads would only slow down other jobs.
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
     clips = read_list(args.video_scp)

@@ -24,17 +24,17 @@ def make_fbank(
     audio: ArkWriter | None,
     progress: Path | None,
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Write the features of every recording, and what windows of its samples can be read from.
+    """Write the features of every recording, and audio from which windows can be read.
 
     Args:
-        sources: source of audio of every utterance.
-        config: how to read and to compute.
-        features: receives (T, F) matrices.
-        audio: receives 16-bit wav files, or references to the sources that are such files; None for neither.
-        progress: file that is kept at "DONE TOTAL".
+        sources: audio source of every utterance.
+        config: configuration of reading and of features.
+        features: writer of (T, F) matrices.
+        audio: writer of 16-bit wav files, or of references to sources that are such files; None for neither.
+        progress: file that is updated with "DONE TOTAL".
 
     Returns:
-        The number of frames of every utterance that has features, and why the others have none.
+        The number of frames of every utterance that has features, and the reason for every other utterance.
     """
     fbank = Fbank(**config.to_dict())
     num_frames: dict[str, int] = {}
@@ -67,18 +67,18 @@ def _is_its_own_window_source(source: str, sample_rate: int) -> bool:
 
 
 def main() -> None:
-    """Parse the arguments and work."""
+    """Parse the arguments and compute features."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, help="conf/fbank.yaml")
-    parser.add_argument("--audio", metavar="PREFIX", help="also write PREFIX.scp, 16-bit wav to read windows from")
-    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
+    parser.add_argument("--audio", metavar="PREFIX", help="also write PREFIX.scp, 16-bit wav for reading windows")
+    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to update with "DONE TOTAL"')
     parser.add_argument("wav_scp", help="list of recordings")
     parser.add_argument(
-        "prefix", help="writes PREFIX.ark (with its settings in PREFIX.conf), .scp, .num_frames and .failed"
+        "prefix", help="writes PREFIX.ark (with settings in PREFIX.conf), .scp, .num_frames and .failed"
     )
     args = parser.parse_args()
 
-    # Several threads would only get in the way of the other jobs.
+    # Several threads would only slow down other jobs.
     torch.set_num_threads(1)
     config = load_fbank_config(args.config)
     sources = read_list(args.wav_scp)

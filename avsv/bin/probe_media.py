@@ -1,4 +1,4 @@
-"""Open recordings and tell their durations: a job of ``utils/probe_media.sh``."""
+"""Open recordings and write their durations; a job of ``utils/probe_media.sh``."""
 
 import argparse
 import time
@@ -12,9 +12,9 @@ from avsv.io.atomic import atomic_path, write_text
 
 
 def main() -> None:
-    """Probe every recording of a list of ``UTTERANCE LIST LOCATION`` lines."""
+    """Probe every recording in a file of ``UTTERANCE LIST LOCATION`` lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--progress", type=Path, help="file that is rewritten with 'DONE TOTAL'")
+    parser.add_argument("--progress", type=Path, help="file to update with 'DONE TOTAL'")
     parser.add_argument(
         "--source-fps", type=float, default=FOLDER_FPS, help="frame rate of folders of images without a file fps"
     )

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file with everything to look at and to listen to."""
+"""Write the report of a run: one HTML file with tables, plots, pictures and sound."""
 
 import argparse
 from pathlib import Path
@@ -14,11 +14,11 @@ from avsv.scoring.scorer import read_trial_sets
 
 
 def main() -> None:
-    """Read a finished run, write ``report.html``, print its size."""
+    """Read a finished run, write ``report.html`` and print its size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="of the run")
-    parser.add_argument("--command", required=True, help="what makes the run again")
-    parser.add_argument("--published", type=Path, help="csv of published figures to show beside ours")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the run")
+    parser.add_argument("--command", required=True, help="command that repeats the run")
+    parser.add_argument("--published", type=Path, help="csv of published figures for comparison")
     parser.add_argument("--systems", required=True, type=system_names, help="trained systems, separated by blanks")
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("results", type=Path, help="folder with results.csv, to write to")

@@ -1,4 +1,4 @@
-"""The results of a run: results.csv and other tables, RESULTS.md, curves, and the table for a console."""
+"""Write the results of a run: results.csv and other tables, RESULTS.md, plots; print tables to the console."""
 
 import argparse
 import json
@@ -23,15 +23,15 @@ from avsv.scoring.scorer import read_trial_sets
 
 
 def main() -> None:
-    """Evaluate everything, write the tables as CSV, then what is made from them."""
+    """Evaluate everything, write the tables as CSV, then the documents and plots made from them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", required=True, help="its name")
-    parser.add_argument("--preset", required=True, help="its name")
-    parser.add_argument("--seed", type=int, required=True, help="seed of the run, also of the drawn speakers")
+    parser.add_argument("--corpus", required=True, help="name of the corpus")
+    parser.add_argument("--preset", required=True, help="name of the preset")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the run, also for the draws of speakers")
     parser.add_argument("--git", required=True, help="revision of the code")
-    parser.add_argument("--command", required=True, help="what makes the results again")
+    parser.add_argument("--command", required=True, help="command that repeats the run")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of speakers for the intervals")
-    parser.add_argument("--published", type=Path, help="csv of published figures to show beside ours")
+    parser.add_argument("--published", type=Path, help="csv of published figures for comparison")
     parser.add_argument(
         "--systems", required=True, type=system_names, help="systems and ensembles, separated by blanks"
     )
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="data directories whose trial lists are reported")
     args = parser.parse_args()
     if args.resamples < 2:
-        raise DataError(f"--resamples {args.resamples}: an interval needs at least 2 draws, better 1000")
+        raise DataError(f"--resamples {args.resamples}: an interval needs at least 2 draws, preferably 1000")
 
     run = Run(args.corpus, args.preset, args.seed, args.git, args.resamples, args.command)
     systems = args.systems

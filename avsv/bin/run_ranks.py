@@ -1,4 +1,4 @@
-"""Run a program in several processes by torchrun, whose options this takes, and say in a line which of them failed."""
+"""Run a program in several processes with torchrun, accepting its options; print one line if a process fails."""
 
 import signal
 import socket
@@ -8,7 +8,7 @@ from avsv.bin.command import run_command
 
 
 def describe(rank: int, code: int) -> str:
-    """How a process ended; a negative code is a signal.
+    """Describe how a process ended; a negative code is a signal.
 
     Example:
         >>> describe(1, -9), describe(0, 1)
@@ -21,7 +21,7 @@ def describe(rank: int, code: int) -> str:
 
 
 def main() -> int | None:
-    """Run; the status of the process that failed first, 128 + the signal's number where one killed it; 1 if stopped."""
+    """Run; return the status of the first failed process, 128 + the signal that killed it, or 1 if stopped."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -29,14 +29,14 @@ def main() -> int | None:
     try:
         run.run(run.parse_args(sys.argv[1:]))
     except ChildFailedError as error:
-        # The others were ended by torchrun, or failed because this one is gone.
+        # The others were ended by torchrun, or failed because this one has ended.
         rank, failure = error.get_first_failure()
         how = describe(rank, failure.exitcode)
         print(f"run_ranks: {how} on {socket.gethostname()}: the training ends", file=sys.stderr)
         return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
     except SignalException as stopped:
         print(f"run_ranks: stopped by {stopped.sigval.name} on {socket.gethostname()}", file=sys.stderr)
-        # srun ends with the highest status of all nodes: that of the one whose process failed, not of those it stopped.
+        # srun exits with the highest status of all nodes, which is that of the failed process, not of those it stopped.
         return 1
     return None
 

@@ -1,4 +1,4 @@
-"""Cosine scores of all trial lists of data directories, in all modes of a system."""
+"""Compute cosine scores of all trial lists of data directories, in all modes of a system."""
 
 import argparse
 from pathlib import Path
@@ -16,11 +16,11 @@ from avsv.scoring.scorer import (
 
 
 def main() -> None:
-    """Score; print one line per score file."""
+    """Compute scores, and print one line per score file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--modes", default="", help="evaluation modes; default: all that the embeddings allow")
-    parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
-    parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding to subtract from all")
+    parser.add_argument("--modes", default="", help="evaluation modes; default: all for which there are embeddings")
+    parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of trials without scores")
+    parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding is subtracted from all")
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
     parser.add_argument("scores", type=Path, help="folder for LIST/MODE.cos")
     parser.add_argument("data", nargs="+", help="data directories with trial lists")

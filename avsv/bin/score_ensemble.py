@@ -1,4 +1,4 @@
-"""Combined scores of ensembles of systems, each ensemble written as a system of its own."""
+"""Combine the scores of ensembles of systems; each ensemble is written like a system."""
 
 import argparse
 from pathlib import Path
@@ -13,24 +13,26 @@ from avsv.scoring.trials import read_trial_set
 
 
 def main() -> None:
-    """Combine; print one line per score file, and one per ensemble that is left out."""
+    """Combine scores, and print one line per score file and one per ensemble that is left out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="conf/ensembles.yaml", help="NAME: [SYSTEM, SYSTEM/MODE, ...]")
-    parser.add_argument("--dev", type=Path, help="data directory of the trials that weights are fitted on")
-    parser.add_argument("--prior", type=float, default=0.01, help="of a target trial, between 0 and 1, for the fit")
+    parser.add_argument("--dev", type=Path, help="data directory of the trials for fitting weights")
+    parser.add_argument(
+        "--prior", type=float, default=0.01, help="prior probability of a target trial for the fit, between 0 and 1"
+    )
     parser.add_argument(
         "exp", type=Path, help="folder of the systems; their scores are in SYSTEM/scores/LIST/MODE.asnorm"
     )
     parser.add_argument("systems", nargs="+", type=system_name, help="the systems of this run")
     args = parser.parse_args()
     if not 0 < args.prior < 1:
-        raise DataError(f"--prior {args.prior}: a probability between 0 and 1, both excluded")
+        raise DataError(f"--prior {args.prior}: must be larger than 0 and smaller than 1")
 
     development = read_trial_set(args.dev) if args.dev else None
     made = []
     for name, ensemble in read_ensembles(args.config).items():
         if name in args.systems:
-            raise DataError(f"{args.config}: {name}: there is a system of this name")
+            raise DataError(f"{args.config}: {name}: there is a system with this name: rename the ensemble")
         absent = [member.system for member in ensemble.members if member.system not in args.systems]
         if absent:
             print(f"{name}: left out, {' and '.join(absent)} not in this run")

@@ -1,4 +1,4 @@
-"""Normalized scores of all trial lists of data directories, in all modes of a system."""
+"""Compute normalized scores of all trial lists of data directories, in all modes of a system."""
 
 import argparse
 from pathlib import Path
@@ -21,17 +21,17 @@ from avsv.scoring.trials import read_embedding_blocks
 
 
 def main() -> None:
-    """Normalize; print one line per score file."""
+    """Normalize scores, and print one line per score file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--modes", default="", help="evaluation modes; default: all that the embeddings allow")
-    parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
+    parser.add_argument("--modes", default="", help="evaluation modes; default: all for which there are embeddings")
+    parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of trials without scores")
     parser.add_argument("--variant", default="as-norm1", help=f"{', '.join(VARIANTS)}, or MODULE:NAME of a Variant")
     parser.add_argument("--top-n", type=int, default=300, help="cohort speakers per utterance, for adaptive variants")
-    parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding to subtract from all")
+    parser.add_argument("--subtract-mean", type=Path, help="data directory whose mean embedding is subtracted from all")
     parser.add_argument("--num-threads", type=int, default=2)
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
     parser.add_argument("scores", type=Path, help="folder for LIST/MODE.asnorm, the cohort, ...")
-    parser.add_argument("cohort", type=Path, help="data directory of the cohort's utterances")
+    parser.add_argument("cohort", type=Path, help="data directory of the cohort")
     parser.add_argument("data", nargs="+", help="data directories with trial lists")
     args = parser.parse_args()
     if args.top_n < 2:

@@ -1,4 +1,4 @@
-"""Error rates of systems under corruptions of the test side: one job's share of them, or --merge into tables."""
+"""Measure error rates of systems with corruptions of the test side, in jobs, or --merge them into tables."""
 
 import argparse
 from pathlib import Path
@@ -14,36 +14,38 @@ from avsv.results.sweeps import Origin, write_sweeps
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The arguments of the command."""
+    """Parse the arguments of the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("exp", type=Path, help="folder of the systems")
     parser.add_argument("out", type=Path, help="folder for tables and plots")
     parser.add_argument("data", type=Path, nargs="+", help="data directories with trials")
     parser.add_argument("--config", type=Path, required=True, help="conf/sweeps.yaml")
-    parser.add_argument("--kinds", default="", help="sweeps of it to make (all)")
+    parser.add_argument("--kinds", default="", help="sweeps to measure (default: all)")
     parser.add_argument("--systems", required=True, type=system_names, help="names, separated by blanks")
-    parser.add_argument("--stamps", required=True, help="one per system: what is measured under another is not used")
-    parser.add_argument("--cohort", type=Path, required=True, help="data directory of the cohort's utterances")
+    parser.add_argument("--stamps", required=True, help="one per system; measurements with another stamp are not used")
+    parser.add_argument("--cohort", type=Path, required=True, help="data directory of the cohort")
     parser.add_argument("--noise-dir", type=Path, help="folder with wav.scp and utt2type")
-    parser.add_argument("--corrupted", choices=("test", "both"), default="test", help="which sides of a trial")
+    parser.add_argument(
+        "--corrupted", choices=("test", "both"), default="test", help="sides of a trial that are corrupted"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resamples", type=int, default=1000, help="draws of speakers for the intervals")
     parser.add_argument("--top-n", type=int, default=300, help="cohort speakers of adaptive s-norm")
-    parser.add_argument("--parts", type=Path, required=True, metavar="DIR", help="where shares are kept")
+    parser.add_argument("--parts", type=Path, required=True, metavar="DIR", help="folder for the parts of jobs")
     parser.add_argument("--job", type=int, default=1)
     parser.add_argument("--num-jobs", type=int, default=1)
-    parser.add_argument("--merge", action="store_true", help="put the shares together")
+    parser.add_argument("--merge", action="store_true", help="merge the parts of all jobs")
     parser.add_argument("--corpus", default="")
     parser.add_argument("--preset", default="")
-    parser.add_argument("--git", default="none", help="revision of the code that measures")
+    parser.add_argument("--git", default="none", help="revision of the code")
     parser.add_argument("--gpu", action="store_true", help="compute on a GPU")
     parser.add_argument("--num-workers", type=int, default=0, help="loader processes (0)")
-    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
+    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to update with "DONE TOTAL"')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, or put together what was measured."""
+    """Measure, or merge the measurements."""
     args = parse_arguments()
     stamps = args.stamps.split()
     if len(args.systems) != len(stamps):
@@ -64,7 +66,7 @@ def main() -> None:
             progress=args.progress,
         )
         return
-    # Sweeps that were made before and still hold stay in the tables.
+    # Earlier sweeps that are still valid stay in the tables.
     kept = shares.measured(plan.sweeps)
     shown = {kind: levels for kind, levels in plan.sweeps.items() if kind in plan.chosen or kind in kept}
     left_out = plan.left_out(shown)

@@ -1,4 +1,4 @@
-"""Train one system, going on from its last checkpoint; under torchrun, in several processes."""
+"""Train one system, resuming from its last checkpoint; with torchrun, in several processes."""
 
 import argparse
 import os
@@ -10,14 +10,14 @@ from avsv.errors import DataError
 
 
 def parse_init(text: str) -> dict[str, Path]:
-    """Parse ``--init``: "audio=DIR visual=DIR", or one of them, or "system=DIR", or nothing.
+    """Parse ``--init``: "audio=DIR visual=DIR", one of these, "system=DIR", or an empty text.
 
     Example:
         >>> parse_init("audio=exp/ecapa visual=exp/iresnet18")["visual"].name
         'iresnet18'
     """
     sources = {}
-    # A folder may have blanks in its name: only these words begin a new entry.
+    # The name of a folder may contain blanks: only these words begin a new entry.
     for word in text.split(" "):
         role, equals, folder = word.partition("=")
         if equals and role in ("audio", "visual", "system"):
@@ -30,27 +30,31 @@ def parse_init(text: str) -> dict[str, Path]:
 
 
 def main() -> int | None:
-    """Parse the arguments and train; 128 + the signal's number after SIGTERM or SIGINT."""
+    """Parse the arguments and train; return 128 + the number of the signal after SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("config", help="configuration of the system")
     parser.add_argument("train_dir", type=Path, help="data directory to train on")
-    parser.add_argument("dev_dir", type=Path, help="data directory whose trials give the development EER")
-    parser.add_argument("folder", help="receives final.pt, checkpoints, train.csv and tensorboard")
+    parser.add_argument("dev_dir", type=Path, help="data directory with the trials for the development EER")
+    parser.add_argument("folder", help="folder for final.pt, checkpoints, train.csv and tensorboard")
     parser.add_argument(
-        "--fbank-config", type=Path, default=Path("conf/fbank.yaml"), metavar="FILE", help="what the features are"
+        "--fbank-config",
+        type=Path,
+        default=Path("conf/fbank.yaml"),
+        metavar="FILE",
+        help="configuration of the features",
     )
     parser.add_argument("--noise-dir", type=Path, metavar="DIR", help="data directory of noises")
     parser.add_argument("--rir-dir", type=Path, metavar="DIR", help="data directory of room responses")
     parser.add_argument("--init", default="", help="trained systems to start from: 'audio=DIR visual=DIR'")
-    parser.add_argument("--weights-dir", default="data/weights", metavar="DIR", help="where published weights lie")
-    parser.add_argument("--seed", type=int, default=0, help="base of all random draws")
-    parser.add_argument("--gpu", action="store_true", help="train on a GPU, each process on its own")
+    parser.add_argument("--weights-dir", default="data/weights", metavar="DIR", help="folder of published weights")
+    parser.add_argument("--seed", type=int, default=0, help="base seed of all random draws")
+    parser.add_argument("--gpu", action="store_true", help="train on GPUs, one per process")
     parser.add_argument("--num-workers", type=int, default=0, help="loader processes of each training process")
-    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to keep at "DONE TOTAL"')
+    parser.add_argument("--progress", type=Path, metavar="FILE", help='file to update with "DONE TOTAL"')
     args = parser.parse_args()
 
-    # Read when torch loads. Threads that wait by spinning take the loader's cores: where there are fewer cores than
-    # threads and workers, steps take several times as long.
+    # These variables are read when torch is loaded. Threads that wait actively take cores from the loader: with fewer
+    # cores than threads and workers, steps would take several times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from avsv.train.material import Sources
     from avsv.train.run import train_system

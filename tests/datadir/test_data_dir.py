@@ -308,7 +308,7 @@ def test_subset_keeps_trials_between_its_utterances(data, tmp_path):
     ("options", "status", "message"),
     [
         (["--first", "DATA", 99, "OUT"], 1, "99 utterances requested, but there are 12"),
-        (["DATA", "OUT"], 2, "a <count> is given unless there is --utt-list or --spk-list"),
+        (["DATA", "OUT"], 2, "give a <count>, unless there is --utt-list or --spk-list"),
         (["DATA", "few", "OUT"], 2, "'few' is not a whole number of at least 1"),
         (["--utt-list", "none", "DATA", "OUT"], 1, "none: no such file"),
         (["--worst", "DATA", 3, "OUT"], 2, "usage: utils/subset_data_dir.sh"),
@@ -528,7 +528,7 @@ def test_fix_says_what_it_cannot_mend(data):
     assert done.returncode == 1
     assert "'id3-b-01' does not begin with its speaker 'other'" in done.stderr
     assert "segments: not supported" in done.stderr
-    assert "2 problems are left that only you can mend" in done.stderr.splitlines()[-1]
+    assert "2 problems remain that must be fixed by hand" in done.stderr.splitlines()[-1]
     assert (data / "utt2spk").read_text() == text
 
 

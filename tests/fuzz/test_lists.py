@@ -193,7 +193,7 @@ def check_fix(folder) -> str:
             assert after["utt2spk"].split() == before["utt2spk"].split()
         return "good" if first is None else "fixed"
     assert with_features is not None
-    if "that only you can mend" in refusal:
+    if "that must be fixed by hand" in refusal:
         assert validate(folder) is not None
         return "left"
     assert after == before

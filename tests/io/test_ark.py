@@ -319,7 +319,9 @@ def test_no_space_left_is_one_line_and_nothing_half_written(tmp_path, what):
     done = run(*mount, "sh", folder, script, folder, what)
     assert done.returncode == 1
     name = folder / ("big.ark" if what == "ark" else "big")
-    assert done.stderr == f"fill: error: no space left on the device while writing {name}: free some and run again\n"
+    assert (
+        done.stderr == f"fill: error: no space left on the device while writing {name}: free some space and run again\n"
+    )
     assert done.stdout == ""
 
 

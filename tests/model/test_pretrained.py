@@ -184,7 +184,7 @@ def test_command(server, tmp_path):
     _listing(server, tmp_path, sha256=None)
     again = _run("--conf", listing, "example", folder)
     assert (
-        again.stdout == f"{folder}/example.pth: was there; sha256 {SHA256}, not checked, for its publisher names none\n"
+        again.stdout == f"{folder}/example.pth: already exists; sha256 {SHA256}, not checked, since none is published\n"
     )
     assert len(server.asked) == 1
 
