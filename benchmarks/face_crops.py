@@ -1,8 +1,9 @@
-"""Time the face-crop job beside ffmpeg decoding and scaling the same clips, as processes of one thread each.
+"""Compare the speed of the face-crop job with ffmpeg decoding and scaling the same clips, each with one thread.
 
-Two sets: the short clips of a folder, and long ones, with which start-up counts little; ffmpeg is started for each
-clip, the job once. The programs run in turn, and each ratio is the median over the rounds of our frames per second
-over ffmpeg's, by the clock and by processor time (ffmpeg scales in a thread beside its decoder's).
+There are two sets: the short clips of a folder, and long clips, for which start-up time hardly matters; ffmpeg is
+started for each clip, the job once. The programs run in turns. Each ratio is the median over the rounds of the frames
+per second of the job divided by those of ffmpeg, by the clock and by processor time (ffmpeg scales in a separate
+thread).
 
 Usage: python benchmarks/face_crops.py [--clips FOLDER] [--rounds 3]
 """
@@ -22,7 +23,7 @@ from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
 
 ROOT = Path(__file__).resolve().parent.parent
-LONG = 4  # how many long clips
+LONG = 4  # number of long clips
 VIDEO = {".avi", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
 
 
@@ -36,8 +37,8 @@ class Cost(NamedTuple):
 def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=Path, help="folder of video files; without it only a generated one is used")
-    parser.add_argument("--config", type=Path, default=ROOT / "conf/faces.yaml", help="what crops to make")
+    parser.add_argument("--clips", type=Path, help="folder of video files; by default only a generated clip is used")
+    parser.add_argument("--config", type=Path, default=ROOT / "conf/faces.yaml", help="configuration of the crops")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=60, help="length of a long clip")
     args = parser.parse_args()
@@ -47,13 +48,13 @@ def main() -> None:
         if clips:
             compare(f"{len(clips)} clips of {args.clips}", clips, args.config, folder, args.rounds)
         else:
-            print("no clips given: only a generated one is used")
+            print("no clips given: only a generated clip is used")
         long = generate(folder / "long.mp4", args.seconds)
         compare(f"{LONG} clips of {args.seconds} s, 224x224, H.264", [long] * LONG, args.config, folder, args.rounds)
 
 
 def generate(path: Path, seconds: int) -> Path:
-    """A moving picture of the size of face tracks."""
+    """Generate a video with the size of face tracks."""
     source = f"mandelbrot=size=224x224:rate=25,trim=duration={seconds}"
     command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
@@ -61,7 +62,7 @@ def generate(path: Path, seconds: int) -> Path:
 
 
 def compare(title: str, clips: list[Path], config: Path, folder: Path, rounds: int) -> None:
-    """Print one set's figures."""
+    """Print the figures of one set."""
     scp, prefix = folder / "video.scp", folder / "faces"
     write_text(scp, "".join(f"u{index:06d} {path}\n" for index, path in enumerate(clips)))
     job = [sys.executable, "-m", "avsv.bin.make_face_crops", "--config", str(config), str(scp), str(prefix)]
@@ -86,7 +87,7 @@ def compare(title: str, clips: list[Path], config: Path, folder: Path, rounds: i
 
 
 def spend(commands: list[list[str]]) -> Cost:
-    """Run commands one after the other."""
+    """Run commands one after another and measure their cost."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     for command in commands:
         subprocess.run(

@@ -1,7 +1,7 @@
-"""Time filterbanks from files to arks beside bare torchaudio on the same audio in memory.
+"""Compare the speed of filterbanks from files to arks with plain torchaudio on the same audio in memory.
 
-All on one thread. The figures of one line come from rounds in turn, the fastest of each, so that what else runs on the
-machine weighs on all alike.
+Everything runs in one thread. The programs run in turns, and the fastest round of each counts, so that other load on
+the machine affects all of them equally.
 
 Usage: python benchmarks/fbank.py [--utterances 100] [--rounds 5]
 """
@@ -66,11 +66,11 @@ def compute(folder: Path, utterances: int, rounds: int) -> None:
     for name, spent in zip(
         ("torchaudio, in memory", "Fbank, in memory", "make_fbank, wav to arks"), times, strict=True
     ):
-        print(f"{name:24s} {seconds / spent:6.0f} x real time, {times[0] / spent:.2f} of bare torchaudio")
+        print(f"{name:24s} {seconds / spent:6.0f} x real time, {times[0] / spent:.2f} of plain torchaudio")
 
 
 def fastest(functions: list[Callable[[], None]], rounds: int) -> list[float]:
-    """The shortest time of each function over rounds in which all run in turn."""
+    """The shortest time of each function over rounds in which all run in turns."""
     times = [[] for _ in functions]
     for _ in range(rounds):
         for function, taken in zip(functions, times, strict=True):

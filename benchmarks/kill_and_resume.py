@@ -1,8 +1,8 @@
-"""Kill a run with SIGKILL at random moments, let it finish, and compare its results with an undisturbed run's.
+"""Kill a run with SIGKILL at random times, let it finish, and compare its results with those of an undisturbed run.
 
     python benchmarks/kill_and_resume.py --kills 20 --preset mini
 
-Half of the kills hit the whole process group, half only run.sh itself, whose children then live on for a while.
+Half of the kills end the whole process group, the other half only run.sh itself, whose children continue for a while.
 """
 
 import argparse
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def run_to_end(command: Sequence[str], log: Path) -> float:
-    """Run a command, its output appended to ``log``: its seconds, or a RuntimeError with the log's tail."""
+    """Run a command and append its output to ``log``; return the seconds, or raise RuntimeError with the end of it."""
     start = time.monotonic()
     with log.open("ab") as output:
         status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL).returncode
@@ -31,13 +31,13 @@ def run_to_end(command: Sequence[str], log: Path) -> float:
 
 
 def run_with_kills(command: Sequence[str], moments: Sequence[tuple[str, float]], log: Path, rng: random.Random) -> int:
-    """Start a command once per moment and kill it then; at last run it to its end.
+    """Start a command and kill it, once for each moment; finally run it to the end.
 
     Args:
-        moments: a text that the command prints, "" for its start, and how many seconds after it the kill comes.
+        moments: a text that the command prints ("" for its start), and the seconds from this text to the kill.
 
     Returns:
-        How many of the starts were still running when their moment came.
+        The number of starts that were still running when they were killed.
     """
     killed = 0
     for text, seconds in moments:
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments (%(default)s)")
     parser.add_argument("--undisturbed", type=Path, help="results.csv of an undisturbed run")
     parser.add_argument("--run-seconds", type=float, help="seconds of an undisturbed run, with --undisturbed")
-    parser.add_argument("--dir", type=Path, help="where to work (a temporary folder)")
+    parser.add_argument("--dir", type=Path, help="working folder (default: a temporary one)")
     args = parser.parse_args()
     if args.undisturbed and not args.run_seconds:
         parser.error("--undisturbed needs --run-seconds")
@@ -87,7 +87,7 @@ def main() -> None:
         expected = folder / "whole" / results
         print(f"undisturbed run: {seconds:.0f} s", flush=True)
 
-    # Every start gets further by about the time it ran: together the moments cover a little more than a whole run.
+    # Every start progresses by about the time for which it ran: in total, the moments cover slightly more than a run.
     moments = [("", rng.uniform(0.2, 2.2) * seconds / args.kills) for _ in range(args.kills)]
     killed = run_with_kills(command("killed"), moments, folder / "killed.log", rng)
     same = (folder / "killed" / results).read_bytes() == expected.read_bytes()

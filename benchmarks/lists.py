@@ -1,7 +1,8 @@
-"""Run every step that handles lists at the size of VoxCeleb2, with its time and its peak memory.
+"""Run every step that processes lists at the size of VoxCeleb2, and measure its time and peak memory.
 
-Makes a tree as VoxCeleb has it, of made-up identities and a few media files that are linked many times, and takes it
-from stage 0 to the batches of an epoch and the embeddings. What a step makes is compared with what is known of it.
+Makes folders in the layout of VoxCeleb, with generated identities and a few media files that are linked many times, and
+processes them from stage 0 to the batches of an epoch and the embeddings. The output of each step is compared with the
+expected one.
 
 Usage: python benchmarks/lists.py [--utterances 1092009] [--speakers 5994] [--parts 64] [--dir FOLDER]
 """
@@ -22,13 +23,13 @@ import numpy as np
 from avsv.io.ark import ArkWriter
 
 ROOT = Path(__file__).resolve().parent.parent
-LINKS = 30_000  # of one file; file systems bound them
-SECONDS, MEBIBYTES, EPOCH_SECONDS = 60, 1024, 10  # what a step may take
+LINKS = 30_000  # of one file; file systems limit their number
+SECONDS, MEBIBYTES, EPOCH_SECONDS = 60, 1024, 10  # limits for a step
 CLIPS_PER_VIDEO = 7.5
 
 
 class Bench:
-    """Runs commands and tells what they took."""
+    """Runs commands and prints their time and memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,7 +50,7 @@ class Bench:
         self.report(what, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, SECONDS)
 
     def report(self, what: str, wall: float, busy: float, mebibytes: float | None, limit: float) -> None:
-        """Print a line; note it where it misses a bar, which is of processor time: of the clock on an idle machine."""
+        """Print a line, and note a missed limit, which is in processor time (clock time on an idle machine)."""
         over = busy > limit or (mebibytes or 0) > MEBIBYTES
         memory = "" if mebibytes is None else f"{mebibytes:6.0f} MiB"
         print(f"{what:44s} {wall:7.1f} s {busy:7.1f} s {memory}{'  TOO MUCH' if over else ''}", flush=True)
@@ -58,7 +59,7 @@ class Bench:
 
 
 def clips_of(speaker: int, utterances: int, speakers: int) -> Iterator[tuple[str, list[str]]]:
-    """Made-up names of the videos of a speaker, and of the clips of each."""
+    """Generate names of the videos of a speaker, and of the clips of each."""
     rng = random.Random(speaker)
     left = utterances // speakers + (speaker < utterances % speakers)
     while left:
@@ -69,13 +70,13 @@ def clips_of(speaker: int, utterances: int, speakers: int) -> Iterator[tuple[str
 
 
 class Linker:
-    """Hard links to a file, and to a copy of it whenever it has too many."""
+    """Hard links to a file, and to a new copy of it whenever it has too many links."""
 
     def __init__(self, source: Path) -> None:
         self.source, self.count = str(source), 0
 
     def link(self, target: str) -> None:
-        """Make ``target`` one more name of the file."""
+        """Make ``target`` another name of the file."""
         if self.count and self.count % LINKS == 0:
             self.source = shutil.copy(self.source, f"{self.source}+")
         os.link(self.source, target)
@@ -83,7 +84,7 @@ class Linker:
 
 
 def make_trees(folder: Path, utterances: int, speakers: int) -> None:
-    """VoxCeleb2 with all recordings, VoxCeleb1's test set, MUSAN and RIRS_NOISES, as these have them."""
+    """Make VoxCeleb2 with all recordings, the test set of VoxCeleb1, MUSAN and RIRS_NOISES in their layouts."""
     sound = "sine=frequency=300:duration=0.5:sample_rate=16000"
     commands = [
         ("a.wav", ["-f", "lavfi", "-i", sound]),
@@ -137,14 +138,14 @@ def _make_tree(
 
 
 def same(one: Path, other: Path) -> None:
-    """Stop unless two data directories have the same lists."""
+    """Exit unless two data directories have the same lists."""
     for path in sorted(one.iterdir()):
         if path.is_file() and path.name[0] != "." and path.read_bytes() != (other / path.name).read_bytes():
             sys.exit(f"{path} and {other / path.name} differ")
 
 
 def turn_round(source: Path, target: Path) -> None:
-    """A copy of a data directory whose lists are in reverse order."""
+    """Copy a data directory with its lists in reverse order."""
     target.mkdir()
     for path in source.iterdir():
         if path.is_file() and path.name[0] != ".":
@@ -153,7 +154,7 @@ def turn_round(source: Path, target: Path) -> None:
 
 
 def add_features(data: Path, folder: Path) -> None:
-    """Lists as the feature steps write them, all of a few matrices."""
+    """Write lists as the feature steps do, which all refer to a few matrices."""
     arks = {}
     for name, kind, columns in (("feats", "fbank", 80), ("faces", "pixels", 128 * 128)):
         rows = 798 if kind == "fbank" else 200
@@ -165,7 +166,7 @@ def add_features(data: Path, folder: Path) -> None:
     keys = [line.split()[0] for line in (data / "utt2spk").read_text().splitlines()]
     for name, counts in (("feats", "utt2num_frames"), ("faces", "utt2num_faces")):
         places, rows = arks[name]
-        # As long as the names of true arks are.
+        # As long as the names of real arks.
         (data / f"{name}.scp").write_text("".join(f"{key} {places[n % 10]}\n" for n, key in enumerate(keys)))
         (data / counts).write_text("".join(f"{key} {rows}\n" for key in keys))
     (data / "spk2age").write_text("".join(f"{key} 40\n" for key in sorted({key[:7] for key in keys})))
@@ -176,7 +177,7 @@ def loading(bench: Bench, data: Path) -> None:
     code = "import sys; from avsv.data.lists import *; t = read_utterances(sys.argv[1]); read_ages(t); read_sessions(t)"
     bench.run("training lists, ages and sessions", sys.executable, "-c", code, data)
 
-    # Not before: what this process holds when it starts another would count as the other's memory.
+    # Not earlier: the memory of this process when it starts another one would count as memory of the other.
     from avsv.data.lists import read_utterances
     from avsv.data.sampler import BatchSampler, SpeakerBatchSampler
 
@@ -196,7 +197,7 @@ def loading(bench: Bench, data: Path) -> None:
 
 
 def worker_memory(table: "UtteranceTable") -> float:  # noqa: F821 -- imports torch
-    """MiB that a process forked from this one has of its own after batches of random utterances."""
+    """Private memory in MiB of a process forked from this one, after batches of random utterances."""
     from avsv.audio.config import FbankConfig
     from avsv.config.sections import DataConfig
     from avsv.data.clips import TrainingClips
@@ -227,18 +228,18 @@ def worker_memory(table: "UtteranceTable") -> float:  # noqa: F821 -- imports to
 
 
 def own_memory() -> int:
-    """Bytes of memory that this process shares with no other."""
+    """Private memory of this process in bytes."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private"))
 
 
 def main() -> None:
-    """Run the benchmark and print its figures; status 1 where a bar is missed."""
+    """Run the benchmark and print its figures; exit with status 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=1_092_009)
     parser.add_argument("--speakers", type=int, default=5_994)
     parser.add_argument("--parts", type=int, default=64)
-    parser.add_argument("--dir", type=Path, help="where to work; what is made up there is kept for the next call")
+    parser.add_argument("--dir", type=Path, help="working folder; generated data are kept for the next call")
     args = parser.parse_args()
     if args.dir:
         args.dir.mkdir(exist_ok=True)
@@ -250,11 +251,11 @@ def main() -> None:
 
 
 def measure(trees: Path, args: argparse.Namespace) -> None:
-    """Make the trees, and take them through all steps in the folder ``work`` beside them."""
+    """Make the trees, and process them with all steps in the folder ``work`` next to them."""
     start = time.perf_counter()
     if not (trees / "rirs").exists():
         make_trees(trees, args.utterances, args.speakers)
-    print(f"{args.utterances} recordings made up in {time.perf_counter() - start:.0f} s", flush=True)
+    print(f"{args.utterances} recordings generated in {time.perf_counter() - start:.0f} s", flush=True)
     print(f"{'':44s} {'clock':>9s} {'busy':>9s} {'memory':>10s}")
     folder = trees / "work"
     folder.mkdir()

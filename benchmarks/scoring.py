@@ -1,21 +1,22 @@
-"""Time scoring at the size of VoxCeleb1's lists O, E and H, alone or beside the code of WeSpeaker and SpeechBrain.
+"""Measure scoring at the size of the VoxCeleb1 lists O, E and H, optionally compared with WeSpeaker and SpeechBrain.
 
-Makes embeddings and trials up and runs what stages 7, 8, 9 and 11 run: cosine scores, adaptive s-norm, calibration
-and results (EER, minDCF, Cllr, intervals from resampled speakers, curves), each from files to files in a process of
-its own, with its time by the clock and of all processors, and its peak memory. A part of the trials is then scored
-one by one, straight from the definition, and compared.
+Generates embeddings and trials and runs the commands of stages 7, 8, 9 and 11: cosine scores, adaptive s-norm,
+calibration and results (EER, minDCF, Cllr, intervals from resampled speakers, curves), each from files to files in a
+separate process. Prints clock and processor times and the peak memory. A part of the trials is then scored one by one
+directly from the definition, and compared.
 
 ``--wespeaker`` and ``--speechbrain`` name checkouts of these toolkits, whose code is run on the same embeddings and
-trials by the Python of ``--peer-python``, which must have what they import. WeSpeaker's takes all trials; its s-norm
-holds a list's utterances times the cohort twice, 7 GB at full size, and its cosines are a loop over trials: where that
-is too much, lower ``--trials`` and ``--utterances`` alike. SpeechBrain's takes the part: its s-norm passes the cohort
-twice for every trial, and its EER and minDCF pass all scores for every score. The times of a part are scaled to all
-trials where they grow in proportion. What the definitions of the three do not share:
+trials with the Python of ``--peer-python``, which must have their dependencies. WeSpeaker processes all trials; its
+s-norm needs twice the memory of the utterances of a list times the cohort, 7 GB at full size, and its cosines are
+computed in a loop over trials: if that is too much, decrease ``--trials`` and ``--utterances`` together. SpeechBrain
+processes the part: its s-norm computes the cohort scores twice for every trial, and its EER and minDCF process all
+scores for every score. The times of a part are scaled to all trials if they grow proportionally. Differences between
+the definitions:
 
-- WeSpeaker writes cosines with five decimals and normalizes these; the order of equal scores counts in its EER.
-- SpeechBrain divides the variance by N - 1, not N, which scales its s-norm (undone before scores are compared); its
-  EER is the mean of P_miss and P_fa where they are nearest; its minDCF is not divided by P_target (here it is).
-- Both are given the speakers' means that ``score_norm`` makes as the cohort.
+- WeSpeaker writes cosines with five decimals and normalizes these; its EER depends on the order of equal scores.
+- SpeechBrain divides the variance by N - 1 instead of N, which scales its s-norm (undone before scores are compared);
+  its EER is the mean of P_miss and P_fa where they differ least; its minDCF is not divided by P_target (here it is).
+- Both receive the speaker means of ``score_norm`` as cohort.
 
 Usage: python benchmarks/scoring.py [--trials 1168323] [--utterances 150000] [--cohort 5994] [--part 500]
            [--wespeaker FOLDER] [--speechbrain FOLDER] [--peer-python PYTHON]
@@ -41,12 +42,12 @@ from avsv.scoring.metrics import eer, min_dcf
 from avsv.scoring.norm import Cohort, speaker_cohort
 from avsv.scoring.trials import read_embedding_blocks
 
-LISTS = {"E": 579_818, "H": 550_894, "O": 37_611}  # trials of VoxCeleb1's cleaned lists
+LISTS = {"E": 579_818, "H": 550_894, "O": 37_611}  # trials of the cleaned lists of VoxCeleb1
 STAGES = ("cos", "asnorm")
 SPEAKERS, SPEAKERS_OF_O = 1250, 40
-BLOCK = 10_000  # utterances at a time: a large parent process would count as its children's memory
+BLOCK = 10_000  # utterances at a time: memory of a large parent process would count as memory of its children
 
-# Runs a file of WeSpeaker as a script. Its package is not imported whole, which would load its models.
+# Runs a file of WeSpeaker as a script. Its package is not imported completely, since that would load its models.
 WESPEAKER = """
 import runpy, sys, types
 package = types.ModuleType("wespeaker")
@@ -56,7 +57,7 @@ sys.argv = [f"{sys.argv[1]}/wespeaker/bin/{sys.argv[2]}.py", *sys.argv[3:]]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
-# Gives the functions of SpeechBrain's recipe the variables that its main part would set, and times them.
+# Sets the variables of SpeechBrain's recipe that its main part would set, and measures the time of its functions.
 SPEECHBRAIN = """
 import importlib.util, json, sys, time
 import numpy as np
@@ -92,7 +93,7 @@ json.dump(report, open(folder + "/report.json", "w"))
 
 
 class Cost(NamedTuple):
-    """What something took: seconds by the clock and of all processors, and a process's peak memory in MiB."""
+    """Cost of a process: seconds by the clock and of all processors, and peak memory in MiB."""
 
     wall: float
     busy: float
@@ -106,24 +107,24 @@ class Part(NamedTuple):
     enroll: np.ndarray
     test: np.ndarray
     scores: dict[str, np.ndarray]
-    keys: list[str]  # of the utterances in these trials
+    keys: list[str]  # utterances in these trials
     matrix: np.ndarray  # (U, D) their embeddings
 
 
 def total(costs: list[Cost]) -> Cost:
-    """The cost of processes that run one after the other."""
+    """The total cost of processes that run one after another."""
     return Cost(sum(c.wall for c in costs), sum(c.busy for c in costs), max(c.mebibytes for c in costs))
 
 
 def show(what: str, cost: Cost, ours: Cost | None = None) -> None:
-    """Print what something took, and how many times what ours took."""
+    """Print a cost, and its ratio to the cost of ``ours``."""
     memory = "" if cost.mebibytes is None else f"{cost.mebibytes:7.0f} MiB"
     ratios = f" {cost.wall / ours.wall:8.1f} x {cost.busy / ours.busy:8.1f} x" if ours else ""
     print(f"{what:40s} {cost.wall:8.1f} s {cost.busy:8.1f} s {memory:11s}{ratios}".rstrip(), flush=True)
 
 
 def run(log: Path, *command: str | Path) -> Cost:
-    """Run a command with its output in a file; stop with the end of that file where it fails."""
+    """Run a command with its output in a file; if it fails, exit with the end of that file."""
     with log.open("wb") as file:
         start = time.perf_counter()
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
@@ -139,17 +140,21 @@ def run(log: Path, *command: str | Path) -> Cost:
 def main() -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=sum(LISTS.values()), help="of the three lists together")
+    parser.add_argument(
+        "--trials", type=int, default=sum(LISTS.values()), help="total number of trials of the three lists"
+    )
     parser.add_argument("--utterances", type=int, default=150_000)
     parser.add_argument("--cohort", type=int, default=5_994, help="cohort speakers, two utterances each")
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--top-n", type=int, default=300)
     parser.add_argument("--resamples", type=int, default=1000)
-    parser.add_argument("--part", type=int, default=500, help="trials for what is too slow for all: E's first ones")
+    parser.add_argument(
+        "--part", type=int, default=500, help="first trials of E, for programs that are too slow for all trials"
+    )
     parser.add_argument("--num-threads", type=int, default=2)
     parser.add_argument("--wespeaker", type=Path, help="checkout of WeSpeaker to compare with")
     parser.add_argument("--speechbrain", type=Path, help="checkout of SpeechBrain to compare with")
-    parser.add_argument("--peer-python", default=sys.executable, help="Python that has what these import")
+    parser.add_argument("--peer-python", default=sys.executable, help="Python with their dependencies")
     args = parser.parse_args()
     for checkout, file in (
         (args.wespeaker, "wespeaker/bin/score.py"),
@@ -158,7 +163,7 @@ def main() -> None:
         if checkout and not (checkout / file).is_file():
             parser.error(f"{checkout}: there is no {file}: not a checkout of the toolkit")
     if args.utterances < 100 or args.trials < 1000 or args.part < 50:
-        parser.error("fewer than 100 utterances, 1000 trials or 50 of a part may lack a kind of trial: take more")
+        parser.error("fewer than 100 utterances, 1000 trials or 50 of a part can lack a kind of trial: use more")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_up(folder, args)
@@ -174,7 +179,7 @@ def main() -> None:
 
 
 def make_up(folder: Path, args: argparse.Namespace) -> None:
-    """Write the data directories eval, dev and train, with embeddings that tell speakers apart but for a few."""
+    """Write the data directories eval, dev and train, with embeddings that distinguish speakers with a few errors."""
     rng = np.random.default_rng(0)
     (folder / "exp/system/embeddings").mkdir(parents=True)
     speakers = min(SPEAKERS, args.utterances // 10)
@@ -194,7 +199,7 @@ def make_up(folder: Path, args: argparse.Namespace) -> None:
 def make_set(
     folder: Path, name: str, prefix: str, speakers: int, utterances: int, dim: int, rng: np.random.Generator
 ) -> tuple[list[str], np.ndarray]:
-    """Write utt2spk and embeddings, a vector of the speaker and noise of some strength; keys and speakers (U,)."""
+    """Write utt2spk and embeddings, which are speaker vectors plus noise; return keys and speakers (U,)."""
     speaker_of = np.arange(utterances) * speakers // utterances
     keys = [f"{prefix}{speaker:05d}-video{n % 100:02d}-{n:06d}" for n, speaker in enumerate(speaker_of.tolist())]
     (folder / name / "trials").mkdir(parents=True)
@@ -223,7 +228,7 @@ def make_trials(path: Path, keys: list[str], speaker_of: np.ndarray, count: int,
 
 
 def run_ours(folder: Path, args: argparse.Namespace) -> dict[str, Cost]:
-    """Run the commands of the recipe; print and return what each takes."""
+    """Run the commands of the recipe; print and return their costs."""
     exp, train, dev, evaluated = folder / "exp", folder / "train", folder / "dev", folder / "eval"
     places = exp / "system/embeddings", exp / "system/scores"
     norm = ["--top-n", str(args.top_n), "--num-threads", str(args.num_threads), *places, train, dev, evaluated]
@@ -246,7 +251,7 @@ def run_ours(folder: Path, args: argparse.Namespace) -> dict[str, Cost]:
 def run_wespeaker(
     folder: Path, args: argparse.Namespace, ours: dict[str, Cost]
 ) -> dict[tuple[str, str], tuple[str, str]]:
-    """Run WeSpeaker's scripts; print what they take; EER in percent and minDCF by list and stage."""
+    """Run WeSpeaker's scripts and print their costs; return EER in percent and minDCF by list and stage."""
     scores, embeddings = folder / "wespeaker/scores", folder / "exp/system/embeddings/eval.A.scp"
     scores.mkdir(parents=True)
     cohort = cohort_of(folder)
@@ -274,13 +279,13 @@ def run_wespeaker(
 
 
 def cohort_of(folder: Path) -> Cohort:
-    """The speakers' means that score_norm compares with."""
+    """The speaker means that score_norm uses as cohort."""
     blocks = read_embedding_blocks(folder / "exp/system/embeddings/train.A.scp")
     return speaker_cohort(*blocks, read_list(folder / "train/utt2spk"))
 
 
 def read_part(folder: Path, size: int) -> Part:
-    """The first trials of list E with our scores and the embeddings that they need."""
+    """Read the first trials of list E with our scores and their embeddings."""
     trials = Trials(*(column[:size] for column in read_trials(folder / "eval/trials/E")))
     scores = {stage: read_scores(folder / f"exp/system/scores/E/AxA.{stage}").score[:size] for stage in STAGES}
     keys, rows = np.unique(np.stack(trials[:2]), return_inverse=True)
@@ -305,7 +310,7 @@ def run_loop(part: Part, means: np.ndarray, args: argparse.Namespace, ours: dict
 
 
 def score_one(enroll: np.ndarray, test: np.ndarray, cohort: np.ndarray, top_n: int) -> float:
-    """Adaptive s-norm 1 of one trial, straight from its definition in double precision."""
+    """Adaptive s-norm 1 of one trial, directly from its definition in double precision."""
     tops = [np.sort(cohort @ side)[-top_n:] for side in (enroll, test)]
     raw = enroll @ test
     return sum((raw - top.mean()) / top.std() for top in tops) / 2
@@ -340,7 +345,7 @@ def run_speechbrain(
 
 
 def show_metrics(folder: Path, theirs: dict[tuple[str, str], tuple[str, str]]) -> None:
-    """Print results.csv, and what WeSpeaker's metrics are of its own scores."""
+    """Print results.csv, and WeSpeaker's metrics of its own scores."""
     print("list  stage    EER %      95 %          minDCF    Cllr  WeSpeaker: EER %, minDCF")
     with (folder / "results/results.csv").open(newline="") as file:
         for row in csv.DictReader(file):

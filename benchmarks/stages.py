@@ -1,7 +1,8 @@
-"""What a stage costs for an utterance as long as those of VoxCeleb2, for as many, and for a hundred times as many.
+"""Measure the cost of stages for an utterance of average VoxCeleb2 length, for all of VoxCeleb2, and a hundred times.
 
-Processor seconds of one process after its start, and bytes written. The clip is made up (224 x 224 pixels, 25 frames a
-second, H.264; AAC at 16 kHz); --wav and --video give others. Networks are those of the preset paper.
+Prints the processor time of one process after its start, and the bytes written. The clip is generated (224 x 224
+pixels, 25 frames per second, H.264; AAC at 16 kHz) unless --wav and --video are given. Networks are those of the preset
+paper.
 
 Usage: python benchmarks/stages.py [--utterances 10] [--wav FILE --video FILE]
 """
@@ -41,7 +42,7 @@ def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=10)
-    parser.add_argument("--wav", help="recording in place of the made-up one")
+    parser.add_argument("--wav", help="recording to use instead of the generated one")
     parser.add_argument("--video", help="its video")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def make_clip(folder: Path) -> tuple[str, str]:
-    """A recording and a video of the form of VoxCeleb2's."""
+    """Generate a recording and a video in the form of VoxCeleb2."""
     wav, video = folder / "clip.m4a", folder / "clip.mp4"
     for source, options, path in (
         (f"anoisesrc=color=pink:sample_rate=16000:duration={SECONDS}", ["-c:a", "aac"], wav),
@@ -65,7 +66,7 @@ def make_clip(folder: Path) -> tuple[str, str]:
 
 
 def measure(folder: Path, count: int, wav: str, video: str) -> None:
-    """Do what the stages do, and print a line for each."""
+    """Run the work of the stages, and print a line for each."""
     keys = [f"s{number % 2}-u{number}" for number in range(count)]
     wavs, videos = dict.fromkeys(keys, wav), dict.fromkeys(keys, video)
     fbank, faces = load_fbank_config(ROOT / "conf/fbank.yaml"), FacesConfig.read(ROOT / "conf/faces.yaml")
@@ -98,7 +99,7 @@ def measure(folder: Path, count: int, wav: str, video: str) -> None:
     for kind, title in (("pixels", "--faces arks"), ("online", "--faces online")):
         table = use(folder, kind)
         clips = TrainingClips(table, table.labels(["s0", "s1"]), DataConfig(window=2.0, noise_reverb=False), inputs, 0)
-        load(clips, 1)  # imports what it needs
+        load(clips, 1)  # first import the modules
         report(f"5 a window to train on, {title}", count, lambda clips=clips: load(clips, count))
 
     table = use(folder, "pixels")
@@ -111,13 +112,13 @@ def measure(folder: Path, count: int, wav: str, video: str) -> None:
 
 
 def use(folder: Path, kind: str) -> UtteranceTable:
-    """The data directory with crops of one kind."""
+    """Read the data directory with crops of one kind."""
     (folder / "faces.scp").write_bytes((folder / f"faces_{kind}.scp").read_bytes())
     return read_utterances(folder)
 
 
 def load(clips: TrainingClips, count: int) -> None:
-    """One window of every utterance."""
+    """Load one window of every utterance."""
     batch = clips[[(0, index) for index in range(count)]]
     if isinstance(batch, Exception):
         raise batch

@@ -1,7 +1,7 @@
-"""Time reads of random windows from arks, one after the other on one core, and count the bytes that they take.
+"""Measure reads of random windows from arks, one after another on one core, and count the bytes that are read.
 
-A window is 2 s of a clip: 200 Fbank frames, 50 faces of 128 x 128, or both, or 32,000 samples. Clips are a little
-longer, all of the same values. After writing, the arks lie in the page cache where there is room for them: 11 GB for
+A window is 2 s of a clip: 200 Fbank frames, 50 faces of 128 x 128, or both, or 32,000 samples. Clips are slightly
+longer, all with the same values. After writing, the arks are in the page cache if there is enough memory: 11 GB for
 10,000 clips. The rate is per second of processor time.
 
 Usage: python benchmarks/windows.py [--clips 10000] [--reads 20000] [--dir FOLDER]
@@ -30,11 +30,11 @@ MIN_RATE, MAX_BYTES = 2000, 1.2
 
 
 def main() -> None:
-    """Run the benchmark and print its figures; status 1 where a bar is missed."""
+    """Run the benchmark and print its figures; exit with status 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=10_000)
     parser.add_argument("--reads", type=int, default=20_000, help="windows per kind")
-    parser.add_argument("--dir", help="where to make the arks (the system's place for temporary files)")
+    parser.add_argument("--dir", help="folder for the arks (default: a temporary one)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.dir) as name:
         places = write(Path(name), args.clips)
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def write(folder: Path, clips: int) -> dict[str, list[str]]:
-    """Write the arks; returns the locations of the clips in them."""
+    """Write the arks; return the locations of the clips in them."""
     rng = np.random.default_rng(0)
     fbank = rng.normal(10, 3, (FRAMES, BINS)).astype(np.float32)
     faces = rng.integers(0, 256, (FACES, SIDE * SIDE), dtype=np.uint8)
@@ -73,7 +73,7 @@ def write(folder: Path, clips: int) -> dict[str, list[str]]:
 
 
 def measure(title: str, kinds: list[str], places: dict[str, list[str]], reads: int) -> bool:
-    """Read random windows and print what that takes; whether it is within the bars."""
+    """Read random windows and print the rates; return whether they are within the limits."""
     rng = np.random.default_rng(0)
     readers: dict[str, Callable[[str, int, int], np.ndarray]] = {
         "fbank": read_rows, "faces": read_rows, "audio": read_window,
@@ -97,7 +97,7 @@ def measure(title: str, kinds: list[str], places: dict[str, list[str]], reads: i
 
 
 def bytes_read() -> int:
-    """Bytes that this process has asked the kernel for."""
+    """Bytes that this process has requested from the kernel."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 

@@ -28,15 +28,15 @@ settings=local/corpus.yaml
 need_command espeak-ng sox
 
 stamp=$(stamp "$preset $seed" "$settings" local/builtin_corpus/*.py)
-# Later steps know their inputs by the lists: other media have other paths.
+# Later steps identify their inputs by the lists, so other media have other paths.
 media=$data/media/$preset-seed$seed-${stamp:0:8}
 ! up_to_date "$data/.corpus.done" "$stamp" "$data: the built-in corpus is" || exit 0
 
-# Somebody else's media must not be touched. Media and lists of other settings must not be taken for ours: nothing of
-# what stood here before is left when the new corpus begins.
+# Media of other origin must not be touched. Media and lists of other settings must not be mixed with the new ones:
+# everything is removed before a new corpus is made.
 mkdir -p "$data"
 if [ -e "$data/media" ] && [ ! -f "$data/.media.stamp" ]; then
-  die "$data/media is there and is not of the built-in corpus: move it away, or choose another folder"
+  die "$data/media exists and does not belong to the built-in corpus: move it away, or choose another folder"
 fi
 if ! is_done "$data/.media.stamp" "$stamp"; then
   [ ! -f "$data/.media.stamp" ] || rm -rf "${data:?}"/{media,train,dev,eval,musan,rirs}

@@ -2,9 +2,9 @@
 
     python tools/update_findings.py --exp exp/mini      # after the commands on that page
 
-Fills what stands between ``<!-- rates -->``, ``<!-- pairs A:B ... -->``, ``<!-- sweeps A ... -->`` and the next
-``<!-- end -->``: error rates of all systems in all modes, differences of the pairs named there, and the corruption
-sweeps of the fused systems named there.
+Fills the text between ``<!-- rates -->``, ``<!-- pairs A:B ... -->``, ``<!-- sweeps A ... -->`` and the next
+``<!-- end -->``: error rates of all systems in all modes, differences of the named pairs, and the corruption sweeps of
+the named fused systems.
 """
 
 import argparse
@@ -28,14 +28,14 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
 
 
 def table_lines(header: Sequence[str], cells: Sequence[Sequence[str]], left: int) -> list[str]:
-    """A Markdown table of cells that may hold Markdown; the first ``left`` columns are text."""
+    """A Markdown table of cells that can contain Markdown; the first ``left`` columns are text."""
     columns = [Column(name, "text" if number < left else "number") for number, name in enumerate(header)]
     head = markdown_table(Table("", "", columns, []))
     return [*head, *("| " + " | ".join(row) + " |" for row in cells)]
 
 
 def rates(rows: Sequence[Row]) -> list[str]:
-    """Error rates of normalized scores, systems down, modes across."""
+    """Error rates of normalized scores, with one row per system and one column per mode."""
     found = {(row.system, row.mode): rate_cell(row.eer, row.eer_low, row.eer_high) for row in rows}
     systems = list(dict.fromkeys(system for system, _ in found))
     cells = [[system, *(found.get((system, mode), "") for mode in MODES)] for system in systems]
@@ -43,7 +43,7 @@ def rates(rows: Sequence[Row]) -> list[str]:
 
 
 def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
-    """Differences of pairs of systems in the mode that both were compared in, bold where the interval lacks 0."""
+    """Differences of pairs of systems in the mode of their comparison; bold if the interval does not contain 0."""
     cells = []
     for name in names:
         a, _, b = name.partition(":")
@@ -65,7 +65,7 @@ def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
 
 
 def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
-    """Error rates under all corruptions, of the best single modalities and of the fused systems named."""
+    """Error rates with all corruptions, of the best single modalities and of the named fused systems."""
     cells = []
     for path in sorted(folder.glob("*.csv"), key=lambda path: list(KINDS).index(path.stem)):
         lines = compare_lines([row for row in records(read_frame(path, SweepRow), SweepRow) if row.trials == trials])
@@ -75,7 +75,7 @@ def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
         shown = [lines.voice, lines.face, *(fused[name] for name in names)]
         for number, level in enumerate(lines.levels):
             if number == 0 and cells:
-                continue  # without corruption all sweeps are the same
+                continue  # without corruption, all sweeps are equal
             kind = "none" if number == 0 else f"{KINDS[path.stem].title}, {KINDS[path.stem].unit}"
             cells.append([kind if number < 2 else "", level, *(_sweep_cell(line.rows[number]) for line in shown)])
     if not cells:
@@ -121,7 +121,7 @@ def main() -> None:
     part = r"(?P<marker><!-- (?P<kind>rates|pairs|sweeps)(?P<names>[^>]*?) -->)\n.*?<!-- end -->"
     text, count = re.subn(part, fill, PAGE.read_text(encoding="utf-8"), flags=re.S)
     if count == 0:
-        raise DataError(f"{PAGE}: no part to fill: it lacks <!-- rates --> ... <!-- end --> and the like")
+        raise DataError(f"{PAGE}: no part to fill: there is no <!-- rates --> ... <!-- end --> or similar")
     write_text(PAGE, text)
 
 

@@ -28,7 +28,7 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise DataError(f"{readme}: the markers {BEGIN} and {END} must stand in it once each")
+        raise DataError(f"{readme}: the markers {BEGIN} and {END} must each occur once")
     results = (args.results / "RESULTS.md").read_text(encoding="utf-8")
     for plot in re.findall(r"\]\((\w+\.png)\)", results):
         shutil.copyfile(args.results / plot, ROOT / "docs" / plot)

@@ -1,4 +1,4 @@
-"""The canvas on which a head is drawn from the front, and drawing on it in head units."""
+"""The canvas on which a head is drawn from the front, and functions to draw on it in head units."""
 
 import cv2
 import numpy as np
@@ -7,12 +7,12 @@ from .face_model import Color
 
 CANVAS = 192  # pixels of the square
 UNIT = 62.0  # pixels of a head unit
-CENTER = (96.0, 100.0)  # pixel of the head's middle
+CENTER = (96.0, 100.0)  # pixel of the center of the head
 _SUBPIXEL = 4  # bits of sub-pixel positions in OpenCV's drawing
 
 
 def over(front: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """A premultiplied BGRA picture over a BGR picture.
+    """Put a premultiplied BGRA picture over a BGR picture.
 
     Example:
         >>> over(np.uint8([[[0, 0, 0, 0], [9, 8, 7, 255]]]), np.uint8([[[1, 2, 3], [4, 5, 6]]])).tolist()
@@ -23,7 +23,7 @@ def over(front: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def darker(color: Color, factor: float) -> Color:
-    """A color with its brightness multiplied.
+    """A color with its brightness multiplied by a factor.
 
     Example:
         >>> darker((100.0, 50.0, 200.0), 0.5)
@@ -33,12 +33,12 @@ def darker(color: Color, factor: float) -> Color:
 
 
 def pixels(points: np.ndarray) -> np.ndarray:
-    """Head units (n, 2) to OpenCV's fixed-point positions on the canvas."""
+    """Convert head units (n, 2) to OpenCV's fixed-point positions on the canvas."""
     return np.rint((np.asarray(points) * UNIT + CENTER) * 2**_SUBPIXEL).astype(np.int32)
 
 
 def paint(image: np.ndarray, color: Color | int) -> tuple[float, ...]:
-    """The color as OpenCV wants it for that image: opaque on BGRA, a number on a single channel."""
+    """The color in OpenCV's form for an image: opaque on BGRA, a number for a single channel."""
     if isinstance(color, tuple):
         return (*np.clip(color, 0, 255).tolist(), 255.0)[: image.shape[2]]
     return (float(color),)
@@ -50,7 +50,7 @@ def fill(image: np.ndarray, points: np.ndarray, color: Color | int) -> None:
 
 
 def curve(image: np.ndarray, points: np.ndarray, color: Color | int, width: float, closed: bool = False) -> None:
-    """Draw a line through points given in head units; on the canvas it is at least a pixel wide."""
+    """Draw a line through points given in head units; on the canvas it is at least one pixel wide."""
     thickness = max(1, round(width * UNIT))
     cv2.polylines(image, [pixels(points)], closed, paint(image, color), thickness, cv2.LINE_AA, _SUBPIXEL)
 
@@ -62,7 +62,7 @@ def ellipse(
     turn: float,
     color: Color | int,
 ) -> None:
-    """Fill an ellipse given in head units, turned by ``turn`` radians."""
+    """Fill an ellipse given in head units, rotated by ``turn`` radians."""
     points = circle((0, 0), radii, 2.0)
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     fill(image, points @ rotation + np.asarray(center), color)
@@ -76,7 +76,7 @@ def circle(center: tuple[float, float], radii: tuple[float, float], power: float
 
 
 def arc(start: tuple[float, float], end: tuple[float, float], bulge: float) -> np.ndarray:
-    """Points (9, 2) from start to end, in the middle displaced by ``bulge`` to the left of the way.
+    """Points (9, 2) from start to end, displaced by up to ``bulge`` to the left of the direction.
 
     Example:
         >>> arc((0.0, 0.0), (1.0, 0.0), 0.5)[4].tolist()
@@ -90,7 +90,7 @@ def arc(start: tuple[float, float], end: tuple[float, float], bulge: float) -> n
 
 
 def smooth_loop(points: np.ndarray) -> np.ndarray:
-    """A closed smooth curve (10 n, 2) through points (n, 2): cubic Hermite pieces, tangents from the neighbors.
+    """A closed smooth curve (10 n, 2) through points (n, 2): cubic Hermite segments with tangents from the neighbors.
 
     Example:
         >>> loop = smooth_loop(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))
@@ -98,7 +98,7 @@ def smooth_loop(points: np.ndarray) -> np.ndarray:
         ((40, 2), [0.0, 1.0], [0.62, 0.62])
     """
     after = np.roll(points, -1, axis=0)
-    # Centripetal steps, so that short pieces between long ones make no loops.
+    # Centripetal steps, so that short segments between long ones form no loops.
     step = np.sqrt(np.linalg.norm(after - points, axis=1, keepdims=True))
     before, step_before = np.roll(points, 1, axis=0), np.roll(step, 1, axis=0)
     slope = (after - before) / (step + step_before)
@@ -110,17 +110,17 @@ def smooth_loop(points: np.ndarray) -> np.ndarray:
 
 
 def curl(loop: np.ndarray, size: float, rng: np.random.Generator) -> np.ndarray:
-    """The loop with curls of ``size`` along it."""
+    """A closed curve with curls of ``size`` along it."""
     phase = np.linspace(0, 2 * np.pi * rng.integers(22, 28), len(loop), endpoint=False) + rng.uniform(0, 6)
     outward = loop / np.maximum(np.linalg.norm(loop, axis=1, keepdims=True), 1e-6)
     return loop + outward * size * np.sin(phase)[:, None]
 
 
 def box(left: float, top: float, right: float, bottom: float) -> tuple[slice, slice]:
-    """Rows and columns of the canvas between bounds in head units."""
+    """Slices of the rows and columns of the canvas between bounds in head units."""
     return slice(*box_rows(top, bottom)), slice(round(left * UNIT + CENTER[0]), round(right * UNIT + CENTER[0]))
 
 
 def box_rows(top: float, bottom: float) -> tuple[int, int]:
-    """First and last row of the canvas between bounds in head units."""
+    """The first and last rows of the canvas between bounds in head units."""
     return max(0, round(top * UNIT + CENTER[1])), min(CANVAS, round(bottom * UNIT + CENTER[1]))

@@ -1,7 +1,7 @@
-"""What a face keeps over all sessions, and what a session does to it.
+"""The properties of a face that all sessions share, and those that a session changes.
 
-Lengths are in head units: the middle of the head is 0, the chin lies at about y = 1, the top of the skull at about
-y = -1, x grows to the right of the picture. Colors are BGR between 0 and 255.
+Lengths are in head units: the center of the head is 0, the chin is at about y = 1, the top of the skull at about
+y = -1, and x increases to the right of the picture. Colors are BGR between 0 and 255.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _SKIN = np.array([[198, 219, 246], [160, 190, 232], [120, 158, 212], [80, 114, 1
 
 @dataclass(frozen=True)
 class Face:
-    """The traits of a face; lengths in head units, see the module."""
+    """The traits of a face; lengths are in head units, see the module docstring."""
 
     width: float
     jaw: float
@@ -74,7 +74,7 @@ class Face:
 
 
 def face_of(identity: Identity, spread: float) -> Face:
-    """The face of an identity: gender and age bound it, everything else is its own."""
+    """The face of an identity, which depends on gender, age and individual traits."""
 
     def draw(trait: str, mean: float, deviation: float) -> float:
         return mean + spread * deviation * identity.normal("face " + trait)
@@ -135,7 +135,7 @@ def face_of(identity: Identity, spread: float) -> Face:
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a session does to a face and its picture; angles in radians, lengths as shares of the picture's width."""
+    """The effect of a session on a face and its picture; angles in radians, lengths as shares of the picture width."""
 
     yaw: float
     pitch: float
@@ -164,7 +164,7 @@ class Appearance:
 
 
 def appearance_of(identity: Identity, session: str, settings: Settings) -> Appearance:
-    """The appearance in the session of that name, a pure function of the corpus's seed."""
+    """The appearance in a session, a pure function of the seed of the corpus and the names."""
     knobs, media = settings.face, settings.media
     rng = generator_for(identity.seed, "face session", identity.name, session)
     azimuth, elevation = rng.uniform(-1.2, 1.2), rng.uniform(-0.3, 0.9)
@@ -205,5 +205,5 @@ def tone(darkness: float) -> np.ndarray:
 
 
 def bgr(color: np.ndarray) -> Color:
-    """An array of three as a color."""
+    """Convert an array of three values to a color."""
     return float(color[0]), float(color[1]), float(color[2])

@@ -1,7 +1,7 @@
-"""Draws talking heads: one textured relief per clip, turned, lit and filmed in every frame.
+"""Rendering of talking heads: one textured relief per clip, which is rotated, lit and filmed in every frame.
 
-A clip's head is drawn once, from the front, at twice the picture's size, together with a depth map. In each frame only
-eyes and mouth are drawn again.
+The head of a clip is drawn once from the front, at twice the size of the picture, together with a depth map. In each
+frame, only eyes and mouth are drawn again.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ from .relief import Relief
 
 
 def render(face: Face, look: Appearance, mouth: np.ndarray, size: int, key: str) -> np.ndarray:
-    """The frames of a clip.
+    """Render the frames of a clip.
 
     Args:
-        face, look: whom to draw and how the session changes it.
-        mouth: how far the mouth is open in each frame, between 0 and 1, (T,).
+        face, look: the face, and its appearance in the session.
+        mouth: (T,) opening of the mouth in each frame, between 0 and 1.
         size: width and height of the picture.
-        key: names the clip; motion and blinking depend on it.
+        key: name of the clip, on which motion and blinking depend.
 
     Returns:
         uint8 (T, size, size, 3), BGR.
@@ -38,7 +38,7 @@ def render(face: Face, look: Appearance, mouth: np.ndarray, size: int, key: str)
 
 
 def head_motion(num_frames: int, mouth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Yaw, pitch, roll in radians and shift x, y in head units about the session's pose, (num_frames, 5)."""
+    """Yaw, pitch, roll in radians and shifts x, y in head units, relative to the session's pose, (num_frames, 5)."""
     time = np.arange(num_frames)[:, None, None] / 25
     rate = rng.uniform(0.15, 0.9, (1, 5, 3))
     waves = np.sin(2 * np.pi * (rate * time + rng.random((1, 5, 3)))).sum(axis=2)
@@ -48,7 +48,7 @@ def head_motion(num_frames: int, mouth: np.ndarray, rng: np.random.Generator) ->
 
 
 def eye_opening(num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """How far the eyes are open, (num_frames,): a blink of five frames every two seconds or so."""
+    """The opening of the eyes, (num_frames,), with a blink of five frames about every two seconds."""
     opening = np.ones(num_frames)
     start = int(rng.integers(0, 40))
     while start < num_frames:

@@ -1,4 +1,4 @@
-"""Films a relief: turns it, puts it before a background, and adds lens and sensor."""
+"""Filming of a relief: pose, background, lens and sensor."""
 
 import math
 
@@ -11,11 +11,11 @@ from .canvas import CANVAS, CENTER, UNIT, arc, curve, darker, ellipse, fill, ove
 from .face_model import Appearance, bgr, tone
 from .relief import Relief
 
-CLOSE = 1.4  # how much the picture is closer than the whole canvas
+CLOSE = 1.4  # magnification of the picture relative to the whole canvas
 
 
 class Film:
-    """Takes pictures of a :class:`Relief`: pose, background, what stands before the face, lens and sensor."""
+    """Takes pictures of a :class:`Relief`: pose, background, occlusion of the face, lens and sensor."""
 
     def __init__(self, look: Appearance, size: int, rng: np.random.Generator) -> None:
         self.look = look
@@ -27,19 +27,19 @@ class Film:
         grain = 128 + look.noise * self.rng.standard_normal((2 * size, 2 * size, 3), np.float32)
         self.grain = np.clip(np.rint(grain), 0, 255).astype(np.uint8)
         ramp = np.linspace(0, 1, 256)[:, None] ** look.gamma * 255 * np.array(look.gain)
-        # A soft shoulder instead of clipping, as cameras have.
+        # A soft shoulder instead of clipping, as in cameras.
         self.response = np.clip(255 * np.tanh(ramp / 255 * 0.92) / np.tanh(0.92 * 1.35), 0, 255).astype(np.uint8)[None]
         rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
         self.x = columns + np.float32(0.5 - size / 2)
         self.y = rows + np.float32(0.5 - size / 2)
 
     def shoot(self, picture: np.ndarray, relief: Relief, motion: np.ndarray, mouth: float) -> np.ndarray:
-        """One frame, uint8 (size, size, 3): ``motion`` as of :func:`head_motion`, ``mouth`` lowers the jaw."""
+        """Take one frame, uint8 (size, size, 3): ``motion`` as in :func:`head_motion`, ``mouth`` lowers the jaw."""
         look = self.look
         yaw, pitch, roll, sway, bob = (float(value) for value in motion)
         yaw, pitch, roll = yaw + look.yaw, pitch + look.pitch, roll + look.roll
-        # From the picture's pixels to the canvas, here about the head's middle: shift and scale, roll, then parallax,
-        # by which a point of depth z moves by z sin(angle); its depth is looked up where it is, hence twice.
+        # From pixels of the picture to the canvas, relative to the center of the head: shift and scale, roll, then
+        # parallax, which moves a point of depth z by z sin(angle). The depth is read at the moved point, hence twice.
         zoom = CANVAS / (CLOSE * look.scale * self.size)
         across = zoom * look.shift[0] * self.size + sway * UNIT
         down = zoom * look.shift[1] * self.size + bob * UNIT + CENTER[1] - CANVAS / 2

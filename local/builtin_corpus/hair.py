@@ -1,4 +1,4 @@
-"""Draws hair and hats."""
+"""Drawing of hair and hats."""
 
 import cv2
 import numpy as np
@@ -11,15 +11,15 @@ class Hair:
     """The hair of a head, or its hat.
 
     Args:
-        face, look: whom to draw and how the session changes it.
-        rng: of strands and curls.
+        face, look: the face, and its appearance in the session.
+        rng: generator of strands and curls.
     """
 
     def __init__(self, face: Face, look: Appearance, rng: np.random.Generator) -> None:
         self.face, self.look, self.rng = face, look, rng
 
     def draw_back(self, image: np.ndarray) -> None:
-        """Draw what is behind the head."""
+        """Draw the part behind the head."""
         face, look = self.face, self.look
         width = face.width * look.weight
         side = face.hair_side * look.hair_volume
@@ -50,7 +50,7 @@ class Hair:
         self._draw_strands(image, (-reach, reach), (top, length), 30)
 
     def draw_front(self, image: np.ndarray) -> None:
-        """Draw what is before the forehead."""
+        """Draw the part in front of the forehead."""
         face, look = self.face, self.look
         width = face.width * look.weight
         style = face.hair_style

@@ -1,4 +1,4 @@
-"""Draws a head from the front."""
+"""Drawing of a head from the front."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ class Head:
     """The drawing of a head without light.
 
     Args:
-        face, look: whom to draw and how the session changes it.
+        face, look: the face, and its appearance in the session.
     """
 
     def __init__(self, face: Face, look: Appearance) -> None:
@@ -23,7 +23,7 @@ class Head:
         self.hair = Hair(face, look, self.rng)
 
     def draw(self) -> np.ndarray:
-        """The head without what moves, back to front: uint8 (CANVAS, CANVAS, 4), premultiplied BGRA."""
+        """Draw the head without moving parts, from back to front: uint8 (CANVAS, CANVAS, 4), premultiplied BGRA."""
         face, look = self.face, self.look
         image = np.zeros((CANVAS, CANVAS, 4), np.uint8)
         self.hair.draw_back(image)
@@ -152,7 +152,7 @@ class Head:
             fill(image, np.concatenate([upper, lower]) * [side, 1], color)
 
     def draw_eyes(self, image: np.ndarray, opening: float) -> None:
-        """Draw the eyes, with glasses, open between 0 and 1."""
+        """Draw the eyes, with glasses if any; ``opening`` is between 0 and 1."""
         face, look = self.face, self.look
         for side in (-1, 1):
             center = np.array([side * face.eye_x, face.eye_y])
@@ -195,7 +195,7 @@ class Head:
         curve(image, arc((-inner, face.eye_y), (inner, face.eye_y), -0.03), (32, 30, 34), 0.025)
 
     def draw_mouth(self, image: np.ndarray, opening: float) -> None:
-        """Draw the mouth, open between 0 and 1."""
+        """Draw the mouth; ``opening`` is between 0 and 1."""
         face, look = self.face, self.look
         t = np.linspace(-1, 1, 21)
         round_ = np.sqrt(np.clip(1 - t**2, 0, 1))

@@ -16,13 +16,13 @@ Trial = tuple[str, str, bool]
 
 
 def trials_of(clips: list[Clip], settings: Settings, seed: int) -> list[Trial]:
-    """Trials between clips of one set, in the order of their keys; no pair occurs twice, in whatever order.
+    """Trials between clips of one set, in the order of their keys; no pair occurs twice, in any order.
 
-    Targets are all pairs of an identity's clips from different sessions. Non-targets are drawn evenly over pairs of
-    identities, the stated share of them of the same gender.
+    Targets are all pairs of clips of an identity from different sessions. Non-targets are drawn evenly over pairs of
+    identities, with the configured share of pairs of the same gender.
 
     Returns:
-        Enrolment key, test key, whether it is a target.
+        Enrollment key, test key, whether it is a target.
     """
     rng = generator_for(seed, "trials", clips[0].identity.subset)
     clips_by_identity: dict[str, list[Clip]] = {}
@@ -51,7 +51,7 @@ def trials_of(clips: list[Clip], settings: Settings, seed: int) -> list[Trial]:
 
 
 def write_lists(data: Path, media: Path, identities: list[Identity], settings: Settings, seed: int, name: str) -> None:
-    """Write all lists below ``data`` of the files below ``media``. Every file appears whole or not at all."""
+    """Write all lists of the files in ``media`` to ``data``. Every file is written atomically."""
     for subset in SETS:
         folder = data / subset
         people = [identity for identity in identities if identity.subset == subset]
@@ -89,7 +89,7 @@ def write_lists(data: Path, media: Path, identities: list[Identity], settings: S
 
 
 def musan_files(settings: Settings) -> list[tuple[str, str, int]]:
-    """Path below the media folder, type and number of each noise file, in MUSAN's layout."""
+    """Path in the media folder, type and number of each noise file, in the layout of MUSAN."""
     sources = {"noise": ("free-sound", "sound-bible"), "music": ("fma", "jamendo"), "speech": ("librivox", "us-gov")}
     made = []
     for kind, (first, second) in sources.items():
@@ -100,7 +100,7 @@ def musan_files(settings: Settings) -> list[tuple[str, str, int]]:
 
 
 def rir_files(settings: Settings) -> list[tuple[str, str, int]]:
-    """Path below the media folder, kind of room and number of each room response, in the layout of RIRS_NOISES."""
+    """Path in the media folder, kind of room and number of each room response, in the layout of RIRS_NOISES."""
     made = []
     for kind, count in settings.sizes["rirs"].items():
         for number in range(count):
@@ -111,7 +111,7 @@ def rir_files(settings: Settings) -> list[tuple[str, str, int]]:
 
 
 def rir_key(path: str) -> str:
-    """The key of a room response in the list.
+    """The key of a room response in lists.
 
     Example:
         >>> rir_key("RIRS_NOISES/simulated_rirs/smallroom/Room001/Room001-00002.wav")

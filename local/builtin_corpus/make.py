@@ -1,8 +1,8 @@
-"""The command that makes the built-in corpus: ``media`` makes one job's share of the files, ``lists`` the lists.
+"""The command that makes the built-in corpus: ``media`` makes the files of one job, ``lists`` makes the lists.
 
-The unit of work is an identity with all its clips, a noise or a room response. A unit appears under its final name when
-it is whole, and what is already there is left as it is: a killed job goes on where it was. What a unit holds depends
-on the seed and the settings, never on the number of jobs.
+The unit of work is an identity with all its clips, a noise or a room response. A unit gets its final name when it is
+complete, and existing units are not made again, so a killed job continues where it stopped. The content of a unit
+depends on the seed and the settings, not on the number of jobs.
 """
 
 import argparse
@@ -25,30 +25,30 @@ from .lists import musan_files, rir_files, write_lists
 from .media import write_mp4, write_wav
 from .plan import Clip, Identity, Settings, clips_of, identities, load_settings
 from .sentences import sentence
-from .voices import Synthesiser, clip_sound, session_of, voice_of
+from .voices import Synthesizer, clip_sound, session_of, voice_of
 
 NAME = "builtin"
 Unit = tuple[Path, Callable[[Path], None]]
 
 
-def units(media: Path, settings: Settings, seed: int, synthesiser: Synthesiser) -> list[Unit]:
-    """The final path of every unit of work and what writes it to a given path."""
+def units(media: Path, settings: Settings, seed: int, synthesizer: Synthesizer) -> list[Unit]:
+    """The final path of every unit of work, and a function that writes it to a given path."""
     sample_rate = settings.media["sample_rate"]
     made: list[Unit] = []
     for person in identities(settings, seed):
-        made.append((media / "mp4" / person.name, _identity_writer(person, settings, synthesiser)))
-    strangers = identities(settings, seed + 1)  # who speaks in the noise set appears in no other set
+        made.append((media / "mp4" / person.name, _identity_writer(person, settings, synthesizer)))
+    strangers = identities(settings, seed + 1)  # the speakers of the noise set occur in no other set
     for path, kind, number in musan_files(settings):
-        made.append((media / path, _noise_writer(kind, number, seed, settings, synthesiser, strangers)))
+        made.append((media / path, _noise_writer(kind, number, seed, settings, synthesizer, strangers)))
     for path, kind, number in rir_files(settings):
         made.append((media / path, _room_writer(kind, number, seed, sample_rate)))
     return made
 
 
-def write_clip(path: Path, clip: Clip, settings: Settings, synthesiser: Synthesiser) -> None:
-    """Make one media file: the sound, then the face that speaks it."""
+def write_clip(path: Path, clip: Clip, settings: Settings, synthesizer: Synthesizer) -> None:
+    """Make one media file: first the sound, then the face that speaks it."""
     media = settings.media
-    sound, mouth = clip_sound(clip, settings, synthesiser)
+    sound, mouth = clip_sound(clip, settings, synthesizer)
     face = face_of(clip.identity, settings.face["spread"])
     look = appearance_of(clip.identity, clip.session, settings)
     frames = faces.render(face, look, mouth, media["size"], clip.key)
@@ -56,10 +56,10 @@ def write_clip(path: Path, clip: Clip, settings: Settings, synthesiser: Synthesi
 
 
 def make_media(settings: Settings, media: Path, seed: int, job: int, jobs: int, progress: Path) -> None:
-    """Write the share of ``job`` (from 1) of ``jobs`` of the files below ``media``."""
+    """Write the files of ``job`` (counted from 1) of ``jobs`` to ``media``."""
     cv2.setNumThreads(1)
-    with Synthesiser(settings.media["sample_rate"]) as synthesiser:
-        share = units(media, settings, seed, synthesiser)[job - 1 :: jobs]
+    with Synthesizer(settings.media["sample_rate"]) as synthesizer:
+        share = units(media, settings, seed, synthesizer)[job - 1 :: jobs]
         shown = 0.0
         for number, (path, write) in enumerate(share):
             if time.monotonic() - shown > 1:
@@ -71,7 +71,7 @@ def make_media(settings: Settings, media: Path, seed: int, job: int, jobs: int, 
         write_text(progress, f"{len(share)} {len(share)}\n")
 
 
-def _identity_writer(identity: Identity, settings: Settings, synthesiser: Synthesiser) -> Callable[[Path], None]:
+def _identity_writer(identity: Identity, settings: Settings, synthesizer: Synthesizer) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         temporary = temporary_path(folder)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -79,8 +79,8 @@ def _identity_writer(identity: Identity, settings: Settings, synthesiser: Synthe
             for clip in clips_of(identity, settings):
                 path = temporary / Path(clip.path).relative_to(f"mp4/{identity.name}")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_clip(path, clip, settings, synthesiser)
-            # A job that outlived a killed run may have been faster; its files are the same.
+                write_clip(path, clip, settings, synthesizer)
+            # A job that survived a killed run may have been faster; its files are the same.
             if not folder.exists():
                 temporary.replace(folder)
         finally:
@@ -90,7 +90,7 @@ def _identity_writer(identity: Identity, settings: Settings, synthesiser: Synthe
 
 
 def _noise_writer(
-    kind: str, number: int, seed: int, settings: Settings, synthesiser: Synthesiser, strangers: list[Identity]
+    kind: str, number: int, seed: int, settings: Settings, synthesizer: Synthesizer, strangers: list[Identity]
 ) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         rng = generator_for(seed, "musan", kind, number)
@@ -106,7 +106,7 @@ def _noise_writer(
             session = session_of(stranger, "musan", settings)
             sound = np.zeros(0)
             while len(sound) < wanted:
-                sound = np.concatenate([sound, synthesiser.speak(sentence(rng), voice, session)])
+                sound = np.concatenate([sound, synthesizer.speak(sentence(rng), voice, session)])
             sound = sound[:wanted]
         with atomic_path(path) as temporary:
             write_wav(temporary, sound * (0.5 / np.abs(sound).max()), sample_rate)
@@ -126,12 +126,12 @@ def _room_writer(kind: str, number: int, seed: int, sample_rate: int) -> Callabl
 def main() -> None:
     """Parse the command line and make the media or the lists."""
     parser = argparse.ArgumentParser(prog="builtin_corpus", description="Make the built-in corpus.")
-    parser.add_argument("--config", type=Path, required=True, help="sizes and strengths, local/corpus.yaml")
-    parser.add_argument("--preset", required=True, help="which sizes to take")
-    parser.add_argument("--seed", type=int, required=True, help="another seed is another corpus")
+    parser.add_argument("--config", type=Path, required=True, help="configuration, local/corpus.yaml")
+    parser.add_argument("--preset", required=True, help="preset of the sizes")
+    parser.add_argument("--seed", type=int, required=True, help="another seed gives another corpus")
     parser.add_argument("--media", type=Path, required=True, help="folder of the media files")
-    parser.add_argument("--job", type=int, default=1, help="which share to make, from 1")
-    parser.add_argument("--jobs", type=int, default=1, help="how many shares there are")
+    parser.add_argument("--job", type=int, default=1, help="number of this job, counted from 1")
+    parser.add_argument("--jobs", type=int, default=1, help="number of jobs")
     parser.add_argument("--progress", type=Path, help="file for 'done total' (media)")
     parser.add_argument("what", choices=["media", "lists"])
     parser.add_argument("data", type=Path)

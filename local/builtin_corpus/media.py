@@ -1,4 +1,4 @@
-"""Writes media files whose bytes depend on their content alone."""
+"""Writing of media files whose bytes depend only on their content."""
 
 import wave
 from pathlib import Path
@@ -16,8 +16,8 @@ def write_mp4(
     Args:
         path: file name.
         frames: uint8 (T, H, W, 3), BGR.
-        sound: float (n,) within +-1, one channel.
-        crf: x264's constant rate factor; larger is worse.
+        sound: float (n,) in [-1, 1], one channel.
+        crf: constant rate factor of x264; larger is worse.
         audio_kbps: bit rate of the sound.
     """
     # One thread and no version strings: the same input gives the same bytes.
@@ -44,7 +44,7 @@ def write_mp4(
 
 
 def write_wav(path: Path, sound: np.ndarray, sample_rate: int) -> None:
-    """Write samples within +-1 as a 16-bit PCM file of one channel."""
+    """Write samples in [-1, 1] as a 16-bit PCM file with one channel."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

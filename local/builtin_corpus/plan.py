@@ -1,4 +1,4 @@
-"""Who appears in which clip: a pure function of the settings, the preset and the seed; it reads no media."""
+"""Plan of the corpus: who appears in which clip. It depends only on the settings, the preset and the seed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """One preset of ``corpus.yaml``: ``sizes`` of the preset, and the sections that all presets share."""
+    """One preset of ``corpus.yaml``: the ``sizes`` of the preset, and the sections that all presets share."""
 
     sizes: dict
     trials: dict
@@ -34,7 +34,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Identity:
-    """A person: the ``rank``-th of ``peers`` identities of its set and gender; traits are drawn on demand."""
+    """An identity: number ``rank`` of ``peers`` identities of its set and gender; traits are drawn on demand."""
 
     name: str
     subset: str
@@ -45,25 +45,26 @@ class Identity:
     seed: int
 
     def uniform(self, trait: str) -> float:
-        """The identity's quantile of a trait in (0, 1): independent of other traits, evenly spread over its peers.
+        """The quantile in (0, 1) of a trait: independent of other traits, and evenly distributed over the peers.
 
-        Peers are the identities of the same set and gender; a Latin hypercube keeps every seed's corpus equally hard.
+        Peers are the identities of the same set and gender. With this Latin hypercube, the corpora of all seeds are
+        equally hard.
         """
         rng = generator_for(self.seed, "trait", trait, self.subset, self.gender)
         return float((rng.permutation(self.peers)[self.rank] + rng.random(self.peers)[self.rank]) / self.peers)
 
     def normal(self, trait: str) -> float:
-        """The same as a standard normal value, cut at 2.2."""
+        """The trait as a standard normal value, clipped at 2.2."""
         return float(np.clip(NormalDist().inv_cdf(self.uniform(trait)), -2.2, 2.2))
 
     def choice(self, trait: str, options: list):
-        """The same as one of the options, all equally likely."""
+        """The trait as one of the options, all with equal probability."""
         return options[int(self.uniform(trait) * len(options))]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One media file: ``key`` is the utterance, ``path`` lies below the media folder, ``seconds`` is whole frames."""
+    """One media file: ``key`` is the utterance, ``path`` is in the media folder, ``seconds`` is whole frames."""
 
     identity: Identity
     session: str
@@ -73,15 +74,15 @@ class Clip:
 
 
 def load_settings(config: Path, preset: str) -> Settings:
-    """The settings of a preset.
+    """Load the settings of a preset.
 
     Raises:
-        DataError: there is no such preset, or a section has a setting too many or too few.
+        DataError: there is no such preset, or a section has unknown or missing settings.
     """
     content = read_yaml(config)
     presets = content.pop("presets", {})
     if preset not in presets:
-        raise DataError(f"{config}: no preset {preset!r}: take one of {', '.join(presets)}")
+        raise DataError(f"{config}: no preset {preset!r}: choose one of {', '.join(presets)}")
     for section in sorted(set(_SETTINGS) | set(content)):
         wanted, found = set(_SETTINGS.get(section, "").split()), set(content.get(section, {}))
         if not wanted or wanted != found:
@@ -91,7 +92,7 @@ def load_settings(config: Path, preset: str) -> Settings:
 
 
 def identities(settings: Settings, seed: int) -> list[Identity]:
-    """All identities of all sets; every second one is a woman, ages lie between 18 and 75."""
+    """All identities of all sets; every second one is a woman, and ages are between 18 and 75."""
     made: list[Identity] = []
     for subset in SETS:
         count = settings.sizes[subset]["identities"]
@@ -112,7 +113,7 @@ def identities(settings: Settings, seed: int) -> list[Identity]:
 
 
 def clips_of(identity: Identity, settings: Settings) -> list[Clip]:
-    """The clips of an identity in the order of their keys, in VoxCeleb's folders ``IDENTITY/SESSION/00001.mp4``."""
+    """The clips of an identity in the order of keys, in folders ``IDENTITY/SESSION/00001.mp4`` as in VoxCeleb."""
     size = settings.sizes[identity.subset]
     rng = generator_for(identity.seed, "sessions", identity.name)
     names = sorted({"".join(rng.choice(_SESSION_LETTERS, 11)) for _ in range(size["sessions"])})

@@ -1,6 +1,6 @@
 """A head seen from the front as a textured, lit relief.
 
-The depth map gives the light (Lambert) and, through parallax, the turning of the head.
+The depth map determines the light (Lambert) and, by parallax, the rotation of the head.
 """
 
 import cv2
@@ -10,15 +10,15 @@ from .canvas import CANVAS, CENTER, UNIT, box
 from .face_model import Appearance, Face
 from .head import Head
 
-LEVELS = 9  # how many openings of eyes and mouth are distinguished
+LEVELS = 9  # number of different openings of eyes and mouth
 
 
 class Relief:
-    """A head seen from the front: premultiplied BGRA texture, depth, and where the jaw moves.
+    """A head seen from the front: premultiplied BGRA texture, depth, and the movement of the jaw.
 
     Attributes:
-        depth: head units toward the viewer, float32 (CANVAS, CANVAS).
-        jaw: share of the jaw's movement that a pixel follows, float32 (CANVAS, CANVAS).
+        depth: depth in head units toward the viewer, float32 (CANVAS, CANVAS).
+        jaw: share of the movement of the jaw that a pixel follows, float32 (CANVAS, CANVAS).
     """
 
     def __init__(self, face: Face, look: Appearance) -> None:
@@ -43,7 +43,7 @@ class Relief:
         self.mouths: dict[int, np.ndarray] = {}
 
     def texture(self, eyes: float, mouth: float) -> np.ndarray:
-        """The lit texture, uint8 (CANVAS, CANVAS, 4), with eyes and mouth so far open; the next call overwrites it."""
+        """The lit texture, uint8 (CANVAS, CANVAS, 4), for an opening of eyes and mouth; the next call overwrites it."""
         for opening, box_, known, draw in (
             (eyes, self.eye_box, self.eyes, self.head.draw_eyes),
             (mouth, self.mouth_box, self.mouths, self.head.draw_mouth),
@@ -76,7 +76,7 @@ class Relief:
         depth += 0.04 * bump(0, face.mouth_y + 0.02, face.mouth_width, 0.09)
         depth += 0.06 * bump(0, face.chin_y - 0.13, 0.2, 0.09)
         depth -= 0.35 * np.clip(y - face.chin_y, 0, 1)
-        # The neck's axis, about which the head turns, lies behind the face.
+        # The axis of the neck, around which the head rotates, is behind the face.
         return cv2.GaussianBlur((depth - 0.3).astype(np.float32), (0, 0), 1.5)
 
     def _light(self) -> np.ndarray:

@@ -1,13 +1,13 @@
-"""Room responses: the image sources of a shoebox room first, a diffuse decaying tail after them."""
+"""Room responses: the image sources of a shoebox room, followed by a diffuse decaying tail."""
 
 import numpy as np
 
 SPEED_OF_SOUND = 343.0
-MIXING_TIME = 0.025  # seconds after which the tail stands for the image sources
+MIXING_TIME = 0.025  # seconds after which the tail replaces the image sources
 
 
 def reverberation_time(size: np.ndarray, absorption: float) -> float:
-    """Eyring's RT60 in seconds of a room of ``size`` (3,) meters whose walls take the share ``absorption`` of energy.
+    """Eyring's RT60 in seconds of a room of ``size`` (3,) meters whose walls absorb the share ``absorption``.
 
     Example:
         >>> round(reverberation_time(np.array([5.0, 4.0, 3.0]), 0.3), 3)
@@ -21,15 +21,15 @@ def reverberation_time(size: np.ndarray, absorption: float) -> float:
 def room_response(
     size: np.ndarray, absorption: float, source: np.ndarray, ear: np.ndarray, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Impulse response of a shoebox room, float32 (n,) with n about RT60 seconds, the direct sound at distance / c.
+    """Impulse response of a shoebox room, float32 (n,) of about RT60 seconds, with the direct sound at distance / c.
 
-    Until :data:`MIXING_TIME` after the direct sound it is the image method (Allen and Berkley 1979); from there on
-    Gaussian noise with the energy that the image sources of a room of volume V have on average,
-    4 pi c / V per second, falling by 60 dB in Eyring's reverberation time. Amplitudes are 1 / distance.
+    Until :data:`MIXING_TIME` after the direct sound, it is computed by the image method (Allen and Berkley 1979); after
+    that, it is Gaussian noise with the average energy of the image sources of a room of volume V, 4 pi c / V per
+    second, falling by 60 dB in Eyring's reverberation time. Amplitudes are 1 / distance.
 
     Args:
         size: room size (3,) in meters.
-        absorption: share of the energy that a wall takes, between 0 and 1.
+        absorption: share of the energy that a wall absorbs, between 0 and 1.
         source, ear: positions (3,) in meters.
     """
     rt60 = reverberation_time(size, absorption)
@@ -54,7 +54,7 @@ def room_response(
 
 
 def random_room(kind: str, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A response of a random room: ``smallroom`` of 2-5 m, ``mediumroom`` of 6-12 m; see :func:`room_response`."""
+    """The response of a random room: ``smallroom`` of 2-5 m, ``mediumroom`` of 6-12 m; see :func:`room_response`."""
     low, high = {"smallroom": (2.0, 5.0), "mediumroom": (6.0, 12.0)}[kind]
     size = np.array([*rng.uniform(low, high, 2), rng.uniform(2.2, 3.5)])
     source, ear = (size * rng.uniform(0.2, 0.8, 3) for _ in range(2))

@@ -1,4 +1,4 @@
-"""English sentences without end, so that what is said tells nothing about who says it."""
+"""Random English sentences, so that the text is independent of the speaker."""
 
 import numpy as np
 
@@ -38,7 +38,7 @@ _WHEN = (
 
 
 def sentence(rng: np.random.Generator) -> str:
-    """One of several million sentences of ten to twenty words.
+    """Draw one of several million sentences of ten to twenty words.
 
     Example:
         >>> sentence(np.random.default_rng(0))

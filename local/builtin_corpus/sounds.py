@@ -1,4 +1,4 @@
-"""Noises and music: float32 (n,) of unit root mean square."""
+"""Noises and music: float32 (n,) with a root mean square of 1."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ NOISES = ("hiss", "hum", "crowd", "engine", "rain", "clatter", "wind")
 
 
 def noise(kind: str, num_samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A noise of one of the :data:`NOISES`."""
+    """Generate one of the :data:`NOISES`."""
     time = np.arange(num_samples) / sample_rate
     if kind == "hiss":
         sound = colored(num_samples, rng.uniform(0, 1.5), rng)
@@ -41,7 +41,7 @@ def noise(kind: str, num_samples: int, sample_rate: int, rng: np.random.Generato
 
 
 def music(num_samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Chords, a melody and a beat in a random key and tempo."""
+    """Generate chords, a melody and a beat in a random key and tempo."""
     time = np.arange(num_samples) / sample_rate
     sound = np.zeros(num_samples)
     root = 110 * 2 ** (rng.integers(12) / 12)
@@ -64,7 +64,7 @@ def music(num_samples: int, sample_rate: int, rng: np.random.Generator) -> np.nd
 
 
 def mix(speech: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarray:
-    """Speech plus another sound at a signal-to-noise ratio.
+    """Add another sound to speech at a signal-to-noise ratio.
 
     Example:
         >>> mixed = mix(np.ones(4), np.ones(4), 20.0)
@@ -76,7 +76,7 @@ def mix(speech: np.ndarray, other: np.ndarray, snr_db: float) -> np.ndarray:
 
 
 def colored(num_samples: int, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise whose power falls with frequency to the power ``slope``, of unit root mean square."""
+    """Noise whose power falls with frequency to the power ``slope``, with a root mean square of 1."""
     spectrum = rng.standard_normal(num_samples // 2 + 1) + 1j * rng.standard_normal(num_samples // 2 + 1)
     spectrum[0] = 0
     spectrum[1:] /= np.maximum(np.arange(1, len(spectrum)), 20 * num_samples / 16000) ** (slope / 2)
@@ -84,16 +84,16 @@ def colored(num_samples: int, slope: float, rng: np.random.Generator) -> np.ndar
 
 
 def slow(num_samples: int, rate: float, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A random curve that changes about ``rate`` times a second, of about unit size."""
+    """A random curve of about unit size that changes about ``rate`` times per second."""
     points = rng.standard_normal(int(num_samples / sample_rate * rate) + 3)
     return np.interp(np.arange(num_samples) * rate / sample_rate, np.arange(len(points)), points)
 
 
 def tone(time: np.ndarray, frequency: float, rng: np.random.Generator) -> np.ndarray:
-    """A sine of random phase."""
+    """A sine with a random phase."""
     return np.sin(2 * np.pi * frequency * time + rng.uniform(0, 2 * np.pi))
 
 
 def unit(sound: np.ndarray) -> np.ndarray:
-    """The sound scaled to a root mean square of 1, float32."""
+    """Scale a sound to a root mean square of 1, float32."""
     return (sound / max(float(np.sqrt(np.mean(sound**2))), 1e-9)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Voices: espeak-ng speaks with a voice description of the identity's own, sox shapes tract, timbre and channel."""
+"""Voices: espeak-ng speaks with a voice description for each identity; sox shapes vocal tract, timbre and channel."""
 
 import functools
 import io
@@ -26,15 +26,15 @@ _NUM_FORMANTS = 6
 
 @dataclass(frozen=True)
 class Voice:
-    """What a voice keeps over all sessions.
+    """The properties of a voice that all sessions share.
 
     Attributes:
-        accent: espeak-ng's base voice.
-        f0, f0_range: fundamental frequency in Hz and how far intonation raises it.
-        tract: factor on all frequencies through sox's ``speed``, as of a shorter vocal tract.
+        accent: base voice of espeak-ng.
+        f0, f0_range: fundamental frequency in Hz, and the factor by which intonation raises it.
+        tract: factor of all frequencies, applied with the effect ``speed`` of sox, as for a shorter vocal tract.
         formants: frequency, height and width of each formant in percent, (_NUM_FORMANTS, 3).
-        treble_db, bass_db: timbre through sox.
-        breath, roughness, flutter: espeak-ng's units.
+        treble_db, bass_db: timbre, applied with sox.
+        breath, roughness, flutter: in units of espeak-ng.
         words_per_minute: speaking rate.
     """
 
@@ -52,7 +52,7 @@ class Voice:
 
 
 def voice_of(identity: Identity, spread: float) -> Voice:
-    """The voice of an identity: gender and age bound it, everything else is its own."""
+    """The voice of an identity, which depends on gender, age and individual traits."""
 
     def draw(trait: str) -> float:
         return spread * identity.normal("voice " + trait)
@@ -82,7 +82,7 @@ def voice_of(identity: Identity, spread: float) -> Voice:
 
 @dataclass(frozen=True)
 class Session:
-    """What a session does to a voice: the speaker's day, the channel, the room and the noise."""
+    """The effect of a session on a voice: daily variation, channel, room and noise."""
 
     f0: float
     rate: float
@@ -95,7 +95,7 @@ class Session:
 
 
 def session_of(identity: Identity, name: str, settings: Settings) -> Session:
-    """The session of that name, a pure function of the corpus's seed."""
+    """The session of a name, a pure function of the seed of the corpus and the names."""
     knobs = settings.voice
     rng = generator_for(identity.seed, "voice session", identity.name, name)
     effort = rng.normal(0, knobs["effort_db"])
@@ -121,11 +121,11 @@ def session_of(identity: Identity, name: str, settings: Settings) -> Session:
     )
 
 
-class Synthesiser:
+class Synthesizer:
     """Speaks text with any :class:`Voice`; a context manager, since espeak-ng reads voices from a folder.
 
     Raises:
-        DataError: a program is missing or fails; its own words are in the message.
+        DataError: a program is missing or fails; the message contains its output.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -134,9 +134,9 @@ class Synthesiser:
             if shutil.which(program) is None:
                 raise DataError(f"{program} is not installed: install the system package {program}")
 
-    def __enter__(self) -> "Synthesiser":
+    def __enter__(self) -> "Synthesizer":
         self._folder = tempfile.TemporaryDirectory(prefix="voices.")
-        # espeak-ng only finds voices of its own data folder: make one of links that holds English alone.
+        # espeak-ng finds voices only in its data folder: make one of links that contains only English.
         data = Path(self._folder.name, "espeak-ng-data")
         (data / "voices" / "!v").mkdir(parents=True)
         (data / "lang" / "gmw").mkdir(parents=True)
@@ -154,7 +154,7 @@ class Synthesiser:
         self._folder.cleanup()
 
     def speak(self, text: str, voice: Voice, session: Session) -> np.ndarray:
-        """The text as float64 samples (n,) within +-1, with the session's channel, without its room and noise."""
+        """Speak a text: float64 samples (n,) in [-1, 1], with the channel of the session, but no room or noise."""
         rows = [f"formant {n} {f * session.formants:.0f} {h:.0f} {w:.0f}" for n, (f, h, w) in enumerate(voice.formants)]
         pitch = voice.f0 * session.f0 / voice.tract
         breath = " ".join(f"{voice.breath * level:.0f}" for level in (0, 0.5, 0.8, 1, 1, 1, 0.7, 0.4))
@@ -187,10 +187,10 @@ class Synthesiser:
         return shaped / 32768.0
 
 
-def clip_sound(clip: Clip, settings: Settings, synthesiser: Synthesiser) -> tuple[np.ndarray, np.ndarray]:
-    """The sound of a clip, float32 (n,) within +-1, and how far its speaker opens the mouth in each video frame.
+def clip_sound(clip: Clip, settings: Settings, synthesizer: Synthesizer) -> tuple[np.ndarray, np.ndarray]:
+    """The sound of a clip, float32 (n,) in [-1, 1], and the opening of the mouth in each video frame.
 
-    The mouth follows the speech before room and noise.
+    The mouth follows the speech before room and noise are applied.
     """
     voice = voice_of(clip.identity, settings.voice["spread"])
     session = session_of(clip.identity, clip.session, settings)
@@ -200,7 +200,7 @@ def clip_sound(clip: Clip, settings: Settings, synthesiser: Synthesiser) -> tupl
     skipped = int(rng.uniform(0, 0.3) * sample_rate)
     speech = np.zeros(0)
     while len(speech) < skipped + wanted:
-        speech = np.concatenate([speech, synthesiser.speak(sentence(rng), voice, session)])
+        speech = np.concatenate([speech, synthesizer.speak(sentence(rng), voice, session)])
     speech = speech[skipped : skipped + wanted]
     mouth = mouth_opening(speech, sample_rate // settings.media["fps"])
 
@@ -213,7 +213,7 @@ def clip_sound(clip: Clip, settings: Settings, synthesiser: Synthesiser) -> tupl
 
 
 def mouth_opening(speech: np.ndarray, samples_per_frame: int) -> np.ndarray:
-    """How far the mouth is open in each video frame, between 0 and 1: the compressed, smoothed envelope of speech.
+    """The opening of the mouth in each video frame, between 0 and 1: the compressed, smoothed envelope of speech.
 
     Example:
         >>> mouth_opening(np.repeat([0.0, 0.0, 1.0, 1.0, 1.0], 640), 640).round(2).tolist()
@@ -237,7 +237,7 @@ def system_voices() -> Path:
 
 
 def run_tool(command: list[str], folder: str) -> bytes:
-    """The output of a program run in a folder; raises DataError with the program's own words when it fails."""
+    """Run a program in a folder and return its output; raises DataError with its error output if it fails."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=folder, check=False)
     if done.returncode != 0 or not done.stdout:
         words = done.stderr.decode(errors="replace").strip() or "no output"

@@ -167,7 +167,7 @@ def test_converted_audio_wins_and_foreign_files_are_ignored(corpora, musan, tmp_
     touch(folder / ".DS_Store")
     touch(folder / "a b.m4a")
     touch(corpora[1] / "dev" / "aac" / "README")
-    assert "3 files or folders are none of VoxCeleb's" in prepare(corpora, tmp_path / "data", *musan)
+    assert "3 files or folders do not belong to VoxCeleb" in prepare(corpora, tmp_path / "data", *musan)
     sources = {}
     for name in ("train", "dev"):
         sources |= read_list(tmp_path / "data" / name / "wav.scp")
@@ -235,7 +235,7 @@ def test_wav_folders_of_dev_and_test_apart(corpora, musan, tmp_path):
 def test_roots_are_needed_and_must_be_there(corpora, tmp_path):
     assert "--vox2-root DIR" in prepare((corpora[0], ""), tmp_path / "data", status=2)
     assert "no such folder" in prepare((corpora[0], tmp_path / "nowhere"), tmp_path / "data", status=1)
-    assert "is --vox2-root the folder that has dev/" in prepare((corpora[0], corpora[0]), tmp_path / "data", status=1)
+    assert "is --vox2-root the folder with dev/" in prepare((corpora[0], corpora[0]), tmp_path / "data", status=1)
 
 
 def test_without_noises_substitutes_are_made_of_training_data_alone(tmp_path):
@@ -314,7 +314,7 @@ def test_trials_without_recordings_are_listed_counted_and_bounded(corpora, musan
     lines = [TRIAL.format(1, f"id110{n}", f"id110{n}", "-bbbbbbbbbb") for n in range(10, 30)]
     (corpora[0] / "list_test_hard.txt").write_text("".join(lines))
     log = prepare(corpora, tmp_path / "data", *musan, "--max-missing", "0.2")
-    assert "trials list_test_hard: left out, its part of VoxCeleb1 is not here" in log
+    assert "trials list_test_hard: left out, its part of VoxCeleb1 is missing" in log
     assert [path.name for path in (tmp_path / "data" / "eval" / "trials").iterdir()] == ["veri_test2"]
 
 
@@ -377,7 +377,7 @@ def test_forms_of_meta_files(local, tmp_path):
     [
         (["Name\tGender"], "meta:1: no column"),
         (["VoxCeleb1 ID\tGender", "id10001"], "meta:2: 1 fields, the heading has 2"),
-        (["VoxCeleb1 ID\tGender", "id1\tm"], "meta:2: 'id1' is no identity"),
+        (["VoxCeleb1 ID\tGender", "id1\tm"], "meta:2: 'id1' is not an identity"),
         (["VoxCeleb1 ID\tGender", "id10001\tm", "id10001\tm"], "meta:3: id10001 occurs twice"),
         (["VoxCeleb1 ID\tGender", "id10001\tx"], "meta:2: gender 'x'"),
     ],

@@ -28,7 +28,7 @@ from local.builtin_corpus.make import write_clip
 from local.builtin_corpus.media import write_mp4
 from local.builtin_corpus.plan import SETS, clips_of, identities, load_settings
 from local.builtin_corpus.relief import Relief
-from local.builtin_corpus.voices import Synthesiser, clip_sound, run_tool, session_of, voice_of
+from local.builtin_corpus.voices import Synthesizer, clip_sound, run_tool, session_of, voice_of
 
 SETTINGS = ROOT / "local" / "corpus.yaml"
 
@@ -60,8 +60,8 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def synthesiser():
-    with Synthesiser(16000) as made:
+def synthesizer():
+    with Synthesizer(16000) as made:
         yield made
 
 
@@ -237,12 +237,12 @@ def test_identities_are_evenly_spread_and_independent(tiny):
     assert len({p.name for p in identities(tiny, 0)}) == 22
 
 
-def test_another_seed_is_another_corpus(tiny, synthesiser, tmp_path):
+def test_another_seed_is_another_corpus(tiny, synthesizer, tmp_path):
     paths = []
     for seed in (0, 0, 1):
         clip = clips_of(identities(tiny, seed)[0], tiny)[0]
         paths.append(tmp_path / f"{len(paths)}.mp4")
-        write_clip(paths[-1], clip, tiny, synthesiser)
+        write_clip(paths[-1], clip, tiny, synthesizer)
     first, same, other = (path.read_bytes() for path in paths)
     assert first == same
     assert first != other
@@ -383,20 +383,20 @@ def fundamental(sound):
     return np.median(found)
 
 
-def test_voices_have_their_own_pitch(tiny, synthesiser):
+def test_voices_have_their_own_pitch(tiny, synthesizer):
     wanted, heard = [], []
     for person in identities(tiny, 0)[:12]:
         session = dataclasses.replace(session_of(person, "a", tiny), channel=("gain", "0"))
         voice = dataclasses.replace(voice_of(person, 1.0), breath=0.0, roughness=0, flutter=0)
         text = "My neighbour was asking for a very long yellow boat near the river in the morning."
         wanted.append(np.log(voice.f0 * session.f0))
-        heard.append(np.log(fundamental(synthesiser.speak(text, voice, session))))
+        heard.append(np.log(fundamental(synthesizer.speak(text, voice, session))))
     assert np.corrcoef(wanted, heard)[0, 1] > 0.9
 
 
-def test_clip_sound_has_the_length_and_no_clipping(tiny, synthesiser):
+def test_clip_sound_has_the_length_and_no_clipping(tiny, synthesizer):
     for clip in clips_of(identities(tiny, 0)[2], tiny)[:3]:
-        sound, mouth = clip_sound(clip, tiny, synthesiser)
+        sound, mouth = clip_sound(clip, tiny, synthesizer)
         assert len(sound) == round(clip.seconds * 16000)
         assert len(mouth) == round(clip.seconds * 25)
         assert np.abs(sound).max() < 0.9
@@ -404,11 +404,11 @@ def test_clip_sound_has_the_length_and_no_clipping(tiny, synthesiser):
         assert mouth.max() == 1
 
 
-def test_failing_tool_is_quoted(tiny, synthesiser):
+def test_failing_tool_is_quoted(tiny, synthesizer):
     person = identities(tiny, 0)[0]
     session = dataclasses.replace(session_of(person, "a", tiny), channel=("highpass", "much"))
     with pytest.raises(DataError, match=r"^sox failed: sox FAIL highpass: usage: \[-1\|-2\] frequency .*$"):
-        synthesiser.speak("Hello.", voice_of(person, 1.0), session)
+        synthesizer.speak("Hello.", voice_of(person, 1.0), session)
     with pytest.raises(DataError, match=r"^espeak-ng failed with status 1: Error: .*voice does not exist"):
         run_tool(["espeak-ng", "-v", "nowhere", "Hello."], "/")
 

@@ -1,4 +1,4 @@
-"""Writes the data directories train, dev and eval of CREMA-D (Cao et al. 2014), and trials drawn for the last two."""
+"""Write the data directories train, dev and eval of CREMA-D (Cao et al. 2014), with trials for the last two."""
 
 import argparse
 import csv
@@ -11,9 +11,9 @@ from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.lists import write_list
 
-CLIP = re.compile(r"(\d{4})_([A-Z]{3})_[A-Z]{3}_[A-Z]{2}")  # actor, sentence, emotion, its level, as 1001_DFA_ANG_XX
+CLIP = re.compile(r"(\d{4})_([A-Z]{3})_[A-Z]{3}_[A-Z]{2}")  # actor, sentence, emotion and level, as in 1001_DFA_ANG_XX
 PLACES = {"wav.scp": ("AudioWAV", ".wav"), "video.scp": ("VideoFlash", ".flv")}
-TARGETS, NONTARGETS = 2, 4  # trials for each clip
+TARGETS, NONTARGETS = 2, 4  # trials per clip
 
 
 def part_of(actor: str) -> str:
@@ -22,7 +22,7 @@ def part_of(actor: str) -> str:
 
 
 def draw_trials(clips: list[str], sex: dict[str, str], seed: int) -> list[str]:
-    """Trials of another sentence than the enrolment's: of the same actor, and of others, half of them of their sex."""
+    """Draw trials with different sentences, of the same actor and of other actors, half of whom have the same sex."""
     rng, drawn = random.Random(seed), set()
     for clip in clips:
         others = [other for other in clips if other[5:8] != clip[5:8]]
@@ -50,15 +50,15 @@ def prepare(root: Path, out: Path, seed: int) -> None:
         files = sorted((root / folder).glob(f"*{suffix}"))
         paths[name] = {path.stem: str(path.absolute()) for path in files if CLIP.fullmatch(path.stem)}
         if not paths[name]:
-            raise DataError(f"{root / folder}: no clips named as 1001_DFA_ANG_XX{suffix} is")
+            raise DataError(f"{root / folder}: no clips with names such as 1001_DFA_ANG_XX{suffix}")
     clips = sorted(set().union(*paths.values()))
     if unknown := sorted({clip[:4] for clip in clips} - people.keys()):
-        raise DataError(f"{table}: no line for actor {unknown[0]} ({len(unknown)} such)")
+        raise DataError(f"{table}: no line for actor {unknown[0]} ({len(unknown)} missing in total)")
     for part in ("train", "dev", "eval"):
         own = [clip for clip in clips if part_of(clip[:4]) == part]
         actors = sorted({clip[:4] for clip in own})
         if len(actors) < 2:
-            raise DataError(f"{root}: {len(actors)} actors for {part}, which needs two at least: are all clips there?")
+            raise DataError(f"{root}: {len(actors)} actors for {part}, which needs at least two: are clips missing?")
         (out / part).mkdir(parents=True)
         write_list(out / part / "utt2spk", {clip: clip[:4] for clip in own})
         write_list(out / part / "spk2utt", {a: " ".join(clip for clip in own if clip[:4] == a) for a in actors})

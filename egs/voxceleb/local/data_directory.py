@@ -1,4 +1,4 @@
-"""Writes the lists of a data directory, identity by identity."""
+"""Writing the lists of a data directory, identity by identity."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -11,12 +11,12 @@ from avsv.errors import DataError
 
 
 class DataDirectory:
-    """Writes the lists of a data directory, one identity after the other in order.
+    """Writes the lists of a data directory, one identity after another in order.
 
     Args:
-        folder: made; its lists appear when the block ends.
-        people: what is known of the identities.
-        ages: by identity, video or clip.
+        folder: the data directory, which is created; its lists appear at the end of the block.
+        people: properties of the identities.
+        ages: ages by identity, video or clip.
     """
 
     FILES = (
@@ -34,10 +34,10 @@ class DataDirectory:
             self._stack = stack.pop_all()
 
     def add(self, identity: str, audio: dict[Clip, str], video: dict[Clip, str]) -> list[tuple[str, str]]:
-        """Write an identity's lines.
+        """Write the lines of an identity.
 
         Returns:
-            Key and video of the clips that have both sound and picture.
+            The key and video of each clip that has both audio and video.
         """
         keys = sorted((f"{identity}-{clip[0]}-{clip[1]}", clip) for clip in audio.keys() | video.keys())
         if not keys:
@@ -70,10 +70,10 @@ class DataDirectory:
         return complete
 
     def close(self, max_missing: float, report: Report) -> None:
-        """Finish the lists; those that would be empty go.
+        """Finish the lists and remove empty ones.
 
         Raises:
-            DataError: no clips at all, or more than the share ``max_missing`` of them lacks sound or picture.
+            DataError: there are no clips, or more than a share ``max_missing`` of them lack audio or video.
         """
         self._stack.close()
         for path in self._files:
@@ -81,19 +81,21 @@ class DataDirectory:
                 (self.folder / path).unlink()
         clips = self.count["clips"]
         if clips == 0:
-            raise DataError(f"{self.folder.name}: no recordings: is the layout the published one? see --help")
+            raise DataError(
+                f"{self.folder.name}: no recordings: check that the layout is the published one, see --help"
+            )
         lacking = []
         for name, what in (("wav.scp", "audio"), ("video.scp", "video")):
             lost = clips - self.count[name]
             if lost == clips:
-                (self.folder / "missing.txt").unlink(missing_ok=True)  # it would name every clip
+                (self.folder / "missing.txt").unlink(missing_ok=True)  # it would contain every clip
                 lacking.append(f"no {what}")
             elif lost:
                 lacking.append(f"{lost} without {what}")
                 if lost > max_missing * clips:
                     raise DataError(
                         f"{self.folder.name}: {lost} of {clips} recordings have no {what}, more than a share of"
-                        f" {max_missing:g}: copy what is missing, or set --max-missing"
+                        f" {max_missing:g}: copy the missing files, or set --max-missing"
                     )
         text = f" ({', '.join(lacking)})" if lacking else ""
         report.add(f"{self.folder.name}: {clips} recordings of {self.count['identities']} identities{text}")

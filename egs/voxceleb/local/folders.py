@@ -1,4 +1,4 @@
-"""Reads the folders of VoxCeleb, which are listed and never searched; no file is opened or asked for its size."""
+"""Reading the folders of VoxCeleb by listing them; files are neither opened nor checked."""
 
 import os
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from published import IDENTITY, Report, plain_name
 
 from avsv.errors import DataError
 
-# Where a recording is there in several forms, the first is taken.
+# If a recording exists in several forms, the first one is used.
 AUDIO_SUFFIXES = (".wav", ".flac", ".m4a")
 VIDEO_SUFFIXES = (".mp4",)
 FACE_SCALE = "1.6"  # the folder between name and video in unzippedFaces
@@ -17,11 +17,12 @@ Clip = tuple[str, str]  # video and name, as in x6uYqmx31kE and 00001
 
 
 class Tree:
-    """Folders ``ID/VIDEO/CLIP.SUFFIX``, which may be spread over several places.
+    """Folders ``ID/VIDEO/CLIP.SUFFIX``, which can be distributed over several roots.
 
     Args:
-        roots: the places.
-        suffixes: of the files; none for folders of images. Where a clip is there in several forms, the first is taken.
+        roots: the root folders.
+        suffixes: suffixes of the files; empty for folders of images. If a clip exists in several forms, the first
+            suffix is used.
     """
 
     def __init__(self, roots: Iterable[Path], suffixes: tuple[str, ...]) -> None:
@@ -67,7 +68,7 @@ class Tree:
 class FaceFolders:
     """``unzippedFaces/NAME/1.6/VIDEO/NNNNNNN.jpg``, where NAME is a person's name or an identity.
 
-    A folder has the faces of a whole video at one image a second: every clip of the video is shown them all.
+    A folder contains the faces of a whole video at one image per second, which are used for every clip of the video.
 
     Args:
         root: the folder unzippedFaces.
@@ -100,7 +101,7 @@ class FaceFolders:
 
 
 def _folders(place: str) -> list[str]:
-    """Names of the folders below one, without those that are hidden or have blanks in their names."""
+    """Names of the subfolders of a folder, except hidden ones and names with blanks."""
     return [
         entry.name
         for entry in os.scandir(place)
@@ -109,15 +110,15 @@ def _folders(place: str) -> list[str]:
 
 
 def find_folders(root: Path, name: str) -> list[Path]:
-    """``root/name``, ``root/dev/name`` and ``root/test/name``, those that are there."""
+    """The existing ones of ``root/name``, ``root/dev/name`` and ``root/test/name``."""
     return [path for path in (root / name, root / "dev" / name, root / "test" / name) if path.is_dir()]
 
 
 def find_vox1_video(root: Path, choice: str, names: dict[str, str], report: Report) -> Tree | FaceFolders | None:
-    """Where VoxCeleb1's faces are.
+    """Find the faces of VoxCeleb1.
 
     Raises:
-        DataError: what was asked for is not there.
+        DataError: the requested folder does not exist.
     """
     choices = ("mp4", "faces", "unzippedFaces")
     if choice not in (*choices, "auto", "none"):

@@ -1,4 +1,4 @@
-"""Lists the files of MUSAN or RIRS_NOISES as augmentation reads them."""
+"""Write the lists of MUSAN or RIRS_NOISES that augmentation reads."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from avsv.errors import DataError
 from avsv.io.lists import write_list
 
 MUSAN_TYPES = ("music", "noise", "speech")
-ROOMS = ("smallroom", "mediumroom")  # as in Kaldi's recipe: the responses of large rooms are long
+ROOMS = ("smallroom", "mediumroom")  # as in Kaldi's recipe; the responses of large rooms are long
 
 
 def wav_files(folder: Path) -> Iterator[str]:
@@ -46,7 +46,7 @@ def list_rooms(root: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Parse the arguments and write the lists."""
     parser = argparse.ArgumentParser(prog="noises", description=__doc__)
     parser.add_argument("corpus", choices=["musan", "rirs"])
     parser.add_argument("root", type=Path)

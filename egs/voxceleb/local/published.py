@@ -1,4 +1,4 @@
-"""Reads what VoxCeleb publishes next to its recordings: meta files, ages and trial lists."""
+"""Reading the files that VoxCeleb publishes with its recordings: meta files, ages and trial lists."""
 
 import hashlib
 import itertools
@@ -11,7 +11,7 @@ from pathlib import Path
 from avsv.errors import DataError
 
 IDENTITY = re.compile(r"id\d{5}")
-# The published trial lists: what they are called in results, and their md5 where they are as published.
+# The published trial lists: their names in results, and the md5 of the published files.
 TRIAL_LISTS = {
     "veri_test.txt": ("O", "29fc7cc1c5d59f0816dc15d6e8be60f7"),
     "veri_test2.txt": ("O_cleaned", "b73110731c9223c1461fe49cb48dddfc"),
@@ -24,7 +24,7 @@ TRIAL_LISTS = {
 
 @dataclass
 class Identity:
-    """What a meta file says of an identity."""
+    """The entry of an identity in a meta file."""
 
     name: str = ""
     gender: str = ""
@@ -33,24 +33,25 @@ class Identity:
 
 @dataclass
 class Report:
-    """What was found, for the log and ``prepare.txt``."""
+    """Messages about the corpus, for the log and ``prepare.txt``."""
 
     lines: list[str] = field(default_factory=list)
 
     def add(self, line: str) -> None:
-        """Note a line."""
+        """Add a line."""
         self.lines.append(line)
 
 
 def read_meta(path: Path) -> dict[str, Identity]:
     """Read ``vox1_meta.csv`` or ``vox2_meta.csv``.
 
-    The two differ in the order and names of their columns, and one pads every field with a blank; copies have DOS line
-    ends or lack columns. Columns are known by their headings; only the identity must be there.
+    The two files differ in the order and names of columns, and in one of them every field is padded with a blank; some
+    copies have DOS line endings or lack columns. Columns are identified by their headings; only the identity is
+    required.
 
     Raises:
-        DataError: naming file and line: no heading, a wrong number of fields, an identity that is none or comes twice,
-            another gender or set.
+        DataError: with file and line: no heading, a wrong number of fields, a malformed or repeated identity, an
+            unknown gender or set.
     """
     rows = [[part.strip() for part in line.split("\t")] for line in _text(path).split("\n")]
     columns = {name.casefold(): number for number, name in enumerate(rows[0])}
@@ -69,7 +70,7 @@ def read_meta(path: Path) -> dict[str, Identity]:
             raise DataError(f"{path}:{number}: {len(row)} fields, the heading has {len(rows[0])}")
         name, gender, subset = ("" if column is None else row[column] for column in place.values())
         if not IDENTITY.fullmatch(row[identity]):
-            raise DataError(f"{path}:{number}: '{row[identity]}' is no identity, as id10001 is")
+            raise DataError(f"{path}:{number}: '{row[identity]}' is not an identity such as id10001")
         if row[identity] in found:
             raise DataError(f"{path}:{number}: {row[identity]} occurs twice")
         if gender not in ("m", "f", ""):
@@ -81,7 +82,7 @@ def read_meta(path: Path) -> dict[str, Identity]:
 
 
 def plain_name(name: str) -> str:
-    """A person's name for comparisons: without accents, case and what joins its parts.
+    """The name of a person for comparisons: without accents, case and separators.
 
     Example:
         >>> plain_name("Demián_Bichir"), plain_name("A.J._Buckley")
@@ -91,12 +92,12 @@ def plain_name(name: str) -> str:
 
 
 def read_ages(path: Path) -> dict[str, str]:
-    """Read ``spk2age`` or ``utt2age``: a key and an age a line; an age that is no number is not known.
+    """Read ``spk2age`` or ``utt2age``, one key and age per line; an age that is not a number is unknown.
 
     Keys are identities, videos or clips, as in ``id00012``, ``id00012/21Uxsk56VDQ`` or ``id00012-21Uxsk56VDQ-00001``.
 
     Raises:
-        DataError: a line that has not two fields.
+        DataError: a line without exactly two fields.
     """
     ages = {}
     for number, line in enumerate(_text(path).split("\n"), 1):
@@ -111,13 +112,13 @@ def read_ages(path: Path) -> dict[str, str]:
 
 
 def read_trials(path: Path) -> Iterator[tuple[str, str, bool]]:
-    """The trials of a published list, ``1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav`` a line.
+    """Read a published trial list with lines ``1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav``.
 
     Yields:
-        The two recordings as ``id10270/x6uYqmx31kE/00001``, and whether they are of the same identity.
+        The two recordings as ``id10270/x6uYqmx31kE/00001``, and whether they have the same identity.
 
     Raises:
-        DataError: naming file and line: another form, or a label that disagrees with the identities.
+        DataError: with file and line: another form, or a label that contradicts the identities.
     """
     with path.open(encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream, 1):
@@ -139,10 +140,10 @@ def read_trials(path: Path) -> Iterator[tuple[str, str, bool]]:
 
 
 def find_trial_lists(folders: Iterable[Path], report: Report) -> dict[str, Path]:
-    """The published trial lists, by what they are called in results; one that has been changed keeps its file's name.
+    """Find the published trial lists by their names in results; a list that was changed keeps the name of its file.
 
     Raises:
-        DataError: there is none.
+        DataError: there are none.
     """
     found = {}
     for folder, (file, (name, md5)) in itertools.product(folders, TRIAL_LISTS.items()):
@@ -154,7 +155,7 @@ def find_trial_lists(folders: Iterable[Path], report: Report) -> dict[str, Path]
             report.add(f"{path}: the published list of VoxCeleb1-{name.replace('_', ' ')}")
         else:
             found[path.stem] = path
-            report.add(f"{path}: not the published file of this name (md5 differs), so called {path.stem} in results")
+            report.add(f"{path}: not the published file of this name (md5 differs), called {path.stem} in results")
     if not found:
         places = ", ".join(map(str, folders))
         raise DataError(f"no trial list in {places}: copy veri_test.txt, or another of {', '.join(TRIAL_LISTS)}, there")

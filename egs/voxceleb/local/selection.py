@@ -1,4 +1,4 @@
-"""Who is trained on, who is held out, and the trials that are drawn for the development set."""
+"""Selection of training and development identities, and of development trials."""
 
 import hashlib
 import itertools
@@ -9,31 +9,32 @@ from published import TRIAL_LISTS, Identity, plain_name
 
 from avsv.errors import DataError
 
-# VoxCeleb2 has 5,994 identities to train on and to hold out; some may be left out, or not be had any more.
+# VoxCeleb2 has 5,994 identities for training and development; some may be excluded or no longer available.
 WHOLE_IDENTITIES = 5900
-# Of each development identity, and non-target trials for each of them.
+# Target trials per development identity, and non-target trials for each of them.
 DEV_TARGETS, DEV_NONTARGETS = 60, 3
 
 
 def choose_dev(identities: list[str], people: dict[str, Identity], wanted: str, seed: int) -> set[str]:
-    """The development identities, women and men in the proportions of all.
+    """Choose the development identities, with the same proportions of women and men as in the corpus.
 
-    They are held out as a whole. Held-out clips of training identities would cost no identity, but the networks have
-    learned to tell those apart: error rates would be far too low, scores of another distribution than those of
-    strangers, and calibration would be wrong. An identity is in or out by a draw of its own, whoever else is there.
+    All clips of these identities are held out. Held-out clips of training identities would not reduce the training set,
+    but the networks have learned to distinguish these identities: error rates would be far too low, scores would have
+    another distribution than those of unknown identities, and calibration would be wrong. Each identity is drawn
+    independently of the others.
 
     Raises:
-        DataError: not a number, or too few are left to train on.
+        DataError: ``wanted`` is not a number, or too few identities are left for training.
     """
     if wanted != "auto" and not wanted.isdecimal():
         raise DataError(f"--dev-speakers: '{wanted}' is neither a whole number nor auto")
     count = min(max(round(0.02 * len(identities)), 8), 120) if wanted == "auto" else int(wanted)
     if count < 2 or count > len(identities) - 2:
-        raise DataError(f"--dev-speakers: {count} of {len(identities)} identities: two at least on each side")
+        raise DataError(f"--dev-speakers: {count} of {len(identities)} identities: at least two are needed in each set")
     groups: dict[str, list[str]] = {}
     for identity in identities:
         groups.setdefault(people.get(identity, Identity()).gender, []).append(identity)
-    # Interleaved by rank within the gender, so that any first few have all genders in proportion.
+    # Interleaved by rank within the gender, so that the first identities have all genders in proportion.
     order = []
     for gender, members in groups.items():
         ranked = sorted(members, key=lambda identity: hashlib.md5(f"{seed} {identity}".encode()).digest())
@@ -42,12 +43,15 @@ def choose_dev(identities: list[str], people: dict[str, Identity], wanted: str, 
 
 
 def draw_trials(clips: dict[str, list[tuple[str, str]]], people: dict[str, Identity], seed: int) -> list[str]:
-    """Development trials: targets across videos, non-targets half of the same gender; lines as in ``trials/NAME``.
+    """Draw development trials: targets across videos, half of the non-targets with the same gender.
 
     Args:
         clips: key and video of the clips of each identity.
-        people: for the genders.
-        seed: of the draws.
+        people: properties of the identities, for their genders.
+        seed: seed of the draws.
+
+    Returns:
+        Lines as in ``trials/NAME``.
     """
     rng = random.Random(f"trials {seed}")
     lines: list[str] = []
@@ -61,7 +65,7 @@ def draw_trials(clips: dict[str, list[tuple[str, str]]], people: dict[str, Ident
     same = [pair for members in groups.values() for pair in itertools.combinations(members, 2)]
     cross = [pair for a, b in itertools.combinations(groups.values(), 2) for pair in itertools.product(a, b)]
     wanted, seen = DEV_NONTARGETS * len(lines), set()
-    for _ in range(20 * wanted):  # more draws than can be needed, unless there are hardly any clips
+    for _ in range(20 * wanted):  # more draws than necessary, unless there are very few clips
         if len(seen) == wanted:
             break
         pairs = (same or cross) if rng.random() < 0.5 or not cross else cross
@@ -71,11 +75,13 @@ def draw_trials(clips: dict[str, list[tuple[str, str]]], people: dict[str, Ident
 
 
 def corpus_name(trials: Iterable[str], identities: int) -> str:
-    """What results are said to be of: results on other lists, or after training on less, compare with no published one.
+    """The name of the corpus in results, which shows whether they are comparable with published results.
+
+    Results on other lists or with fewer training identities are not comparable.
 
     Args:
-        trials: names of the trial lists, as :func:`find_trial_lists` gives them.
-        identities: of training, the held-out ones included.
+        trials: names of the trial lists, as returned by :func:`find_trial_lists`.
+        identities: number of training identities, including held-out ones.
 
     Example:
         >>> corpus_name(["O", "E_cleaned"], 5994), corpus_name(["O"], 100), corpus_name(["veri_test2"], 5994)
@@ -88,13 +94,14 @@ def corpus_name(trials: Iterable[str], identities: int) -> str:
 def left_out_of_training(
     identities: Iterable[str], meta1: dict[str, Identity], meta2: dict[str, Identity], evaluated: set[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """The rules that keep evaluation and training apart.
+    """Separate evaluation and training identities.
 
-    The corpora have no identity number in common, and VoxCeleb2's test set is not trained on. Ten people have a number
-    in both, all but one (Demian Bichir, id10232 and id02123) in VoxCeleb2's test set; they are known by their names.
+    The corpora have no identity number in common, and the test set of VoxCeleb2 is not used for training. Ten people
+    have numbers in both corpora, all except one (Demian Bichir, id10232 and id02123) in the test set of VoxCeleb2; they
+    are recognized by their names.
 
     Returns:
-        Identities left out by reason, and those to train on, both in order.
+        Excluded identities by reason, and training identities, both in order.
     """
     names = {plain_name(meta1[identity].name) for identity in evaluated if identity in meta1}
     left_out: dict[str, list[str]] = {}

@@ -1,6 +1,6 @@
-"""Stands in for MUSAN and RIRS_NOISES where a user has neither: synthetic noises and music, babble, simulated rooms.
+"""Generate substitutes for MUSAN and RIRS_NOISES: synthetic noises and music, babble, simulated rooms.
 
-Babble is made of training clips; nothing of the development or evaluation data is used.
+Babble consists of training clips; development and evaluation data are not used.
 """
 
 import argparse
@@ -32,14 +32,14 @@ def _write(path: Path, sound: np.ndarray, peak: float) -> str:
 
 
 def speech_clips(data: Path, seed: int) -> list[tuple[str, str]]:
-    """Some clips of the training set with audio: those whose md5 is lowest, whatever else is there."""
+    """Choose some training clips with audio: those with the lowest md5, independently of other files."""
 
     def draw(line: str) -> bytes:
         return hashlib.md5(f"{seed} {line.split(None, 1)[0]}".encode()).digest()
 
     lowest: list[str] = []
     for _, lines in read_chunks(data / "wav.scp"):
-        lowest = sorted([*lowest, *lines], key=draw)[: 2 * SPEECH]  # twice as many: some may be broken
+        lowest = sorted([*lowest, *lines], key=draw)[: 2 * SPEECH]  # twice the number, since some may be damaged
     return [tuple(line.rstrip("\n").split(None, 1)) for line in lowest]
 
 
@@ -62,7 +62,7 @@ def make_noises(data: Path, folder: Path, seed: int) -> None:
             try:
                 sound = read_audio(source, SAMPLE_RATE, resample=True, downmix=True)
             except DataError:
-                continue  # stage 1 tells what is wrong with it
+                continue  # stage 1 reports what is wrong with it
             sources[key], types[key] = _write(folder / f"{key}.wav", sound, 0.5), "speech"
             if len(sources) == NOISES + MUSIC + SPEECH:
                 break
@@ -84,12 +84,12 @@ def make_rooms(data: Path, folder: Path, seed: int) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Parse the arguments and generate the substitutes."""
     parser = argparse.ArgumentParser(prog="substitutes", description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-noises", action="store_true")
     parser.add_argument("--no-rooms", action="store_true")
-    parser.add_argument("data", type=Path, help="with train/wav.scp")
+    parser.add_argument("data", type=Path, help="data folder with train/wav.scp")
     options = parser.parse_args()
     folder = options.data / "substitutes"
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Reads the folders and the published lists of VoxCeleb, and writes the data directories train, dev and eval.
+"""Read the folders and the published lists of VoxCeleb, and write the data directories train, dev and eval.
 
-VoxCeleb2 has over a million recordings: folders are listed, never searched, no file is opened or asked for its size,
-and the lists are written identity by identity.
+VoxCeleb2 has over a million recordings: folders are only listed, files are neither opened nor checked, and the lists
+are written identity by identity.
 """
 
 import argparse
@@ -29,10 +29,11 @@ def write_eval(
     max_missing: float,
     report: Report,
 ) -> None:
-    """The recordings of the trial lists, and those trials whose recordings are there.
+    """Write the recordings of the trial lists, and the trials whose recordings exist.
 
     Raises:
-        DataError: see :meth:`DataDirectory.close`; no list is left, or one lacks more than a share ``max_missing``.
+        DataError: see :meth:`DataDirectory.close`; no list can be used, or a larger share than ``max_missing`` of the
+            trials of a list lack a recording.
     """
     wanted: dict[str, set[Clip]] = {}
     for path in trials.values():
@@ -63,7 +64,7 @@ def write_eval(
             (lines if all(side in there for side in sides) else lost).append(line)
         total = len(lines) + len(lost)
         if len(lines) < total / 2:
-            report.add(f"trials {name}: left out, its part of VoxCeleb1 is not here ({len(lost)} of {total} trials)")
+            report.add(f"trials {name}: left out, its part of VoxCeleb1 is missing ({len(lost)} of {total} trials)")
             continue
         if len(lost) > max_missing * total:
             raise DataError(
@@ -77,7 +78,7 @@ def write_eval(
         report.add(f"trials {name}: {len(lines)}" + (f" ({len(lost)} lack a recording)" if lost else ""))
         made += 1
     if made == 0:
-        raise DataError("no trial list can be used: is --vox1-root the folder that has wav/?")
+        raise DataError("no trial list can be used: is --vox1-root the folder with wav/?")
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -92,7 +93,9 @@ def prepare(options: argparse.Namespace) -> None:
         if found[name]:
             ages |= read_ages(found[name])
     for name in META_FILES[:2]:
-        report.add(f"{name}: {found[name] or 'not found: genders stay unknown, and nobody is known by name'}")
+        report.add(
+            f"{name}: {found[name] or 'not found: genders are unknown, and identities cannot be recognized by name'}"
+        )
     people = meta1 | meta2
 
     trials = find_trial_lists(places, report)
@@ -106,7 +109,7 @@ def prepare(options: argparse.Namespace) -> None:
     sounds = [base / name for name in ("wav", "aac", "flac") if (base / name).is_dir()]
     pictures = [base / "mp4"] if (base / "mp4").is_dir() else []
     if not sounds and not pictures:
-        raise DataError(f"{base}: neither aac/, wav/ nor mp4/: is --vox2-root the folder that has dev/?")
+        raise DataError(f"{base}: neither aac/, wav/ nor mp4/: is --vox2-root the folder with dev/?")
     report.add(f"VoxCeleb2: {', '.join(map(str, [*sounds, *pictures]))}")
     audio2, video2 = Tree(sounds, AUDIO_SUFFIXES), Tree(pictures, VIDEO_SUFFIXES)
     left_out, usable = left_out_of_training(audio2.identities() | video2.identities(), meta1, meta2, evaluated)
@@ -115,7 +118,7 @@ def prepare(options: argparse.Namespace) -> None:
         report.add(f"left out of training, {reason}: {len(identities)} ({shown})")
 
     if not usable:
-        raise DataError(f"{base}: nobody to train on: is --vox2-root the folder that has dev/?")
+        raise DataError(f"{base}: no training identities: is --vox2-root the folder with dev/?")
     dev = choose_dev(usable, people, options.dev_speakers, options.seed)
     directories = {name: DataDirectory(out / name, people, ages) for name in ("train", "dev")}
     complete = {}
@@ -134,7 +137,7 @@ def prepare(options: argparse.Namespace) -> None:
     report.add(f"trials dev: {len(lines)}")
     ignored = audio1.ignored + audio2.ignored + video2.ignored
     if ignored:
-        report.add(f"{ignored} files or folders are none of VoxCeleb's and were not looked at")
+        report.add(f"{ignored} files or folders do not belong to VoxCeleb and were ignored")
     write_text(out / "corpus", f"{corpus_name(trials, len(usable))}\n")
     write_text(out / "prepare.txt", "".join(f"{line}\n" for line in report.lines))
 
@@ -144,7 +147,7 @@ def _all_clips(tree: Tree, identity: str) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """The command."""
+    """Parse the arguments and write the data directories."""
     parser = argparse.ArgumentParser(prog="voxceleb", description=__doc__.split("\n")[0])
     parser.add_argument("--vox1-root", type=Path, required=True)
     parser.add_argument("--vox2-root", type=Path, required=True)
@@ -153,7 +156,7 @@ def main() -> None:
     parser.add_argument("--dev-speakers", default="auto")
     parser.add_argument("--max-missing", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("out", type=Path, help="made; must not be there")
+    parser.add_argument("out", type=Path, help="output folder, which must not exist")
     prepare(parser.parse_args())
 
 
