@@ -5,15 +5,15 @@ preset=mini  # how large, see local/corpus.yaml
 seed=0       # another seed is another corpus
 nj=2         # parallel jobs
 cmd=run.py   # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
-help_message="Make the built-in corpus and the lists that describe it. This script is the recipe's swap point: for a
-corpus of your own write one that leaves the same lists.
+help_message="Make the built-in corpus and the lists that describe it. For your own corpus, replace this script by one
+that writes the same lists.
 
 Usage: $0 [options] <data-dir>
  e.g.: $0 --preset mini --nj 4 data
 
 Writes <data-dir>/{train,dev,eval}/{utt2spk,spk2utt,wav.scp,video.scp,utt2session,spk2gender,spk2age},
 <data-dir>/{dev,eval}/trials/*, <data-dir>/musan/{wav.scp,utt2type}, <data-dir>/rirs/wav.scp and <data-dir>/corpus;
-the media go to a folder of <data-dir>/media. The result depends on preset and seed alone.
+the media are written to a folder in <data-dir>/media. The result depends only on preset and seed.
 "
 
 set -euo pipefail

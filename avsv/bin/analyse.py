@@ -57,7 +57,7 @@ def analyse(folder: Path, name: str, utt2spk: Mapping[str, str], seed: int) -> N
 
 
 def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], seed: int) -> None:
-    """Write ``analysis/cost.csv`` of a trained system; attention.csv and .png where both networks pool with weights."""
+    """Write ``analysis/cost.csv`` of a trained system, and attention.csv and .png if both poolings have weights."""
     torch.set_num_threads(1)
     system = TrainedEmbedder.load(folder)
     costs = measure_cost(system.embedder, clip_batch(system.inputs, COST_SECONDS, system.config.video_frames, seed))
@@ -74,10 +74,10 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
 def analyse_attention(
     system: TrainedEmbedder, directory: Path, utt2spk: Mapping[str, str], output: Path, seed: int
 ) -> None:
-    """Correlate the weights of voice and face over short clips, and draw those of one."""
+    """Correlate the weights of voice and face over short clips, and plot those of one clip."""
     weights = clip_weights(system, directory, seed)
     if weights is None:
-        print(f"{system.name}: no clip of {directory} has {SECONDS} s of voice and face: no attention to show")
+        print(f"{system.name}: no clip of {directory} has {SECONDS} s of voice and face: attention is not shown")
         return
     write_text(output / "attention.csv", frame_csv(weights.table(utt2spk), missing="nan"))
     title = f"weights of {weights.keys[0]}\ncorrelation {weights.correlation[0]:.2f}"

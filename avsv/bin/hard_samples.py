@@ -28,13 +28,13 @@ def main() -> None:
     trial_set = read_trial_set(args.data)
     chosen = choose(read_scored(args.exp, system, trial_set) for system in args.systems)
     if chosen is None:
-        print("no hard samples: they are those of a system of the voice and one of the face")
+        print("no hard samples: they need a voice system and a face system")
         return
     write_hard(args.exp, args.out, trial_set, chosen, args.seed)
 
 
 def read_scored(exp: Path, system: str, trial_set: TrialSet) -> Scored:
-    """A system on the first list, by its normalized scores where there are any."""
+    """The errors of a system on the first list, with normalized scores if there are any."""
     trials = trial_set.lists[0]
     path = preferred_scores(exp / system / "scores" / trials.name)
     if path is None:
@@ -46,7 +46,7 @@ def read_scored(exp: Path, system: str, trial_set: TrialSet) -> Scored:
 
 
 def write_hard(exp: Path, out: Path, trial_set: TrialSet, chosen: Chosen, seed: int) -> None:
-    """Write what the chosen systems make of the utterances that are hardest for the voice and the face."""
+    """Write the results of the chosen systems for the utterances that are hardest for voice and face."""
     spaces = {}
     for system, mode, *_ in (*chosen.singles, *chosen.fused):
         scp = exp / system / "embeddings" / f"{trial_set.name}.{mode.split('x')[0]}.scp"

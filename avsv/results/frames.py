@@ -17,7 +17,7 @@ Record = TypeVar("Record", bound=NamedTuple)
 
 
 def to_csv(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> str:
-    """The text of a table such as results.csv: numbers with four digits after the point, nothing for a missing one."""
+    """The text of a table such as results.csv: numbers with four decimals, empty fields for missing ones."""
     return frame_csv(pd.DataFrame(rows, columns=kind._fields))
 
 

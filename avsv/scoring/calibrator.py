@@ -164,7 +164,7 @@ def _judge(
         f"{where}: llr = {calibration.scale:.4g} * score{terms} {calibration.offset:+.4g} from"
         f" {counts[0]} target and {counts[1]} non-target trials; Cllr on these {costs[0]:.3f} (minimum {costs[1]:.3f})"
     )
-    # As read from the file, where a score may equal the threshold.
+    # As read from the file, in which a score may equal the threshold.
     written = llr.astype(np.float32)
     found = find_thresholds(mode, written, is_target)
     for threshold in found:

@@ -56,7 +56,7 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
         >>> difference(base, {**base, "seed": 2})
         'seed was 1, is now 2'
         >>> difference(base, {**base, "config": {"train.epochs": "4"}})
-        'train.epochs was 3, is 4'
+        'train.epochs was 3, is now 4'
         >>> difference(base, {**base, "files": {"data/mine/feats.scp": "d41d"}})
         'data/train/feats.scp was read, data/mine/feats.scp is now'
     """
@@ -65,7 +65,7 @@ def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
         if old != new:
             return f"{key} was {old}, is now {new}"
     if before["seed"] != now["seed"]:
-        return f"seed was {before['seed']}, is {now['seed']}"
+        return f"seed was {before['seed']}, is now {now['seed']}"
     gone, new = (set(a["files"]) - set(b["files"]) for a, b in ((before, now), (now, before)))
     for old in sorted(gone):
         # The same list of another data directory.

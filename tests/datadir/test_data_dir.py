@@ -537,7 +537,7 @@ def test_fix_with_nothing_left(data):
     before = snapshot(data)
     done = tool("fix_data_dir.sh", data)
     assert done.returncode == 1
-    assert "none of 12 utterances is in all lists that it has to be in" in done.stderr
+    assert "none of 12 utterances is in all required lists" in done.stderr
     assert snapshot(data) == before
 
 

@@ -133,7 +133,7 @@ def test_foreign_media_are_not_touched(tmp_path):
     (tmp_path / "media" / "holiday.mp4").write_bytes(b"mine")
     done = prepare(tmp_path)
     assert done.returncode == 1
-    assert "not of the built-in corpus" in done.stderr
+    assert "does not belong to the built-in corpus" in done.stderr
     assert (tmp_path / "media" / "holiday.mp4").read_bytes() == b"mine"
 
 
@@ -141,7 +141,7 @@ def test_wrong_command_lines(tmp_path):
     assert prepare(tmp_path, "--sede", "1").returncode == 2
     done = prepare(tmp_path / "x", "--preset", "huge")
     assert done.returncode == 1
-    assert "no preset 'huge': take one of mini, tiny" in done.stderr
+    assert "no preset 'huge': choose one of mini, tiny" in done.stderr
 
 
 @pytest.mark.parametrize("program", ["espeak-ng", "sox"])
