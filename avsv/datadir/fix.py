@@ -117,7 +117,7 @@ class _Fixer:
         keep = self._complete(set(speaker_of))
         if not keep:
             raise DataError(
-                f"{self.folder}: none of {len(speaker_of)} utterances is in all lists that it has to be in: nothing is"
+                f"{self.folder}: none of {len(speaker_of)} utterances is in all required lists: nothing is"
                 " changed"
             )
         for name in self.utterance_lists:
