@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from kill_and_resume import run_to_end
 
-# The files that take longest start first, so that at the end no process works alone on one of them.
+# The files that take longest start first, so that no process is alone with one of them at the end.
 LONGEST = (
     "tests/test_recipe.py",
     "tests/utils/test_slurm.py",
@@ -17,7 +17,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of the longest files first; pytest-xdist hands out the files in this order."""
+    """Put the tests of the longest files first; pytest-xdist distributes files in this order."""
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 

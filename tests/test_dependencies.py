@@ -1,4 +1,4 @@
-"""docs/dependencies.md names what is installed, and everything that it names is used."""
+"""docs/dependencies.md names the installed packages, and all of them are used."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ MODULES = {
     "scikit-learn": "sklearn",
 }
 TENSORBOARD = "torch.utils.tensorboard"  # how tensorboard is imported
-# Where programs are run, and the word that shows it.
+# Files that run programs, and the word that shows it.
 PROGRAMS = {
     "pytest-xdist": ("tests/run.sh", "--dist"),
     "ruff": ("tests/run.sh", "ruff check"),
@@ -25,7 +25,7 @@ PLACES = ("avsv", "local", "utils", "tests", "benchmarks", "tools", "egs")
 
 
 def table() -> dict[str, set[str]]:
-    """The packages of the page: ``installed`` by name, ``brought`` by others (in parentheses), ``optional``."""
+    """The packages on the page: ``installed`` by name, ``brought`` by others (in parentheses), ``optional``."""
     page = (ROOT / "docs" / "dependencies.md").read_text()
     cells = re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)[1:]
     brought = {name for cell in cells for name in re.findall(r"\(with ([\w-]+)\)", cell)}
@@ -35,7 +35,7 @@ def table() -> dict[str, set[str]]:
 
 
 def imported() -> set[str]:
-    """The modules from outside the project and the standard library, TENSORBOARD by its whole name."""
+    """Imported modules from outside the project and the standard library, with TENSORBOARD by its full name."""
     scripts = (path for place in PLACES if place != "avsv" for path in (ROOT / place).rglob("*.py"))
     own = {path.stem for path in scripts} | set(PLACES)
     found = set()

@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "extending.md").read_text()
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The package ``mypackage`` made of the page's Python, and the folder it is in."""
+    """The package ``mypackage``, made from the Python code on the page, and its folder."""
     folder = tmp_path_factory.mktemp("extending")
     (folder / "mypackage").mkdir()
     (folder / "mypackage" / "__init__.py").touch()

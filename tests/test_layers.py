@@ -1,4 +1,4 @@
-"""Imports inside the package follow the floors that docs/design.md shows."""
+"""Imports inside the package follow the layers in docs/design.md."""
 
 import ast
 import re
@@ -7,14 +7,14 @@ from paths import ROOT
 
 
 def floors() -> dict[str, int]:
-    """The height of each room of ``avsv/``, the ground floor being 0."""
+    """The layer of each folder of ``avsv/``, counted from 0 at the bottom."""
     block = re.search(r"```floors\n(.*?)```", (ROOT / "docs" / "design.md").read_text(), re.DOTALL)
     lines = [re.split(r"\s{2,}", line)[0].split(", ") for line in reversed(block.group(1).splitlines())]
     return {room: height for height, rooms in enumerate(lines) for room in rooms}
 
 
 def imports():
-    """(module, line, its room, the room it imports from) for every import inside the package."""
+    """(module, line, its folder, the imported folder) for every import inside the package."""
     package = ROOT / "avsv"
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts

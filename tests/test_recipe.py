@@ -53,7 +53,7 @@ def test_results_table(tiny_run):
 
 
 def test_console(tiny_run):
-    """What a user sees: short lines, no commands, and at the end where the report is."""
+    """The output on the console: short lines, no commands, and finally the path of the report."""
     text = tiny_run.log.read_text().replace(f"{tiny_run.data.parent}/", "")
     lines = text.splitlines()
     assert [line for line in lines if len(line) > 120] == []
@@ -84,7 +84,7 @@ def test_second_run_has_nothing_to_do(tiny_run, tmp_path):
     programs = PythonPrograms(tmp_path)
     done = run(*tiny_run.command, env=programs.environment)
     assert done.returncode == 0, done.stderr
-    # Nothing but what finds out whether there is something to do.
+    # Only the programs that check whether there is something to do.
     started = Counter(line.split()[1] for line in programs.started())
     assert started.pop("avsv.bin.configure") == started.pop("avsv.bin.find_detector") == 1
     assert started == {"avsv.bin.find_weights": len((tiny_run.work / "systems").read_text().splitlines())}
@@ -95,7 +95,7 @@ def test_second_run_has_nothing_to_do(tiny_run, tmp_path):
 
 
 def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
-    """Killed half a dozen times, with other numbers of jobs, trainings at a time and workers: the same bytes."""
+    """Killed several times, with other numbers of jobs, parallel trainings and workers: the same bytes."""
     command = ["./run.sh", "--preset", "tiny", "--nj", "3", "--num-workers", "2", "--train-jobs", "2"]
     command += ["--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp")]
     rng = random.Random(4242)
@@ -104,13 +104,13 @@ def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
     killed = tmp_path / "exp" / "tiny" / "results" / "results.csv"
     assert killed.read_text() == tiny_run.results.read_text()
     reports = [path.with_name("report.html").read_text() for path in (killed, tiny_run.results)]
-    # But for the processor time of a clip, which is measured.
+    # Except for the processor time of a clip, which is measured.
     first, second = (re.sub(r'<section id="cost">.*?</section>', "", report, flags=re.S) for report in reports)
     assert first == second and len(first) < len(reports[0])
 
 
 def test_another_corpus_as_documented(tiny_run, tmp_path):
-    """The recipe of docs/new-dataset.md, word for word, on a corpus of its layout without noises and rooms."""
+    """The recipe of docs/new-dataset.md, word for word, on a corpus with its layout, without noises and rooms."""
     page = (ROOT / "docs" / "new-dataset.md").read_text()
     script, conf = re.findall(r"```bash\n(.*?)```", page, flags=re.S)
     corpus = tmp_path / "my corpus"
@@ -151,7 +151,7 @@ def test_another_corpus_as_documented(tiny_run, tmp_path):
 
 
 def test_sweeps_after_a_run(tiny_run):
-    """An option that the default run leaves out: tables beside the results, which stay as they are."""
+    """An option that is not in the default run: it adds tables and does not change the results."""
     before = tiny_run.results.read_bytes()
     done = run(*tiny_run.command, "--stage", "10", "--stop-stage", "10", "--sweeps", "blur no_audio")
     assert done.returncode == 0, done.stderr[-4000:]
@@ -205,7 +205,7 @@ def test_help_names_every_option():
 
 
 def run_systems(tiny_run, exp: Path, systems: str, env: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-    """Train and score systems on the corpus of ``tiny_run``; the rows of results on its evaluation trials."""
+    """Train and score systems on the corpus of ``tiny_run``; return the rows of results on its evaluation trials."""
     command = ["./run.sh", "--preset", "tiny", "--nj", "1", "--stage", "4", "--train-jobs", "2", "--systems", systems]
     done = run(*command, "--data", tiny_run.data, "--exp", exp, timeout=3600, env=env)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -223,7 +223,7 @@ def check_modes(rows: list[dict[str, str]], conf: Path) -> None:
 
 
 def test_systems_of_the_papers(tiny_run, tmp_path):
-    """One of each paper, with all that they start from: generative supervision, GE2E, masking, trained on."""
+    """One of each paper, with the systems they start from: generative supervision, GE2E, masking, fine-tuning."""
     rows = run_systems(tiny_run, tmp_path, "jap_nce reptar mean_fusion hubert_large_ft")
     names = {path.stem for path in (tmp_path / "tiny/conf/systems").glob("*.yaml")}
     assert names == {

@@ -1,4 +1,4 @@
-"""No module of the package is longer than a reader can keep in view, and no function longer than a screen."""
+"""Modules and functions of the package are short."""
 
 import ast
 import io
@@ -11,7 +11,7 @@ MODULE_LINES, FUNCTION_LINES = 400, 60
 
 
 def code_lines(text: str) -> set[int]:
-    """The numbers of the lines that hold code: no blank lines, no comments, no docstrings."""
+    """The numbers of lines with code: no blank lines, comments or docstrings."""
     skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     lines = {n for token in tokens if token.type not in skipped for n in range(token.start[0], token.end[0] + 1)}
@@ -42,7 +42,7 @@ def functions(text: str) -> Iterator[tuple[str, int]]:
 
 
 def modules() -> Iterator[tuple[str, str]]:
-    """The package's modules by their path, with their text."""
+    """The modules of the package by path, with their text."""
     for folder in ("avsv", "local", "utils"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")

@@ -117,8 +117,7 @@ class _Fixer:
         keep = self._complete(set(speaker_of))
         if not keep:
             raise DataError(
-                f"{self.folder}: none of {len(speaker_of)} utterances is in all required lists: nothing is"
-                " changed"
+                f"{self.folder}: none of {len(speaker_of)} utterances is in all required lists: nothing is changed"
             )
         for name in self.utterance_lists:
             self._filter(name, self._allowed(name, keep))

@@ -45,7 +45,7 @@ def score_ensemble(exp: Path, name: str, ensemble: Ensemble, development: TrialS
             if old.stem != joint:
                 old.unlink()
         write_scores(folder / f"{joint}.asnorm", *combined)
-        missing = f", {lost} left out because a member has no score" if lost else ""
+        missing = f", {lost} omitted because a member has no score" if lost else ""
         print(f"{folder}/{joint}.asnorm: {len(combined.score)} trials{missing}")
     return modes
 

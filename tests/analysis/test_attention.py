@@ -63,7 +63,7 @@ def system():
 
 
 def test_weights_of_short_clips(system, tmp_path, monkeypatch):
-    """Utterances that are too short have no clip; where there are many, every n-th has one."""
+    """Utterances that are too short have no clip; if there are many, every n-th has one."""
     folder = make_data_dir(tmp_path / "eval", 3, 4, (0.5, 1.5))
     table = read_utterances(folder, "audio.scp", True)
     grid = round(SECONDS * FACES.fps)

@@ -1,4 +1,4 @@
-"""Costs against counts by hand."""
+"""Costs compared with counts by hand."""
 
 import torch
 from synthetic import FACES, FBANK, config, mapping
@@ -28,7 +28,7 @@ def test_cost_is_counted_by_hand():
     network = Embedder(config("AV"))
     assert costs["all"].parameters == sum(parameter.numel() for parameter in network.parameters())
     assert costs["all"].multiply_adds == sum(costs[part].multiply_adds for part in ("audio", "visual", "fusion"))
-    # Every convolution and every product of matrices, by hooks.
+    # Every convolution and every matrix product, counted with hooks.
     counted = []
 
     def count(module, _, output):

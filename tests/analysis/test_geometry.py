@@ -1,4 +1,4 @@
-"""Angles and silhouettes against brute force, and their table."""
+"""Angles and silhouettes compared with brute force, and their table."""
 
 import itertools
 
@@ -20,7 +20,7 @@ from avsv.analysis.spaces import Space
 
 
 def brute_force_silhouette(points, labels):
-    """(b - a) / max(a, b) of every point: mean distances to its own and to the nearest other identity."""
+    """(b - a) / max(a, b) for every point, from mean distances to its own (a) and the nearest other identity (b)."""
     values = []
     for n, point in enumerate(points):
         distances = np.linalg.norm(points - point, axis=1)

@@ -1,4 +1,4 @@
-"""Hard utterances and outliers on made-up scores and vectors."""
+"""Hard utterances and outliers with synthetic scores and vectors."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""UMAP against the equations of its paper."""
+"""UMAP compared with the equations of its paper."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from avsv.analysis.umap import curve_of, neighbor_graph, umap
 
 
 def test_neighbor_graph_is_that_of_the_paper():
-    """Seen from each point: weight 1 for the nearest, log2(k) in all, exponential in between; then the fuzzy union."""
+    """For each point: weight 1 for the nearest, log2(k) in total, exponential in between; then the fuzzy union."""
     points = np.random.default_rng(1).normal(size=(40, 6))
     graph = neighbor_graph(points, 5)
     views = np.zeros((40, 40))
@@ -21,7 +21,7 @@ def test_neighbor_graph_is_that_of_the_paper():
     np.testing.assert_allclose(graph, views + views.T - views * views.T, atol=1e-6)
     # Published values of the authors' program for min_dist 0.1.
     assert curve_of(0.1) == pytest.approx((1.5769, 0.8951), abs=1e-4)
-    # Points that are equally near have no scale, and none is needed.
+    # For equally near points there is no scale, and none is needed.
     assert np.isfinite(umap(np.repeat(np.eye(3), 7, axis=0))).all()
     with pytest.raises(ValueError, match="2 points have no neighborhoods"):
         neighbor_graph(points[:2], 5)

@@ -1,4 +1,4 @@
-"""Noise at the level asked for, rooms as direct convolution, choices from the lists, everything by the generator."""
+"""Noise at the requested level, rooms as direct convolution, choices from the lists, dependence on the generator."""
 
 from collections import Counter
 from pathlib import Path
@@ -22,7 +22,7 @@ def clean():
 
 @pytest.fixture
 def lists(tmp_path):
-    """Folders of 3 noises, 2 pieces of music, 8 voices and 2 rooms; each file a constant value of its own."""
+    """Folders of 3 noises, 2 pieces of music, 8 voices and 2 rooms; each file has its own constant value."""
 
     def make(types=("noise", "music", "speech"), seconds=3.0, rooms=True):
         counts = {"noise": 3, "music": 2, "speech": 8}
@@ -117,7 +117,7 @@ def test_numbers_of_files_and_levels(lists, clean, monkeypatch, choice, files, l
 
 
 def test_babble_is_the_clean_clip_and_windows_of_its_files(lists, clean):
-    """Least squares on all windows that the files hold: only few may have weight, and they explain everything."""
+    """Least squares on all windows of the files: only a few have weight, and they explain everything."""
     musan, rirs = lists(seconds=1.0)
     noisy = NoiseReverb(musan, rirs).apply("babble", clean, np.random.default_rng(3))
     # The files are as long as the clip, so there is one window of each.
@@ -166,7 +166,7 @@ def test_only_the_window_of_a_long_noise_is_read(lists, clean):
     before = bytes_read()
     for seed in range(50):
         noise.apply("music", clean, np.random.default_rng(seed))
-    # A window and a header or buffer each, where the whole recording is 120 * RATE * 2 bytes.
+    # A window and a header or buffer each, while the whole recording has 120 * RATE * 2 bytes.
     assert (bytes_read() - before) / 50 < len(clean) * 2 + 100_000
 
 

@@ -1,4 +1,4 @@
-"""Decoding of every kind of source, windows, and what is said about bad recordings."""
+"""Decoding of every kind of source, windows, and messages about bad recordings."""
 
 import struct
 import subprocess
@@ -64,7 +64,7 @@ def test_wav_encodings(tmp_path, codes, form, exact):
 @pytest.mark.parametrize("suffix", ["flac", "mp3", "ogg", "m4a", "mp4", "mpg", "sph", "aiff"])
 def test_file_formats(tmp_path, wav, codes, suffix):
     path = tmp_path / f"x.{suffix}"
-    # MPEG-1 knows no lower rate.
+    # MPEG-1 has no lower rates.
     rate = 48000 if suffix == "mpg" else RATE
     if suffix in ("mp4", "mpg"):
         ffmpeg("-f", "lavfi", "-i", "color=s=64x64:d=2:r=25", "-i", wav, "-ar", rate, path)
@@ -76,7 +76,7 @@ def test_file_formats(tmp_path, wav, codes, suffix):
     assert abs(len(ours) - len(codes)) <= 2400
     if suffix in ("flac", "sph", "aiff"):
         assert np.array_equal(ours, codes / np.float32(32768))
-    # The same sound up to a codec's delay: the best correlation over shifts is near 1.
+    # The same sound except for the delay of the codec: the best correlation over shifts is near 1.
     size = min(len(ours), len(codes))
     spectrum = np.fft.rfft(ours[:size], 2 * size) * np.conj(np.fft.rfft(codes[:size] / 32768, 2 * size))
     best = np.fft.irfft(spectrum).max() / np.linalg.norm(ours[:size]) / np.linalg.norm(codes[:size] / 32768)
@@ -150,7 +150,7 @@ def test_windows_are_refused_from_what_has_none(tmp_path, wav, codes):
     assert is_windowable(str(wav), RATE) and not is_windowable(str(wav), 8000)
 
 
-def test_other_rates_and_channels_need_leave(tmp_path, codes):
+def test_other_rates_and_channels_need_permission(tmp_path, codes):
     soundfile.write(tmp_path / "x.wav", np.stack([codes, codes // 2], 1), 44100)
     name = tmp_path / "x.wav"
     assert message_of(name) == f"{name}: 2 channels, expected 1: set 'downmix: true' in conf/fbank.yaml"
@@ -183,7 +183,7 @@ def cut(path: Path, share: float) -> Path:
     return other
 
 
-# Without the last packet a lossy stream may pass for whole.
+# Without its last packet, a lossy stream may look complete.
 CUTS = [(suffix, share) for suffix in ("wav", "flac", "m4a") for share in (0.0005, 0.5, 0.99)]
 CUTS += [(suffix, share) for suffix in ("mp3", "faststart.m4a") for share in (0.0005, 0.5)]
 

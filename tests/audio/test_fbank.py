@@ -1,4 +1,4 @@
-"""Filterbanks against torchaudio and closed forms; mean normalization; SpecAugment; the configuration."""
+"""Filterbanks compared with torchaudio and closed forms; mean normalization; SpecAugment; the configuration."""
 
 import math
 
@@ -15,7 +15,7 @@ from avsv.errors import DataError
 
 
 def speech_like(samples: int, seed: int = 0) -> torch.Tensor:
-    """Noise of falling spectrum and changing level, with an offset."""
+    """Noise with a falling spectrum and a changing level, with an offset."""
     rng = np.random.default_rng(seed)
     noise = np.cumsum(rng.standard_normal(samples)) * 0.97 ** np.arange(samples).clip(max=200)
     noise = 0.02 * rng.standard_normal(samples) + 0.01 * np.sin(np.arange(samples) / 30) + 1e-4 * noise
@@ -53,7 +53,7 @@ def test_equal_to_torchaudio(conf):
 
 
 def test_no_less_precise_than_torchaudio():
-    """Both against the definition in double precision."""
+    """Both compared with the definition in double precision."""
     waveform = speech_like(16000)
     frames = (waveform.double() * 32768).unfold(0, 400, 160)
     frames = frames - frames.mean(1, keepdim=True)
@@ -68,7 +68,7 @@ def test_no_less_precise_than_torchaudio():
     )
     exact = (power @ weights).log()
     theirs = kaldi.fbank(waveform[None] * 32768, num_mel_bins=80, window_type="hamming")
-    # The level of rounding, not of a difference in the method, and of the same order as torchaudio's.
+    # The level of rounding errors, not of a difference in the method, and of the same order as in torchaudio.
     assert (Fbank()(waveform) - exact).abs().mean() < 2 * (theirs - exact).abs().mean() + 1e-6
     assert (Fbank()(waveform) - exact).abs().max() < 5e-3
 
@@ -93,10 +93,10 @@ def test_too_short_is_an_error():
         Fbank()(torch.zeros(399))
 
 
-def test_ten_times_louder_is_a_constant_that_normalisation_removes():
+def test_ten_times_louder_is_a_constant_that_normalization_removes():
     fbank, waveform = Fbank(), 0.05 * torch.randn(32000, generator=torch.Generator().manual_seed(0))
     soft, loud = fbank(waveform), fbank(10 * waveform)
-    # A bin whose spectrum nearly cancels shows the rounding, as it does in torchaudio.
+    # A bin in which the spectrum nearly cancels out shows rounding errors, as in torchaudio.
     assert ((loud - soft - 4.605170).abs() < 2e-4).float().mean() > 0.9999
     assert ((mean_normalize(loud) - mean_normalize(soft)).abs() < 2e-4).float().mean() > 0.9999
     assert mean_normalize(loud).mean(dim=0).abs().max() < 1e-4
@@ -126,7 +126,7 @@ def test_dither_comes_from_the_generator_alone():
     assert torch.equal(fbank(silence), Fbank(dither=0.0)(silence, torch.Generator()))
 
 
-def test_mean_normalisation_sees_valid_frames_only():
+def test_mean_normalization_sees_valid_frames_only():
     features = 12 + 3 * torch.randn(2, 300, 80, generator=torch.Generator().manual_seed(0))
     mask = torch.arange(300) < torch.tensor([[300], [170]])
     padded = features.masked_fill(~mask.unsqueeze(2), 1e6)

@@ -1,4 +1,4 @@
-"""``avsv eval``: score files of all toolkits give the figures of the recipe's own evaluation."""
+"""``avsv eval``: score files of all toolkits give the same figures as the evaluation in the recipe."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Each corruption against a closed form, on signals, frames and clips; and that it depends on seeds alone."""
+"""Each corruption compared with a closed form, on signals, frames and clips; and its dependence on seeds only."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def decibels(signal, other):
 
 
 def voice(size=RATE, seed=0):
-    """Noise that comes and goes, as syllables do."""
+    """Noise that comes and goes like syllables."""
     envelope = 1 + np.sin(2 * np.pi * 4 * np.arange(size) / RATE)
     return (0.05 * envelope * np.random.default_rng(seed).standard_normal(size)).astype(np.float32)
 
@@ -44,7 +44,7 @@ def noises(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["noise", "music", "babble"])
-def test_signal_to_noise_ratio_is_the_one_asked_for(noises, kind):
+def test_signal_to_noise_ratio_is_the_requested_one(noises, kind):
     clean = voice(40000)  # longer than the recordings
     added = []
     for level in (20, 0, -5):
@@ -52,7 +52,7 @@ def test_signal_to_noise_ratio_is_the_one_asked_for(noises, kind):
         added.append(noisy - clean)
         assert noisy.dtype == np.float32
         assert decibels(clean, added[-1]) == pytest.approx(level, abs=0.01)
-    # The levels differ in nothing but the level.
+    # The levels differ only in the level.
     np.testing.assert_allclose(10 * added[0], added[1], atol=1e-5)
 
 
@@ -79,12 +79,12 @@ def test_noises_are_a_quarter_of_each_type():
 def test_room_decays_by_60_dB(rt60):
     response = room_response(rt60, np.random.default_rng(1), RATE).astype(np.float64)
     assert response[0] == 1.0
-    # Schroeder's backward integration: the slope of what is still to come.
+    # Schroeder's backward integration: the slope of the remaining energy.
     energy = np.cumsum(response[:0:-1] ** 2)[::-1]
     level = 10 * np.log10(energy / energy[0])
     early, late = np.argmax(level < -5), np.argmax(level < -35)
     assert 2 * (late - early) / RATE == pytest.approx(rt60, rel=0.05)
-    # Reverberant against direct energy: the squared distance in critical distances.
+    # The ratio of reverberant to direct energy is the squared distance in critical distances.
     assert energy[0] == pytest.approx(DISTANCE**2 / (0.057**2 * ROOM_VOLUME / rt60), rel=1e-3)
     click = np.zeros(RATE, np.float32)
     click[100] = 1
@@ -95,7 +95,7 @@ def test_room_decays_by_60_dB(rt60):
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3])
-def test_clipping_reaches_the_share_asked_for(share):
+def test_clipping_reaches_the_requested_share(share):
     clean = voice()
     clipped = Corruption("clipping", share).sound(clean, "id1", RATE)
     level = np.abs(clipped).max()
@@ -127,7 +127,7 @@ def test_codecs_keep_length_and_lose_little(level):
     heard = Corruption("codec", level).sound(clean, "id1", RATE)
     assert (len(heard), heard.dtype) == (RATE, np.float32)
     assert not np.array_equal(heard, clean)
-    # Their delay apart, they are like what went in.
+    # Apart from the delay, the output resembles the input.
     lags = np.fft.irfft(np.fft.rfft(heard, 2 * RATE) * np.conj(np.fft.rfft(clean, 2 * RATE)))
     lag = int(np.abs(lags).argmax())
     assert 0 <= (lag + RATE) % (2 * RATE) - RATE < 0.08 * RATE
@@ -135,7 +135,7 @@ def test_codecs_keep_length_and_lose_little(level):
     np.testing.assert_array_equal(heard, Corruption("codec", level).sound(clean, "id2", RATE))
 
 
-def test_mu_law_has_its_quantisation_noise():
+def test_mu_law_has_its_quantization_noise():
     """Eight bits of mu-law: about 38 dB for a loud tone, a textbook figure (ITU-T G.711)."""
     tone = (0.5 * np.sin(2 * np.pi * 700 * np.arange(RATE) / RATE)).astype(np.float32)
     heard = through_codec(tone, "g711", None, RATE)

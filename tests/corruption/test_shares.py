@@ -1,4 +1,4 @@
-"""Which sweeps are made, and the files of what was measured."""
+"""Which sweeps are measured, and the files of measurements."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_kinds_that_are_asked_for(config):
     plan = Plan.read(config, ["codec", "noise", "blur"], None)
     assert list(plan.chosen) == ["codec", "blur"]
     assert list(plan.sweeps) == ["blur", "codec", "clipping"]
-    # Reasons are those of the sweeps that are shown and of those that were asked for.
+    # Reasons are given for the sweeps that are shown and for those that were requested.
     assert Plan.read(config, ["blur"], None).left_out({"blur": (20, 5)}) == []
     assert Plan.read(config, ["noise", "blur"], None).left_out({"blur": (20, 5)}) == [NO_NOISE]
     (reason,) = Plan.read(config, ["blur"], None).left_out({"codec": ("g711",)})
@@ -52,7 +52,7 @@ def test_a_share_is_found_by_system_condition_and_stamp(tmp_path):
     assert len({share.path for share in shares}) == len(shares)
     assert [share.name for share in shares[:4]] == ["clean", "blur 20", "blur 5", "codec opus 6"]
     assert shares[3].path.name.startswith("a.codec_opus_6.")
-    # The level is what its name says.
+    # The level is the one in its name.
     assert Share(tmp_path, "a", "x", ("blur", 20.0)).path == shares[1].path
     shares[0].path.write_text(json.dumps([{"eer": 1.5}]))
     assert shares[0].read() == [{"eer": 1.5}]

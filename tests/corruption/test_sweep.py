@@ -1,4 +1,4 @@
-"""Error rates of systems that know nothing in some trials."""
+"""Error rates of systems that have no information in some trials."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Lists to clips to batches."""
+"""From lists to clips to batches."""
 
 import itertools
 from pathlib import Path
@@ -41,7 +41,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clock_data(tmp_path_factory) -> Path:
-    """Features (t, t^2) at frame t and pictures whose pixels are all t: what is cut out tells where."""
+    """Features (t, t^2) at frame t and pictures whose pixels are all t, so that a window reveals its position."""
     folder = tmp_path_factory.mktemp("clock")
     lengths = {"a": (298, 75), "b": (198, 50), "c": (30, 8), "d": (0, 60), "e": (250, 0), "f": (300, 40)}
     with ArkWriter(folder / "feats", "float") as feats, ArkWriter(folder / "faces", "pixels") as faces:
@@ -68,7 +68,7 @@ def clock_clips(folder: Path, window: float, video_frames: int | None = None) ->
 
 
 def audio_start(features: torch.Tensor) -> int:
-    """The time of the first frame: (t + 1)^2 - t^2 = 2t + 1, whatever mean was taken off."""
+    """The time of the first frame, from (t + 1)^2 - t^2 = 2t + 1, which does not depend on the subtracted mean."""
     return round((float(features[1, 1] - features[0, 1]) - 1) / 2)
 
 
@@ -96,7 +96,7 @@ def test_a_clip_shorter_than_the_window_is_padded_under_false_masks_and_counted(
     assert audio_start(batch.audio[0]) == 0 and batch.video[0, :8, 0, 0, 0].tolist() == list(range(8))
     # c in both; nothing else is shorter than 98 feature frames or 25 video frames.
     assert clips.count_short() == 1
-    # Frames spread over the window keep their times: of 5, 15 and 25 the clip has only frames below 8.
+    # Frames spread over the window keep their times: of frames 5, 15 and 25 the clip has only those below 8.
     spread = clock_clips(clock_data, window=1.2, video_frames=3)[[(0, 2)]]
     assert spread.video_mask[0].tolist() == [True, False, False] and int(spread.video[0, 0, 0, 0, 0]) == 5
 
@@ -119,7 +119,7 @@ def test_spread_rows_are_the_frames_of_a_lower_rate():
 
 
 def test_features_of_a_window_of_the_waveform_equal_the_stored_ones(data):
-    # No noise lists: the waveform is left alone. Stored features are rounded to two bytes.
+    # Without noise lists, the waveform is not changed. Stored features are rounded to two bytes.
     quiet = FbankConfig(**{**FBANK.to_dict(), "dither": 0.0})
     stored = read_utterances(data, "feats.scp", video=False)
     waves = read_utterances(data, "audio.scp", video=False)
@@ -149,7 +149,7 @@ def test_clips_depend_on_epoch_and_utterance_only(data, tmp_path):
     assert together.label.tolist() == [5, 11, 5]
 
 
-def test_loader_workers_change_nothing(data, tmp_path):
+def test_loader_workers_do_not_change_batches(data, tmp_path):
     noise, rirs = make_noise(tmp_path)
     table = read_utterances(data, "audio.scp")
     clips = TrainingClips(
@@ -310,7 +310,7 @@ def test_a_batch_is_prepared_for_networks():
         Batch(["a"], torch.zeros(1, dtype=torch.long), audio=torch.zeros(1, 2, 3))
 
 
-# --- what networks take ----------------------------------------------------------------------------------------------
+# --- inputs of networks ----------------------------------------------------------------------------------------------
 
 
 def test_color_becomes_gray_and_is_scaled_as_cv2_does():
@@ -320,7 +320,7 @@ def test_color_becomes_gray_and_is_scaled_as_cv2_does():
     for frame, gray in zip(frames, shown, strict=True):
         expected = cv2.cvtColor(frame.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY)
         assert np.abs(gray[0].astype(int) - expected).max() <= 1
-    # Half the size by area is the mean of four pixels.
+    # Reducing the size by half by area gives the mean of four pixels.
     halved = Inputs(video=FaceFormat(3, 40, 40, 25.0), image=(3, 20, 20)).show(frames)
     means = frames.reshape(3, 3, 20, 2, 20, 2).mean(axis=(3, 5))
     assert np.abs(halved - means).max() <= 0.51
@@ -356,7 +356,7 @@ def test_networks_are_given_log_mel_energies(data):
 
 
 def test_log_mel_is_the_spectrogram_of_the_paper():
-    """SPEC A.3: shape, and tones in the bins that librosa's formula gives."""
+    """SPEC A.3: shape, and tones in the bins given by librosa's formula."""
     time = torch.arange(24000) / 16000
     for tone, bin_number in ((500, 13), (1000, 22), (2000, 34), (4000, 48)):
         energies = LogMel()(torch.sin(2 * torch.pi * tone * time))
@@ -426,7 +426,7 @@ def test_mixup_prefers_another_recording(data):
         drawn = {partners.draw(index, np.random.default_rng(seed)) for seed in range(40)}
         mine = [n for n in range(len(table)) if table.speakers[n] == table.speakers[index]]
         assert drawn == {n for n in mine if sessions[n] != sessions[index]}
-    # Without another recording any other utterance serves, and alone it stays as it is.
+    # Without another recording any other utterance is used, and without another utterance the same one.
     assert {Partners(table, ["x"] * len(table)).draw(0, np.random.default_rng(s)) for s in range(40)} == {
         n for n in range(len(table)) if table.speakers[n] == table.speakers[0] and n != 0
     }
@@ -449,7 +449,7 @@ def test_batches_of_n_speakers_and_m_utterances():
     assert often.std() / often.mean() < 0.1
     again = SpeakerBatchSampler(labels, 32, per_speaker=4, epochs=3, seed=1)
     assert list(sampler) == list(again)
-    # A start in the middle goes on with the same batches; ranks share the speakers of each.
+    # A start in the middle continues with the same batches; ranks share the speakers of each.
     again.start(1, 2)
     assert list(again) == list(sampler)[sampler.batches_per_epoch + 2 :]
     halves = [list(SpeakerBatchSampler(labels, 32, 4, 3, 1, rank, 2)) for rank in range(2)]
@@ -470,7 +470,7 @@ def test_an_utterance_that_comes_twice_in_a_batch_is_drawn_twice(data):
     assert first in batch
     one, other = clips[[first]], clips[[twice]]
     assert one.keys == other.keys and not torch.equal(one.audio, other.audio)
-    # What comes once is what it was without the count.
+    # An utterance that occurs once is the same as without the count.
     assert torch.equal(one.audio, clips[[first[:2]]].audio) and torch.equal(one.video, clips[[first[:2]]].video)
 
 

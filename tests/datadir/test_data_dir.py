@@ -1,4 +1,4 @@
-"""The data-directory tools, against sort, awk and plain dictionaries; Kaldi's semantics; bad lists."""
+"""The data-directory tools compared with sort, awk and plain dictionaries; Kaldi's semantics; bad lists."""
 
 import codecs
 import os
@@ -49,12 +49,12 @@ def lines(path):
 
 
 def snapshot(folder):
-    """Content and time of every file."""
+    """Content and modification time of every file."""
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 def is_sorted(path):
-    """As sort itself sees it."""
+    """Whether the command sort considers it sorted."""
     return run("sort", "-c", "-u", "-k", "1,1", path, env={**os.environ, "LC_ALL": "C"}).returncode == 0
 
 
@@ -440,7 +440,7 @@ def test_fix_sorts_and_mends_the_form(data):
 
 @pytest.mark.parametrize("marked", [("utt2spk",), ("wav.scp", "video.scp"), ("spk2age",), ("trials/all",), LISTS])
 def test_byte_order_marks_are_named_and_fixed(data, marked):
-    """A key behind a mark looks like the key without it: nothing may go because of it, and no trial either."""
+    """A key after a mark looks like the key without it: neither utterances nor trials must be removed because of it."""
     before = {name: (data / name).read_bytes() for name in LISTS}
     for name in marked:
         (data / name).write_bytes(codecs.BOM_UTF8 + before[name])
@@ -456,7 +456,7 @@ def test_byte_order_marks_are_named_and_fixed(data, marked):
 
 
 def test_fix_keeps_what_is_complete(data):
-    """Kaldi's rule for lists that cannot lack lines; a missing modality is no reason to go."""
+    """Kaldi's rule for lists that must be complete; a missing modality does not remove an utterance."""
     (data / "utt2dur").write_text((data / "utt2dur").read_text().replace("id1-a-03 0.5", "id1-a-03 0"))
     (data / "utt2session").write_text((data / "utt2session").read_text().replace("id3-b-01 id3-b\n", ""))
     wav = [line for line in lines(data / "wav.scp") if not line.startswith("id10-")]
@@ -491,7 +491,7 @@ def test_fix_reports_what_it_cannot_keep(data):
 
 
 def test_fix_removes_what_is_not_counted(data):
-    """Features without a number of frames cannot be used; the step that makes them has to run again."""
+    """Features without a number of frames cannot be used; the step that makes them must run again."""
     keys = list(read(data / "feats.scp"))
     counts = dict.fromkeys(keys, 50) | {keys[0]: 0, keys[1]: "9" * 5000}
     (data / "utt2num_frames").write_text("".join(f"{key} {counts[key]}\n" for key in keys))
@@ -599,7 +599,7 @@ def test_truncated_video_is_found(clip, tmp_path, share):
         probe("video.scp", str(tmp_path / "v.mp4"))
 
 
-def test_media_that_are_no_media(clip, tmp_path):
+def test_files_that_are_not_media(clip, tmp_path):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp4").write_text("not a film\n" * 50)
     (tmp_path / "folder").mkdir()

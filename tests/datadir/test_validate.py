@@ -1,4 +1,4 @@
-"""Validation: what it accepts, every kind of mistake by its message, and the step that takes recordings out."""
+"""Validation: what it accepts, the message for every kind of mistake, and the step that removes recordings."""
 
 import os
 import random
@@ -178,7 +178,7 @@ def test_mistakes(data, name):
     assert len(problems) >= 1
 
 
-def test_problems_are_told_together_and_counted(data):
+def test_problems_are_reported_together_and_counted(data):
     edit("utt2dur", lambda rows: [row.replace("0.5", "-1") for row in rows])(data)
     replace("spk2gender", "f", "x")(data)
     done = validate(data)
@@ -206,7 +206,7 @@ def test_usage():
 
 
 def test_speaker_order(data):
-    """Names that do not begin with the speaker's are allowed on request."""
+    """Names that do not begin with that of the speaker are allowed on request."""
     edit("utt2spk", lambda rows: [row.replace(" s00", " z") for row in rows])(data)
     edit("spk2utt", lambda rows: [*rows[1:], rows[0].replace("s00 ", "z ", 1)])(data)
     (data / "trials/t").unlink()
@@ -215,7 +215,7 @@ def test_speaker_order(data):
 
 
 def test_media_are_sampled(data, media, tmp_path):
-    """A broken file is found when it is in the sample, and named with its utterance."""
+    """A broken file is found if it is in the sample, and reported with its utterance."""
     (tmp_path / "bad.wav").write_bytes((media / "s00-0.wav").read_bytes()[:1000])
     (tmp_path / "empty.mp4").touch()
     wav, video = read(data / "wav.scp"), read(data / "video.scp")
@@ -234,7 +234,7 @@ def test_media_are_sampled(data, media, tmp_path):
 
 
 def test_large_lists(tmp_path):
-    """A hundred thousand utterances, in a process that may take 300 MiB."""
+    """A hundred thousand utterances, in a process limited to 300 MiB."""
     names = [f"id{s:04d}-{u:03d}" for s in range(1000) for u in range(100)]
     write(tmp_path / "utt2spk", {name: name[:6] for name in names})
     write(tmp_path / "spk2utt", {f"id{s:04d}": " ".join(names[100 * s : 100 * s + 100]) for s in range(1000)})
@@ -268,7 +268,7 @@ def test_get_utt2dur(data, media, tmp_path):
 
 
 def break_media(data, media, folder):
-    """Put a broken recording of every kind into the lists; returns what is to be taken out, by list."""
+    """Put a broken recording of every kind into the lists; return the lines to be removed, by list."""
     wav, video = read(data / "wav.scp"), read(data / "video.scp")
     clip = (media / "v.mp4").read_bytes()
     (folder / "half.mp4").write_bytes(clip[: len(clip) // 2])

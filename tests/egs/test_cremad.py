@@ -1,4 +1,4 @@
-"""The recipe of a second corpus, egs/cremad, on a made-up tree of its layout."""
+"""The recipe of a second corpus, egs/cremad, on a synthetic tree with its layout."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ CLIPS = ("DFA_ANG_XX", "IEO_SAD_LO", "IEO_SAD_HI", "WSI_NEU_XX")
 
 @pytest.fixture(scope="module")
 def cremad(tmp_path_factory) -> Path:
-    """Twelve actors with four clips each; of one clip the picture is missing, of another the sound is empty."""
+    """Twelve actors with four clips each; one clip has no picture, another has empty sound."""
     root = tmp_path_factory.mktemp("CREMA D")
     sound, picture = root / "a.wav", root / "a.flv"
     soundfile.write(sound, 0.1 * np.random.default_rng(0).standard_normal(16000), 16000, subtype="PCM_16")
@@ -71,7 +71,7 @@ def test_lists_of_the_tree(cremad, tmp_path):
             assert (one[:4] == other[:4]) == target
             kinds.add((bool(target), int(one[:4]) % 2 == int(other[:4]) % 2))
         assert kinds == {(True, True), (False, True), (False, False)}
-        # Every clip has two of its actor: there are that many of another sentence.
+        # Every clip has two target trials: the actor has that many clips of another sentence.
         assert np.unique(trials.enroll[trials.is_target], return_counts=True)[1].tolist() == [2] * 4 * len(
             DEV if part == "dev" else EVAL
         )
@@ -83,7 +83,7 @@ def test_lists_of_the_tree(cremad, tmp_path):
 
 
 def test_faces_of_flash_video(cremad):
-    """The picture's middle, in color, at 25 frames a second: 12 frames at 29.97 are 0.4 s."""
+    """The center of the picture, in color, at 25 frames per second: 12 frames at 29.97 are 0.4 s."""
     config = FacesConfig.read(RECIPE / "conf" / "faces.yaml")
     crops = FaceCropper(config)(str(cremad / "VideoFlash" / "1001_IEO_SAD_LO.flv"))
     assert crops.shape == (10, 3 * 128 * 128)

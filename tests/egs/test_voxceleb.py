@@ -1,4 +1,4 @@
-"""The lists that egs/voxceleb makes, from small made-up trees and, where they are there, the real meta files."""
+"""The lists that egs/voxceleb makes, from small synthetic trees and, if available, the real meta files."""
 
 import importlib
 import shutil
@@ -19,7 +19,7 @@ TRIAL = "{} {}/aaaaaaaaaaa/00001.wav {}/{}/00001.wav\n"
 
 @pytest.fixture(scope="module")
 def local():
-    """The modules of the recipe's local/, which find each other as scripts do."""
+    """The modules in local/ of the recipe, which find each other as scripts do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(RECIPE / "local"))
         yield SimpleNamespace(**{name: importlib.import_module(name) for name in ("published", "selection")})
@@ -66,7 +66,7 @@ def prepare(corpora, data, *options, status=0):
 
 @pytest.fixture
 def musan(tmp_path):
-    """Options with made-up noises and rooms, so that no substitutes are made."""
+    """Options with synthetic noises and rooms, so that no substitutes are made."""
     for name in ("music/fma/a.wav", "noise/free-sound/b.wav", "speech/librivox/c.wav", "speech/us-gov/d.wav"):
         touch(tmp_path / "musan" / name)
     for name in ("smallroom/Room001/Room001-00001.wav", "mediumroom/Room001/Room001-00001.wav"):
@@ -100,7 +100,7 @@ def test_lists_are_what_the_folders_hold(corpora, musan, tmp_path):
     ages = read_list(data / "train" / "spk2age") | read_list(data / "dev" / "spk2age")
     assert len(ages) == 19 and "id00013" not in ages and ages["id00012"] == "12.5"
     assert all(NUMBER.fullmatch(age) for age in ages.values())
-    # The other 13 clips of VoxCeleb1 are in no trial.
+    # The other 13 clips of VoxCeleb1 occur in no trial.
     assert len(read_list(data / "eval" / "utt2spk")) == 4 + 4 + 3
     assert not (data / "eval" / "video.scp").exists()
     trials = read_trials(data / "eval" / "trials" / "veri_test2")
@@ -256,7 +256,7 @@ def test_without_noises_substitutes_are_made_of_training_data_alone(tmp_path):
     assert "?" not in (data / "train" / "spk2age").read_text()
 
 
-# Nobody is trained on and evaluated.
+# No identity is in both training and evaluation.
 
 
 def test_training_leaves_out_who_is_evaluated_or_a_test_identity(corpora, musan, tmp_path):
@@ -333,7 +333,7 @@ def write(path, text):
 def test_only_the_whole_corpus_goes_by_its_name(local):
     assert local.selection.corpus_name(["O", "O_cleaned", "E", "H"], 5994) == "voxceleb"
     assert local.selection.corpus_name(["O"], 5874) == "voxceleb (part)"
-    # A list that is not the published one keeps its file's name.
+    # A list that is not the published one keeps the name of its file.
     assert local.selection.corpus_name(["O", "veri_test2"], 5994) == "voxceleb (part)"
 
 
@@ -421,7 +421,7 @@ def test_real_meta_files_and_who_is_in_both_corpora(local, real):
     assert Counter(person.subset for person in meta2.values()) == {"dev": 5994, "test": 120}
     assert Counter(person.gender for person in meta2.values()) == {"m": 3763, "f": 2351}
     assert meta2["id09271"].name == "Željko_Obradović"
-    # VoxCeleb1-E and -H are of everybody in VoxCeleb1, VoxCeleb1-O is of its test set.
+    # VoxCeleb1-E and -H contain all identities of VoxCeleb1, VoxCeleb1-O only those of its test set.
     left_out, usable = local.selection.left_out_of_training(meta2, meta1, meta2, set(meta1))
     assert left_out["evaluated under another number"] == ["id02123"]
     assert len(left_out["of the test set of VoxCeleb2"]) == 120 and len(usable) == 5993

@@ -1,4 +1,4 @@
-"""Whole utterances to embedding arks."""
+"""From whole utterances to embedding arks."""
 
 import dataclasses
 import itertools
@@ -36,7 +36,7 @@ MODES = ["AV", "A", "V"]
 
 
 def make_system(folder: Path, modalities: str = "AV", **sections: dict) -> Path:
-    """The folder of a system whose statistics are not those of fresh batch normalization."""
+    """The folder of a system whose statistics are not those of new batch normalization layers."""
     settings = config(modalities, **sections)
     torch.manual_seed(0)
     system = TrainableSystem(settings, 3)
@@ -101,7 +101,7 @@ def test_embeddings_are_those_of_single_utterances(system, sets, tmp_path, capsy
 
 @pytest.mark.parametrize("modalities", ["A", "AV"])
 def test_embeddings_at_several_speeds(sets, tmp_path, modalities):
-    """The cosine is the mean of those at equal speeds, each of the network on the resampled waveform."""
+    """The cosine is the mean of those at equal speeds, each computed from the resampled waveform."""
     folder = make_system(tmp_path, modalities, embed={"speeds": True, "video_frames": None})
     modes = MODES if modalities == "AV" else ["A"]
     out = run(folder, sets, tmp_path / "out", 2, modes)

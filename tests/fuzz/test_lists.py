@@ -1,6 +1,6 @@
-"""Data directories damaged at random: validated, fixed, validated again and worked on, with success or one line.
+"""Randomly damaged data directories: validated, fixed, validated again and used, with success or a one-line error.
 
-What ``fix_data_dir.sh`` calls fixed must pass ``validate_data_dir.sh``; where it refuses, nothing is changed.
+A directory fixed by ``fix_data_dir.sh`` must pass ``validate_data_dir.sh``; if it fails, nothing is changed.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ RENAMED = ["-trials", "a b", "x" * 200, "\u202ex", "..x"]
 
 
 def write_directory(folder, rng):
-    """A whole data directory, of one modality or both, with or without features and labels."""
+    """Write a complete data directory with one or both modalities, with or without features and labels."""
     lists = {"utt2spk": {key: key.split("-")[0] for key in KEYS}}
     kind = rng.choice(["both", "both", "audio", "video"])
     if kind != "video":
@@ -122,7 +122,7 @@ def _change_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def damage(folder, rng: random.Random) -> None:
-    """One to three damages: of lines, bytes, whole files or names."""
+    """Apply one to three kinds of damage: to lines, bytes, whole files or names."""
     for _ in range(rng.randint(1, 3)):
         paths = sorted(path for path in folder.rglob("[!.]*") if path.is_file())
         if not paths:
@@ -152,7 +152,7 @@ def damage(folder, rng: random.Random) -> None:
 
 
 def files(folder):
-    """Content of every file, but copies that were saved."""
+    """Content of every file except saved copies."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -161,7 +161,7 @@ def files(folder):
 
 
 def call(tool, *arguments) -> str | None:
-    """Run a tool; the message of a refusal, which is one line. Anything but a DataError is a failure of the test."""
+    """Run a tool; return its one-line error. Any exception other than DataError fails the test."""
     try:
         data_dir.main(tool, map(str, arguments))
     except (DataError, OSError) as error:  # of both, run_command makes one line
@@ -179,7 +179,7 @@ def validate(folder):
 
 
 def check_fix(folder) -> str:
-    """Validate, fix, validate; how it went."""
+    """Validate, fix and validate again; return the outcome."""
     first, with_features = validate(folder), call("validate_data_dir", "--sample", 0, folder)
     before = files(folder)
     refusal = call("fix_data_dir", folder)
@@ -201,7 +201,7 @@ def check_fix(folder) -> str:
 
 
 def use(folder, target, rng) -> None:
-    """Work on a directory that may be damaged: success, or one line and no half of a directory."""
+    """Use a directory that may be damaged: success, or a one-line error and no incomplete output."""
     tools = [
         ("split_data", folder, 2), ("subset_data_dir", folder, 4, target),
         ("subset_data_dir", "--speakers", folder, 2, target), ("subset_data_dir", "--shortest", folder, 2, target),
@@ -224,7 +224,7 @@ def use(folder, target, rng) -> None:
 
 @contextlib.contextmanager
 def case(seed):
-    """Say which seed a failure is of."""
+    """Name the seed of a failure."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Recordings of many formats, whole and damaged: read as the program ffmpeg reads them, or refused in one line."""
+"""Recordings in many formats, intact and damaged: read as the ffmpeg program does, or rejected with one line."""
 
 import io
 import os
@@ -46,7 +46,7 @@ SECONDS = 3.1
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """One recording in every format, with three seconds of silence first: bit rates change on the way."""
+    """One recording in every format that begins with three seconds of silence, so that bit rates vary."""
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(0)
     voice = np.r_[np.zeros(16000), 0.3 * np.sin(np.arange(int(16000 * (SECONDS - 1))) * 0.2) * rng.normal(1, 0.3)]
@@ -66,7 +66,7 @@ def recordings(tmp_path_factory):
 
 
 def reference_seconds(path, kind) -> float:
-    """How much the program ffmpeg decodes of a file."""
+    """The duration that the ffmpeg program decodes from a file."""
     quiet = ["ffmpeg", "-v", "quiet", "-i", str(path)]
     if kind == "audio":
         form = ["-f", "s16le", "-ac", "1", "-ar", "16000", "-"]
@@ -85,7 +85,7 @@ def test_audio_formats(recordings, name):
     samples = read_audio(str(path), 16000, resample=True, downmix=True)
     expected = reference_seconds(path, "audio")
     assert expected > 3
-    # Encoders pad to whole frames, which some decoders cut off again.
+    # Encoders pad to whole frames, and some decoders remove the padding.
     assert len(samples) / 16000 == pytest.approx(expected, abs=0.08)
     assert probe("wav.scp", str(path)) == pytest.approx(expected, abs=0.08)
 
@@ -132,7 +132,7 @@ DAMAGES = [_cut, _flip, _flip_header, _zero, _remove, _insert]
 
 @pytest.mark.parametrize("name", [*(f"a.{name}" for name in AUDIO), *(f"v.{name}" for name in VIDEO)])
 def test_damaged_recordings(recordings, tmp_path, name):
-    """A damaged recording is refused in one line, or read to a length that ffmpeg gets out of it, give or take."""
+    """A damaged recording is rejected with one line, or read with about the length that ffmpeg decodes."""
     rng = random.Random(name)
     kind = "audio" if name.startswith("a.") else "video"
     whole = (recordings / name).read_bytes()
@@ -173,7 +173,7 @@ def test_tags_that_are_not_utf8(recordings, tmp_path, name):
 
 
 @pytest.mark.parametrize("suffix", ["raw", "pcm", "sph", "wav", "dat", "txt", "mp4", "", "gsm", "vox"])
-def test_files_that_are_no_media(tmp_path, suffix):
+def test_files_that_are_not_media(tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     path.write_bytes(random.Random(0).randbytes(5000))
     for read in (lambda: read_audio(str(path)), lambda: probe("wav.scp", str(path)), lambda: _seconds(path, "video"),
@@ -327,7 +327,7 @@ def test_audio_and_video_of_a_cover_are_not_confused(recordings, tmp_path):
 
 
 def test_limits(tmp_path, monkeypatch):
-    """What would take all memory or never end is refused at once."""
+    """Recordings that would take all memory or never end are rejected immediately."""
     wav = struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", 0xFFFFFFF0, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 0x7FFF0000
     )

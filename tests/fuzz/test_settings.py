@@ -1,4 +1,4 @@
-"""Settings of every kind of file, damaged at random: each is read, or refused in one line that names the file."""
+"""Randomly damaged settings of every kind of file: each is read, or rejected with one line that names the file."""
 
 import random
 
@@ -40,7 +40,7 @@ VALUES += ["9" * 5000, "-" + "9" * 400, "[" * 5000, "{a: " * 300, "x" * 1000, "-
 
 
 def damage(text: str, rng: random.Random) -> bytes:
-    """A text with one or two damages: a value replaced, a line moved, doubled or lost, bytes changed or cut off."""
+    """Damage a text once or twice: replace a value; move, repeat or remove a line; change or cut off bytes."""
     lines = text.splitlines()
     for _ in range(rng.randint(1, 2)):
         number = rng.randrange(len(lines))
@@ -72,7 +72,7 @@ def damage(text: str, rng: random.Random) -> bytes:
 
 
 def check(reader, path) -> str | None:
-    """Read a file; the message of a refusal, which must be one line that names the file."""
+    """Read a file; return the error, which must be one line that names the file."""
     try:
         reader(path)
     except DataError as error:

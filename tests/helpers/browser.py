@@ -1,4 +1,4 @@
-"""Headless Chromium for tests, driven through its debugging pipe: no driver program and no Python package is needed."""
+"""Headless Chromium for tests, controlled through its debugging pipe without a driver program or Python package."""
 
 import json
 import os
@@ -17,20 +17,20 @@ NO_BROWSER = "no Chromium: as root on Debian, apt-get install chromium; tests/ru
 
 
 def needs_browser(test: Callable) -> Callable:
-    """Mark a test that opens a page: it is skipped where there is no Chromium."""
+    """Mark a test that opens a page, which is skipped without Chromium."""
     return pytest.mark.browser(pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)(test))
 
 
 class Page:
-    """A browser with one page, which keeps what the page complained about and asked for.
+    """A browser with one page that records its complaints and requests.
 
     Args:
-        profile: folder for the browser's own files.
-        width, height: of the window in CSS pixels.
+        profile: folder for the files of the browser.
+        width, height: size of the window in CSS pixels.
 
     Attributes:
         complaints: console errors and warnings, uncaught exceptions.
-        requests: addresses that were asked for.
+        requests: requested addresses.
     """
 
     def __init__(self, profile: Path, width: int = 1280, height: int = 900) -> None:
@@ -39,7 +39,7 @@ class Page:
         self._count, self._buffer = 0, b""
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        # The browser reads commands from descriptor 3 and writes replies to 4; a shell moves ours there.
+        # The browser reads commands from descriptor 3 and writes replies to 4; a shell moves our descriptors there.
         script = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
         options += [
@@ -79,7 +79,7 @@ class Page:
         os.close(self._read)
 
     def call(self, method: str, timeout: float = 60, **arguments) -> dict[str, Any]:
-        """Send a command of the browser's protocol; return its result."""
+        """Send a command of the browser protocol; return its result."""
         self._count += 1
         number = self._count
         command = {"id": number, "method": method, "params": arguments}
@@ -123,7 +123,7 @@ class Page:
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
     def run(self, expression: str) -> Any:
-        """The value of a JavaScript expression, of a promise when it is fulfilled."""
+        """The value of a JavaScript expression, or of a promise when it is fulfilled."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in result:
             raise RuntimeError(json.dumps(result["exceptionDetails"]))
@@ -138,7 +138,7 @@ class Page:
             time.sleep(0.05)
 
     def resize(self, width: int, height: int) -> None:
-        """Size of the window; below 800 pixels it is a phone."""
+        """Set the size of the window; below 800 pixels it is a phone."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,

@@ -1,4 +1,4 @@
-"""Running the toolkit's commands and waiting for what they do."""
+"""Running the commands of the toolkit and waiting for their effects."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paths import ROOT
 
-# Noted at the end of each Python program: its arguments, and whether it has loaded PyTorch.
+# Recorded at the end of each Python program: its arguments, and whether it has loaded PyTorch.
 NOTE = """\
 import atexit
 import sys
@@ -24,13 +24,13 @@ atexit.register(note)
 
 
 def run(*words: object, cwd: Path = ROOT, timeout: float = 600, **options) -> subprocess.CompletedProcess[str]:
-    """Run a command, in the root of the toolkit unless ``cwd`` says otherwise; its output is kept as text."""
+    """Run a command in the root of the toolkit, or in ``cwd``; its output is captured as text."""
     command = [str(word) for word in words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=timeout, **options)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for a condition to become true; an AssertionError if it does not."""
+    """Wait for a condition to become true; raise AssertionError if it does not."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
@@ -38,7 +38,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def modified(folder: Path, pattern: str = "*") -> dict[Path, int]:
-    """When each file below a folder was last written, in nanoseconds."""
+    """The modification time of each file in a folder, in nanoseconds."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob(pattern) if path.is_file()}
 
 
@@ -46,7 +46,7 @@ class PythonPrograms:
     """Lists the Python programs that commands start in :attr:`environment`.
 
     Args:
-        folder: empty, for the record.
+        folder: empty folder for the records.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,5 +65,5 @@ class PythonPrograms:
         return [line.partition(" ")[2] for line in self._lines()]
 
     def with_torch(self) -> list[str]:
-        """The arguments of those that have loaded PyTorch."""
+        """The arguments of the programs that have loaded PyTorch."""
         return [line.partition(" ")[2] for line in self._lines() if line.startswith("True ")]

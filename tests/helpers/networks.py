@@ -1,4 +1,4 @@
-"""What tests of networks share."""
+"""Functions shared by tests of networks."""
 
 import torch
 from torch import nn
@@ -7,13 +7,13 @@ from avsv.nnet.audio.mobilenetv2 import MobileNetV2Audio
 
 
 def count_parameters(*modules: nn.Module, trainable_only: bool = False) -> int:
-    """How many parameters the modules have together."""
+    """The total number of parameters of modules."""
     parameters = (p for module in modules for p in module.parameters())
     return sum(p.numel() for p in parameters if p.requires_grad or not trainable_only)
 
 
 def settle(module: nn.Module) -> nn.Module:
-    """Give batch normalization statistics and weights that are not the neutral ones, then go to evaluation mode."""
+    """Set non-neutral statistics and weights in batch normalization, then switch to evaluation mode."""
     for layer in module.modules():
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             layer.running_mean.normal_(0, 0.5)
@@ -24,7 +24,7 @@ def settle(module: nn.Module) -> nn.Module:
 
 
 def tiny_mobilenet(**options) -> MobileNetV2Audio:
-    """A small network of log-mel frames whose statistics are not the neutral ones."""
+    """A small network for log-mel frames with non-neutral statistics."""
     net = MobileNetV2Audio(
         feature_dim=32, stem_channels=8, block_channels=(4, 6, 8), expansions=(1, 2, 2), repeats=(1, 2, 2),
         strides=(1, 2, 2), embedding_dim=12, **options,

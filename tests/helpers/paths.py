@@ -1,4 +1,4 @@
-"""Where the project is, and the shared data beside it, which not every machine has."""
+"""Paths of the project and of shared data next to it, which may not exist."""
 
 from pathlib import Path
 

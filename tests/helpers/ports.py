@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, below those that the kernel gives to connections and to port 0.
+    """Ports on which nothing listens, below those that the kernel assigns to connections and to port 0.
 
-    Between this call and their use no program that lets the kernel choose its port can take one of them.
+    Programs that let the kernel choose a port cannot take one of them between this call and their use.
     """
     first_of_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     draw = random.SystemRandom()

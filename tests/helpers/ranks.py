@@ -1,4 +1,4 @@
-"""Trainings in several processes on the CPU, forked from the tests so that nothing is imported again."""
+"""Training in several processes on the CPU, forked from the tests so that nothing is imported again."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def start_ranks(world: int, function: Callable[[int], object]) -> list[BaseProcess]:
-    """Start ``function(rank)`` in processes that find each other as those of torchrun do."""
+    """Start ``function(rank)`` in processes that communicate like those of torchrun."""
     (port,) = free_ports(1)
 
     def run(rank: int) -> None:
@@ -27,7 +27,7 @@ def start_ranks(world: int, function: Callable[[int], object]) -> list[BaseProce
 
 
 def join_ranks(processes: list[BaseProcess], seconds: float = 90) -> list[int | None]:
-    """Wait for the processes: their exit codes, None for those that had to be killed."""
+    """Wait for the processes; return their exit codes, None for those that had to be killed."""
     until = time.monotonic() + seconds
     for process in processes:
         process.join(max(0, until - time.monotonic()))

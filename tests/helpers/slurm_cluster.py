@@ -1,6 +1,6 @@
-"""A private Slurm cluster of this machine: munged, slurmctld and two slurmd on loopback, gone with whoever started it.
+"""A private Slurm cluster on this machine: munged, slurmctld and two slurmd on loopback, which end with their parent.
 
-Nothing outside a temporary folder is read or written, and a Slurm that this machine may have is left alone. By hand,
+Nothing outside a temporary folder is read or written, and an existing Slurm of the machine is not affected. By hand,
 ``python tests/helpers/slurm_cluster.py COMMAND...`` runs a command with such a cluster around it.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from ports import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel", "srun")
-# Debian installs the daemons where only root's PATH leads.
+# Debian installs the daemons in a folder that only root has in its PATH.
 SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 NODES = ("one", "two")
 SECONDS_TO_START = 20.0
@@ -70,7 +70,7 @@ NODE = (
 
 
 def why_not() -> str | None:
-    """Why no cluster can be started here, None when it can."""
+    """Why no cluster can be started here; None if it can."""
     if os.geteuid() != 0:
         return "only root can start Slurm's daemons"
     missing = [name for name in PROGRAMS if not shutil.which(name, path=SEARCH)]
@@ -90,11 +90,11 @@ def _marked(mark: str) -> list[int]:
 
 
 class Cluster:
-    """A running cluster of two nodes with four CPUs, 4,000 MB and two (made-up) GPUs each; a context manager.
+    """A running cluster of two nodes with four CPUs, 4,000 MB and two (simulated) GPUs each; a context manager.
 
     Attributes:
-        folder: of its configuration, key, state and logs.
-        environment: what programs need to use it.
+        folder: folder of its configuration, key, state and logs.
+        environment: environment variables for programs that use it.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class Cluster:
             process.wait()
 
     def _start_guard(self) -> None:
-        """A process that cleans up as soon as this one closes its pipe, or is gone."""
+        """A process that cleans up as soon as this one closes its pipe or ends."""
         end, self._guard = os.pipe()
         self._guard_pid = os.fork()
         if self._guard_pid == 0:
@@ -174,7 +174,7 @@ class Cluster:
         key = self.folder / "munge.key"
         key.write_bytes(secrets.token_bytes(64))
         key.chmod(0o600)
-        # munged's socket must be within everybody's reach.
+        # All users must be able to access the socket of munged.
         self.folder.chmod(0o755)
 
     def _start(self, program: str, *options: str, name: str = "") -> None:
@@ -189,18 +189,18 @@ class Cluster:
         self._start("slurmd", "-D", "-N", name, name=f".{name}")
 
     def kill_node(self, name: str) -> None:
-        """Kill the daemon of a node and all that runs on it, as a power failure would."""
+        """Kill the daemon of a node and everything that runs on it, like a power failure."""
         self._daemons[f"slurmd.{name}"].kill()
         self._daemons[f"slurmd.{name}"].wait()
         jobs = set(_marked(f"SLURMD_NODENAME={name}\0")) & set(_marked(self._mark))
-        # Those that Slurm itself runs beside a job first: they would report how it ended.
+        # First the processes that Slurm itself runs for a job: they would report how it ended.
         parents = {int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in jobs}
         for pid in [*(pid for pid in parents - jobs if "slurmstepd" in Path(f"/proc/{pid}/comm").read_text()), *jobs]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def run(self, *words: str) -> str:
-        """Run one of Slurm's commands and return what it prints."""
+        """Run a Slurm command and return its output."""
         done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 

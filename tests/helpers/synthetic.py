@@ -1,4 +1,4 @@
-"""Small data directories with features and face crops, made without any step; and small systems to train on them."""
+"""Small data directories with features and face crops, made without any step, and small systems to train on them."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def make_data_dir(
     without_audio: tuple[str, ...] = (),
     without_video: tuple[str, ...] = (),
 ) -> Path:
-    """Write a data directory of speakers that are told apart by which tones sound in bursts and by a picture's pattern.
+    """Write a data directory of speakers that differ in the tones of their bursts and in the pattern of their pictures.
 
     Utterances are named s0-u0, s0-u1, ... and are so long that audio and video end together.
     """
@@ -112,7 +112,7 @@ def make_trials(folder: Path, name: str = "dev") -> None:
 
 
 def make_noise(folder: Path) -> tuple[Path, Path]:
-    """Write data directories of noises and of room responses."""
+    """Write data directories of noises and room responses."""
     rng = np.random.default_rng(3)
     noise, rirs = folder / "musan", folder / "rirs"
     for directory in (noise, rirs):
@@ -132,7 +132,7 @@ def make_noise(folder: Path) -> tuple[Path, Path]:
 
 
 def mapping(modalities: str = "A", **sections: dict) -> dict:
-    """The configuration of a small system as a mapping: "A", "V" or "AV"; sections are laid over it."""
+    """The configuration of a small system as a mapping: "A", "V" or "AV"; ``sections`` are merged over it."""
     result: dict = {
         "loss": {"classifier": {"name": "aam_softmax", "margin": 0.2, "scale": 15}},
         "data": {"window": 0.6, "video_frames": 3, "noise_reverb": False, "spec_augment": None, "video_augment": False},

@@ -1,4 +1,4 @@
-"""Small media that the video tests make with ffmpeg and PyAV, and independent ways of reading them."""
+"""Small media for video tests, made with ffmpeg and PyAV, and independent ways of reading them."""
 
 import subprocess
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def reference_frames(path: Path, pixels: str, width: int, height: int) -> np.nda
 
 
 def reference_resize(planes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with antialias by torch: (N, h, w) to float (N, height, width)."""
+    """Bilinear resizing with antialiasing in torch: (N, h, w) to float (N, height, width)."""
     tensor = torch.from_numpy(planes.astype(np.float32))[:, None]
     return torch.nn.functional.interpolate(tensor, (height, width), mode="bilinear", antialias=True)[:, 0].numpy()
 

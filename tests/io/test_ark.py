@@ -1,4 +1,4 @@
-"""Arks: what kaldiio writes we read and the other way round; windows cost their own bytes; damage is named."""
+"""Arks: exchange with kaldiio in both directions; windows read only their own bytes; damage is reported."""
 
 import gzip
 import os
@@ -97,7 +97,7 @@ def test_windows_read_their_own_bytes_only(tmp_path, rng):
         assert bytes_read() - before - own <= 1.2 * 20 * size
 
 
-def test_a_replaced_ark_is_read_anew(tmp_path):
+def test_a_replaced_ark_is_read_again(tmp_path):
     for value in (1, 2):
         location = write(tmp_path / "a", "pixels", {"u": np.full((2, 2), value, np.uint8)})["u"]
         assert read_rows(location).max() == value
@@ -142,7 +142,7 @@ def test_an_ark_cut_short_is_named_wherever_it_is_cut(tmp_path, rng):
                 DataError, match=f"^{path}:2: the ark is truncated: .* has {size} bytes: write it again"
             ):
                 read_rows(location)
-        # Rows before the cut are there.
+        # Rows before the cut can be read.
         path.write_bytes(whole)
         rows = read_rows(location, 0, 9)
         path.write_bytes(whole[:-1])
@@ -255,7 +255,7 @@ def test_bad_vectors_are_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("kind", ["matrix", "vector"])
 def test_other_forms_of_kaldi_are_named(tmp_path, monkeypatch, rng, kind, compressed):
-    """Text arks, ranges, commands and arks compressed by gzip are valid in Kaldi: they are not called damaged."""
+    """Text arks, ranges, commands and gzip-compressed arks are valid in Kaldi, so they are not reported as damaged."""
     monkeypatch.chdir(tmp_path)
     shape = (5, 4) if kind == "matrix" else (4,)
     kaldiio.save_ark("text.ark", {"u": rng.normal(size=shape).astype(np.float32)}, scp="text.scp", text=True)

@@ -1,4 +1,4 @@
-"""Lists, trials and scores: what is read is what was written, and bad lines are named."""
+"""Lists, trials and scores: they are read as written, and bad lines are reported."""
 
 import codecs
 import subprocess

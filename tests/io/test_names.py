@@ -1,4 +1,4 @@
-"""Names that leave their folder or look like options: refused in one line wherever names are read."""
+"""Names that refer to other folders or look like options are rejected with one line wherever names are read."""
 
 import random
 
@@ -67,7 +67,7 @@ def test_names(name):
     for check in (check_name, check_system):
         with pytest.raises(DataError, match=r"^here: .*(rename it|give it one)$"):
             check(name, "here")
-    # The longest name still makes a file name, whatever letters it has.
+    # The longest name is still a valid part of a file name, whatever its letters are.
     assert len(check_name("é" * (LONGEST_NAME // 2), "here").encode()) == LONGEST_NAME
 
 

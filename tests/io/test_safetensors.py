@@ -1,4 +1,4 @@
-"""Named arrays in files of the format safetensors, against the format's own library and damaged files."""
+"""Named arrays in files of the format safetensors, compared with the library of the format; damaged files."""
 
 import json
 import struct
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_and_may_be_changed(tmp_path):
     assert again.read_bytes() == (tmp_path / "x.safetensors").read_bytes()
 
 
-def test_the_library_reads_what_is_written_and_the_other_way_round(tmp_path):
+def test_files_are_exchanged_with_the_library_in_both_directions(tmp_path):
     library = pytest.importorskip("safetensors.numpy")
     write_tensors(tmp_path / "ours", ARRAYS, {"a": "b"})
     theirs = library.load_file(tmp_path / "ours")

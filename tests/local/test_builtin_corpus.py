@@ -1,4 +1,4 @@
-"""The built-in corpus: what is made, that it is the same every time, and that it is what it says."""
+"""The built-in corpus: its files, that they are reproducible, and that they match their lists."""
 
 import collections
 import dataclasses
@@ -38,7 +38,7 @@ def prepare(data, *options, **kwargs):
 
 
 def contents(data):
-    """The md5 of every file that is part of the result, by its path; lists with the folder's own name taken out."""
+    """The md5 of every file of the result, by its path; the name of the folder is removed from lists."""
     files = [path for path in sorted(data.rglob("*")) if path.is_file() and "log" not in path.parts]
     return {
         str(path.relative_to(data)): hashlib.md5(path.read_bytes().replace(str(data).encode(), b"DATA")).hexdigest()
@@ -118,7 +118,7 @@ def test_another_seed_in_the_same_folder_leaves_nothing_of_the_first(corpus, tmp
     assert done.returncode == 0, done.stderr
     assert not (data / "train" / "utt2dur").exists()
     assert len(list((data / "media").iterdir())) == 1
-    # Later steps compare lists: they must differ even where the keys are the same.
+    # Later steps compare lists, which must differ even if the keys are the same.
     for name in ("train/wav.scp", "train/video.scp", "musan/wav.scp", "rirs/wav.scp"):
         before, after = read_list(corpus / name), read_list(data / name)
         relative = [
@@ -261,7 +261,7 @@ def test_media_files(corpus, tiny):
             assert rate == 25
             assert codecs == ["h264", "aac"]
             assert frames.shape == (round(clips[key].seconds * 25), 96, 96, 3)
-            # AAC comes in blocks of 1024 samples.
+            # AAC has blocks of 1024 samples.
             assert 0 <= len(samples) - clips[key].seconds * 16000 < 1024
             assert 0.1 < np.abs(samples).max() <= 1.1
             assert np.sqrt(np.mean(samples**2)) > 0.01
@@ -276,12 +276,12 @@ def test_sound_is_where_the_pictures_are(tmp_path):
     write_mp4(tmp_path / "x.mp4", frames, 25, sound, 16000, crf=20, audio_kbps=64)
     seen, _, _, heard = decode(tmp_path / "x.mp4")
     assert np.argmax(seen.mean(axis=(1, 2, 3)) > 128) == 20
-    # AAC's transform may ring before the onset, by less than a quarter of a frame at this level.
+    # The transform of AAC can ring before the onset, by less than a quarter of a frame at this level.
     assert abs(np.argmax(np.abs(heard) > 0.25) - 20 * 640) < 160
 
 
 def lines_of_the_mouth(frames):
-    """How strongly the mouth's region is striped from top to bottom (lips, teeth, gap, tongue) in each frame."""
+    """The strength of vertical variation (lips, teeth, gap, tongue) in the region of the mouth in each frame."""
     gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]).astype(float)
     return np.abs(np.diff(gray[:, 70:94, 40:56], axis=1)).mean(axis=(1, 2))
 
@@ -321,7 +321,7 @@ def test_noise_and_room_folders(corpus):
         assert 8000 < np.abs(samples).max() < 32767
 
 
-# Rooms and sounds against closed forms.
+# Rooms and sounds compared with closed forms.
 
 
 @pytest.mark.parametrize("absorption", [0.2, 0.5])
@@ -358,7 +358,7 @@ def test_noises_are_finite_unit_and_differ(kind):
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.5
 
 
-def test_mix_has_the_ratio_asked_for():
+def test_mix_has_the_requested_ratio():
     rng = np.random.default_rng(0)
     speech, other = rng.standard_normal(16000), 7 * rng.standard_normal(16000)
     added = sounds.mix(speech, other, 5.0) - speech
@@ -369,14 +369,14 @@ def test_mix_has_the_ratio_asked_for():
 
 
 def fundamental(sound):
-    """The median fundamental frequency of the louder frames, by the autocorrelation's peak."""
+    """The median fundamental frequency of the louder frames, by the peak of the autocorrelation."""
     frames = np.lib.stride_tricks.sliding_window_view(sound, 1024)[::256]
     frames = frames[np.std(frames, axis=1) > 0.5 * np.std(sound)]
     found = []
     for frame in frames:
         correlation = np.correlate(frame, frame, "full")[1023:]
         peak = correlation[40:230].max()
-        # The first peak that is nearly the highest: multiples of the period are as high.
+        # The first peak that is nearly the highest, since multiples of the period are equally high.
         if peak > 0.4 * correlation[0]:
             near = 40 + np.argmax(correlation[40:230] > 0.85 * peak)
             found.append(16000 / (near + np.argmax(correlation[near : near + 12])))
@@ -438,7 +438,7 @@ def test_eyes_blink():
 
 
 def test_background_belongs_to_the_session_alone(portrait):
-    """Two people in sessions of the same seed and name stand before the same background; other sessions have others."""
+    """Two identities in sessions of the same seed and name have the same background; other sessions differ."""
     face, look = portrait
     corners = []
     for name in ("a", "a", "b"):
@@ -449,7 +449,7 @@ def test_background_belongs_to_the_session_alone(portrait):
 
 
 def test_turning_moves_the_nose_more_than_the_ears(portrait):
-    """Parallax: what is nearer to the viewer moves further."""
+    """Parallax: points nearer to the viewer move further."""
     face, look = portrait
     relief = Relief(face, look)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Losses against closed forms, worked numbers and explicit loops."""
+"""Losses compared with closed forms, worked examples and explicit loops."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_loss_of_an_embedding_on_its_own_class():
     value, accuracy = _with_weight(weight, margin=0.5, scale=30.0)(
         torch.tensor([[3.0, 0.0]], dtype=torch.float64), torch.tensor([7])
     )
-    # The clamp of the cosine's sine costs sin(0.5) * sqrt(2e-7), that is 0.6 % of this tiny loss.
+    # The clamp of the sine changes the loss by sin(0.5) * sqrt(2e-7), which is 0.6 % of this tiny loss.
     assert value.item() == pytest.approx(2.2068e-8, rel=0.01)
     assert accuracy.item() == 1.0
 
@@ -304,7 +304,7 @@ def test_softmax_where_all_scores_are_zero():
 
 
 def _ge2e_by_hand(speakers: torch.Tensor, variant: str, w: float, b: float) -> float:
-    """GE2E of embeddings (N, M, D) by its equations, in loops."""
+    """GE2E of embeddings (N, M, D) from its equations, with loops."""
     number, each, _ = speakers.shape
     units = [[e / e.norm() for e in speaker] for speaker in speakers]
     total = 0.0

@@ -1,4 +1,4 @@
-"""Published weights: the list, downloads from a server that misbehaves, files of all kinds, and loading."""
+"""Published weights: the list, downloads from a faulty server, files of all kinds, and loading."""
 
 import argparse
 import fcntl
@@ -32,7 +32,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT under every name, and can be told to misbehave."""
+    """Serves CONTENT under every name, optionally with faults."""
 
     daemon_threads = True
     block_on_close = False
@@ -40,10 +40,10 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges = True  # honor requests for a part
-        self.send = None  # break off after so many bytes
+        self.send = None  # close the connection after this many bytes
         self.pause = 0.0  # seconds before the last byte
         self.kind = "application/octet-stream"
-        self.asked = []  # the Range of every request
+        self.asked = []  # the Range header of every request
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def url(self, name="weights.pth"):

@@ -1,4 +1,4 @@
-"""Configurations are read strictly, presets are laid over systems, and a configuration becomes a system."""
+"""Configurations are read strictly, presets are merged over systems, and systems are built from configurations."""
 
 import copy
 import inspect
@@ -63,7 +63,7 @@ def _embed(embedder: Embedder, batch: Batch, mode: str) -> torch.Tensor:
 
 
 def _batch(audio: list[int] | None = (30, 30, 22), video: list[int] | None = (4, 3, 4)) -> Batch:
-    """Three utterances with so many valid frames of each modality."""
+    """Three utterances with the given numbers of valid frames of each modality."""
     fields = {}
     for name, lengths, shape in (("audio", audio, (8,)), ("video", video, (1, 16, 16))):
         if lengths is not None:
@@ -204,7 +204,7 @@ def _configure(capsys, out: Path, *arguments: str, conf: Path = ROOT / "conf") -
 
 @pytest.fixture
 def conf(tmp_path) -> Path:
-    """A configuration folder of our own: systems a, v, av and a preset p that changes nothing."""
+    """A separate configuration folder with systems a, v, av and a preset p that changes nothing."""
     folder = tmp_path / "conf"
     for name in ("systems", "presets"):
         (folder / name).mkdir(parents=True)
@@ -435,7 +435,7 @@ def test_a_missing_modality_leaves_the_other_one():
     for row, mode in enumerate(("AV", "V", "A")):
         torch.testing.assert_close(both[row], alone[mode][row])
     torch.testing.assert_close(_embed(embedder, _batch(video=None), "AV").shape, alone["A"].shape)
-    # Training sees the same.
+    # Training gives the same.
     torch.testing.assert_close(embedder(batch).embedding, both)
 
 
@@ -504,7 +504,7 @@ def test_backbones_are_loaded_from_their_systems(tmp_path):
     config = parse_config(mapping, "test.yaml")
     system, init = TrainableSystem(config, 5), {}
     start = system.objective.main.class_weights.clone()
-    # Of other speakers, so that classes are not taken over.
+    # With other speakers, so that class weights are not loaded.
     for name, classes in (("audio", "abc"), ("visual", "abcd")):
         source = _system(name, len(classes))
         init[name] = tmp_path / name
@@ -523,8 +523,8 @@ def test_backbones_are_loaded_from_their_systems(tmp_path):
 
 
 def test_fused_classes_start_where_the_single_systems_have_theirs():
-    """With the fusion's first weights the fused cosine to a class is the mean of the two cosines."""
-    # Room for both embeddings side by side, 12 + 14.
+    """With the initial weights of the fusion, the fused cosine to a class is the mean of the two cosines."""
+    # Large enough for both embeddings, 12 + 14.
     system = TrainableSystem(parse_config(_set(_mapping("both"), "fusion.dim", 26), "test.yaml"), 5)
     centers = {name: _system(name).objective.main.class_weights.detach() for name in ("audio", "visual")}
     start_classes(system, centers["audio"], centers["visual"])
@@ -576,7 +576,7 @@ def test_a_saved_system_embeds_without_what_trained_it(tmp_path):
     [
         ({"name": "softmax"}, (5, 12)),
         ({"name": "aam_softmax"}, (5, 12)),
-        # Several centers of a class, or none.
+        # Several centers per class, or none.
         ({"name": "aam_softmax", "sub_centers": 2}, None),
         ({"name": "ge2e"}, None),
     ],
@@ -608,7 +608,7 @@ def test_autocast_gives_a_finite_loss_in_full_precision():
 
 @pytest.mark.parametrize("kind", ["audio", "visual", "both"])
 def test_a_system_learns_five_identities_by_heart(kind):
-    """Each identity has a spectrum and a picture of its own under noise."""
+    """Each identity has its own spectrum and picture, with noise."""
     system = _system(kind)
     spectra, pictures = torch.randn(5, 1, 8), torch.randn(5, 1, 1, 16, 16)
     optimizer = torch.optim.AdamW(system.parameters(), lr=3e-3)

@@ -1,4 +1,4 @@
-"""The systems of the papers: what their losses are made of, and that each kind trains, resumes and embeds."""
+"""The systems of the papers: the terms of their losses, and that each kind trains, resumes and embeds."""
 
 import ast
 import contextlib
@@ -89,7 +89,7 @@ def corpus(tmp_path_factory) -> Path:
 
 
 def sections(changes: dict) -> dict:
-    """Sections for :func:`synthetic.mapping`, where a whole network takes the place of the one there."""
+    """Sections for :func:`synthetic.mapping`, in which a whole network replaces the existing one."""
     return {name: dict(value) for name, value in changes.items()}
 
 
@@ -125,7 +125,7 @@ def test_every_kind_of_system_trains_and_embeds(corpus, tmp_path, kind):
     rows = history(tmp_path / kind)
     assert len(rows) == 2 and all(np.isfinite(float(row["loss"])) and float(row["skipped"]) == 0 for row in rows)
     embedder = trained.build()
-    # What training alone needs is not in what embeds.
+    # Parts that only training needs are not in the embedder.
     assert {name.split(".")[0] for name in trained.embedder} <= {"audio", "visual", "fusion"}
     assert {name.split(".")[0] for name in trained.objective} <= {"classifiers", "supervision", "auxiliary"}
     inputs = inputs_of(trained.config, trained.audio, trained.video)
@@ -157,7 +157,7 @@ def test_interrupted_it_ends_with_the_same_weights(corpus, tmp_path, kind, monke
 
 
 def test_a_loss_scale_takes_batches_without_supervised_clips(corpus, tmp_path, monkeypatch):
-    """No utterance fills the window; the discriminators have no gradient then."""
+    """No utterance fills the window, so the discriminators have no gradient."""
     scaler = torch.amp.GradScaler
     monkeypatch.setattr(torch.amp, "GradScaler", lambda _device, enabled: scaler("cpu", init_scale=256.0))
     modalities, changes = KINDS["jap_nce"]
@@ -239,7 +239,7 @@ def share_of_gradient(rank: int, port: int, queue) -> None:
 
 
 def gradient_of_rows(rows: slice) -> torch.Tensor:
-    """Of losses that compare embeddings of a batch, without batch statistics."""
+    """The gradient of losses that compare embeddings of a batch, without batch statistics."""
     loss = {"classifier": {"name": "ge2e"}, "orthogonality": 0.5}
     system, batch = system_and_batch(loss=loss, data={"utterances_per_speaker": 2})
     whole = {
@@ -250,7 +250,7 @@ def gradient_of_rows(rows: slice) -> torch.Tensor:
 
 
 def test_processes_compare_the_whole_batch():
-    """One speaker in each; the mean of their gradients is that of one process with both."""
+    """One speaker in each process; the mean of their gradients is that of one process with both."""
     fork = multiprocessing.get_context("fork")
     (port,) = free_ports(1)
     queue = fork.SimpleQueue()
@@ -334,11 +334,11 @@ def test_without_a_known_age_there_is_no_age_loss():
     torch.testing.assert_close(total, system.objective.main(embed(system, batch), batch.label)[0])
 
 
-# --- where systems start ---------------------------------------------------------------------------------------------
+# --- initial weights ---------------------------------------------------------------------------------------------
 
 
 def still(epochs: int = 1) -> dict:
-    """A rate too small to move a weight leaves what was loaded."""
+    """With a learning rate that is too small to change a weight, the loaded weights remain."""
     return {"optimizer": {"name": "sgd", "lr": 1e-30, "weight_decay": 0.0}, "epochs": epochs}
 
 
@@ -358,7 +358,7 @@ def test_a_system_of_other_speakers_is_refused(corpus, tmp_path):
         run(corpus, tmp_path / "again", "A", {"init_from": {"system": "x"}}, init={"system": tmp_path / "source"})
 
 
-def test_published_weights_are_loaded_and_what_is_fresh_is_said(corpus, tmp_path, capfd):
+def test_published_weights_are_loaded_and_random_ones_are_reported(corpus, tmp_path, capfd):
     options = {name: value for name, value in VISUAL.items() if name != "name"}
     torch.manual_seed(5)
     state = published_iresnet(IResNet(**options))
@@ -371,7 +371,7 @@ def test_published_weights_are_loaded_and_what_is_fresh_is_said(corpus, tmp_path
         run(corpus, tmp_path / "A", "A", {"pretrained": {"audio": "hubert_base"}})
 
 
-def test_the_step_trains_anew_with_other_published_weights(corpus, tmp_path):
+def test_the_step_trains_again_with_other_published_weights(corpus, tmp_path):
     def train(*options):
         files = [tmp_path / "V.yaml", corpus / "train", corpus / "dev", tmp_path / "V"]
         fixed = ["--num-workers", "0", "--fbank-config", corpus / "train" / "fbank.yaml"]
@@ -398,7 +398,7 @@ def test_the_step_trains_anew_with_other_published_weights(corpus, tmp_path):
 
 
 def published_iresnet(network: IResNet) -> dict[str, torch.Tensor]:
-    """Its weights under insightface's names, by their order, which is the same."""
+    """Its weights under the names of insightface, assigned by their order, which is the same."""
     names = []
     for layer in range(1, 5):
         for block in range(2):
@@ -429,7 +429,7 @@ def test_log_mel_statistics_are_those_of_the_training_set(corpus, tmp_path):
 
 
 def test_log_mel_statistics_are_taken_once(corpus, tmp_path, monkeypatch):
-    """A training that goes on has them in its checkpoint; one that starts anew takes them anew."""
+    """A resumed training has them in its checkpoint; a training from the start computes them again."""
     takes = []
     monkeypatch.setattr(run_module, "fit_log_mel", lambda *given: (takes.append(1), fit_log_mel(*given)))
     sections = {"audio": LOG_MEL, "train": {"epochs": 1}}
@@ -441,7 +441,7 @@ def test_log_mel_statistics_are_taken_once(corpus, tmp_path, monkeypatch):
     assert len(takes) == 2 and torch.equal(first.embedder["audio.mel_std"], anew.embedder["audio.mel_std"])
 
 
-def test_color_networks_are_told_of_gray_crops(corpus, tmp_path, capfd):
+def test_color_networks_with_gray_crops_are_reported(corpus, tmp_path, capfd):
     run(corpus, tmp_path / "V", "V", {"visual": COLOR, "train": {"epochs": 1}})
     assert "gray crops of 16 x 16; the network receives color crops of 32 x 32" in capfd.readouterr().err
 
@@ -469,7 +469,7 @@ def test_the_plateau_schedule_goes_by_the_development_eer(corpus, tmp_path, monk
     schedule = {"name": "plateau", "factor": 0.5}
     train = {"epochs": 5, "schedule": schedule, "optimizer": {"name": "sgd", "lr": 0.1}}
     run(corpus, tmp_path / "A", "A", {"train": train})
-    # Epochs 3 and 4 are no better than all before them.
+    # Epochs 3 and 4 are not better than all earlier ones.
     assert [float(row["lr"]) for row in history(tmp_path / "A")] == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.025])
 
 
@@ -496,7 +496,7 @@ def test_presets_change_no_system_in_kind(preset):
             assert train.epochs <= source.train.epochs / 2 and warmup is None, name
             assert train.optimizer.lr <= source.train.optimizer.lr / 10, name
         elif system.fusion is not None and system.init_from.audio is None:
-            # Trained from the beginning, as its networks would be by themselves.
+            # Trained from the start, like its networks alone.
             assert train.optimizer.lr == systems["mobilenetv2"].train.optimizer.lr, name
             assert train.epochs >= systems["mobilenetv2"].train.epochs, name
     large, source = systems["ecapa1024_lm"], systems["ecapa1024"]
@@ -526,7 +526,7 @@ def test_every_system_can_be_built(tmp_path, capsys):
     for name in names:
         settings = load_config(tmp_path / f"systems/{name}.yaml")
         if settings.supervision is not None:
-            # It computes its constants when it is made; of all else only sizes matter.
+            # It computes constants when it is built; for all others only sizes matter.
             find_class("supervision", settings.supervision.name)(50, **settings.supervision.options)
             settings = replace(settings, supervision=None)
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Every test of a network starts from the same random numbers."""
+"""Every test of a network starts with the same random numbers."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Fusions by hand, against other ways to compute the same, and with a modality missing."""
+"""Fusions compared with computations by hand and with other libraries, and with a missing modality."""
 
 import math
 
@@ -15,7 +15,7 @@ from avsv.nnet.fusion.mlp import MLPFusion
 from avsv.nnet.fusion.multi_view import MultiViewFusion
 from avsv.nnet.fusion.soft_attention import SimpleSoftAttention
 
-# Every fusion, small, from embeddings of 5 and 7 values to one of 4.
+# Every fusion in a small size, from embeddings with 5 and 7 values to one with 4.
 SMALL = {
     "ssa": lambda: SimpleSoftAttention(5, 7, dim=4),
     "ssa normalized": lambda: SimpleSoftAttention(5, 7, dim=4, normalize=True),
@@ -83,7 +83,7 @@ def test_missing_modality_does_not_reach_the_result(build):
     for row in range(4):
         alone = fusion(*(x[row : row + 1] for x in zeros), PRESENT[row : row + 1])
         torch.testing.assert_close(alone[0], fused[row])
-    # An embedding of one modality depends on that modality.
+    # The embedding of one modality depends on that modality.
     assert (fusion(-zeros[0], -zeros[1], PRESENT) - fused)[1:3].abs().amax(dim=1).min() > 1e-3
 
 
@@ -177,7 +177,7 @@ def _random_weights(fusion: nn.Module) -> nn.Module:
 
 
 def _transforms(fusion: nn.Module, audio: torch.Tensor, visual: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """tanh of the transforms of the embeddings scaled to length 1, in numpy."""
+    """tanh of the transforms of the embeddings, scaled to length 1, in numpy."""
     found = []
     for values, layer in ((audio, fusion.audio), (visual, fusion.visual)):
         values = values.numpy() / np.linalg.norm(values.numpy(), axis=1, keepdims=True)
@@ -308,7 +308,7 @@ def test_mean_fusion_by_hand():
 
 @torch.no_grad()
 def test_mlp_fusion_by_hand():
-    """With fresh statistics (mean 0, variance 1) batch normalization only divides by sqrt(1 + 1e-5)."""
+    """With initial statistics (mean 0, variance 1), batch normalization only divides by sqrt(1 + 1e-5)."""
     fusion, audio, visual = MLPFusion(5, 7, dim=4, hidden_dim=6).eval(), torch.randn(3, 5), torch.randn(3, 7)
     values = torch.cat([visual, audio], dim=1)
     for layer in (1, 5, 9):
@@ -373,7 +373,7 @@ def test_modality_masking_is_off_in_evaluation_and_where_it_is_not_wanted(fusion
 
 @pytest.mark.parametrize("fusion", [MeanFusion, MLPFusion])
 def test_masked_modality_is_a_missing_one(fusion):
-    """What masking leaves is what the same fusion gives for utterances that lack the modality."""
+    """Masking gives the same result as the fusion of utterances that lack the modality."""
     network = fusion(5, 7, dim=4, dropout=0.0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d):

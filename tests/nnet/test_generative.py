@@ -1,4 +1,4 @@
-"""Generative supervision against closed forms, networks written out one by one, and series of a known relation."""
+"""Generative supervision compared with closed forms and separately written networks; series with a known relation."""
 
 import copy
 import itertools
@@ -69,7 +69,7 @@ def test_constant_series_stay_constant(length, frames):
 
 
 def test_slow_cosine_on_the_common_grid():
-    """A cosine of 1 Hz, seen by 198 Fbank frames and by 50 video frames of the same two seconds."""
+    """A cosine of 1 Hz, sampled by 198 Fbank frames and by 50 video frames of the same two seconds."""
     audio = torch.cos(2 * math.pi * _fbank_times(198)).unsqueeze(0)
     video = torch.cos(2 * math.pi * _grid(50).double())
     pooled = to_common_grid(audio, None, 50)
@@ -78,7 +78,7 @@ def test_slow_cosine_on_the_common_grid():
 
 
 def test_slow_series_are_interpolated():
-    """A ResNet gives one frame every 80 ms, a video frame stands for 40 ms."""
+    """A ResNet has one frame every 80 ms, and a video frame covers 40 ms."""
     slow = torch.randn(1, 25, dtype=torch.float64)
     expected = np.interp((np.arange(50) + 0.5) / 25, 0.04 + 0.08 * np.arange(25), slow[0])
     np.testing.assert_allclose(to_common_grid(slow, None, 50)[0], expected, rtol=0, atol=1e-12)
@@ -118,7 +118,7 @@ def test_alignment_names_wrong_shapes():
         to_common_grid(torch.zeros(2, 9), torch.ones(2, 8, dtype=torch.bool), 4)
 
 
-# ---- what all of them share
+# ---- common properties
 
 
 def _single(pair, index, activation):
@@ -250,7 +250,7 @@ def _steps(supervision, optimizers, count, first=0):
 
 
 def _optimizers(supervision):
-    """As the training loop has them: one for the main part, one of the supervision's own choice for the rest."""
+    """As in the training loop: one for the main part, and one that the supervision chooses for the rest."""
     auxiliary = [] if supervision.auxiliary is None else list(supervision.auxiliary.parameters())
     main = [p for p in supervision.parameters() if all(p is not other for other in auxiliary)]
     optimizers = [torch.optim.Adam(main, 1e-3)] if main else []
@@ -265,7 +265,7 @@ def test_a_resumed_run_is_exact(kind):
     resumed = copy.deepcopy(whole)
     first = _optimizers(whole)
     _steps(whole, first, 5)
-    # Through a fresh object, as a new process would have it.
+    # With a new object, as in a new process.
     resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
     second = _optimizers(resumed)
     for mine, other in zip(second, first, strict=True):
@@ -278,7 +278,7 @@ def test_a_resumed_run_is_exact(kind):
 
 @pytest.mark.parametrize("kind", SUPERVISIONS)
 def test_embeddings_are_the_same_without_the_supervision(kind):
-    """One training step of a network with a supervision beside it; then the supervision is gone."""
+    """One training step of a network with a supervision; then the supervision is removed."""
     system = nn.ModuleDict(
         {"audio": ECAPATDNN(channels=16, aggregate_channels=12, pooling="we_asp"), "gen": _small(kind)}
     )
@@ -403,7 +403,7 @@ def test_undecided_discriminators_lose_a_quarter():
 
 
 def _patch_nce_written_out(supervision, a, v, query):
-    """The losses of both directions from plain convolutions, as the paper and CUT have them."""
+    """The losses of both directions from plain convolutions, as in the paper and in CUT."""
     generators, heads, judges = [], [], []
     for index in range(2):
         first, second, last = supervision.generators.layers
@@ -450,7 +450,7 @@ def test_patch_nce_equals_the_equations_written_out(query):
     for name, part in parts.items():
         torch.testing.assert_close(figures[name], part)
     torch.testing.assert_close(loss, 0.3 * (nce + gan) + discriminator)
-    # The discriminators' loss is in the sum, but gives no gradient to series and generators.
+    # The loss of the discriminators is in the sum, but has no gradient for series and generators.
     loss.backward()
     actual = [series.grad, *(p.grad for p in supervision.generators.parameters())]
     for mine, other in zip(actual, expected, strict=True):
@@ -478,7 +478,7 @@ SOURCE, TARGET = (0.3, 0.7), (-0.2, 0.4)
 
 
 def _gaussian(mean, deviation, sigmas):
-    """The best noise predictor where the data are N(mean, deviation^2): sigma (y - mean) / (deviation^2 + sigma^2)."""
+    """The best noise predictor for data from N(mean, deviation^2): sigma (y - mean) / (deviation^2 + sigma^2)."""
 
     def predict(state, index):
         sigma = sigmas[index]
@@ -501,7 +501,7 @@ def test_noise_schedule():
     assert signal[-1].item() == pytest.approx(4.0358e-5, rel=1e-4)
     betas = np.linspace(1e-4, 2e-2, 1000)
     np.testing.assert_allclose(signal[1:], np.cumprod(1 - betas), rtol=1e-12)
-    # The mean over all steps of what no predictor can do better for N(0, 0.49).
+    # The mean over all steps of the smallest possible error for N(0, 0.49).
     best = (signal[1:] * 0.49 / (signal[1:] * 0.49 + 1 - signal[1:])).mean()
     assert best.item() == pytest.approx(0.219696, abs=1e-6)
     times = solver_times(20, 10.0)
@@ -517,7 +517,7 @@ def test_latent_of_gaussian_data():
     (m, s), (target_m, target_s), signal = SOURCE, TARGET, log_signal()[-1].exp().item()
     exact = math.sqrt(signal) * m + math.sqrt(signal * s**2 + 1 - signal) * (data - m) / s
     torch.testing.assert_close(latent, exact, rtol=0, atol=2e-4)
-    # The bridge of infinitely many steps still ends 1.3e-3 from the map between the Gaussians: some signal is left.
+    # Even with infinitely many steps, the bridge ends 1.3e-3 from the map between the Gaussians: some signal is left.
     mapped = target_m + target_s * (data - m) / s
     assert (translated - mapped).abs().max().item() == pytest.approx(1.3e-3, abs=2e-4)
     torch.testing.assert_close(back, data, rtol=0, atol=2e-4)
@@ -584,7 +584,7 @@ def test_translation_encodes_with_one_model_and_decodes_with_the_other(solver):
         latent = solve_flow(model(source), series[source] - 1, sigmas, heun=solver == "heun", reverse=False)
         expected = 1 + solve_flow(model(target), latent, sigmas, heun=solver == "heun", reverse=True)
         torch.testing.assert_close(translated[target], expected)
-    # Only the target's cosine and the translation enter the loss.
+    # The loss contains only the cosine of the target and the translation.
     supervision.epoch = 2.0
     loss, figures = supervision.eval()(*series)
     expected = 2 - sum(torch.cosine_similarity(series[i], translated[i], dim=1).mean() for i in range(2))
@@ -619,12 +619,12 @@ def test_noise_predictors_learn_from_their_own_loss_only():
     for others in grads[1:]:
         for one, other in zip(grads[0], others, strict=True):
             assert torch.equal(one, other) and one.abs().sum() > 0
-    # Nothing of the diffusion is for the main optimizer.
+    # The main optimizer has no parameters of the diffusion.
     assert all(any(p is q for q in supervision.auxiliary.parameters()) for p in supervision.parameters())
 
 
 def test_gradient_with_and_without_the_translation():
-    """Detached, only the target of each cosine gets a gradient; else that of the whole, as differences say."""
+    """If detached, only the target of each cosine has a gradient; otherwise the gradient equals finite differences."""
     gradients = {}
     for detach in (True, False):
         torch.manual_seed(0)
@@ -671,7 +671,7 @@ def test_randomness_is_the_global_generator_alone():
     assert values[0] == values[1] != values[2]
 
 
-# ---- series of a known relation
+# ---- series with a known relation
 
 
 def _related(batch, frames, sign, noise=0.3):
@@ -733,14 +733,14 @@ def test_patch_nce_finds_equal_times_under_either_sign(sign):
 @pytest.mark.parametrize("query", ["real", "generated"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_patch_nce_of_fifty_frames(sign, query):
-    """From ln 50 = 3.9 at the start and for series without relation."""
+    """Starts at ln 50 = 3.9, which is also the value for series without relation."""
     assert _trained(PatchNCESupervision(50, query=query), sign, 300)["nce"] < 1.6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("query", ["real", "generated"])
 def test_patch_nce_generators_do_not_know_the_sign(query):
-    """Its features learn it, but what is generated is the same for agreeing and complementary series."""
+    """Its features learn it, but generated series are the same for agreeing and complementary series."""
     own = []
     for sign in (1, -1):
         torch.manual_seed(0)
@@ -769,7 +769,7 @@ def test_diffusion_bridge_leads_back_but_never_turns_the_sign(sign):
 
 @pytest.mark.slow
 def test_diffusion_of_fifty_frames():
-    """The round trip by solver and number of steps; only the default is under one percent."""
+    """The round trip by solver and number of steps; only the default is below one percent."""
     supervision = DiffusionSupervision(50, start_epoch=99.0)
     assert _trained(supervision, 1, 1500)["noise_prediction"] < 0.22
     series = _related(200, 50, 1)
@@ -801,7 +801,7 @@ def test_nothing_is_found_where_there_is_no_relation():
 
 
 def _driven(supervision, steps):
-    """The correlation of complementary series, free to change, after each step that they take down the loss."""
+    """The correlation of complementary series, which are free to change, after each step of minimizing the loss."""
     frames = supervision.frames
     hidden = torch.atanh((_related(256, frames, -1) - 1).clamp(-0.999, 0.999)).requires_grad_()
     own, driver = _optimizers(supervision), torch.optim.Adam([hidden], 1e-2)
@@ -825,7 +825,7 @@ def _driven(supervision, steps):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SUPERVISIONS)
 def test_what_becomes_of_complementary_series(kind):
-    """Cycle and PatchNCE keep the relation, diffusion turns it into agreement."""
+    """Cycle and PatchNCE preserve the relation, diffusion changes it to agreement."""
     relation = _driven(kind(16), 600)
     assert relation[0] < -0.94
     assert relation[-1] > 0.5 if kind is DiffusionSupervision else relation[-1] < -0.94

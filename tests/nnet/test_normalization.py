@@ -1,4 +1,4 @@
-"""Normalization under a mask against PyTorch's on the valid frames."""
+"""Normalization with a mask compared with PyTorch's on the valid frames."""
 
 import torch
 

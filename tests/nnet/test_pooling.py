@@ -1,4 +1,4 @@
-"""Pooling over time against explicit loops, closed forms and worked numbers."""
+"""Pooling over time compared with explicit loops, closed forms and worked examples."""
 
 import contextlib
 import math
@@ -138,7 +138,7 @@ def _all(logits):
 
 
 def _channels(*salience, channels=3, dtype=torch.float32):
-    """Logits whose channels are all the same."""
+    """Logits with equal channels."""
     return torch.tensor(salience, dtype=dtype).expand(1, channels, -1)
 
 
@@ -241,7 +241,7 @@ def test_padding_changes_neither_attention_nor_weights(precision, literal, mean,
         alone, weights = enhance_logits(logits, _all(logits), literal)
         together, padded_weights = enhance_logits(padded, valid, literal)
         attention = together.masked_fill(~valid, float("-inf")).softmax(dim=2)
-    # The last digit of a large logit is worth more than that of a small one.
+    # The rounding error of a large logit is larger than that of a small one.
     tolerance = 2e-7 * max(1.0, alone.abs().max().item() / 3)
     assert (attention[:, :, :100] - alone.softmax(dim=2)).abs().max() < tolerance
     assert (attention[:, :, 100:] == 0).all() and (padded_weights[:, 100:] == 0).all()
@@ -305,7 +305,7 @@ def test_attention_of_the_shifted_regime_ignores_a_constant(precision, shift):
 
 
 def test_enhanced_weights_have_the_moments_of_the_specification():
-    """Of Gaussian saliences: mean 0.9995 and deviation 0.630; and the strong common logit of a large mean."""
+    """For Gaussian saliences: mean 0.9995 and deviation 0.630; also for a strong common logit with a large mean."""
     logits = _logits(20.0, 0.5, batch=400)
     enhanced, weights = enhance_logits(logits, _all(logits))
     assert weights.mean().item() == pytest.approx(1.0, abs=2e-3)
@@ -317,7 +317,7 @@ def test_enhanced_weights_have_the_moments_of_the_specification():
 
 
 def test_literal_form_fails_where_the_mean_is_small():
-    """The reason for the other mode: enhanced logits of hundreds, and a reversed order for a negative mean."""
+    """The reason for the other mode: enhanced logits in the hundreds, and a reversed order for a negative mean."""
     logits = _logits(0.5, 1.0)
     assert enhance_logits(logits, _all(logits), literal=True)[0].abs().max() > 400
     assert enhance_logits(logits, _all(logits))[0].abs().max() < 40
@@ -352,7 +352,7 @@ def test_weight_enhanced_pooling_by_name():
 
 
 def test_weight_enhanced_pooling_under_autocast(precision):
-    """The layers may round to bfloat16, but the enhancement, weights and statistics are of float32."""
+    """The layers may round to bfloat16, but the enhancement, weights and statistics are computed in float32."""
     pool, frames = WeightEnhancedStatsPooling(32, 16), torch.randn(4, 32, 50)
     mask = torch.arange(50) < torch.tensor([[50], [40], [7], [1]])
     with precision:

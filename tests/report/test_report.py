@@ -1,4 +1,4 @@
-"""The report page, from a small made-up run: its content against the inputs, and how it behaves in a browser."""
+"""The report page of a small synthetic run: its content compared with the inputs, and its behavior in a browser."""
 
 import base64
 import csv
@@ -53,7 +53,7 @@ def speaker(key: str) -> str:
 
 
 def make_clips(data: Path) -> None:
-    """Half a second of a tone and eight gray frames for every utterance."""
+    """Write half a second of a tone and eight gray frames for every utterance."""
     rng = np.random.default_rng(1)
     time = np.arange(8000) / 16000
     audio = {}
@@ -71,7 +71,7 @@ def make_clips(data: Path) -> None:
 
 
 def make_run(folder: Path) -> Path:
-    """A run with everything that the page can show."""
+    """Write a run with everything that the page can show."""
     rng = np.random.default_rng(0)
     data, exp = folder / "data/eval", folder / "exp/made"
     (data / "trials").mkdir(parents=True)
@@ -136,7 +136,7 @@ def make_run(folder: Path) -> Path:
 def make_sweeps(folder: Path) -> None:
     rates = {("voice", "AxA"): [20, 26, 35], ("face", "VxV"): [15, 15, 16], ("av", "AVxAV"): [9, 14, 22]}
     lines = [",".join(SWEEP_COLUMNS)]
-    above = {"clean": (-6, -1.5), "10": (-1, -0.5), "0": (6, 8.0)}  # differences, upper ends of their intervals
+    above = {"clean": (-6, -1.5), "10": (-1, -0.5), "0": (6, 8.0)}  # differences and upper limits of their intervals
     for (system, mode), values in rates.items():
         for level, rate in zip(("clean", "10", "0"), values, strict=True):
             value, high = above[level]
@@ -162,7 +162,7 @@ def report(folder: Path, *options: str) -> str:
 
 
 class Reader(HTMLParser):
-    """The tables of a page by caption, as rows of cell texts with the header first; and its texts by tag and class."""
+    """The tables of a page by caption, as rows of cell texts with the header first, and its texts by tag and class."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ def test_tables_show_the_results(made, read, page):
         assert row[6] == f"{float(expected['mindcf']):.3f}"
     results = re.search(r"<table.*?Systems in their widest mode.*?</table>", page, re.S)[0]
     marked = re.findall(r'<td class="[^"]*best"[^>]*>([^<]*)<', results)
-    # The lowest of each column, but for Cllr, which only the ensemble has here.
+    # The lowest of each column except Cllr, which only the ensemble has here.
     assert shown[3][7] and not any(row[7] for row in shown[:3])
     assert sorted(marked) == sorted(min((row[n] for row in shown if row[n]), key=float) for n in (2, 5, 6))
     (header, modes) = read.table("EER % of normalized scores")
@@ -271,7 +271,7 @@ def shown_rate(row: dict[str, str]) -> str:
 
 
 def test_conditions_are_those_of_the_table(made, read):
-    """The best systems' figures by condition, and those of all systems by list, are the lines of conditions.csv."""
+    """The figures of the best systems by condition and those of all systems by list are the lines of conditions.csv."""
     rows = records(made / "exp/made/results/conditions.csv")
     names = {"utt2dur": "duration", "utt2session": "session", "spk2gender": "gender"}
     assert list(dict.fromkeys(row["source"] for row in rows)) == list(names)
@@ -311,7 +311,7 @@ def test_thresholds_are_those_of_the_table(made, read, page):
     assert "No record of the command" not in page
 
 
-def test_published_figures_stand_beside_ours(made, read, page):
+def test_published_figures_are_next_to_ours(made, read, page):
     ours = next(
         r for r in records(made / "exp/made/results/results.csv")
         if (r["system"], r["mode"], r["stage"]) == ("av", "AVxAV", "asnorm")
@@ -325,7 +325,7 @@ def test_published_figures_stand_beside_ours(made, read, page):
 
 
 def test_curves_are_operating_points(made, page):
-    """Every corner of a drawn DET curve is a pair of error rates that some threshold has, by counting."""
+    """Every corner of a drawn DET curve is a pair of error rates of some threshold, by counting."""
     systems = (("voice", "AxA"), ("face", "VxV"), ("av", "AVxAV"), (ENSEMBLE, "AVxAV"))
     found = [scores_of(made, *system)[1:] for system in systems]
     axis = Figure().subplots()
@@ -342,7 +342,7 @@ def test_curves_are_operating_points(made, page):
         inside = ((drawn >= low) & (drawn <= high)).all(axis=1)
         assert inside.sum() > 10
         assert np.abs(drawn[inside][:, None] - np.array(points)[None]).max(axis=2).min(axis=1).max() < 1e-9
-    # These curves are the page's, in the colors of the systems.
+    # These are the curves of the page, in the colors of the systems.
     picture = next(svg for svg in re.findall(r"<svg.*?</svg>", page, re.S) if 'aria-label="DET curves' in svg)
     assert {f"stroke: var(--c{number})" for number in range(4)} <= set(re.findall(r"stroke: var\(--c\d\)", picture))
     assert not re.search(r"#[0-9a-f]{6}", picture)
@@ -454,7 +454,7 @@ def test_every_figure_has_its_command_and_seed(page):
 
 
 def test_the_page_is_whole_and_safe(made, page, read):
-    """It needs no other file and no network, and nothing of the data becomes markup."""
+    """The page needs no other file and no network, and data do not become markup."""
     addresses = [a[name] for _, a in read.elements for name in ("src", "href") if name in a]
     assert addresses
     assert all(address.startswith(("data:", "#")) for address in addresses)
@@ -550,7 +550,7 @@ def test_costs(read):
 
 
 def test_other_tables_and_pictures(tmp_path):
-    """Whatever lies in the folders is shown, in the order of its names, as far as there is space."""
+    """All files in the folders are shown in the order of their names, as long as there is space."""
     for name in ("results", "analysis", "av/analysis"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "results/det.png").write_bytes(b"1")
@@ -622,7 +622,7 @@ def column(browser: Page, index: int) -> list[str]:
 
 
 @needs_browser
-def test_opens_without_complaints_and_without_a_network(browser):
+def test_opens_without_errors_and_without_a_network(browser):
     browser.wait("[...document.images].every(i => i.complete)")
     assert browser.complaints == []
     assert {address.split(":")[0] for address in browser.requests} <= {"file", "data"}
@@ -693,7 +693,7 @@ def test_fits_a_phone_and_a_page(browser):
         browser.resize(width, 800)
         assert browser.run("document.documentElement.scrollWidth") == width
     browser.media("print")
-    browser.resize(688, 990)  # a sheet between its margins
+    browser.resize(688, 990)  # a sheet of paper without its margins
     browser.run("dispatchEvent(new Event('beforeprint'))")
     assert browser.run("document.documentElement.scrollWidth") == 688
     assert browser.run("[...document.querySelectorAll('details')].every(d => d.open)")
@@ -703,7 +703,7 @@ def test_fits_a_phone_and_a_page(browser):
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast of two colors by the definition of WCAG 2."""
+    """The contrast of two colors as defined by WCAG 2."""
     lights = []
     for color in (one, other):
         shares = np.array([int(v) for v in re.findall(r"\d+", color)[:3]]) / 255

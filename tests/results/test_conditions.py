@@ -1,4 +1,4 @@
-"""Results by condition, against trials that a loop sorts into their conditions."""
+"""Results by condition, compared with a loop that sorts trials into conditions."""
 
 import csv
 import re
@@ -40,7 +40,7 @@ LISTS = {
 
 @pytest.fixture
 def world(tmp_path):
-    """Labels and trials of twelve speakers; a voice system that lost trials, and one of all modes."""
+    """Labels and trials of twelve speakers, a voice system with missing trials, and a system with all modes."""
     data, rng = tmp_path / "data/eval", np.random.default_rng(0)
     (data / "trials").mkdir(parents=True)
     for name, content in LISTS.items():
@@ -74,13 +74,13 @@ def scored(world: Path, row: ConditionRow) -> list[tuple[str, str, float]]:
 
 
 def holds(source: str, condition: str, a: str, b: str) -> bool:
-    """Whether a trial is of a condition, by its name and the lists."""
+    """Whether a trial belongs to a condition, by the name of the condition and the lists."""
     target = a[:3] == b[:3]
     sides = [LISTS[source].get(key[:3] if source.startswith("spk2") else key) for key in (a, b)]
     if source == "utt2num_faces":
         sides = [side or "0" for side in sides]
     if None in sides:
-        # Of a gender that is not known, target trials are still of persons.
+        # Target trials of unknown gender still belong to identities.
         return condition == "not known" or (condition, source, target) == ("not the same", "spk2gender", True)
     if source in ("utt2dur", "utt2num_faces"):
         size = min(map(float, sides))
@@ -100,7 +100,7 @@ def size_limits(condition: str) -> tuple[float, float]:
 
 
 def counted_eer(target: list[float], other: list[float]) -> float:
-    """The equal error rate by counting at every threshold, and a straight line between two of them."""
+    """The equal error rate by counting at every threshold, with linear interpolation between two of them."""
     previous = (0.0, 1.0)
     for threshold in sorted({*target, *other}):
         point = sum(s <= threshold for s in target) / len(target), sum(s > threshold for s in other) / len(other)
@@ -170,7 +170,7 @@ def test_conditions_and_modes(world, capsys):
 
 
 def test_conditions_share_or_part_the_trials(world):
-    """Every trial is in one condition of a list, but for the trials of one class that several share."""
+    """Every trial is in one condition of a list, except for trials of one class that several conditions share."""
     (trial_set,) = read_trial_sets([world / "data/eval"])
     (trials,) = trial_set.lists
     counts: dict[str, np.ndarray] = {}

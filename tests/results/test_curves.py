@@ -1,4 +1,4 @@
-"""What the DET and training curves of a run are drawn from."""
+"""Data of the DET and training curves of a run."""
 
 from itertools import combinations
 
@@ -17,7 +17,7 @@ from avsv.scoring.scorer import read_trial_sets
 
 
 def test_det_curves_are_of_the_best_systems_in_their_widest_modes(tmp_path):
-    """Nine systems for eight colors; the one that knows least is left out."""
+    """Nine systems for eight colors; the worst one is omitted."""
     rng = np.random.default_rng(0)
     keys = [f"s{n}-{k}" for n in range(6) for k in range(3)]
     data = tmp_path / "data/eval"
@@ -33,7 +33,7 @@ def test_det_curves_are_of_the_best_systems_in_their_widest_modes(tmp_path):
     for number, system in enumerate(systems):
         folder = tmp_path / "exp" / system / "scores/eval"
         folder.mkdir(parents=True)
-        # The first has raw scores alone, and has lost a trial; the last one guesses.
+        # The first has only raw scores and lacks a trial; the last one guesses.
         kept = np.arange(len(pairs)) >= (number == 0)
         stages = ("cos",) if number == 0 else ("cos", "asnorm")
         for mode, stage in [(mode, stage) for mode in ("AVxAV", "AxA") for stage in stages]:

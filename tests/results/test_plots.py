@@ -1,4 +1,4 @@
-"""Every plot shows what it is given."""
+"""Every plot shows its data."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from avsv.results.style import COLORS
 
 
 def colors_in(path):
-    """The colors of a picture that are exactly those of the palette."""
+    """The colors of a picture that are exactly in the palette."""
     pixels = np.round(255 * imread(path)[..., :3]).astype(int) @ [65536, 256, 1]
     return {color for color in COLORS if (pixels == int(to_hex(color)[1:], 16)).any()}
 
@@ -37,7 +37,7 @@ def test_det_plot(tmp_path):
     size = imread(tmp_path / "det.png").shape
     det_plot(tmp_path / "two.png", {"eval": lines, "hard": lines[:1]})
     assert imread(tmp_path / "two.png").shape[1] == pytest.approx(2 * size[1], rel=0.01)
-    # Nothing to see, but nothing fails either: no errors at all, nothing but errors.
+    # There is nothing to see, but nothing fails either: no errors at all, and only errors.
     perfect = DetLine("perfect", np.array([1.0, 2, 3, 4]), np.array([False, False, True, True]), 0)
     inverted = DetLine("inverted", -perfect.scores, perfect.is_target, 1)
     det_plot(tmp_path / "edge.png", {"a": [perfect], "b": [inverted]})

@@ -1,4 +1,4 @@
-"""Tables for people, differences between systems and published figures, on made-up results."""
+"""Tables for readers, differences between systems and published figures, with synthetic results."""
 
 import csv
 import sys
@@ -45,7 +45,7 @@ ROWS = [
 
 
 def results(rows, differences=(), published=(), thresholds=(), **options):
-    """Results of rows that were not written to files."""
+    """Results made of rows that were not written to files."""
     found = {
         "differences": pd.DataFrame(differences, columns=Comparison._fields),
         "published": pd.DataFrame(published, columns=Published._fields),
@@ -58,7 +58,7 @@ def cells_of(lines):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
 
 
-def test_systems_stand_in_their_widest_mode_by_kind_and_error_rate():
+def test_systems_are_shown_in_their_widest_mode_by_kind_and_error_rate():
     console = to_console(results(ROWS, ensembles=["sum"])).splitlines()
     assert console[0] == "Trials 'eval': 10 target, 90 non-target"
     assert console[3].split() == ["voice", "AxA", "7.00", "3.50", "-", "14.00", "0.500", "voice"]
@@ -96,7 +96,7 @@ def test_markdown_marks_the_best():
     markdown = to_markdown(results(ROWS, ensembles=["sum"]), RUN, [("A plot", "det.png")])
     lines = markdown.splitlines()
     assert "| voice | AxA | 7.00 | 3.50 - 14.00 |  | **0.500** |  | voice |" in lines
-    # No other system has raw or calibrated scores, none but this one has several modes, and nothing is best of one.
+    # Only this system has raw and calibrated scores and several modes, and a single figure is not marked as best.
     assert "| one | AVxAV | 8.00 | 4.00 - 16.00 | 9.00 | **0.500** | 0.400 | voice and face |" in lines
     assert "| one | 8.00 (4.00 - 16.00) | 18.00 (9.00 - 36.00) |" in lines
     assert "| sum | AVxAV | **2.00** | 1.00 - 4.00 |  | **0.500** |  | ensemble |" in lines
@@ -111,7 +111,7 @@ def test_markdown_marks_the_best():
 
 
 def make_world(folder, systems, lose=()):
-    """Scores of systems, as {name: {mode: noise}}, on one list of eight speakers' trials; return what reads them."""
+    """Write scores of systems, given as {name: {mode: noise}}, for one list of trials of eight speakers."""
     rng = np.random.default_rng(0)
     keys = [f"s{n}-{k}" for n in range(8) for k in range(4)]
     (folder / "data/eval/trials").mkdir(parents=True)
@@ -233,7 +233,7 @@ def test_forty_systems_stay_readable(tmp_path):
     assert max(map(len, to_console(results(rows)).splitlines())) <= 120
 
 
-# Our names for the rows of the papers' tables; where a row's name is not enough, with its modality or its paper.
+# Our names for the rows of the tables in the papers, with the modality or the paper if the name is not unique.
 NAMES = {
     "ECAPA-TDNN": "ecapa1024",
     "SimAM-ResNet": "simam_resnet34",
@@ -299,7 +299,7 @@ def test_published_figures_are_those_of_the_papers():
         assert key in found, line
         used.add(key)
     assert left_out == 12
-    # Everything else here comes from another source.
+    # All other figures come from another source.
     assert {system for system, *_ in found - used} == {"avcleanse_audio", "avcleanse_visual", "avcleanse_ens"}
 
 
@@ -314,7 +314,7 @@ def test_published_figures_are_sound():
         assert 0 < float(figure.value) < (1 if figure.metric == "mindcf" else 100)
 
 
-def test_published_figures_stand_beside_ours():
+def test_published_figures_are_next_to_ours():
     published = read_published(ROOT / "conf" / "published.csv")
     rows = [
         row("ecapa", "asnorm", 7.0, "AxA"),

@@ -1,4 +1,4 @@
-"""Tables and pictures of corruption sweeps: the best single modality, differences from it, every line in the plot."""
+"""Tables and plots of corruption sweeps: the best single modality, differences from it, every line in the plot."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_best_single_modality_is_chosen_at_every_level():
     assert count_verdicts(comparison) == (0, 2, 2)
     text = "\n".join(sweep_tables(comparison))
     assert "| clean | **-1.00 [-1.00, -1.00]** av AxA | +5.00" in text
-    # On other trials nothing is compared.
+    # Systems with different trials are not compared.
     found = [Drawn(row("a", "AxA", "clean", 5, 11), noise, 20), Drawn(row("av", "AVxAV", "clean", 3), noise, 20)]
     assert beside_best_single(found)[1].difference is None
 

@@ -1,4 +1,4 @@
-"""A table reads the same as Markdown, as HTML and on the console."""
+"""A table has the same content in Markdown, in HTML and on the console."""
 
 import re
 from html import unescape
@@ -32,7 +32,7 @@ TABLE = Table("Rates", "Rates of systems", COLUMNS, emphasize_lowest(ROWS, [4]),
 
 
 def html_rows(page: str) -> list[list[tuple[str, bool]]]:
-    """Text of each cell but for the drawn ones, with brackets around the smaller text, and whether it is bold."""
+    """Text of each cell except drawn ones, with brackets around the smaller text, and whether it is bold."""
     rows = []
     for row in re.findall(r"<tr>(.*?)</tr>", page, re.S):
         cells = []

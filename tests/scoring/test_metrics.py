@@ -1,5 +1,5 @@
-"""Metrics against the specification's table, closed forms, brute force and scikit-learn; intervals against literal
-resampling and their coverage."""
+"""Metrics compared with the table of the specification, closed forms, brute force and scikit-learn; intervals compared
+with literal resampling, and their coverage."""
 
 import itertools
 import time
@@ -43,7 +43,7 @@ def together(targets, nontargets):
 
 
 def brute_force_points(scores, is_target):
-    """(P_miss, P_fa) by counting at every distinct score and below all."""
+    """(P_miss, P_fa) by counting at every distinct score and below all scores."""
     thresholds = [-np.inf, *sorted(set(scores.tolist()))]
     targets, nontargets = scores[is_target], scores[~is_target]
     return [(np.mean(targets <= t), np.mean(nontargets > t)) for t in thresholds]
@@ -59,7 +59,7 @@ def brute_force_eer(scores, is_target):
 
 
 def brute_force_rocch(scores, is_target):
-    """The lowest crossing of the diagonal among the straight lines between any two operating points."""
+    """The lowest intersection with the diagonal of the straight lines between any two operating points."""
     best = 1.0
     for (m1, f1), (m2, f2) in itertools.combinations(brute_force_points(scores, is_target), 2):
         first, second = f1 - m1, f2 - m2
@@ -211,7 +211,7 @@ def test_bad_weights_and_costs():
 
 
 def literal_resamples(figure, scores, is_target, enroll, test, resamples, seed):
-    """What :func:`resampled_eers` stands for: lists of repeated trials, evaluated one by one."""
+    """The definition of :func:`resampled_eers`: lists of repeated trials, evaluated one by one."""
     generator = generator_for(seed, "speakers")
     size = len(np.unique([enroll, test]))
     values = []
@@ -226,7 +226,7 @@ def literal_resamples(figure, scores, is_target, enroll, test, resamples, seed):
 
 
 def wilson(rate, count, t):
-    """Where |q - rate| = t sqrt(q (1 - q) / count), found by bisection on either side."""
+    """The solutions of |q - rate| = t sqrt(q (1 - q) / count), found by bisection on both sides."""
     limits = []
     for end in (0.0, 1.0):
         inside, outside = rate, end
@@ -270,7 +270,7 @@ def test_interval_is_wilsons_for_as_many_trials_as_the_draws_show():
     assert rate * count > 8
     expected = wilson(rate, count, student_t(29).ppf(0.975))
     assert speaker_bootstrap(*trials, 130, seed=5) == pytest.approx(expected, abs=1e-9)
-    # Maps that keep the order of the scores change nothing.
+    # Maps that preserve the order of the scores do not change the result.
     assert speaker_bootstrap(np.exp(trials[0]), *trials[1:], 130, seed=5) == pytest.approx(expected, abs=1e-9)
 
 
@@ -292,7 +292,7 @@ def test_where_errors_are_few_the_spread_is_that_of_a_harder_list():
 
 
 def simulated_trials(rng, speakers, embeddings_each, pairs, spread):
-    """Cosine scores of made-up speakers whose recordings vary, some more than others."""
+    """Cosine scores of simulated speakers whose recordings vary, some more than others."""
     means = rng.normal(size=(speakers, 1, 16))
     spreads = spread * np.exp(0.3 * rng.normal(size=(speakers, 1, 1)))
     vectors = means + spreads * rng.normal(size=(speakers, embeddings_each, 16))
@@ -310,13 +310,13 @@ def simulated_trials(rng, speakers, embeddings_each, pairs, spread):
 
 
 def coverage(spread, simulations, speakers=30, naively=False):
-    """Share of simulated lists whose interval has the true rate, which is known from very many speakers."""
+    """Share of simulated lists whose interval contains the true rate, which is known from very many speakers."""
     true = np.mean([eer(*simulated_trials(np.random.default_rng([9, n]), 5_000, 8, 40, spread)[:2]) for n in range(6)])
     covered = 0
     for seed in range(simulations):
         scores, is_target, *sides = simulated_trials(np.random.default_rng(seed), speakers, 8, 40, spread)
         if naively:
-            # Each trial a speaker of its own: the trials are drawn, as if they were independent.
+            # Each trial has its own speaker: the trials are drawn as if they were independent.
             sides = [np.arange(len(scores))] * 2
         low, high = speaker_bootstrap(scores, is_target, *sides, resamples=100, seed=seed)
         covered += low <= true <= high
@@ -359,7 +359,7 @@ def test_interval_of_mismatched_speakers_is_refused():
 
 
 def simulated_pair(rng, speakers, each, pairs, spreads):
-    """Scores of two systems on the same trials: the recordings' noise is partly shared, as are the hard speakers."""
+    """Scores of two systems on the same trials, which partly share the noise of recordings and the hard speakers."""
     means = rng.normal(size=(speakers, 1, 16))
     hardness = np.exp(0.3 * rng.normal(size=(speakers, 1, 1)))
     shared = rng.normal(size=(speakers, each, 16))
@@ -398,7 +398,7 @@ def test_paired_differences(metric):
     assert (result.p < 0.05) == (result.low > 0 or result.high < 0)
     swapped = paired_difference(b, a, *trials, metric, 200, seed=3)
     assert swapped == pytest.approx((-result.difference, -result.high, -result.low, result.p))
-    # Systems that order the trials alike do not differ at all.
+    # Systems that order the trials in the same way do not differ at all.
     assert paired_difference(a, np.exp(a), *trials, metric, 50) == (0, 0, 0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Cosine scores, normalization, ensembles and calibration against the specification and brute force."""
+"""Cosine scores, normalization, ensembles and calibration compared with the specification and brute force."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def cohort(rows):
 
 
 def brute_force_norm(enroll, test, enroll_cohort, test_cohort, variant, top_n):
-    """One trial, straight from the definition, in double precision."""
+    """One trial, directly from the definition in double precision."""
     enroll, test, enroll_cohort, test_cohort = (
         np.asarray(x, dtype=np.float64) for x in (enroll, test, enroll_cohort, test_cohort)
     )
@@ -151,8 +151,8 @@ def test_norm_warns_of_what_has_no_spread():
     assert np.isfinite(scores).all() and scores[0] == scores[1]
 
 
-def test_a_normalisation_from_outside_the_package(tmp_path, monkeypatch):
-    """Z-norm: the enrolment side's statistics alone."""
+def test_a_normalization_from_outside_the_package(tmp_path, monkeypatch):
+    """Z-norm: the statistics of the enrollment side only."""
     (tmp_path / "my_norms.py").write_text(
         "from avsv.scoring.norm import Variant\n"
         "def normalize(normalizer, raw, enroll, test, enroll_rows, test_rows):\n"
@@ -185,11 +185,11 @@ def test_as_norm2_refuses_different_speakers():
 
 
 @pytest.mark.parametrize("parts", [[12], [5, 6, 1], [1] * 12])
-def test_cohort_is_the_mean_of_length_normalised_utterances(parts):
+def test_cohort_is_the_mean_of_length_normalized_utterances(parts):
     rng = np.random.default_rng(4)
     keys = [f"{speaker}-{n}" for speaker in "cab" for n in range(4)]
     vectors = rng.normal(size=(12, 5)) * rng.uniform(0.1, 9, (12, 1))
-    # Several arks may hold the list's utterances in any order.
+    # Several arks can contain the utterances of the list in any order.
     places = np.split(rng.permutation(12), np.cumsum(parts)[:-1])
     blocks = [(rows, unit(vectors)[rows]) for rows in places]
     result = speaker_cohort(keys, blocks, {key: key[0] for key in keys})
@@ -352,7 +352,7 @@ def test_places_of_scores_in_their_list():
 
 
 def test_trials_that_all_members_have_scored():
-    """Brute force over members with gaps, and a trial that stands in the list twice."""
+    """Brute force over members with gaps, and a trial that occurs twice in the list."""
     rng = np.random.default_rng(5)
     pairs = [(f"e{n // 7}", f"t{n % 7}") for n in range(70)] + [("e0", "t0")]
     members = []
@@ -427,7 +427,7 @@ def test_calibration_holds_on_other_speakers(distance):
 
 
 @pytest.mark.parametrize("prior", [0.01, 0.5])
-def test_calibration_minimises_the_weighted_cross_entropy(prior):
+def test_calibration_minimizes_the_weighted_cross_entropy(prior):
     rng = np.random.default_rng(6)
     scores, is_target = gaussian_trials(rng, 2, 300, 2000, 50)
 
@@ -591,7 +591,7 @@ def test_fitted_weights_are_those_of_independent_members():
 
 
 def speaker_trials(rng, distance, speakers):
-    """All trials of speakers with eight clips: normal scores that each speaker raises or lowers; miscalibrated."""
+    """All trials of speakers with eight clips: miscalibrated normal scores with an offset for each speaker."""
     rows = np.repeat(np.arange(speakers), 8)
     enroll, test = np.triu_indices(len(rows), 1)
     is_target = rows[enroll] == rows[test]
@@ -613,7 +613,7 @@ def test_calibration_holds_on_held_out_identities(distance, seed):
 
 
 def duration_trials(rng, speakers):
-    """Cosines of clips of 1 to 16 s, the noisier the shorter, with the shorter and longer duration's logarithms."""
+    """Cosines of clips of 1 to 16 s, noisier for shorter clips, with logarithms of the shorter and longer durations."""
     seconds = rng.uniform(np.log(1), np.log(16), speakers * 6)
     noise = 0.6 * np.exp(-0.75 * (seconds - np.log(4)))
     vectors = np.repeat(rng.normal(size=(speakers, 24)), 6, axis=0) + noise[:, np.newaxis] * rng.normal(
@@ -637,7 +637,7 @@ def test_durations_help_where_noise_depends_on_them(seed):
 
 
 def test_calibrated_scores_of_other_lists(tmp_path):
-    """All lists with normalized scores are calibrated; calibrated scores without them are of an earlier run."""
+    """All lists with normalized scores are calibrated; other calibrated scores belong to an earlier run."""
     rng = np.random.default_rng(13)
     keys = [f"s{n}-{k}" for n in range(6) for k in range(4)]
     pairs = [(a, b) for n, a in enumerate(keys) for b in keys[n + 1 :]]

@@ -66,7 +66,7 @@ def test_the_number_of_jobs_changes_nothing(data):
     assert list(first) == list(second)
     assert all(np.array_equal(first[key], second[key]) for key in first)
     assert lists == [(data / name).read_bytes() for name in ("utt2num_faces", "faces.conf")]
-    # Down to fewer jobs: no arks stay behind that no list names.
+    # With fewer jobs, no arks remain that are in no list.
     (data / ".faces.done").unlink()
     step("--nj", 2, "--config", data / "faces.yaml", data)
     assert sorted(path.name for path in (data / "arks").glob("*.ark")) == [
@@ -142,14 +142,14 @@ def test_failures_are_listed_and_bounded(data, tmp_path):
     reasons = read_list(data / "log" / "make_face_crops.failed")
     assert list(reasons) == ["s9-bad", "s9-gone"]
     assert "the file is empty (0 bytes)" in reasons["s9-bad"]
-    # A mended clip is tried again once the marker is gone.
+    # A repaired clip is tried again when the marker has been removed.
     shutil.copy(next(path for path in clips.values() if path.endswith("clip 0.mp4")), tmp_path / "zero.mp4")
     (data / ".faces.done").unlink()
     step("--nj", 1, "--max-lost", 0.3, "--config", data / "faces.yaml", data)
     assert len(pixels(data)["s9-bad"]) == 4
 
 
-def test_options_win_over_the_configuration(data):
+def test_options_override_the_configuration(data):
     (data / "faces.yaml").write_text(CONFIG + "detector: yunet\nalign: true\n")
     result = step("--nj", 1, "--detector", "none", "--align", "false", "--config", data / "faces.yaml", data)
     assert "face crops for 6 of 6 clips" in result.stderr

@@ -1,4 +1,4 @@
-"""The filterbank step: the same features however it is split, failures listed and bounded, safe to kill."""
+"""The filterbank step: features do not depend on jobs, failures are listed and limited, and it can be killed."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ def step(*arguments, **environment) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """Six recordings: wav that is its own source of windows, AAC, and the output of a command."""
+    """Six recordings: wav from which windows can be read, AAC, and the output of a command."""
     folder = tmp_path_factory.mktemp("some recordings")
     rng = np.random.default_rng(0)
     sources = {}
@@ -60,7 +60,7 @@ def data_directory(folder: Path, sources: dict[str, str]) -> Path:
 
 
 def contents(data: Path) -> dict[str, tuple[bytes, bytes]]:
-    """What was made: features and samples of every utterance, wherever they lie."""
+    """The output: features and samples of every utterance, wherever they are stored."""
     features, audio = read_list(data / "feats.scp"), read_list(data / "audio.scp")
     assert list(features) == sorted(features) == list(audio)
     lengths = read_list(data / "utt2num_frames")
@@ -107,7 +107,7 @@ def test_the_step(tmp_path, recordings):
     assert locations["id0-0"] == recordings["id0-0"]
     assert locations["id1-2"].startswith(f"{two}/arks/audio_two.1.ark:")
 
-    # Another configuration, fewer jobs and no audio: made anew, nothing left over.
+    # Another configuration, fewer jobs and no audio: everything is made again, and nothing is left over.
     (tmp_path / "narrow.yaml").write_text("num_mel_bins: 24\n")
     done = step("--nj", 1, "--config", tmp_path / "narrow.yaml", "--write-audio", "false", two)
     assert done.returncode == 0, done.stderr
@@ -178,14 +178,14 @@ def test_too_many_failures_fail_the_step_and_mended_files_are_tried_again(tmp_pa
     assert list(read_list(data / "feats.scp")) == [*recordings, "id9-broken"]
 
 
-def test_killed_it_goes_on(tmp_path, recordings):
+def test_it_resumes_when_killed(tmp_path, recordings):
     many = {f"{key}-{copy}": source for key, source in recordings.items() for copy in range(10)}
     undisturbed, killed = (data_directory(tmp_path / name, many) for name in ("undisturbed", "killed"))
     with ArkWriter(undisturbed / "feats", "fbank") as features, ArkWriter(undisturbed / "audio", "float") as audio:
         lengths, failed = make_fbank(many, FbankConfig(), features, audio, None)
     write_list(undisturbed / "utt2num_frames", lengths)
     assert not failed
-    # Amid a job, when the first job is done, when the first list is there.
+    # During a job, when the first job is done, when the first list exists.
     for moment in ("arks/.fbank_killed.*.ark.tmp.*", "log/.make_fbank.*.done", "feats.scp"):
         process = subprocess.Popen(
             ["steps/make_fbank.sh", "--nj", "2", str(killed)],

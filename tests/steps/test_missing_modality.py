@@ -1,4 +1,4 @@
-"""A data directory may lack a modality as a whole: the step that would read it has nothing to do."""
+"""A data directory can lack a modality completely: the step that would read it has nothing to do."""
 
 import itertools
 import subprocess
@@ -28,7 +28,7 @@ def contents(folder):
     ],
 )
 def test_a_set_may_lack_a_modality(tmp_path, step, there):
-    """With the other modality there is nothing to do, however often; with neither the missing list is an error."""
+    """With the other modality there is nothing to do, also repeatedly; with neither, the missing list is an error."""
     wanted, message = STEPS[step]
     data = tmp_path / "da ta"
     data.mkdir()

@@ -1,4 +1,4 @@
-"""The scoring steps on made-up embeddings: from files to scores, ensembles, calibration, analyses and results."""
+"""The scoring steps with synthetic embeddings: from files to scores, ensembles, calibration, analyses and results."""
 
 import contextlib
 import csv
@@ -62,7 +62,7 @@ def make_world(folder: Path) -> None:
 
 
 def step(name: str, *arguments: object, fails: bool = False, env: Mapping[str, str] | None = None) -> str:
-    """Run a step; return what it says."""
+    """Run a step; return its output."""
     result = run(f"steps/{name}.sh", *arguments, env=env)
     assert (result.returncode != 0) == fails, result.stderr
     return result.stdout + result.stderr
@@ -92,7 +92,7 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def scene(world, tmp_path) -> Iterator[Path]:
-    """The finished run, to change: it is put back afterwards, for paths are part of what the steps remember."""
+    """The finished run for modification; it is restored afterwards, because steps remember paths."""
     kept = shutil.copytree(world, tmp_path / "kept")
     yield world
     shutil.rmtree(world)
@@ -109,7 +109,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def results_of(folder: Path) -> list[dict[str, str]]:
-    """The rows of results.csv but for the code's revision, which may change under a test's feet."""
+    """The rows of results.csv without the revision of the code, which can change during a test."""
     with (folder / "exp/results/results.csv").open() as file:
         return [{name: value for name, value in row.items() if name != "git"} for row in csv.DictReader(file)]
 
@@ -220,7 +220,7 @@ def test_back_ends_equal_the_library_on_the_same_embeddings(scene):
         return {key: (v - mean) / np.linalg.norm(v - mean) for key, v in vectors.items()}
 
     def check(mode, name, **options):
-        """Every 61st score of a mode's file, from embeddings that are centred and scaled here."""
+        """Every 61st score of a mode's file, from embeddings that are centered and scaled here."""
         modalities = mode.split("x")
         train = {m: vectors_of(scene, "ssa", f"train.{m}") for m in set(modalities)}
         mean = {m: np.mean(list(vectors.values()), axis=0) for m, vectors in train.items()}
@@ -315,12 +315,13 @@ def test_an_ensemble_with_fitted_weights(scene):
     assert not (exp / "ens_all/scores/weights.csv").exists()
     assert "up to date" in step("score_ensemble", "--config", config, exp, systems, data / "dev")
     config.write_text("ens_fit: [ecapa, iresnet18]\n")
-    # A trial whose face is missing is left out, and told of; a file of another list is refused.
+    # A trial without a face is left out with a message; a file of another list is an error.
     path = exp / "iresnet18/scores/eval/VxV.asnorm"
     whole = path.read_text()
     path.write_text("".join(whole.splitlines(keepends=True)[1:]))
-    said = step("score_ensemble", "--config", config, "--prior", "0.02", exp, systems, data / "dev")
-    assert f"{len(made) - 1} trials, 1 left out because a member has no score" in said
+    step("score_ensemble", "--config", config, "--prior", "0.02", exp, systems, data / "dev")
+    log = (exp / "log/score_ensemble.log").read_text()
+    assert f"{len(made) - 1} trials, 1 omitted because a member has no score" in log
     assert len(read_scores(exp / "ens_fit/scores/eval/AVxAV.asnorm").score) == len(made) - 1
     path.write_text("x y 1\n" + whole.splitlines(keepends=True)[0])
     said = step("score_ensemble", "--config", config, "--prior", "0.03", exp, systems, data / "dev", fails=True)
@@ -516,7 +517,7 @@ def test_changed_options_and_inputs_redo(scene):
     assert "calibrated ecapa ens_all on" in said
     said = run_all(scene)  # back to the first variant
     assert scores.read_text() == before
-    # The other systems' scores, ecapa's cosine scores, the analyses, and the results, which have not been made anew.
+    # The scores of the other systems, the cosine scores of ecapa, the analyses, and the results, which were not remade.
     assert said.count("up to date") == 8
     assert results_of(scene) == results
     step("score_cosine", "--modes", "VxV AxV", exp / "ssa", data / "dev", data / "eval")
@@ -590,7 +591,7 @@ def test_a_killed_step_is_finished_by_the_next(scene, name, lost, delay):
     assert not list(scene.rglob("*.tmp.*"))
 
 
-def test_a_network_that_tells_nobody_apart_is_told_of(tmp_path):
+def test_a_network_that_does_not_distinguish_speakers_is_reported(tmp_path):
     make_world(tmp_path)
     data, exp, rng = tmp_path / "data", tmp_path / "exp", np.random.default_rng(1)
     for name in SPEAKERS:
@@ -599,7 +600,7 @@ def test_a_network_that_tells_nobody_apart_is_told_of(tmp_path):
     step("score_cosine", exp / "ecapa", data / "dev", data / "eval")
     said = step("score_norm", exp / "ecapa", data / "train", data / "dev", data / "eval")
     told = [line.split(": ", 1)[1] for line in said.splitlines() if "warning" in line]
-    assert len(told) == 2  # of the trials of dev and of eval
+    assert len(told) == 2  # for the trials of dev and of eval
     for line in told:
         assert line.startswith(f"warning: {exp}/ecapa: in ") and "has equal scores with all its cohort speakers" in line
     step("score_ensemble", exp, "ecapa")

@@ -1,4 +1,4 @@
-"""Corruption sweeps from trained systems to tables: rates, differences, jobs, what is kept and what is remade."""
+"""Corruption sweeps from trained systems to tables: rates, differences, jobs, and which results are kept."""
 
 import csv
 import shutil
@@ -64,7 +64,7 @@ def world(tmp_path_factory) -> Path:
 
 
 def gather_statistics(network: Embedder, settings: EmbedConfig, directory: Path, inputs: Inputs) -> None:
-    """Let batch normalization see data: with fresh statistics all embeddings are alike."""
+    """Compute statistics of batch normalization: with the initial ones, all embeddings are nearly equal."""
     table = read_utterances(directory, inputs.audio_list, inputs.video is not None)
     clips = WholeUtterances(table, np.zeros(len(table)), settings, inputs)
     network.train()
@@ -79,7 +79,7 @@ def bench(world, names=("both",), **options) -> Bench:
 
 
 def test_without_corruption_the_networks_give_the_stored_embeddings(world):
-    """Reverberation of next to nothing recomputes all that is heard, from waveforms: the scores hardly move."""
+    """Minimal reverberation recomputes all audio from waveforms: the scores hardly change."""
     measured = bench(world)
     clean = {rate.mode: rate for rate in measured.measure(None, ["both"])["both"]}
     same = {rate.mode: rate for rate in measured.measure(Corruption("clipping", 0), ["both"])["both"]}
@@ -202,7 +202,7 @@ def test_what_was_measured_is_kept(world, swept, tmp_path):
     run(world, tmp_path / "out", 1, kinds="blur")
     after = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
     assert {name for name in after if after[name] != before[name]} == {x for x in lost if "blur" in x}
-    # The sweep that is no longer whole is not shown; those that were not asked for but hold are.
+    # The incomplete sweep is not shown; valid ones that were not requested are.
     assert sorted(path.stem for path in (tmp_path / "out").glob("*.csv")) == ["blur", "no_video"]
     assert (tmp_path / "out/blur.csv").read_bytes() == (swept / "blur.csv").read_bytes()
 
@@ -241,7 +241,7 @@ def test_networks_are_analyzed(world, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_step(world, tmp_path):
-    """The step says what is wrong before any work, makes the sweeps, and is then up to date."""
+    """The step reports errors before any work, makes the sweeps, and is then up to date."""
     shutil.copytree(world / "exp", tmp_path / "exp")
     data = world / "data"
     command = [ROOT / "steps/sweep.sh", "--config", world / "sweeps.yaml", "--resamples", "20", "--kinds", "no_video"]

@@ -1,4 +1,4 @@
-"""The training loop: it learns, and nothing that happens to it on the way changes the result."""
+"""The training loop: it learns, and interruptions do not change the result."""
 
 import csv
 import math
@@ -43,7 +43,7 @@ from avsv.train.signals import Interrupted
 
 
 class Corpus:
-    """Data directories to train on and to develop on, with noise."""
+    """Data directories for training and development, with noise."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,13 +80,13 @@ def corpus(tmp_path_factory) -> Corpus:
     return Corpus(tmp_path_factory.mktemp("corpus"))
 
 
-# Everything that draws: noise, dither, masks, pictures.
+# Everything that is random: noise, dither, masks, pictures.
 AUGMENTED = {"noise_reverb": True, "spec_augment": {"time": 5, "frequency": 3}, "video_augment": True}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(corpus, tmp_path_factory) -> Path:
-    """The folder of an audio-visual training that nothing disturbed."""
+    """The folder of an undisturbed audio-visual training."""
     exp = tmp_path_factory.mktemp("undisturbed") / "AV"
     corpus.run(exp, "AV", data=AUGMENTED)
     return exp
@@ -114,7 +114,7 @@ def schedule(schedule: dict, lr: float = 0.01, **train: float):
     [(2, (0.01, 0.005, 0.0025, 0.0003125, 9.765625e-6)), (5, (0.01, 0.01, 0.01, 0.0025, 0.000625))],
 )
 def test_learning_rate_of_the_papers(every, expected):
-    # SPEC J: at epochs 0, 2, 4, 10, 20; the last step of the epoch before still has the rate of that epoch.
+    # SPEC J: at epochs 0, 2, 4, 10, 20; the last step of the previous epoch still has the rate of that epoch.
     train = schedule({"name": "step", "every": every}, epochs=30)
     assert [learning_rate(train, 7 * epoch, 7) for epoch in (0, 2, 4, 10, 20)] == pytest.approx(expected, rel=1e-9)
     assert learning_rate(train, 7 * every - 1, 7) == 0.01
@@ -187,7 +187,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, undisturbe
         process.start()
         seen = checkpoints(exp)
         until = time.monotonic() + 20
-        # Let it come further than the kill before, or the test would never see the later steps.
+        # Let it progress beyond the previous kill, or the test would never reach the later steps.
         while process.is_alive() and time.monotonic() < until:
             if checkpoints(exp) - seen:
                 break
@@ -198,7 +198,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, undisturbe
     assert checkpoints(exp)
     corpus.run(exp, "AV", **job)
     assert same_but_for_checkpoint_minutes(exp, undisturbed)
-    # What was measured is the same, too; what was clocked is not.
+    # Measured figures are equal too, but times are not.
     for row, before in zip(rows(exp), rows(undisturbed), strict=True):
         for column in ("epoch", "loss", "accuracy", "grad_norm", "dev_eer"):
             assert row[column] == before[column]
@@ -209,7 +209,7 @@ def same_but_for_checkpoint_minutes(exp: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_terminated_it_saves_and_goes_on(corpus, undisturbed, tmp_path):
+def test_it_saves_and_resumes_when_terminated(corpus, undisturbed, tmp_path):
     def stop_soon(queue) -> None:
         make_step, count = Trainer._make_step, 0
 
@@ -257,7 +257,7 @@ def unfinished(corpus: Corpus, exp: Path, **sections) -> None:
     (exp / "final.pt").unlink()
 
 
-def test_it_does_not_go_on_with_something_else(corpus, tmp_path):
+def test_it_does_not_resume_with_other_inputs(corpus, tmp_path):
     unfinished(corpus, tmp_path / "A")
     with pytest.raises(DataError) as error:
         corpus.run(tmp_path / "A", seed=3)
@@ -271,7 +271,7 @@ def test_it_does_not_go_on_with_something_else(corpus, tmp_path):
     before = feats.read_text()
     feats.write_text(before.replace("s0-u0 s0\n", ""))
     try:
-        # The list names an utterance less, so its features are nobody's.
+        # The list has one utterance less, so its features belong to no utterance.
         with pytest.raises(DataError, match=r"feats.scp: s0-u0 is not in utt2spk"):
             corpus.run(tmp_path / "A")
         feats.write_text(before.replace("s0-u0 s0\n", "s0-u0 s1\n"))
@@ -360,7 +360,7 @@ def test_frozen_parts_keep_their_weights(corpus, tmp_path):
 
 
 def rename(directory: Path, old: str, new: str) -> None:
-    """Give the speakers and utterances of a data directory another first letter."""
+    """Change the first letter of the speakers and utterances of a data directory."""
     for name in ("utt2spk", "feats.scp", "audio.scp", "faces.scp", "utt2num_frames", "utt2num_faces", "utt2dur"):
         path = directory / name
         lines = [
@@ -373,7 +373,7 @@ def test_averaged_weights_are_the_mean_of_the_last_epochs(corpus, tmp_path):
     mean = corpus.run(tmp_path / "mean", train={"epochs": 3, "average_last": 2})
     ends = []
     for epochs in (2, 3):
-        # With a constant rate, a shorter training is the beginning of a longer one.
+        # With a constant learning rate, a shorter training equals the beginning of a longer one.
         ends.append(corpus.run(tmp_path / f"{epochs}", train={"epochs": epochs}))
     for name, value in mean.items():
         if value.is_floating_point():
@@ -407,7 +407,7 @@ def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
     corpus.run(tmp_path / "face", "V", train={"epochs": 1})
     names = {"audio": "voice", "visual": "face"}
     init = {role: tmp_path / name for role, name in names.items()}
-    # A rate too small to move a weight leaves what was loaded.
+    # With a learning rate that is too small to change a weight, the loaded weights remain.
     still = {"optimizer": {"name": "sgd", "lr": 1e-30}, "epochs": 1}
     fused = corpus.run(tmp_path / "fused", "AV", init=init, init_from=names, train=still)
     for role, name in names.items():
@@ -419,7 +419,7 @@ def test_fusion_starts_from_trained_backbones(corpus, tmp_path):
         corpus.run(tmp_path / "half", "AV", init={"audio": init["audio"]}, init_from=names)
 
 
-# --- what does not fit -----------------------------------------------------------------------------------------------
+# --- contradictions -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_development_eer_is_that_of_the_embeddings(corpus):
     vectors = {}
     with torch.no_grad():
         for index, key in enumerate(table.keys):
-            # One utterance a batch: no padding, nothing shared.
+            # One utterance per batch: no padding, and nothing is shared.
             clips = WholeUtterances(table, np.zeros(len(table)), settings.embed, Inputs(FBANK, FACES))
             vectors[key] = embedder.embed(clips.batch_of([index]).prepare("cpu"), ["AV"])["AV"][0].double()
     trials = read_trials(corpus.dev / "trials" / "dev")
@@ -506,7 +506,7 @@ def test_development_trials_must_name_known_utterances(tmp_path):
 
 
 class ToySystem(nn.Module):
-    """A linear classifier of the deviations of a clip's features; no batch statistics but those in ``seen``."""
+    """A linear classifier of the deviations of features; the only batch statistics are those in ``seen``."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -591,7 +591,7 @@ def test_gradients_are_clipped(corpus, tmp_path):
         assert norm > 0.2
         clipped, trainer = toy_training(corpus, tmp_path / "clip", ranks, epochs=1, batch_size=24, clip_norm=0.1)
         trainer.run()
-    # One step of SGD without momentum yet: the way gone is lr times the gradient, weight decay aside.
+    # The first step of SGD has no momentum yet: the change is lr times the gradient, apart from weight decay.
     decay = 5e-4
     way = [
         (start[name] * (1 - 0.5 * decay) - clipped.state_dict()[name]) / 0.5
@@ -632,12 +632,12 @@ def test_two_processes_train_as_one(corpus, tmp_path):
 def test_a_process_that_dies_does_not_leave_the_other_waiting(corpus, tmp_path):
     results, codes = two_ranks(corpus, tmp_path, dies=True)
     assert results == [] and codes[1] == 3
-    # Neither None, which is still waiting, nor success.
+    # Neither None, which means still waiting, nor success.
     assert codes[0] not in (None, 0)
 
 
 def test_killed_ranks_end_with_the_same_bytes(corpus, tmp_path):
-    """Kill -9 of either rank: the other ends too, and the two go on to the bytes of an undisturbed run."""
+    """Kill -9 of either rank: the other ends too, and both resume to the same bytes as an undisturbed run."""
     whole, exp = tmp_path / "whole" / "AV", tmp_path / "killed" / "AV"
     assert join_ranks(start_ranks(2, lambda _rank: corpus.run(whole, "AV", data=AUGMENTED))) == [0, 0]
     job = {"train": {"checkpoint_minutes": 1e-9}, "data": AUGMENTED}
@@ -656,7 +656,7 @@ def test_killed_ranks_end_with_the_same_bytes(corpus, tmp_path):
 
 
 def test_ranks_end_with_the_process_that_started_them(corpus, tmp_path):
-    """Kill -9 of torchrun: its processes save a checkpoint and end, instead of training on beside their successors."""
+    """Kill -9 of torchrun: its processes save a checkpoint and end instead of continuing next to their successors."""
     queue = FORK.SimpleQueue()
 
     def start() -> None:
@@ -685,8 +685,8 @@ def test_ranks_end_with_the_process_that_started_them(corpus, tmp_path):
     assert checkpoints(tmp_path / "A") and not left
 
 
-def test_another_number_of_ranks_goes_on(corpus, tmp_path):
-    """Two processes train the first epoch and one the second: the same weights as one alone, to rounding."""
+def test_another_number_of_ranks_resumes(corpus, tmp_path):
+    """Two processes train the first epoch and one the second: the same weights as with one, up to rounding."""
 
     def first_epoch(_rank: int) -> None:
         with Ranks(use_gpu=False) as ranks:
@@ -712,7 +712,7 @@ def test_another_number_of_ranks_goes_on(corpus, tmp_path):
 
 
 def test_ranks_draw_and_see_different_things(corpus, tmp_path):
-    """Of one batch the ranks have different clips, and dropout draws otherwise in each."""
+    """The ranks have different clips of a batch, and dropout draws differently in each."""
     queue = FORK.SimpleQueue()
 
     def look(rank: int) -> None:

@@ -34,7 +34,7 @@ def kaldis_own(name):
 
 @pytest.fixture(params=["run.py", "run.pl"])
 def any_run(request):
-    """Our local launcher, and Kaldi's where there is one: the same tests hold for both."""
+    """Our local launcher, and Kaldi's if available; the same tests apply to both."""
     return RUN if request.param == "run.py" else kaldis_own("run.pl")
 
 
@@ -90,7 +90,7 @@ def test_options_and_range_come_in_any_order(any_run, tmp_path, options):
 
 
 def test_quoting(any_run, tmp_path):
-    """Words without blanks are live in bash; those with blanks are one word."""
+    """Words without blanks are interpreted by bash; those with blanks are single words."""
     words = ["printf", "[%s]", "a b", 'say "hi" now', "$HOME/x", "\\$HOME", "|", "tr", "a", "A", ">", "out.JOB"]
     done = launch("JOB=1:2", "x.JOB.log", *words, launcher=any_run, cwd=tmp_path, env={**os.environ, "HOME": "/h"})
     assert done.returncode == 0, done.stderr
@@ -131,7 +131,7 @@ def test_range_that_goes_down_or_starts_at_zero(any_run, tmp_path, text):
 
 
 def test_jobs_as_the_steps_write_them(any_run, tmp_path):
-    """once.sh around the command, blanks in the paths: done jobs are not redone, failed ones are."""
+    """once.sh around the command, blanks in the paths: finished jobs are not repeated, failed ones are."""
     data = tmp_path / "da ta"
     data.mkdir()
     words = ["JOB=1:2", "log/x.JOB.log", ROOT / "utils/once.sh", f"{data}/.x.JOB.done", "stamp.2"]
@@ -259,7 +259,7 @@ def test_threads(tmp_path):
 
 
 def test_gpus_are_dealt_out(tmp_path):
-    """Two GPUs, one a job: never two jobs at a time on one."""
+    """Two GPUs, one per job: never two jobs on one GPU at the same time."""
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "4,6"}
     job = 'mkdir "gpu$CUDA_VISIBLE_DEVICES" && sleep 0.1 && rmdir "gpu$CUDA_VISIBLE_DEVICES"'
     (tmp_path / "job.sh").write_text(f"echo on $CUDA_VISIBLE_DEVICES; {job}\n")
@@ -320,7 +320,7 @@ subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", sys.argv
 
 
 def start_deep(tmp_path, name, through=()):
-    """Start jobs whose grandchildren are in sessions of their own; returns the launcher's process."""
+    """Start jobs whose grandchildren have their own sessions; return the process of the launcher."""
     (tmp_path / "deep.py").write_text(DEEP)
     words = [*through, RUN, "--max-jobs-run", "2", "JOB=1:2", "a.JOB.log", sys.executable, "deep.py", name]
     process = subprocess.Popen(
@@ -370,7 +370,7 @@ def test_a_launcher_whose_guardian_was_killed_ends_as_ever(tmp_path, number):
 
 
 def test_no_job_outlives_the_script(tmp_path):
-    """The script that runs the launcher is killed: launcher and jobs go too."""
+    """If the script that runs the launcher is killed, launcher and jobs end too."""
     name = f"deep-{os.getpid()}-script"
     (tmp_path / "script.sh").write_text('"$@"\necho after\n')
     process = start_deep(tmp_path, name, ["bash", "script.sh"])
@@ -490,7 +490,7 @@ def test_slurm_out_of_memory(cluster):
 
 
 def test_slurm_notices_lost_tasks(cluster):
-    """A task that never tells its status is reported within 30 s, with the state that the scheduler gives."""
+    """A task that never writes its status is reported within 30 s, with the state from the scheduler."""
     fake, work, env = cluster
     (fake / "lose").touch()
     begin = time.monotonic()
@@ -535,7 +535,7 @@ def test_slurm_cancels_when_stopped(cluster, number):
 
 
 def test_slurm_cancels_when_a_launcher_around_it_is_stopped(cluster):
-    """As run.sh --train-jobs does: Ctrl-C reaches both launchers, and run.py ends slurm.py with a signal of its own."""
+    """As with run.sh --train-jobs: Ctrl-C reaches both launchers, and run.py also sends a signal to slurm.py."""
     fake, work, env = cluster
     (fake / "scancel").write_text(SCANCEL.replace("\n", "\nsleep 1\n", 1))
     words = [RUN, "JOB=1:2", "outer.JOB.log", SLURM, "inner.JOB.log", "touch", "begun.JOB", ";", "sleep", "20"]

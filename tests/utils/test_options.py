@@ -1,4 +1,4 @@
-"""Option parsing and the shared shell functions: Kaldi's interface, and what happens when something is wrong."""
+"""Option parsing and the shared shell functions: Kaldi's interface, and errors."""
 
 import json
 import os
@@ -27,7 +27,7 @@ printf '%s|' "$nj" "$cmd" "$train_opts" "$resume" "$max_lost" "$#" "$@"
 
 
 def bash(script, *arguments, cwd=ROOT, name="step.sh", tmp_path=None, timeout=20, **environment):
-    """Run a script's text under the given name, with arguments."""
+    """Run the text of a script under the given name, with arguments."""
     return run("bash", "-c", script, name, *arguments, cwd=cwd, timeout=timeout, env={**os.environ, **environment})
 
 
@@ -74,7 +74,7 @@ def test_values_are_text(tmp_path, value):
 
 
 def link(folder):
-    """Make ``folder`` a recipe: it has utils."""
+    """Make ``folder`` a recipe, which has utils."""
     (folder / "utils").symlink_to(ROOT / "utils")
     return folder
 
@@ -155,7 +155,7 @@ def test_config_is_read_first_and_the_command_line_wins(tmp_path):
 
 
 def test_config_of_the_script_itself(tmp_path):
-    """A script with a configuration file of its own, conf/fbank.yaml for example, gets the name."""
+    """A script with its own configuration file, for example conf/fbank.yaml, receives the name."""
     (link(tmp_path) / "new.yaml").write_text("exit 3\n")
     script = 'config=conf/fbank.yaml\nset -euo pipefail\n. utils/parse_options.sh\nprintf %s "$config"'
     done = bash(script, "--config", "new.yaml", cwd=tmp_path)
@@ -225,7 +225,7 @@ def test_write_atomically(tmp_path):
 
 
 def test_write_atomically_killed(tmp_path):
-    """Killed at the worst moment there is a temporary file, and no result; remove_stale clears it up."""
+    """If it is killed at the worst moment, there is a temporary file and no result; remove_stale removes the file."""
     target = tmp_path / "out"
     script = f". '{ROOT}/utils/common.sh'; write_atomically {target} bash -c 'echo half; kill -9 $PPID; sleep 1'"
     subprocess.run(["bash", "-c", f"({script}) & wait"], check=False, timeout=20)
@@ -240,7 +240,7 @@ def test_write_atomically_killed(tmp_path):
 
 
 def test_no_room_for_the_file(tmp_path):
-    """The file may not grow beyond 1 KiB, as on a disk that is full."""
+    """The file cannot grow beyond 1 KiB, as on a full disk."""
     done = common('ulimit -f 1; trap "" XFSZ; write_atomically "$1/new" head -c 100000 /dev/zero', tmp_path)
     assert done.returncode == 1
     assert f"{tmp_path}/new is not written: 'head -c 100000 /dev/zero' failed with status" in done.stderr
@@ -289,7 +289,7 @@ def test_markers(tmp_path):
 
 
 def test_lost_outputs_are_noticed(tmp_path):
-    """Done means that the outputs are there, too, as long as they were."""
+    """Done means that the outputs exist and have not become shorter."""
     (tmp_path / "a b").write_text("12345")
     script = """
     cd "$1"
@@ -316,7 +316,7 @@ ODD += ["{a,b}", "a > b", "!x", "$HOME", "", "ü ö", "üö(", "a\nb", "'", '"',
 def test_words_of_a_command_arrive_whatever_they_contain(tmp_path, launcher):
     """Launchers hand the command to a shell: ours, and Kaldi's, whose quoting is repeated here."""
     cmd = ROOT / "utils/run.py"
-    if launcher == "slurm-like":  # a script in which a variable takes the place of JOB, as for an array of jobs
+    if launcher == "slurm-like":  # a script in which a variable replaces JOB, as for an array of jobs
         cmd = tmp_path / "launcher.py"
         cmd.write_text(
             "#!/usr/bin/env python3\nimport subprocess, sys\n"

@@ -1,4 +1,4 @@
-"""Slurm itself, on this machine: stages of the recipe, and what its users see when jobs are killed, wait or move."""
+"""Slurm itself, on this machine: stages of the recipe, and messages when jobs are killed, wait or move."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ from avsv.train.run import train_system
 
 pytestmark = pytest.mark.cluster
 
-# Seconds in which a lost task has to be noticed.
+# Seconds in which a lost task must be noticed.
 NOTICED = 30.0
 
 
@@ -44,7 +44,7 @@ def work(tmp_path) -> Path:
 
 
 class Launch:
-    """A running command of the recipe, in a session of its own, with the cluster's environment."""
+    """A running command of the recipe, in its own session, with the environment of the cluster."""
 
     def __init__(self, cluster: Cluster, folder: Path, *words: str | Path) -> None:
         self.cluster = cluster
@@ -63,11 +63,11 @@ class Launch:
             )
 
     def said(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         return self._log.read_text()
 
     def until(self, condition: Callable[[], object], seconds: float = 120.0) -> None:
-        """Wait for something to happen while it runs."""
+        """Wait for a condition while it runs."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, f"ended too early:\n{self.said()}"
@@ -75,7 +75,7 @@ class Launch:
             time.sleep(0.02)
 
     def end(self, seconds: float = 180.0) -> int:
-        """Wait for its end; the exit status."""
+        """Wait for its end and return the exit status."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -83,7 +83,7 @@ class Launch:
             raise AssertionError(f"not at its end; so far:\n{self.said()}\n{self.cluster.run('squeue')}") from None
 
     def job(self) -> str:
-        """Id of the only job in the queue, once there is one."""
+        """The id of the only job in the queue, when there is one."""
         self.until(lambda: self.cluster.run("squeue", "-h", "-o", "%F").split())
         (job,) = set(self.cluster.run("squeue", "-h", "-o", "%F").split())
         return job
@@ -93,7 +93,7 @@ class Launch:
 
 
 def assert_stage_runs(cluster: Cluster, folder: Path, launcher: str) -> None:
-    """Make features in two jobs and compare them with those that were made here."""
+    """Make features in two jobs and compare them with features that were made here."""
     source = make_data_dir(folder / "source", 2, 2)
     data = folder / "data"
     data.mkdir()
@@ -121,7 +121,7 @@ def test_a_parallel_stage_with_kaldis_own_slurm_pl(cluster, tmp_path):
 
 
 def test_lost_tasks_are_noticed_told_and_tried_again(cluster, work):
-    """One task is killed, one cancelled, one takes too much memory, one fails; only these four run again."""
+    """One task is killed, one canceled, one takes too much memory, one fails; only these four run again."""
     (work / "task.sh").write_text("""
 echo "$1" >>ran
 echo "this is task $1"
@@ -147,7 +147,7 @@ esac
     assert lines[0] == "slurm.py: 4 / 5 failed: try 2 of 2 (old logs: log/a.*.log.try1)"
     assert lines[1] == "slurm.py: job 2 ended with status 137 (killed by signal 9: out of memory?)"
     assert lines[2].startswith("slurm.py: job 3 ended with state CANCELLED: by you or an administrator (Slurm job ")
-    # Where Slurm confines jobs by cgroups the state is OUT_OF_MEMORY; here it kills what it finds to be too large.
+    # If Slurm confines jobs with cgroups, the state is OUT_OF_MEMORY; here it kills jobs that it finds too large.
     assert lines[3].startswith("slurm.py: job 4 ended with state FAILED: killed by signal 9, out of memory? (Slurm ")
     assert lines[4:] == ["slurm.py: job 5 ended with status 5"]
     assert sorted((work / "ran").read_text().split()) == list("122334455")
@@ -197,7 +197,7 @@ def test_resources_reach_the_job(cluster, work):
 
 
 @pytest.mark.slow
-def test_work_goes_on_after_the_time_limit(cluster, work):
+def test_work_continues_after_the_time_limit(cluster, work):
     """Slurm's shortest limit is a minute. SIGTERM comes first; --num-tries submits the job again."""
     (work / "task.sh").write_text("""
 [ ! -e saved ] || { echo "going on"; exit 0; }
@@ -241,7 +241,7 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(corpus) -> Callable[[int], dict]:
-    """The weights of a training in so many processes that nothing disturbed."""
+    """The weights of an undisturbed training in a number of processes."""
     known: dict[int, dict] = {}
 
     def weights(world: int) -> dict:
@@ -269,7 +269,7 @@ def log_of(exp: Path) -> str:
 
 
 def is_under_way(exp: Path) -> Callable[[], bool]:
-    """Whether a checkpoint is newer than those that there are now."""
+    """Wait for a checkpoint that is newer than the existing ones."""
     before = set(exp.glob("checkpoints/epoch-*.pt"))
     return lambda: bool(set(exp.glob("checkpoints/epoch-*.pt")) - before)
 
@@ -281,7 +281,7 @@ def assert_same(exp: Path, expected: dict) -> None:
 
 
 def process_of(cluster: Cluster, rank: int | None = None) -> int:
-    """The process of a rank of the training, or of the training that has no ranks."""
+    """The process of a rank of the training, or of a training without ranks."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             variables = (folder / "environ").read_bytes().split(b"\0")
@@ -289,7 +289,7 @@ def process_of(cluster: Cluster, rank: int | None = None) -> int:
         except OSError:
             continue
         ours = f"SLURM_CONF={cluster.environment['SLURM_CONF']}".encode() in variables
-        # The launcher has these words too, but it is in no job.
+        # The launcher has these words too, but it is not in a job.
         ours = ours and any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables)
         ours = ours and (rank is None or f"RANK={rank}".encode() in variables)
         if ours and b"avsv.bin.train" in words:
@@ -299,7 +299,7 @@ def process_of(cluster: Cluster, rank: int | None = None) -> int:
 
 @contextlib.contextmanager
 def held(pid: int) -> Iterator[None]:
-    """Stop a process until it is asked to end or to go on."""
+    """Stop a process until it is requested to end or to continue."""
     os.kill(pid, signal.SIGSTOP)
     yield
     deadline = time.monotonic() + 60
@@ -323,12 +323,12 @@ def launcher_of(launched: Launch) -> int:
     return min(pids)
 
 
-def test_preempted_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path):
-    """A job of a partition with priority takes the nodes: checkpoint, exit, and on when the nodes are free again."""
+def test_preempted_training_resumes_exactly(cluster, corpus, undisturbed, tmp_path):
+    """A job with priority takes the nodes: the training saves, exits, and resumes when the nodes are free again."""
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp)
     launched.until(is_under_way(exp))
-    with held(process_of(cluster)):  # or else it may be at its end before it is preempted
+    with held(process_of(cluster)):  # otherwise it may end before it is preempted
         cluster.run("sbatch", "-p", "urgent", "--nodes", "2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
     launched.until(lambda: "train: stopped by SIGTERM; run again to resume\n" in log_of(exp))
     assert launched.end() == 0, launched.said()
@@ -338,7 +338,7 @@ def test_preempted_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_pa
 
 
 def test_a_killed_rank_ends_the_training_on_all_nodes(cluster, corpus, tmp_path):
-    """Two nodes: kill -9 of a rank is an error with its cause, soon."""
+    """Two nodes: kill -9 of a rank soon gives an error with its cause."""
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp, "--nodes", "2")
     launched.until(is_under_way(exp))
@@ -352,7 +352,7 @@ def test_a_killed_rank_ends_the_training_on_all_nodes(cluster, corpus, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_requeued_training_on_two_nodes_goes_on_exactly(cluster, corpus, undisturbed, tmp_path):
+def test_a_requeued_training_on_two_nodes_resumes_exactly(cluster, corpus, undisturbed, tmp_path):
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp, "--nodes", "2")
     launched.until(is_under_way(exp))
@@ -364,8 +364,8 @@ def test_a_requeued_training_on_two_nodes_goes_on_exactly(cluster, corpus, undis
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["job", "launcher", "script", "script and launcher", "rank 0", "rank 1", "torchrun"])
-def test_killed_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path, victim):
-    """Kill -9 of the Slurm job, of slurm.py, of what started it, of either rank and of the torchrun of a node."""
+def test_killed_training_resumes_exactly(cluster, corpus, undisturbed, tmp_path, victim):
+    """Kill -9 of the Slurm job, of slurm.py, of its parent, of either rank and of the torchrun of a node."""
     exp = tmp_path / "exp"
     launched = train(cluster, corpus, exp, "--nodes", "2")
     launched.until(is_under_way(exp))
@@ -384,7 +384,7 @@ def test_killed_training_goes_on_exactly(cluster, corpus, undisturbed, tmp_path,
             pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(pid, signal.SIGKILL)
     assert launched.end(60) != 0
-    # Killed launchers have their jobs cancelled, which takes a moment; a new training waits in the queue meanwhile.
+    # The jobs of killed launchers are canceled, which takes a moment; a new training waits in the queue meanwhile.
     again = train(cluster, corpus, exp, "--nodes", "2")
     assert again.end() == 0, again.said()
     assert "resuming at epoch " in log_of(exp)

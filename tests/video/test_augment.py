@@ -1,4 +1,4 @@
-"""Augmentation that is alike in all frames, and the scalings of SPEC B."""
+"""Augmentation that is equal in all frames, and the scalings of SPEC B."""
 
 import numpy as np
 import pytest
@@ -17,13 +17,13 @@ def clip(frames: int = 6, channels: int = 1, side: int = 48, seed: int = 0) -> n
 
 
 def only(monkeypatch, *names: str) -> None:
-    """Every augmentation never, except for those named always."""
+    """Disable all augmentations except the named ones, which are always applied."""
     for name in ("FLIP", "PHOTOMETRIC", "GEOMETRIC", "BLUR", "NOISE", "CUTOUT", "GRAY"):
         monkeypatch.setattr(augment, name, float(name in names))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_frames_of_a_clip_are_treated_alike(channels):
+def test_frames_of_a_clip_are_augmented_equally(channels):
     still = np.repeat(clip(1, channels), 5, axis=0)
     changed = 0
     for seed in range(40):
@@ -53,7 +53,7 @@ def test_equal_generators_give_equal_results_and_the_input_stays():
     assert np.array_equal(frames, before)
 
 
-def test_nothing_drawn_changes_nothing(monkeypatch):
+def test_without_augmentation_nothing_changes(monkeypatch):
     only(monkeypatch)
     assert np.array_equal(augment_clip(clip(), np.random.default_rng(0)), clip())
 
@@ -128,7 +128,7 @@ def test_blur_keeps_the_mean_and_smooths(monkeypatch):
         assert soft.std() < 0.85 * rough.std()
 
 
-def test_noise_has_the_strength_stated(monkeypatch):
+def test_noise_has_the_documented_strength(monkeypatch):
     only(monkeypatch, "NOISE")
     plain = np.full((2, 1, 64, 64), 128, np.uint8)
     strengths = [augment_clip(plain, np.random.default_rng(seed)).std() for seed in range(60)]

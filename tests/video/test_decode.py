@@ -37,7 +37,7 @@ def test_gray_is_the_expanded_luma_resized_with_antialias(clip, side):
     made = crops(clip, height=side, width=side)[:, 0]
     assert made.shape == expected.shape == (25, side, side)
     assert np.abs(made - expected)[:, 1:-1, 1:-1].max() < 1.2
-    # At the border the filters differ: torch drops what lies outside, ffmpeg repeats the edge.
+    # At the border the filters differ: torch ignores the outside, ffmpeg repeats the edge.
     assert np.abs(made - expected).max() < 6.0
 
 
@@ -63,7 +63,7 @@ def test_gray_of_color_images_has_the_specified_weights(tmp_path):
     assert np.abs(made - pictures @ np.array([0.299, 0.587, 0.114])).max() < 1.0
 
 
-def test_normalised_red_black_and_white_as_specified(tmp_path):
+def test_normalized_red_black_and_white_as_specified(tmp_path):
     levels = {"black": -0.5, "white": 0.5, "red": 0.299 - 0.5}
     for color, expected in levels.items():
         video = tmp_path / f"{color}.mp4"
@@ -93,7 +93,7 @@ def test_all_ways_to_store_color_give_the_same_picture(tmp_path, options, channe
     assert np.abs(crops(video, channels=channels) - expected).mean() < 1.6
 
 
-def test_the_crop_is_central_and_has_the_shape_wanted():
+def test_the_crop_is_central_and_has_the_requested_shape():
     assert center_crop(128, 128)(360, 288) == (288, 288, 128, 128)
     assert center_crop(112, 96)(224, 224) == (224, 192, 112, 96)
     assert center_crop(64, 128)(101, 101) == (50, 101, 64, 128)
@@ -130,7 +130,7 @@ def test_two_seconds_have_50_frames_at_25_and_12_at_6(tmp_path):
 
 
 def test_rounded_timestamps_are_a_constant_rate(tmp_path):
-    # Matroska stores milliseconds; 30000/1001 fps is what the codec says.
+    # Matroska stores milliseconds; the codec states 30000/1001 fps.
     video = soft_video(tmp_path / "clip.mkv", size="64x64", seconds=3, rate="30000/1001", options=["-r", "30000/1001"])
     every = crops(video, fps=30000 / 1001)
     assert len(every) == 90
@@ -205,7 +205,7 @@ def test_the_rate_of_a_folder(tmp_path):
 def test_kinds_of_images(tmp_path, codec):
     picture = np.random.default_rng(3).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     if codec == "bmp":
-        picture[...] = picture[..., :1]  # stored as blue-green-red; the encoder takes other pixels
+        picture[...] = picture[..., :1]  # stored as blue-green-red; the encoder expects other pixels
         folder = tmp_path / "images"
         folder.mkdir()
         ffmpeg("-i", write_images(tmp_path / "png", [picture]) / "1.png", folder / "1.bmp")

@@ -1,4 +1,4 @@
-"""Detectors on real clips with real weights, and what is said where weights are missing or damaged."""
+"""Detectors with real clips and real weights, and messages about missing or damaged weights."""
 
 import sys
 import urllib.error
@@ -23,7 +23,7 @@ WEIGHTS = SHARED / "data" / "detectors"
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """As in the job: with several, small networks spend their time waiting where other programs run too."""
+    """As in the job: with several threads, small networks mostly wait if other programs run too."""
     import torch
 
     before = torch.get_num_threads()
@@ -34,7 +34,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def talkers() -> list[Path]:
-    """Talking heads filmed from the front, one in each clip, face in the middle third."""
+    """Talking heads filmed from the front, one per clip, with the face in the middle third."""
     clips = sorted((SHARED / "data" / "clips").glob("*.mpg"))
     if not clips or not WEIGHTS.is_dir():
         pytest.skip(f"no clips and detector weights in {SHARED / 'data'}")
@@ -75,7 +75,7 @@ def test_aligned_faces_have_their_points_on_the_template(talkers):
     for clip in talkers[:4]:
         crops = FaceCropper(config(align=True, channels=3, fps=2))(str(clip)).reshape(-1, 3, 112, 112)
         for crop in crops:
-            # A crop with a wide border, so that the detector sees a whole head.
+            # A crop with a wide border, so that it contains a whole head.
             picture = np.pad(crop.transpose(1, 2, 0), ((56, 56), (56, 56), (0, 0)), mode="edge")
             faces = detect(picture, None)
             assert faces
@@ -122,7 +122,7 @@ def test_faces_in_part_of_the_clip(talkers, tmp_path):
 
 
 def boxes_beside(folder: Path, boxes: dict[int, object], frames: int = 5) -> Path:
-    """Images of a bright square that moves 10 pixels a frame to the right, and boxes for some of them."""
+    """Images of a bright square that moves to the right by 10 pixels per frame, and boxes for some of them."""
     folder.mkdir()
     draw = (
         "color=black:size=160x80:rate=25,geq=lum='if(between(X,20+10*N,39+10*N)*between(Y,20,39),235,16)':cb=128:cr=128"
@@ -134,14 +134,14 @@ def boxes_beside(folder: Path, boxes: dict[int, object], frames: int = 5) -> Pat
 
 
 def square(number: int) -> np.ndarray:
-    """Where the bright square is in image ``number``."""
+    """The position of the bright square in image ``number``."""
     return np.array([[10.0 + 10 * number, 20, 30 + 10 * number, 40]])
 
 
 def follow(folder: Path, **options) -> np.ndarray:
     chosen = {"detector": "folder", "height": 16, "width": 16, "margin": 0.0, **options}
     crops = FaceCropper(FacesConfig(**chosen))(str(folder)).reshape(-1, 16, 16)
-    return crops[:, 1:-1, 1:-1]  # at the very edge pixels are mixed with those outside
+    return crops[:, 1:-1, 1:-1]  # at the edge, pixels are mixed with those outside
 
 
 def test_boxes_beside_images_with_a_gap(tmp_path):
@@ -187,17 +187,17 @@ def test_the_landmark_network_is_read_from_the_folder(tmp_path, monkeypatch):
 
     def landmarks(self, picture, detected_faces):
         assert isinstance(self.face_alignment_net, FAN)
-        # Point n of the 68 at (n, 100 + n) from the box's corner.
+        # Point n of the 68 is at (n, 100 + n) from the corner of the box.
         return [np.stack([box[0] + np.arange(68), box[1] + 100 + np.arange(68)], axis=1) for box in detected_faces]
 
-    # Running it once would take longer, by the compilation of a helper, than all other tests of this file.
+    # Running it once would take longer than all other tests of this file, because a helper is compiled.
     monkeypatch.setattr(face_alignment.FaceAlignment, "get_landmarks_from_image", landmarks)
     before = torch.hub.get_dir()
     torch.save(FAN(4).state_dict(), tmp_path / "2DFAN4-11f355bf06.pth.tar")
     folder = boxes_beside(tmp_path / "images", {1: square(1)}, frames=1)
     detect = open_detector(config(detector="folder", detector_weights=str(tmp_path), align=True))
     (face,) = detect(np.zeros((80, 160, 3), np.uint8), str(folder / "1.png"))
-    # Eyes are points 36 to 41 and 42 to 47, the nose's tip 30, the mouth's corners 48 and 54 (counted from 0).
+    # Eyes are points 36 to 41 and 42 to 47, the tip of the nose 30, mouth corners 48 and 54 (counted from 0).
     assert face.points.tolist() == [[20 + n, 120 + n] for n in (38.5, 44.5, 30, 48, 54)]
     assert torch.hub.get_dir() == before
 
@@ -262,7 +262,7 @@ def test_detectors_whose_package_is_missing(detector, package, monkeypatch):
 
 
 def test_find_detector(tmp_path):
-    """A preset that aligns faces finds the weights in the first folder that has all of them, or says what it does."""
+    """A preset that aligns faces finds the weights in the first folder that has all of them, or prints a warning."""
     faces = tmp_path / "faces.yaml"
     folders = [tmp_path / "no folder", tmp_path / "has one", tmp_path / "has both"]
     for folder, names in zip(folders[1:], (["blazeface.pth"], ["blazeface.pth", "anchors.npy"]), strict=True):
@@ -280,7 +280,7 @@ def test_find_detector(tmp_path):
     options, warning = find("detector: blazeface\nalign: true\n", *folders[:2])
     assert options == ["--detector", "none", "--align", "false"]
     assert warning.startswith(f"warning: no blazeface.pth and anchors.npy in {folders[0]}, {folders[1]}: ")
-    # Landmarks of a detector that has none are those of another network.
+    # A detector without landmarks uses those of another network.
     (folders[2] / "s3fd-619a316812.pth").touch()
     assert find("detector: sfd\n", folders[2])[0] == ["--detector-weights", str(folders[2])]
     assert find("detector: sfd\nalign: true\n", folders[2])[0] == ["--detector", "none", "--align", "false"]

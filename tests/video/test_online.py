@@ -1,4 +1,4 @@
-"""Face crops that are cut out when they are read are, byte for byte, those that an ark holds."""
+"""Face crops that are cut out when they are read equal those in an ark, byte for byte."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ from avsv.video.online import read_faces
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> dict[str, str]:
-    """Videos of constant and of varying rate, a folder of images at one a second, a pipe."""
+    """Videos with constant and variable rates, a folder of images at one per second, a pipe."""
     folder = tmp_path_factory.mktemp("some clips")
     soft_video(folder / "long.mp4", size="64x48", seconds=2.2, rate=30)
     times = np.cumsum(np.random.default_rng(0).integers(1, 5, 40)).tolist()
@@ -94,13 +94,13 @@ def test_what_cannot_be_read_is_said(clips, tmp_path):
 
 
 def test_training_and_embeddings_are_those_from_arks(tmp_path):
-    """A system trained and applied on crops of either kind: the same weights and the same vectors, to the bit."""
+    """A system trained and applied with crops of both kinds: the same weights and vectors, bit for bit."""
     torch.set_num_threads(1)
     train = make_data_dir(tmp_path / "train", speakers=3, utterances=3)
     rng = np.random.default_rng(0)
     videos = {}
     for key, count in read_list(train / "utt2num_faces").items():
-        # Every frame of a gray of its own.
+        # Every frame has its own gray level.
         levels = rng.integers(0, 256, int(count)).tolist()
         videos[key] = str(write_levels(tmp_path / f"{key}.mkv", levels, range(len(levels)), Fraction(1, 25)))
     config = FacesConfig(height=FACES.height, width=FACES.width)
@@ -117,7 +117,7 @@ def test_training_and_embeddings_are_those_from_arks(tmp_path):
         vectors = {path.name: path.read_bytes() for path in (exp / "parts").iterdir()}
         results.append((vectors, trained_weights(exp)))
     (stored, weights), (online, others) = results
-    assert len(stored) == 5  # keys and vectors of two modes, and which modes there are
+    assert len(stored) == 5  # keys and vectors of two modes, and the list of modes
     assert stored == online
     assert weights.keys() == others.keys()
     assert all(torch.equal(weights[name], others[name]) for name in weights)

@@ -1,4 +1,4 @@
-"""Frame rates: the specification's examples, and brute force over every frame."""
+"""Frame rates: the examples of the specification, and brute force over every frame."""
 
 from fractions import Fraction
 

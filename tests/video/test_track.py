@@ -1,4 +1,4 @@
-"""Following a face, interpolation, alignment and cutting out, beside brute force and closed forms."""
+"""Tracking a face, interpolation, alignment and cropping, compared with brute force and closed forms."""
 
 import itertools
 import math
@@ -109,7 +109,7 @@ def test_alignment_undoes_a_similarity(height, width):
     matrix = align_transform(seen, config)
     assert np.allclose(seen @ matrix[:, :2].T + matrix[:, 2], wanted)
     assert np.hypot(matrix[0, 0], matrix[1, 0]) == pytest.approx(1 / scale)
-    # With the mouth's center in place of its corners.
+    # With the center of the mouth instead of its corners.
     four = np.vstack([seen[:3], seen[3:].mean(axis=0)])
     assert np.allclose(align_transform(four, config), matrix)
 
@@ -150,7 +150,7 @@ def test_a_cut_is_where_the_box_says():
     ramp = np.tile(np.arange(200, dtype=np.uint8), (120, 1))
     config = FacesConfig(detector="yunet", height=32, width=32, margin=0.0)
     made = warp(ramp, box_transform(np.array([60.0, 40, 140, 120]), config), 32, 32)
-    # Crop column j covers source columns from 60 + 2.5 j to 60 + 2.5 (j + 1), whose mean is at the middle less half.
+    # Crop column j covers source columns 60 + 2.5 j to 60 + 2.5 (j + 1), whose mean is at their middle minus 0.5.
     expected = 60 + 2.5 * (np.arange(32) + 0.5) - 0.5
     assert np.abs(made - expected).max() < 1.0
 
@@ -162,7 +162,7 @@ def test_enlarging_is_bilinear():
     assert np.abs(made - expected[0, 0].numpy()).max() < 1.5
 
 
-def test_outside_the_picture_the_edge_goes_on():
+def test_outside_the_picture_the_edge_is_repeated():
     picture = np.full((10, 10), 50, np.uint8)
     picture[:, 0] = 200
     made = warp(picture, np.array([[1.0, 0, 8], [0, 1.0, 0]]), 18, 10)

@@ -1,4 +1,4 @@
-"""ECAPA-TDNN against the parameter counts of reference implementations and plain functional code."""
+"""ECAPA-TDNN compared with the parameter counts of reference implementations and plain functional code."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_ecapa_keeps_the_frame_rate():
 @pytest.mark.parametrize("dense_sum", [False, True])
 @pytest.mark.parametrize("extra_conv", [False, True])
 def test_ecapa_equals_functional_code(dense_sum, extra_conv):
-    """The whole network written out with torch.nn.functional, from the weights of the module."""
+    """The whole network written with torch.nn.functional, using the weights of the module."""
     net = ECAPATDNN(
         feature_dim=10, channels=16, embedding_dim=7, res2_scale=(4, 8, 2), aggregate_channels=12, se_channels=5,
         attention_channels=3, final_norm=True, dense_sum=dense_sum, extra_conv=extra_conv,
@@ -120,7 +120,7 @@ def test_ecapa_padding_changes_nothing_in_training():
 
 
 def test_res2_splits_see_growing_contexts():
-    """A change of one frame in split 0 spreads by one dilation a split, and never reaches the last one."""
+    """A change of one frame in split 0 spreads by one dilation per split and never reaches the last split."""
     conv = Res2Conv(8, scale=4, dilation=2).eval()
     frames = torch.randn(1, 8, 21)
     changed = frames.clone()

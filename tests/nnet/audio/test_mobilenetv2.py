@@ -1,4 +1,4 @@
-"""MobileNetV2 for audio against counts, torchvision and numpy."""
+"""MobileNetV2 for audio compared with counts, torchvision and numpy."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_inverted_residual_equals_torchvision(into, out, stride, expansion):
 
 
 def test_blocks_make_up_torchvisions_mobilenet():
-    """MobileNetV2 for images from these blocks: 3,504,872 parameters with its classifier."""
+    """MobileNetV2 for images, built from these blocks: 3,504,872 parameters with its classifier."""
     rows = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
     with torch.device("meta"):
         layers, before = [ConvNormReLU6(3, 32, 3, 2)], 32
@@ -76,7 +76,7 @@ def test_matrix_attention_equals_the_matrix_product():
 
 
 def test_moments_of_chunks_equal_numpy():
-    """Bins of large mean and small deviation, chunks of unequal size, an empty one, two workers, padding left out."""
+    """Bins with large means and small deviations, unequal chunks and an empty one, two workers, padding ignored."""
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(1000, 64)) * rng.uniform(0.01, 3, 64) + rng.uniform(-100, 100, 64)).astype(np.float32)
     workers = [RunningMoments(64), RunningMoments(64)]
@@ -97,7 +97,7 @@ def test_moments_of_chunks_equal_numpy():
     assert empty.count == 0 and empty.variance.tolist() == [0, 0] and empty.std.tolist() == [1, 1]
 
 
-def test_mobilenet_normalises_the_training_set():
+def test_mobilenet_normalizes_the_training_set():
     clips = torch.randn(20, 151, 64) * torch.linspace(0.1, 4, 64) + torch.linspace(-9, 3, 64)
     moments = RunningMoments(64)
     for part in clips.split(7):
@@ -114,7 +114,7 @@ def test_mobilenet_normalises_the_training_set():
 
 
 def test_mobilenet_embeds_any_length_as_it_does_a_training_clip():
-    """In evaluation: the mean over the last map's columns times those of a training clip, ceil(61 / 4) = 16."""
+    """In evaluation: the mean over the columns of the last map, times those of a training clip, ceil(61 / 4) = 16."""
     net = tiny_mobilenet().eval()
     inputs, mask = torch.randn(2, 480, 32), torch.arange(480) < torch.tensor([[480], [100]])
     frames, columns = net.frames(inputs, mask)

@@ -1,4 +1,4 @@
-"""What all audio networks have in common: shapes, padding, half precision, messages."""
+"""Common properties of all audio networks: shapes, padding, half precision, messages."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from avsv.nnet.audio.simam_resnet import SimAMResNet
 POOLINGS = ["asp", "tstp", "tap", "we_asp", "we_asp_literal"]
 
 
-# A builder, the length of a clip and of its shorter neighbor, and the size of a frame or None for samples.
+# A function that builds the network, the lengths of a clip and of a shorter one, and the frame size or None (samples).
 TINY = {
     "resnet": (lambda **o: ResNet(depth=18, channels=4, feature_dim=24, embedding_dim=6, **o), 61, 35, 24),
     "simam": (lambda **o: SimAMResNet(channels=4, feature_dim=24, embedding_dim=6, **o), 61, 35, 24),

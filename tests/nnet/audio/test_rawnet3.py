@@ -1,4 +1,4 @@
-"""RawNet3 against counts, formulas, scipy and published weights."""
+"""RawNet3 compared with counts, formulas, scipy and published weights."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_rawnet3_parameters_and_shapes():
 
 
 def test_sinc_filters_equal_windowed_sinc_formulas():
-    """cos(2 pi f t) integrated from the low to the high edge, Hamming window, divided by the band's width."""
+    """cos(2 pi f t) integrated from the low to the high edge, Hamming window, divided by the width of the band."""
     bank = SincFilterbank(8, 31, stride=4).double()
     mels = np.linspace(2595 * np.log10(1 + 30 / 700), 2595 * np.log10(1 + 7900 / 700), 5)
     hertz = 700 * (10 ** (mels / 2595) - 1)
@@ -59,7 +59,7 @@ def test_a_tone_excites_the_filters_of_its_band():
 
 
 def test_front_end_equals_scipy():
-    """Pre-emphasis as a filter that starts from a reflected sample, the filters by scipy's correlation."""
+    """Pre-emphasis as a filter that starts with a reflected sample, and filters by scipy's correlation."""
     front = SincFrontEnd(8, 31, 4).double()
     front.norm.weight.data.fill_(1.5)
     front.norm.bias.data.fill_(0.2)
@@ -91,7 +91,7 @@ def test_max_pool_drops_groups_that_are_not_whole():
 
 
 def _published_rawnet3(net, classes=3):
-    """A state dict with the keys of voxceleb_trainer's model, its own random values and the shapes of ``net``."""
+    """A state dict with the keys of the model of voxceleb_trainer, random values and the shapes of ``net``."""
     width, aggregate = net.front.sinc.low.shape[0] * 2, net.aggregate.out_channels
     channels, dim = 4 * width, net.embedding_dim
     shapes = {

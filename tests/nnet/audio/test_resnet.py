@@ -1,4 +1,4 @@
-"""The audio ResNet, its normalization and SimAM against counts, loops and functional code."""
+"""The audio ResNet, its normalization and SimAM compared with counts, loops and functional code."""
 
 import numpy as np
 import pytest

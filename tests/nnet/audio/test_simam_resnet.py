@@ -1,4 +1,4 @@
-"""The SimAM-ResNet and its pooling against counts and the reference formula."""
+"""The SimAM-ResNet and its pooling compared with counts and the reference formula."""
 
 import math
 
@@ -25,7 +25,7 @@ def test_simam_resnet_parameters_and_map():
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("scalar", [False, True])
 def test_relu_attention_equals_the_reference_formula(context, scalar):
-    """Softmax of an nn.Sequential over explicitly repeated statistics, raw moments in float64."""
+    """Softmax of an nn.Sequential with explicitly repeated statistics, and raw moments in float64."""
     pool = settle(ReLUAttentiveStatsPooling(4, 3, context, scalar, variance_range=(1e-4, 1e4)).double())
     frames = torch.randn(2, 4, 7, dtype=torch.float64)
     seen = frames

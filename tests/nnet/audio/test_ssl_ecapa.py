@@ -1,4 +1,4 @@
-"""Self-supervised networks against published parameter counts, torchaudio's own forward pass, and published names."""
+"""Self-supervised networks compared with published parameter counts, torchaudio's forward pass and published names."""
 
 import pytest
 import torch
@@ -124,7 +124,7 @@ def test_frozen_networks_do_not_learn_and_others_do_wholly(name, freeze):
     net(samples, mask).square().sum().backward()
     learning = {key for key, p in net.named_parameters() if p.grad is not None}
     assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
-    # In distributed training a weight without a gradient would be an error.
+    # In distributed training, a weight without gradient would be an error.
     assert learning == {key for key, _ in net.named_parameters() if not (freeze and key.startswith("upstream."))}
     states = [net.hidden_states(samples, mask)[0][-1] for _ in range(2)]
     assert net.training and net.upstream.training != freeze
@@ -145,7 +145,7 @@ def test_mixed_precision(name):
     assert functional.cosine_similarity(found.float(), expected).min() > 0.99
 
 
-def test_normalisation_over_time_equals_instance_norm():
+def test_normalization_over_time_equals_instance_norm():
     frames = torch.randn(2, 5, 30, dtype=torch.float64) * 3 + 100
     torch.testing.assert_close(normalize_over_time(frames), functional.instance_norm(frames))
     mask = torch.arange(30) < torch.tensor([[30], [11]])
@@ -155,7 +155,7 @@ def test_normalisation_over_time_equals_instance_norm():
 
 
 def _as_published_by_torchaudio(network):
-    """As in torchaudio's files, which are older than PyTorch's present names of weight normalization."""
+    """As in the files of torchaudio, which are older than PyTorch's current names of weight normalization."""
     old = "encoder.transformer.pos_conv_embed.conv.parametrizations.weight.original"
     names = {f"{old}0": "weight_g", f"{old}1": "weight_v"}
     prefix = "encoder.transformer.pos_conv_embed.conv."
@@ -163,7 +163,7 @@ def _as_published_by_torchaudio(network):
 
 
 def _as_published_by_transformers(network, family):
-    """As in Hugging Face's files of HubertModel and WavLMModel with a head."""
+    """As in the files of Hugging Face for HubertModel and WavLMModel with a head."""
     state = {f"{family}.masked_spec_embed": torch.zeros(network.encoder.transformer.layer_norm.weight.shape)}
     for key, value in _as_published_by_torchaudio(network).items():
         name = key.replace("encoder.feature_projection", "feature_projection").replace("encoder.transformer", "encoder")
@@ -203,7 +203,7 @@ def test_published_weights(name, publisher):
     ],
 )
 def test_published_weights_of_full_size(family, size, last):
-    """Names and shapes as the published files have them; the numbers are those of the publishers' configurations."""
+    """Names and shapes as in the published files; the numbers are those of the published configurations."""
     with torch.device("meta"):
         net = SSLECAPA(upstream=f"{family}_{size}")
         layers, width = (24, 1024) if size == "large" else (12, 768)

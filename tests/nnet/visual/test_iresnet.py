@@ -1,4 +1,4 @@
-"""IResNet against counts, shapes and plain functional code."""
+"""IResNet compared with counts, shapes and plain functional code."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_iresnet_training_statistics_ignore_padding():
 
 @pytest.mark.parametrize("channels", [4, 12, 16])
 def test_iresnet_gradients_with_few_channels(channels):
-    """Strided 1x1 convolutions of fewer than 16 channels stored last end torch 2.11 with a segmentation fault."""
+    """Strided 1x1 convolutions with fewer than 16 channels stored last crash torch 2.11 with a segmentation fault."""
     net = IResNet(channels=channels, image_height=32, image_width=32)
     net(torch.randn(2, 3, 1, 32, 32)).sum().backward()
     assert all(p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)

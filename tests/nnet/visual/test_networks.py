@@ -1,4 +1,4 @@
-"""Visual networks against published counts and sizes, torchvision, and the published networks written out."""
+"""Visual networks compared with published counts and sizes, torchvision, and separately written networks."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def _clips(net, *shape, dtype=torch.float64):
 
 
 class Published:
-    """Layers under published names: each makes random weights of the shape it needs, and applies them."""
+    """Layers with published names, which create random weights of the required shapes and apply them."""
 
     def __init__(self, eps=1e-5):
         self.state = {}
@@ -170,7 +170,7 @@ def _published_inception(images, c, frame_dim):
 
 
 def _load(net, state):
-    """The network with published weights and none of its own but those of pooling and embedding."""
+    """The network with published weights for everything except pooling and embedding."""
     missing, unexpected = net.load_state_dict(net.convert_published(state), strict=False)
     assert not unexpected and not [name for name in missing if not name.startswith(("pool.", "embed."))]
     return net.eval()
@@ -263,7 +263,7 @@ def test_inception_smallest_image():
 
 @pytest.mark.parametrize("build", NETWORKS)
 def test_frames_are_independent(build):
-    """With average pooling the order of frames is nothing, and copies of a frame are that frame."""
+    """With average pooling, the order of frames does not matter, and copies of a frame act as that frame."""
     net = build().double().eval()
     clips = _clips(net, 2, 5)
     expected = net(clips)
@@ -306,7 +306,7 @@ def test_training_ignores_padding(build):
 @pytest.mark.parametrize("build", NETWORKS)
 @pytest.mark.parametrize("channels", [4, 12])
 def test_gradients_with_few_channels(build, channels):
-    """Strided 1x1 convolutions of fewer than 16 channels stored last end torch 2.11 with a segmentation fault."""
+    """Strided 1x1 convolutions with fewer than 16 channels stored last crash torch 2.11 with a segmentation fault."""
     net = build(channels=channels)
     net(_clips(net, 2, 2, dtype=torch.float32)).square().sum().backward()
     assert all(p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)
