@@ -371,7 +371,7 @@ def test_hardest_trials_by_counting(made, page, read):
         assert float(margin) == pytest.approx(abs(scores[place] - threshold), abs=0.012)
         assert side == ("above" if scores[place] > threshold else "below")
         assert [text.split(",")[0] for text in found.texts["p.what"]] == list(pairs[place])
-        opinions = found.tables["What every system says of this trial"][1:]
+        opinions = found.tables["Scores and decisions of all systems on this trial"][1:]
         assert [row[0] for row in opinions] == list(SYSTEMS)
         wrong = 0
         for name, score, margin, _, decision in opinions:

@@ -262,7 +262,7 @@ def test_it_does_not_resume_with_other_inputs(corpus, tmp_path):
     with pytest.raises(DataError) as error:
         corpus.run(tmp_path / "A", seed=3)
     assert str(error.value) == (
-        f"{tmp_path}/A: an unfinished training with other settings or data (seed was 0, is 3): use another --exp, or"
+        f"{tmp_path}/A: an unfinished training with other settings or data (seed was 0, is now 3): use another --exp, or"
         " remove the folder to train again"
     )
     with pytest.raises(DataError, match=r"\(train.optimizer.lr was 0.005, is now 0.1\)"):
@@ -290,7 +290,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def test_a_finished_system_is_never_overwritten(corpus, tmp_path):
     corpus.run(tmp_path / "A")
     before = contents(tmp_path / "A")
-    with pytest.raises(DataError, match=r"A: a finished system with other settings or data \(seed was 0, is 3\): use"):
+    with pytest.raises(DataError, match=r"A: a finished system with other settings or data \(seed was 0, is now 3\):"):
         corpus.run(tmp_path / "A", seed=3)
     other = Corpus(tmp_path / "other corpus")
     with pytest.raises(DataError) as error:
