@@ -45,7 +45,7 @@ def make_face_crops(
             else:
                 rows = cropper(location)
                 if shows_nothing(rows, config):
-                    raise DataError(f"{location}: all of it is of one color: nothing was recorded")
+                    raise DataError(f"{location}: all pixels have the same color: nothing was recorded")
         except (DataError, OSError) as error:
             failed[key] = " ".join(str(error).split())
             continue

@@ -46,12 +46,12 @@ class Threshold(NamedTuple):
 def find_thresholds(
     mode: str, llr: NDArray, is_target: NDArray[np.bool_], rates: Sequence[float] = WANTED
 ) -> list[Threshold]:
-    """The lowest thresholds at which no more than the wanted rates of non-target trials are accepted.
+    """The lowest thresholds at which at most the requested rates of non-target trials are accepted.
 
     Args:
         mode: evaluation mode.
-        llr: (N,) log-likelihood ratios of development trials, rounded as they are written.
-        is_target: (N,) booleans, of both kinds.
+        llr: (N,) log-likelihood ratios of development trials, rounded as in score files.
+        is_target: (N,) booleans, with both values.
         rates: wanted false-accept rates in percent.
 
     Example:

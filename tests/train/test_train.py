@@ -262,8 +262,8 @@ def test_it_does_not_resume_with_other_inputs(corpus, tmp_path):
     with pytest.raises(DataError) as error:
         corpus.run(tmp_path / "A", seed=3)
     assert str(error.value) == (
-        f"{tmp_path}/A: an unfinished training with other settings or data (seed was 0, is now 3): use another --exp, or"
-        " remove the folder to train again"
+        f"{tmp_path}/A: an unfinished training with other settings or data (seed was 0, is now 3): use another --exp,"
+        " or remove the folder to train again"
     )
     with pytest.raises(DataError, match=r"\(train.optimizer.lr was 0.005, is now 0.1\)"):
         corpus.run(tmp_path / "A", train={"optimizer": {"name": "adamw", "lr": 0.1}})
