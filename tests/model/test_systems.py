@@ -512,7 +512,7 @@ def test_networks_that_see_color_are_not_given_gray_in_silence(tmp_path, capsys)
         return capsys.readouterr().err.splitlines()
 
     assert warnings("paper") == [
-        "warning: inception_resnet_v1, avcleanse_visual, reptar: made for colour, and the preset paper stores gray"
+        "warning: inception_resnet_v1, avcleanse_visual, reptar: made for color, and the preset paper stores gray"
         " crops (faces.channels: 1)"
     ]
     assert warnings("paper_color") == warnings("paper_aligned") == []

@@ -325,7 +325,7 @@ def test_published_figures_are_next_to_ours():
         row("ours_only", "asnorm", 5.0),
     ]
     text = to_markdown(results(rows, published=published), RUN, [])
-    assert "measured on different data: VoxCeleb1 there, c here" in text
+    assert "measured on different data: VoxCeleb1, our figures on c. Neither" in text
     table = cells_of(text.split("## Published figures")[1].splitlines())
     header = ["system", "mode", "ours, eval", "ours, hard", "VoxCeleb1-O", "VoxCeleb1-E", "VoxCeleb1-H", "published as"]
     assert sorted(table[0]) == sorted(header) and table[0][4:] == header[4:]

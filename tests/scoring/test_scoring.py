@@ -372,9 +372,9 @@ def test_ensemble_mean():
     one, other = scores_of([0.25, -3.5]), scores_of([1.75, 0.5])
     np.testing.assert_array_equal(combine_scores("xyz", [one, one, one]).score, one.score)
     np.testing.assert_array_equal(combine_scores("xy", [one, other]).score, [1.0, -1.5])
-    with pytest.raises(DataError, match="y:2: trial 'a d', in x it is 'a c'"):
+    with pytest.raises(DataError, match="y:2: trial 'a d', but in x it is 'a c'"):
         combine_scores("xy", [one, scores_of([1, 2], test=("b", "d"))])
-    with pytest.raises(DataError, match="y: 1 trials, x has 2"):
+    with pytest.raises(DataError, match="y: 1 trials, but x has 2"):
         combine_scores("xy", [one, scores_of([1], ("a",), ("b",))])
 
 
