@@ -349,7 +349,7 @@ def test_published_figures_are_next_to_ours():
     assert "different data" not in vox
     rows = [r._replace(corpus="voxceleb (part)") for r in rows]
     part = to_markdown(results(rows, published=published), RUN, [])
-    assert "measured on different data: " in part and "voxceleb (part) here" in part
+    assert "measured on different data: " in part and "our figures on voxceleb (part)." in part
 
 
 @pytest.mark.parametrize(
