@@ -40,7 +40,7 @@ from avsv.seeding import generator_for
 
 _DRAWS = 50  # draws at a time: the sums of all come from one matrix product
 _ROUNDING = 1e-9  # of running sums; if the curves cross at an operating point, that point must be found
-_FEW_ERRORS = 8  # independent errors below which the variance of the draws is unreliable
+FEW_ERRORS = 8  # independent errors below which the variance of the draws is unreliable
 _DRAWS_OF_HARDER_LISTS = 200  # enough for a variance within 10 %
 _HARDEST = 0.25  # equal error rate at which harder lists end
 
@@ -92,36 +92,63 @@ def speaker_bootstrap(
     """
     from scipy.special import stdtrit
 
-    if resamples < 2:
-        raise ValueError(f"{resamples} resamples have no spread: take at least 2, better 1000")
-    trials = is_target, enroll_speaker, test_speaker
-    rate, size = eer(scores, is_target), len(np.union1d(enroll_speaker, test_speaker))
+    count = independent_trials(scores, is_target, enroll_speaker, test_speaker, resamples, seed, draws)
+    size = len(np.union1d(enroll_speaker, test_speaker))
+    return wilson_interval(eer(scores, is_target), stdtrit(size - 1, (1 + confidence) / 2) ** 2 / count)
 
-    def independent_trials(rates: NDArray[np.float64], rate: float) -> float:
-        variance = rates.var() * size / (size - 1)
-        return rate * (1 - rate) / variance if variance > 0 else np.inf
 
-    count = independent_trials(resampled_eers(scores, *trials, resamples, seed) if draws is None else draws, rate)
-    if not _FEW_ERRORS <= rate * count < np.inf:
-        fallback = min(np.count_nonzero(is_target), np.size(is_target) - np.count_nonzero(is_target))
-        for harder, harder_rate in _harder_lists(scores, is_target, rate):
-            rates = resampled_eers(harder, *trials, min(resamples, _DRAWS_OF_HARDER_LISTS), seed)
-            fallback = independent_trials(rates, harder_rate)
-            if fallback * harder_rate >= _FEW_ERRORS:
-                break
-        count = min(count, fallback)
-    reach = stdtrit(size - 1, (1 + confidence) / 2) ** 2 / count
+def wilson_interval(rate: float, reach: float) -> Interval:
+    """All rates q with (q - rate)^2 <= reach q (1 - q): Wilson's interval, where reach is t^2 / n.
+
+    Example:
+        >>> [round(limit, 4) for limit in wilson_interval(0.1, 1.96**2 / 100)]
+        [0.0552, 0.1744]
+    """
     center = (rate + reach / 2) / (1 + reach)
     half = np.sqrt(reach * (rate * (1 - rate) + reach / 4)) / (1 + reach)
     # For rates of 0 and 1, a limit equals the rate except for rounding.
     return Interval(min(float(center - half), rate), max(float(center + half), rate))
 
 
+def independent_trials(
+    scores: ArrayLike,
+    is_target: ArrayLike,
+    enroll_speaker: ArrayLike,
+    test_speaker: ArrayLike,
+    resamples: int = 1000,
+    seed: int = 0,
+    draws: NDArray[np.float64] | None = None,
+) -> float:
+    """How many independent trials say as much about the equal error rate as the list does; see the module's text.
+
+    Arguments and errors as for :func:`speaker_bootstrap`.
+    """
+    if resamples < 2:
+        raise ValueError(f"{resamples} resamples have no spread: take at least 2, better 1000")
+    trials = is_target, enroll_speaker, test_speaker
+    rate, size = eer(scores, is_target), len(np.union1d(enroll_speaker, test_speaker))
+
+    def as_informative(rates: NDArray[np.float64], rate: float) -> float:
+        variance = rates.var() * size / (size - 1)
+        return rate * (1 - rate) / variance if variance > 0 else np.inf
+
+    count = as_informative(resampled_eers(scores, *trials, resamples, seed) if draws is None else draws, rate)
+    if not FEW_ERRORS <= rate * count < np.inf:
+        fallback = min(np.count_nonzero(is_target), np.size(is_target) - np.count_nonzero(is_target))
+        for harder, harder_rate in _harder_lists(scores, is_target, rate):
+            rates = resampled_eers(harder, *trials, min(resamples, _DRAWS_OF_HARDER_LISTS), seed)
+            fallback = as_informative(rates, harder_rate)
+            if fallback * harder_rate >= FEW_ERRORS:
+                break
+        count = min(count, fallback)
+    return float(count)
+
+
 def _harder_lists(scores: ArrayLike, is_target: ArrayLike, rate: float) -> Iterator[tuple[NDArray[np.float64], float]]:
     """Scores with lowered target scores, and their equal error rates, each about twice the previous one."""
     scores, is_target = check_trials(scores, is_target)
     targets, nontargets = scores[is_target], scores[~is_target]
-    level = max(2 * rate, _FEW_ERRORS / min(len(targets), len(nontargets)))
+    level = max(2 * rate, FEW_ERRORS / min(len(targets), len(nontargets)))
     while level <= _HARDEST:
         shift = np.quantile(targets, level) - np.quantile(nontargets, 1 - level)
         harder = scores - np.where(is_target, shift, 0)

@@ -1,0 +1,57 @@
+"""Systems trained with several seeds: mean error rates and differences, with intervals over speakers and seeds."""
+
+import argparse
+from pathlib import Path
+
+from avsv.bin.command import run_command
+from avsv.errors import DataError
+from avsv.io.atomic import write_text
+from avsv.results.frames import to_csv
+from avsv.results.markdown import markdown_table
+from avsv.results.seeds import (
+    SeedContrast,
+    SeedRow,
+    compare_seeds,
+    contrasts_table,
+    parse_entry,
+    parse_pair,
+    seeds_table,
+)
+from avsv.scoring.scorer import read_trial_sets
+
+
+def main() -> None:
+    """Evaluate and compare; print a table per trial list, and write it where --out says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--systems", default="", help="like 'ecapa ssa/AxA'; default: those of --pairs")
+    parser.add_argument("--pairs", default="", help="contrasts chosen beforehand, like 'ssa:ecapa jap:ssa'")
+    parser.add_argument("--data", nargs="+", required=True, help="data directories with trial lists")
+    parser.add_argument("--stage", default="asnorm", help="scores to compare: asnorm, cos, llr, plda, ...")
+    parser.add_argument("--resamples", type=int, default=1000, help="draws of speakers")
+    parser.add_argument("--draw-seed", type=int, default=0, help="of the draws of speakers")
+    parser.add_argument("--out", type=Path, help="folder for seeds.csv and seed_differences.csv; default: only print")
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, one per seed, like exp/seed0/mini")
+    args = parser.parse_args()
+    systems = [parse_entry(word) for word in args.systems.split()]
+    pairs = [parse_pair(word) for word in args.pairs.split()]
+    if not systems and not pairs:
+        raise DataError("nothing to compare: name systems with --systems or contrasts with --pairs")
+    if args.resamples < 2:
+        raise DataError(f"--resamples {args.resamples}: a spread needs at least 2, better 1000")
+
+    sets = read_trial_sets(args.data)
+    rows, contrasts = compare_seeds(args.runs, systems, pairs, sets, args.stage, args.resamples, args.draw_seed)
+    for trials in dict.fromkeys(row.trials for row in rows):
+        tables = [seeds_table([row for row in rows if row.trials == trials])]
+        if contrasts:
+            tables.append(contrasts_table([row for row in contrasts if row.trials == trials]))
+        for table in tables:
+            print(f"{table.caption} (trials {trials}, scores {args.stage})", *markdown_table(table), "", sep="\n")
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_text(args.out / "seeds.csv", to_csv(rows, SeedRow))
+        write_text(args.out / "seed_differences.csv", to_csv(contrasts, SeedContrast))
+
+
+if __name__ == "__main__":
+    run_command(main)
