@@ -30,7 +30,7 @@ def load(
     Args:
         folder: of the model or system.
         device: where the networks run, as torch names it.
-        detector: how to look for faces, where recordings are not framed like those of the training; a name of
+        detector: how to find faces, where recordings are not framed like those of the training; a detector of
             ``conf/faces.yaml``.
         detector_weights: folder with the detector's weights.
 
@@ -38,7 +38,7 @@ def load(
         A :class:`avsv.verification.model.Model`, with ``verify(a, b)`` and ``embed(recording)``.
 
     Raises:
-        DataError: nothing of the kind there, or only a part of it.
+        DataError: the folder holds neither, or only a part of one.
     """
     from avsv.verification.model import Model
 

@@ -319,7 +319,7 @@ def score_one(enroll: np.ndarray, test: np.ndarray, cohort: np.ndarray, top_n: i
 def run_speechbrain(
     folder: Path, part: Part, means: np.ndarray, args: argparse.Namespace, ours: dict[str, Cost]
 ) -> None:
-    """Run SpeechBrain's functions on the part, and ours on the same scores; print times, scores and metrics."""
+    """Run SpeechBrain's functions on the part, and avsv's on the same scores; print times, scores and metrics."""
     labels = part.trials.is_target
     np.savez(folder / "part.npz", keys=part.keys, matrix=part.matrix, cohort=means)
     rows = zip(labels.tolist(), part.trials.enroll.tolist(), part.trials.test.tolist(), strict=True)

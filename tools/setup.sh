@@ -58,7 +58,7 @@ missing_for_tests() {
   command -v chromium >/dev/null || echo chromium
 }
 
-# Whoever is offline shall neither wait for long nor fail: the tests say that they are skipped.
+# Without a network, this must neither wait long nor fail: the tests report that they are skipped.
 install_for_tests() {
   say "installing system packages for the tests: $*"
   export DEBIAN_FRONTEND=noninteractive

@@ -34,7 +34,7 @@ class Scored(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The system of the voice and that of the face by which utterances are hard, and the fused ones shown with them."""
+    """The voice and the face system whose errors make utterances hard, and the fused systems shown with them."""
 
     singles: list[Scored]
     fused: list[Scored]
@@ -59,7 +59,7 @@ class HardSamples(NamedTuple):
 
     Attributes:
         rows: (H,) the utterances, hardest first.
-        outliers: how they lie in the space of each system.
+        outliers: which of them are outliers in the space of each system.
     """
 
     rows: NDArray[np.intp]
@@ -145,7 +145,7 @@ def find_outliers(vectors: ArrayLike, identities: ArrayLike, rows: ArrayLike) ->
 def hard_samples(
     singles: Sequence[Scored], spaces: Mapping[str, Embeddings], identities: NDArray[np.str_], count: int = COUNT
 ) -> HardSamples:
-    """The hardest of the utterances that all systems embed, and how they lie in the space of each.
+    """Find the hardest of the utterances that all systems embed, and the outliers among them in each space.
 
     Args:
         singles: systems whose errors count.

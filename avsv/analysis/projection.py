@@ -12,7 +12,7 @@ from avsv.analysis.geometry import sample_identities
 from avsv.analysis.spaces import Space
 from avsv.analysis.umap import umap
 
-MAX_UTTERANCES = 240  # in a projection: more are no longer told apart
+MAX_UTTERANCES = 240  # in a projection: more points would cover each other
 MAX_IDENTITIES = 16
 NEIGHBORS = 5  # of UMAP
 PERPLEXITY = 5.0  # of t-SNE
@@ -35,7 +35,7 @@ class Projection(NamedTuple):
 def project(space: Space, seed: int) -> Projection:
     """UMAP of all utterances of some identities, which are drawn."""
     rows = sample_identities(space.identities, MAX_UTTERANCES, MAX_IDENTITIES, seed)
-    # The order in which threads add up changes the picture, and so few points are no work for them.
+    # The order in which threads add numbers changes the picture, and so few points need only one thread.
     with threadpool_limits(1):
         points = umap(space.vectors[rows], NEIGHBORS, seed=seed)
     return Projection([space.keys[row] for row in rows], space.identities[rows], points)

@@ -26,7 +26,7 @@ class Space(NamedTuple):
 
 
 def read_spaces(folder: Path, name: str, utt2spk: Mapping[str, str]) -> dict[str, Space]:
-    """What a system has of the modalities AV, A and V.
+    """Read the embeddings of a system in those of the modalities AV, A and V that it has.
 
     Args:
         folder: of the system, with ``embeddings/NAME.MODALITY.scp``.

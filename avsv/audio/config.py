@@ -118,7 +118,7 @@ def _plain(value: object) -> str:
 
 
 def settings_path(ark: str | Path) -> Path:
-    """Where the settings of the features in an ark are: a file ``.conf`` beside it.
+    """The path of the settings of the features in an ark: a file ``.conf`` next to it.
 
     Example:
         >>> settings_path("data/arks/fbank_train.3.ark").name
@@ -128,7 +128,7 @@ def settings_path(ark: str | Path) -> Path:
 
 
 def write_settings(config: FbankConfig, ark: str | Path) -> None:
-    """Write the settings of the features in an ark beside it."""
+    """Write the settings of the features in an ark to a file next to it."""
     write_text(settings_path(ark), yaml.safe_dump(config.to_dict(), sort_keys=False))
 
 

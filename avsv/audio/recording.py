@@ -9,7 +9,7 @@ from avsv.audio.decode import read_audio
 from avsv.audio.wav import float_to_int16
 from avsv.errors import DataError
 
-MAX_OUTSIDE = 0.01  # decoders of lossy formats overshoot by a few samples; more is another range of values
+MAX_OUTSIDE = 0.01  # decoders of lossy formats overshoot in a few samples; a larger share means another value range
 
 
 def read_codes(source: str, config: FbankConfig) -> np.ndarray:

@@ -9,7 +9,7 @@ _FRAME, _SHIFT = 0.025, 0.01  # seconds
 
 
 def voice_seconds(waveform: np.ndarray, sample_rate: int) -> float:
-    """The seconds of a recording whose energy is that of speech.
+    """The number of seconds in which a recording has the energy of speech.
 
     A frame of 25 ms is loud where the logarithm of its energy is above 5.5 plus half the mean over the recording; it
     counts where at least 12 % of the five frames around it are loud.

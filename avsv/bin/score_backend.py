@@ -23,10 +23,10 @@ def main() -> None:
     """Learn and score; print one line per back-end and per score file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", default="plda", help=f"one of {', '.join(BACKENDS)}")
-    parser.add_argument("--lda-dim", type=int, help="dimensions that LDA leaves; default: no LDA before plda")
-    parser.add_argument("--adapt", type=Path, help="data directory to whose embeddings plda adapts")
-    parser.add_argument("--within-share", type=float, default=0.75, help="of what --adapt adds to the covariances")
-    parser.add_argument("--between-share", type=float, default=0.25, help="the same for the covariance of speakers")
+    parser.add_argument("--lda-dim", type=int, help="dimensions that LDA keeps; default: no LDA before plda")
+    parser.add_argument("--adapt", type=Path, help="data directory with embeddings to adapt plda to")
+    parser.add_argument("--within-share", type=float, default=0.75, help="share of excess variance within speakers")
+    parser.add_argument("--between-share", type=float, default=0.25, help="share of it between speakers")
     parser.add_argument("--modes", default="", help="evaluation modes; default: all that the embeddings allow")
     parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
@@ -44,7 +44,7 @@ def main() -> None:
     others = [args.training] if args.adapt is None else [args.training, args.adapt]
     names = [trial_set.name for trial_set in sets] + [folder.name for folder in others]
     modes = modes_of(args.embeddings, names, args.modes.split())
-    # Everything is taken about the mean of where it comes from; trials come from where the adaptation does.
+    # The mean of their own data is subtracted from all embeddings; trials are from the domain of the adaptation data.
     own, of_trials = (read_means(args.embeddings, folder, modes) for folder in (others[0], others[-1]))
 
     def blocks(folder: Path, means: dict, modality: str):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from avsv.cli.shared import MODEL_HELP
 
-DESCRIPTION = """Write a trained system as one folder with all that it takes to verify people: weights (safetensors),
+DESCRIPTION = """Write a trained system as one folder with everything needed to verify people: weights (safetensors),
 settings (JSON), the cohort and the development scores, and a description (MODEL.md). The folder needs nothing else of
-the run, and may be copied elsewhere."""
+the run, and can be copied elsewhere."""
 
 
 def add_command(commands) -> None:
@@ -15,7 +15,7 @@ def add_command(commands) -> None:
     parser = commands.add_parser("export", help="write a trained system as one folder", description=DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="new folder, or that of a model to replace")
-    parser.add_argument("--license", help="on what terms others may use it, for its description")
+    parser.add_argument("--license", help="terms of use, for the description")
     parser.set_defaults(run=run)
 
 

@@ -10,22 +10,24 @@ from avsv.cli.shared import MODEL_HELP, add_model_options, load_model
 if TYPE_CHECKING:
     from avsv.verification.model import Used, Verification
 
-DESCRIPTION = """Whether two recordings show the same person. Each is a video, an audio file, an image or a folder of
-images: all modalities that a recording has and the model takes are used. Exit status: 0 the same person, 3 different
-persons, 4 no decision (the mode could not be calibrated), 1 bad input, 2 wrong options."""
+DESCRIPTION = """Decide whether two recordings show the same person. Each is a video, an audio file, an image or a
+folder of images: all modalities that a recording has and the model takes are used. Exit status: 0 the same person,
+3 different persons, 4 no decision (the mode could not be calibrated), 1 bad input, 2 wrong options."""
 REJECTED, UNDECIDED = 3, 4
 _MODALITIES = {"A": "voice", "V": "face", "AV": "voice and face"}
 
 
 def add_command(commands) -> None:
     """Add ``verify`` to the program's commands."""
-    parser = commands.add_parser("verify", help="whether two recordings show the same person", description=DESCRIPTION)
+    parser = commands.add_parser(
+        "verify", help="decide if two recordings show the same person", description=DESCRIPTION
+    )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("a", metavar="A", help="recording: video, audio, image or folder of images")
     parser.add_argument("b", metavar="B", help="the other recording")
     parser.add_argument("--mode", help="which modalities of either side to compare, as in AVxA; default: all there are")
     parser.add_argument(
-        "--far", type=float, default=0.01, metavar="RATE", help="false-accept rate to decide for (0.01)"
+        "--far", type=float, default=0.01, metavar="RATE", help="false-accept rate of the decision (0.01)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_model_options(parser)

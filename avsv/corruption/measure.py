@@ -25,15 +25,15 @@ def measure_shares(
     num_workers: int = 0,
     progress: Path | None = None,
 ) -> None:
-    """Write those of a job's shares that are not there; print one line per condition.
+    """Measure and write the shares of a job that do not exist yet; print one line per condition.
 
-    A condition is measured as a whole by one job: its systems share what is read and corrupted.
+    One job measures all systems under a condition, so that data is read and corrupted once for all of them.
 
     Args:
         shares: of all jobs.
         protocol: what is measured, and the seed of the corruptions.
         noises: for the corruptions that need them.
-        revision: of the code, is written to the shares.
+        revision: of the code, written to the shares.
         job: counted from 1.
         jobs: number of jobs.
         use_gpu: compute on a GPU.

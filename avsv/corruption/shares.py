@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     Attributes:
         sweeps: those of the file that can be made here, and their possible levels.
         reasons: per kind of the file, why levels are left out.
-        wanted: the kinds that were asked for; none stands for all.
+        wanted: the requested kinds; empty means all.
     """
 
     sweeps: Sweeps
@@ -58,18 +58,18 @@ class Plan(NamedTuple):
         return {kind: self.sweeps[kind] for kind in self.wanted or self.reasons if kind in self.sweeps}
 
     def left_out(self, shown: Sweeps) -> list[str]:
-        """Why levels of these sweeps, and of those that were asked for, are left out."""
+        """Why levels of these sweeps, and of the requested ones, are left out."""
         kinds = [kind for kind in self.reasons if kind in shown or kind in self.wanted or not self.wanted]
         return [reason for kind in kinds for reason in self.reasons[kind]]
 
 
 class Share:
-    """What one system gives under one corruption, as a file that is whole or not there.
+    """The rates of one system under one corruption, in a file that appears complete or not at all.
 
     Args:
         folder: of all such files.
         system: its name.
-        stamp: changes when what the system's rates depend on does.
+        stamp: changes when anything changes that the system's rates depend on.
         condition: kind and level; None without corruption.
     """
 
@@ -91,7 +91,7 @@ class Shares:
 
     Args:
         folder: of all files.
-        stamps: of each system; what was measured under another one is not used.
+        stamps: of each system; rates measured under another stamp are not used.
     """
 
     def __init__(self, folder: Path, stamps: Mapping[str, str]) -> None:
@@ -105,7 +105,7 @@ class Shares:
         ]
 
     def measured(self, sweeps: Sweeps) -> Sweeps:
-        """The sweeps of which all shares are there."""
+        """The sweeps whose shares all exist."""
         return {
             kind: levels
             for kind, levels in sweeps.items()
@@ -113,7 +113,7 @@ class Shares:
         }
 
     def remove_others(self, sweeps: Sweeps) -> None:
-        """Remove what these systems gave under other stamps, or in other sweeps."""
+        """Remove shares of these systems that have other stamps or belong to other sweeps."""
         current = {share.path for share in self.of(sweeps)}
         for path in self.folder.glob("*.json"):
             if path not in current and path.name.split(".")[0] in self.stamps:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 CLEAN = "clean"
-"""The level without corruption, as it stands in tables and file names."""
+"""The level without corruption, as written in tables and file names."""
 
 
 class Kind(NamedTuple):

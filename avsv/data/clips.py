@@ -172,7 +172,7 @@ class TrainingClips(Clips):
         return Clip(self._hear(index, audio_start, draw), self._see(seen, video_start, draw))
 
     def _starts(self, heard: int | None, seen: int | None, rng: np.random.Generator) -> tuple[int, int]:
-        """The first feature and video frames of a window that lies inside both modalities, if they are long enough."""
+        """The first feature and video frames of a window inside both modalities, if they are long enough."""
         audio, video = self.inputs.audio, self.inputs.video
         has_audio = heard is not None and audio is not None and self.table.audio_frames[heard] > 0
         has_video = seen is not None and video is not None and self.table.video_frames[seen] > 0

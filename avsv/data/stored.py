@@ -39,9 +39,9 @@ def check_fbank(table: UtteranceTable, wanted: FbankConfig, whose: str) -> None:
     """
     for ark in {split_location(location)[0] for location in table.audio if location}:
         path = settings_path(ark)
-        # Features that another program made have no settings beside them.
+        # There is no file of settings next to features that another program made.
         if path.is_file() and (difference := load_fbank_config(path).difference(wanted)):
             raise DataError(
-                f"{path}: the features of {table.directory} have {difference} as {whose}: make them anew with"
+                f"{path}: the features of {table.directory} have {difference} as {whose}: make them again with"
                 " steps/make_fbank.sh --config"
             )

@@ -1,4 +1,4 @@
-"""Where one of several jobs computes."""
+"""The device on which one of several jobs computes."""
 
 import torch
 
@@ -8,7 +8,7 @@ from avsv.errors import DataError
 def job_device(job: int, use_gpu: bool) -> torch.device:
     """The device of a job: the GPUs in turn, or the CPU with one thread.
 
-    On the CPU, jobs run next to each other, and a sum over another number of threads has other last bits.
+    On the CPU, several jobs run at once, and the number of threads would change the last bits of sums.
 
     Args:
         job: counted from 1.

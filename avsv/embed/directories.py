@@ -20,7 +20,7 @@ from avsv.model.saved import TrainedEmbedder
 
 
 def choose_modes(folder: Path, wanted: Sequence[str]) -> list[str]:
-    """The modes to embed in: those wanted, or all that the system of a folder has.
+    """The modes to embed in: the wanted ones, or all modes of the system in a folder.
 
     Raises:
         DataError: the system does not have one of them.
@@ -86,7 +86,7 @@ def embed_share(
 
 
 def merge_shares(parts: Path, jobs: int, modes: Sequence[str], out: Path, directories: Sequence[Path]) -> None:
-    """Write ``OUT/SET.MODE.{ark,scp}`` for every set and mode; list in ``SET.MODE.missing`` who has no embedding.
+    """Write ``OUT/SET.MODE.{ark,scp}`` per set and mode, and in ``SET.MODE.missing`` the utterances without one.
 
     Args:
         parts: folder that :func:`embed_share` wrote to.
@@ -100,7 +100,7 @@ def merge_shares(parts: Path, jobs: int, modes: Sequence[str], out: Path, direct
     """
     for directory in directories:
         utterances = read_list(directory / "utt2spk", fields=2)
-        # Scoring takes all modes that it finds: those of an earlier extraction would be of other weights.
+        # Scoring uses all modes that it finds; files of an earlier extraction would come from other weights.
         for mode in {"A", "V", "AV"} - set(modes):
             for suffix in ("scp", "ark", "missing"):
                 (out / f"{directory.name}.{mode}.{suffix}").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What may be a key of a list, a file name or the name of a system: none leaves its folder or is taken for an option.
+"""Rules for keys of lists, file names and names of systems: none leaves its folder or looks like an option.
 
 Everything that reads names from lists, settings or the command line checks them here.
 """
@@ -11,14 +11,14 @@ from avsv.errors import DataError
 LONGEST_KEY = 500
 """Characters of an utterance's or a speaker's name."""
 LONGEST_NAME = 128
-"""Bytes of a name that files are called by; a file name has at most 255, with what is put around it."""
+"""Bytes of a name that becomes part of file names, which have at most 255."""
 
 _SYSTEM = re.compile(r"\w[\w.+-]*")
 _OUTSIDE = ("\n-", "\n/", "\n./", "\n../", "/./", "/../", "/.\n", "/..\n", "\n.\n", "\n..\n")
 
 
 def first_odd_key(keys: Sequence[str]) -> int | None:
-    """The place of the first key that :func:`wrong_key` has an objection to; quick for many thousand good ones.
+    """The index of the first key that :func:`wrong_key` rejects; fast for many thousands of valid keys.
 
     Example:
         >>> first_odd_key(["id1-a", "id1/b", "../c"]), first_odd_key(["id1-a"])
@@ -35,9 +35,9 @@ def first_odd_key(keys: Sequence[str]) -> int | None:
 
 
 def wrong_key(key: str) -> str | None:
-    """What is wrong with the name of an utterance or a speaker, with what to do; None where nothing is.
+    """What is wrong with the name of an utterance or a speaker, and what to do; None if nothing is wrong.
 
-    A key may have slashes, as in ``id10270/x6uYqmx31kE/00001``, but names no place outside a folder.
+    A key may have slashes, as in ``id10270/x6uYqmx31kE/00001``, but cannot name a place outside its folder.
 
     Example:
         >>> wrong_key("id10270/x6uYqmx31kE/00001"), wrong_key("a/../b")
@@ -45,7 +45,7 @@ def wrong_key(key: str) -> str | None:
     """
     wrong = None
     if not key.isprintable():
-        wrong = "has a control character or one that is not seen"
+        wrong = "has a control character or an invisible one"
     elif key.startswith("-"):
         wrong = "begins with a dash, like an option"
     elif key.startswith("/"):
@@ -58,10 +58,10 @@ def wrong_key(key: str) -> str | None:
 
 
 def check_key(key: str, where: str) -> str:
-    """The key; ``where`` is the file and line that messages begin with.
+    """Return a valid key; ``where`` is the file and line that messages begin with.
 
     Raises:
-        DataError: :func:`wrong_key` has an objection.
+        DataError: :func:`wrong_key` rejects it.
     """
     if wrong := wrong_key(key):
         raise DataError(f"{where}: {wrong}")
@@ -69,14 +69,14 @@ def check_key(key: str, where: str) -> str:
 
 
 def check_name(name: str, where: str) -> str:
-    """A name that files are called by, such as that of a data directory or a trial list; returns it.
+    """Return a valid name that becomes part of file names, such as that of a data directory or a trial list.
 
     Args:
         name: the name.
         where: what messages begin with.
 
     Raises:
-        DataError: it is empty or too long, has a slash or a character that is not seen, begins with a dot or a dash.
+        DataError: it is empty or too long, has a slash or an invisible character, or begins with a dot or a dash.
 
     Example:
         >>> check_name("Vox1-O (cleaned)", "data/eval/trials")
@@ -89,7 +89,7 @@ def check_name(name: str, where: str) -> str:
     if not name:
         raise DataError(f"{where}: an empty name: give it one")
     if not name.isprintable():
-        wrong = "has a control character or one that is not seen"
+        wrong = "has a control character or an invisible one"
     elif "/" in name:
         wrong = "has a slash"
     elif name[0] in ".-":
@@ -102,7 +102,7 @@ def check_name(name: str, where: str) -> str:
 
 
 def check_system(name: str, where: str) -> str:
-    """The name of a system or an ensemble: letters, digits and ``_ . + -``, the first a letter or digit; returns it.
+    """Return a valid name of a system or an ensemble: letters, digits and ``_ . + -``, the first a letter or digit.
 
     Raises:
         DataError: it is something else.
@@ -123,12 +123,12 @@ def check_system(name: str, where: str) -> str:
 
 
 def system_name(word: str) -> str:
-    """A system of the command line, see :func:`check_system`."""
+    """A valid system name of the command line, see :func:`check_system`."""
     return check_system(word, "systems")
 
 
 def system_names(words: str) -> list[str]:
-    """The systems of an option ``--systems 'NAME NAME ...'``, see :func:`check_system`."""
+    """The valid system names of an option ``--systems 'NAME NAME ...'``, see :func:`check_system`."""
     return [check_system(word, "--systems") for word in words.split()]
 
 

@@ -40,10 +40,10 @@ class TensorFile(NamedTuple):
 
 
 def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write arrays and text; the file appears whole or not at all, and equal content gives equal bytes.
+    """Write arrays and text; the file appears complete or not at all, and equal content gives equal bytes.
 
     Raises:
-        ValueError: an array of a type that the format lacks.
+        ValueError: an array of a type that the format does not have.
 
     Example:
         >>> import tempfile
@@ -60,7 +60,7 @@ def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: 
         array = np.asarray(arrays[name])
         kind = _NAMES.get(array.dtype.newbyteorder("<"))
         if kind is None:
-            raise ValueError(f"{name}: arrays of {array.dtype} have no name in the format safetensors")
+            raise ValueError(f"{name}: the format safetensors has no type for arrays of {array.dtype}")
         # ascontiguousarray would give a single number a dimension.
         part = array.astype(_DTYPES[kind], copy=False).tobytes()
         header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [position, position + len(part)]}
@@ -74,7 +74,7 @@ def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: 
 
 
 def read_tensors(path: str | Path) -> TensorFile:
-    """Read a file whole.
+    """Read a whole file.
 
     Raises:
         DataError: no such file, another format, a file that is cut short or damaged.
@@ -91,9 +91,9 @@ def read_tensors(path: str | Path) -> TensorFile:
         arrays = {name: _array(content, start, entry) for name, entry in header.items() if name != _METADATA}
         metadata = header.get(_METADATA, {})
         if not isinstance(metadata, dict):
-            raise ValueError("its metadata are no mapping")
+            raise ValueError("its metadata are not a mapping")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: not a whole file of the format safetensors: {error}: copy or make it again") from None
+        raise DataError(f"{path}: not a complete safetensors file: {error}: copy or make it again") from None
     return TensorFile(arrays, {key: str(value) for key, value in metadata.items()})
 
 
@@ -107,16 +107,16 @@ def _header(content: bytearray) -> tuple[dict[str, Any], int]:
         raise ValueError(f"a header of {length} bytes in a file of {len(content)}")
     header = json.loads(content[_LENGTH.size : start].decode())
     if not isinstance(header, dict):
-        raise ValueError("its header is no mapping")
+        raise ValueError("its header is not a mapping")
     return header, start
 
 
 def _array(content: bytearray, start: int, entry: Mapping[str, Any]) -> np.ndarray:
-    """One array, which may be written to."""
+    """One array; it is writable."""
     dtype, shape = _DTYPES.get(entry["dtype"]), tuple(entry["shape"])
     first, last = entry["data_offsets"]
     if dtype is None:
-        raise ValueError(f"values of type {entry['dtype']} are not read")
+        raise ValueError(f"values of type {entry['dtype']} are not supported")
     count = int(np.prod(shape, dtype=np.int64))
     if first < 0 or last - first != count * dtype.itemsize or start + last > len(content):
         raise ValueError(f"an array of {last - first} bytes at {first} in a file of {len(content)}")

@@ -7,7 +7,7 @@ Sections of a preset, later ones over earlier ones:
   networks          NAME: options, over every network and loss of this name
   systems           NAME: over this system
 
-A system file has the last word over a preset on the dotted keys that it lists under ``keep``, as in
+A system file overrides a preset in the dotted keys that it lists under ``keep``, as in
 ``keep: [train.epochs, train.optimizer]``. Settings of the command line override both.
 """
 
@@ -41,7 +41,7 @@ class Layer:
 
 
 def read_layer(source: str, content: Mapping[str, Any], known_systems: Sequence[str]) -> Layer:
-    """Check the outline of a preset.
+    """Check the structure of a preset.
 
     Raises:
         DataError: an unknown section, network or system, or a section that is not a mapping.
@@ -64,7 +64,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """The --set options of the command line in the form of a preset.
 
     Raises:
-        DataError: no KEY=VALUE, an empty part in KEY, or a VALUE that is no YAML.
+        DataError: a setting is not KEY=VALUE, has an empty part in KEY, or a VALUE that is not YAML.
 
     Example:
         >>> parse_settings(["train.epochs=3", "fbank.dither=0", "networks.iresnet.channels=8"])
@@ -131,7 +131,7 @@ class Configurator:
         return f"{path} with {' and '.join(used)}" if used else str(path)
 
     def _over(self, name: str, mapping: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-        """The mapping of a system with both layers over it, and between them what its ``own`` file keeps."""
+        """Lay both layers over the mapping of a system, and between them the keys that its ``own`` file keeps."""
         keep = own.get("keep", [])
         path = self.conf / "systems" / f"{name}.yaml"
         if not isinstance(keep, list) or not all(isinstance(key, str) for key in keep):
@@ -140,7 +140,7 @@ class Configurator:
             parts = [("all", layer.sections.get("all", {}))]
             if "fusion" in mapping:
                 parts.append(("fusion_systems", layer.sections.get("fusion_systems", {})))
-            # Of a system that is trained on, the networks have been sized with the system that it starts from.
+            # The networks of a fine-tuned system have the sizes of the system that it starts from.
             roles = () if "system" in mapping.get("init_from", {}) else ("audio", "visual", "fusion", "supervision")
             networks = layer.sections.get("networks", {})
             parts.extend(("networks", part) for part in _network_options(mapping, networks, roles))
@@ -174,7 +174,7 @@ class Configurator:
             there = _trained(source, path) if "/" in source else self.mapping(source, (*dependents, name))
             self._sources[source] = there
             if role == "system":
-                # The same system, trained on: what this file says is laid over all that it was.
+                # Fine-tuning: this file is laid over all settings of the finished system.
                 there = {key: value for key, value in there.items() if key not in ("init_from", "pretrained")}
                 mapping = overlay(there, mapping)
                 continue
@@ -218,7 +218,7 @@ class Configurator:
 def _network_options(
     mapping: Mapping[str, Any], networks: Mapping[str, Any], roles: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """For the networks of some roles and the loss that ``networks`` names: their options at their places."""
+    """Place the options of ``networks`` where a network of some roles, or the loss, has the name."""
     for role in roles:
         name = _name(mapping.get(role))
         if name in networks:
@@ -259,7 +259,7 @@ def _part(mapping: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
 
 
 def _changes(own: Mapping[str, Any], merged: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Keys of a system file whose values a preset has changed: dotted key, the file's value, the value that counts.
+    """Keys of a system file whose values a preset has changed: dotted key, the file's value, the final value.
 
     Example:
         >>> _changes({"train": {"epochs": 3, "lr": 1}}, {"train": {"epochs": 5, "lr": 1}, "data": 2})

@@ -175,7 +175,7 @@ class TrainedEmbedder:
             difference = FaceFormat.read(directory / "faces.conf").difference(self.inputs.video)
             if difference:
                 raise DataError(
-                    f"{directory}/faces.conf: {difference} as in the training of {self.name}: make the face crops anew"
+                    f"{directory}/faces.conf: {difference} as in the training of {self.name}: make the face crops again"
                     " with steps/make_face_crops.sh --config"
                 )
         features = whole_audio_list(self.config, self.inputs) == FEATURE_LISTS["fbank"]

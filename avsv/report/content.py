@@ -76,7 +76,7 @@ def _view_list(
 
 
 def _projections(exp: Path, best: Mapping[str, System]) -> list[Projection]:
-    """What the analysis drew of the best trained system of every kind."""
+    """The projections that the analysis made for the best trained system of every kind."""
     found = []
     for system in dict.fromkeys(best[kind].name for kind in ("voice", "face", "voice and face") if kind in best):
         path = exp / system / "analysis" / "projection.csv"

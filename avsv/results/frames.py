@@ -26,7 +26,7 @@ def frame_csv(frame: pd.DataFrame, missing: str = "") -> str:
 
     Args:
         frame: the table.
-        missing: what stands for a missing number.
+        missing: how a missing number is written.
 
     Example:
         >>> frame_csv(pd.DataFrame({"name": ["a", "b"], "count": [1, 2], "rate": [0.5, None]}), "nan").split()

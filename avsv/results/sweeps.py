@@ -1,4 +1,4 @@
-"""Corruption sweeps as tables and pictures: fused systems beside the best single modality."""
+"""Corruption sweeps as tables and pictures: fused systems compared with the best single modality."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +21,9 @@ from avsv.scoring.modes import MODES
 class SweepRow(NamedTuple):
     """One line of KIND.csv; rates in percent, differences in percentage points.
 
-    ``single`` is the best single modality beside a fused system (see :func:`beside_best_single`), ``difference`` how
-    much the fused system's rate is above its, and ``difference_low`` and ``difference_high`` the 95 % interval of that.
+    ``single`` is the best single modality, which a fused system is compared with (see
+    :func:`compare_with_best_single`), ``difference`` the fused system's rate minus that modality's rate, and
+    ``difference_low`` and ``difference_high`` the 95 % interval of the difference.
     """
 
     corpus: str
@@ -93,12 +94,12 @@ class Comparison(NamedTuple):
     fused: list[Line]
 
 
-def beside_best_single(found: Sequence[Drawn]) -> list[SweepRow]:
+def compare_with_best_single(found: Sequence[Drawn]) -> list[SweepRow]:
     """The rows, those of fused systems in mode AVxAV with their difference from the best single modality.
 
-    It is chosen anew at every level, which favors it: the lowest rate of the systems of one modality, and of the fused
-    system itself when it may use only the voice, or only the face. Where the two could not score the same trials, there
-    is no difference.
+    It is chosen again at every level, which favors it: the lowest rate of the systems of one modality, and of the fused
+    system itself when it uses only the voice, or only the face. Where the two could not score the same trials, there is
+    no difference.
     """
     names = {drawn.row.system for drawn in found if drawn.row.mode == "AVxAV"}
     singles: dict[tuple[str, str], list[Drawn]] = {}
@@ -183,7 +184,7 @@ def _difference_cell(row: SweepRow) -> str:
 
 
 def count_verdicts(comparison: Comparison) -> tuple[int, int, int]:
-    """In how many (fused system, corrupted level) the fused system is surely better, surely worse, of how many."""
+    """Count pairs of fused system and corrupted level: those where fusion is better, where it is worse, and all."""
     rows = [row for line in comparison.fused for row in line.rows if row.level != CLEAN and row.difference is not None]
     return sum(x.difference_high < 0 for x in rows), sum(x.difference_low > 0 for x in rows), len(rows)
 
@@ -256,7 +257,7 @@ def sweep_rows(
                 figures = {field: value for field, value in line.items() if field not in ("draws", "n_speakers")}
                 row = SweepRow(origin.corpus, origin.preset, name, sweep=kind, level=level, **figures, **shared)
                 drawn.append(Drawn(row, np.array(line["draws"]), line["n_speakers"]))
-    return sort_rows(beside_best_single(drawn), [level for level, _ in columns], systems)
+    return sort_rows(compare_with_best_single(drawn), [level for level, _ in columns], systems)
 
 
 def write_sweeps(
@@ -314,7 +315,7 @@ def _introduction(origin: Origin) -> str:
 - Equal error rates in percent after adaptive s-norm against the clean cohort, with 95 % intervals from drawn speakers.
 - Voice and face are the systems of one modality with the lowest rate without corruption.
 - Difference: a fused system's rate minus that of the best single modality at the same level, in percentage points, with
-  its 95 % interval from the same draws. The best single modality, named behind it, is chosen anew at every level, among
-  the systems of one modality and the fused system itself with only its voice or only its face. Bold: the interval lies
+  its 95 % interval from the same draws. The best single modality, named after it, is chosen again at every level, among
+  the systems of one modality and the fused system itself with only its voice or only its face. Bold: the interval is
   below 0, so fusion helps.
 - Where a clip lacks all that a system may use, the system guesses: half of these trials count as errors."""

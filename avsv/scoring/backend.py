@@ -1,10 +1,11 @@
-"""Back-ends: what scores a trial once it has learned from training embeddings with known speakers.
+"""Back-ends learn from training embeddings with known speakers how to score trials.
 
-All take embeddings of length 1 about the mean of their modality. ``lda`` and ``wccn`` are cosines after a projection,
-``plda`` is a log-likelihood ratio of length-normalized embeddings, after LDA where a number of dimensions is given.
+All take embeddings of length 1, from which the mean of their modality has been subtracted. ``lda`` and ``wccn`` are
+cosines after a projection; ``plda`` is a log-likelihood ratio of length-normalized embeddings, after LDA if a number of
+dimensions is given.
 
-A mode whose sides have different modalities has a back-end of its own, learned from the embeddings of both, as though
-the voice and the face of an utterance were two recordings of its speaker.
+A mode whose sides have different modalities has its own back-end, learned from the embeddings of both, as if the voice
+and the face of an utterance were two recordings of its speaker.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +77,7 @@ class ProjectedCosine:
 
 
 class LengthNormalizedPLDA:
-    """PLDA of length-normalized embeddings, after LDA or not."""
+    """PLDA of length-normalized embeddings, with or without LDA before it."""
 
     def __init__(self, scorer: PLDAScorer, projection: Projection | None) -> None:
         self._scorer, self._projection = scorer, projection
@@ -99,11 +100,11 @@ def check_options(name: str, lda_dim: int | None, adapts: bool) -> None:
     if name not in BACKENDS:
         raise DataError(f"--backend {name}: choose one of {', '.join(BACKENDS)}")
     if name == "lda" and lda_dim is None:
-        raise DataError("--backend lda: say to how many dimensions with --lda-dim")
+        raise DataError("--backend lda: give the number of dimensions with --lda-dim")
     if name == "wccn" and lda_dim is not None:
-        raise DataError("--backend wccn keeps all dimensions: leave --lda-dim out, or take --backend lda")
+        raise DataError("--backend wccn keeps all dimensions: omit --lda-dim, or use --backend lda")
     if adapts and name != "plda":
-        raise DataError(f"--backend {name} does not adapt: leave --adapt out, or take --backend plda")
+        raise DataError(f"--backend {name} does not adapt: omit --adapt, or use --backend plda")
 
 
 def fit_backend(
@@ -120,10 +121,10 @@ def fit_backend(
     Args:
         name: one of :data:`BACKENDS`.
         modalities: whose embeddings to learn from.
-        training: gives them, about their mean and of length 1; it is read twice where PLDA follows LDA.
+        training: gives them with their mean subtracted and length 1; it is read twice where PLDA follows LDA.
         utt2spk: speaker of every training utterance.
         where: the training data, for messages.
-        lda_dim: dimensions that LDA leaves; None leaves it out.
+        lda_dim: dimensions that LDA keeps; None for no LDA.
         adaptation: of PLDA to other embeddings.
 
     Returns:

@@ -148,7 +148,7 @@ def _read_development(scores_dir: Path, development: TrialSet, mode: str, reader
 def _judge(
     where: str, mode: str, calibration: LinearCalibration, trials: _Development, prior: float
 ) -> tuple[list[str], list[Threshold], tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """A mode's row of calibration.csv and its thresholds, which are printed; and the rising ratios of both kinds."""
+    """A mode's row of calibration.csv and its thresholds, which are printed; and the sorted ratios of both kinds."""
     is_target = trials.is_target
     llr = calibration(trials.scores, trials.quality.values())
     costs = cllr(llr, is_target), min_cllr(llr, is_target)

@@ -40,7 +40,7 @@ class PLDA(NamedTuple):
     within: Array
 
     def diagonalize(self) -> tuple[Array, Array]:
-        """T (D, D) with T W T' the unit matrix and T B T' diagonal, and this diagonal (D,), falling."""
+        """T (D, D) with T W T' the unit matrix and T B T' diagonal, and this diagonal (D,) in decreasing order."""
         from scipy.linalg import eigh
 
         spread, vectors = eigh(self.between, self.within)
@@ -138,7 +138,7 @@ def fit_plda(statistics: SpeakerStatistics, where: str, tolerance: float = _TOLE
     speakers = len(statistics.counts)
     if speakers <= statistics.dim:
         raise DataError(
-            f"{where}: PLDA of {statistics.dim} dimensions takes more than {statistics.dim} speakers, not {speakers}:"
+            f"{where}: PLDA of {statistics.dim} dimensions needs more than {statistics.dim} speakers, not {speakers}:"
             f" reduce them with --lda-dim, to at most {speakers - 1}"
         )
     statistics.check_within(where)
@@ -163,7 +163,7 @@ def adapt_plda(model: PLDA, mean: Array, covariance: Array, within_share: float,
 
     Args:
         model: of the training embeddings.
-        mean: (D,) of the other embeddings; becomes that of the model.
+        mean: (D,) of the other embeddings; becomes the mean of the model.
         covariance: (D, D) of the other embeddings, around their mean.
         within_share, between_share: of the excess.
 
@@ -177,7 +177,7 @@ def adapt_plda(model: PLDA, mean: Array, covariance: Array, within_share: float,
     away = mean - model.mean
     total = model.between + model.within
     spread, vectors = eigh(covariance + np.outer(away, away), total)
-    # The columns of the inverse's transpose carry an excess along a direction back to the embeddings' space.
+    # The columns of the inverse's transpose map an excess along a direction back to the space of the embeddings.
     back = total @ vectors
     excess = (back * np.maximum(spread - 1, 0)) @ back.T
     return PLDA(mean, model.between + between_share * excess, model.within + within_share * excess)

@@ -24,7 +24,7 @@ _SMALLEST_EIGENVALUE = 1e-9  # of a covariance, as a share of the largest: below
 
 
 class SpeakerStatistics(NamedTuple):
-    """What the back-ends have to know of embeddings with known speakers.
+    """Statistics of embeddings with known speakers, from which back-ends learn.
 
     Attributes:
         counts: (S,) numbers of embeddings per speaker.
@@ -61,7 +61,7 @@ class SpeakerStatistics(NamedTuple):
         if freedom < self.dim:
             raise DataError(
                 f"{where}: {self.size} embeddings of {len(self.counts)} speakers are too few for the within-speaker"
-                f" covariance of {self.dim} dimensions: it takes at least {self.dim + len(self.counts)}"
+                f" covariance of {self.dim} dimensions: it needs at least {self.dim + len(self.counts)}"
             )
         eigenvalues = np.linalg.eigvalsh(self.scatter)
         flat = int((eigenvalues < _SMALLEST_EIGENVALUE * eigenvalues[-1]).sum())
@@ -145,8 +145,8 @@ class Projection(NamedTuple):
 def fit_lda(statistics: SpeakerStatistics, dim: int, where: str) -> Projection:
     """Linear discriminant analysis: the ``dim`` directions v of largest v' B v / v' W v, scaled to v' W v = 1.
 
-    W and B are the covariances within and between speakers, every embedding counting once, as scikit-learn and Kaldi
-    have them. After it W is the unit matrix: within-class covariance normalization would change nothing.
+    W and B are the covariances within and between speakers, in which every embedding counts once, as in scikit-learn
+    and Kaldi. After LDA, W is the unit matrix: within-class covariance normalization would change nothing.
 
     Args:
         statistics: of the training embeddings.
@@ -154,7 +154,7 @@ def fit_lda(statistics: SpeakerStatistics, dim: int, where: str) -> Projection:
         where: what they were made of, for messages.
 
     Raises:
-        DataError: not as many directions exist, or as :meth:`SpeakerStatistics.check_within`.
+        DataError: fewer directions exist, or as :meth:`SpeakerStatistics.check_within`.
 
     Example (speakers differ in the first value only, recordings in both):
         >>> means, scatter = np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([[4.0, 0.0], [0.0, 9.0]])
@@ -162,7 +162,7 @@ def fit_lda(statistics: SpeakerStatistics, dim: int, where: str) -> Projection:
         >>> np.abs(lda.matrix).round(4).tolist()
         [[1.4142], [0.0]]
     """
-    from scipy.linalg import eigh  # half a second to import; most scoring does without
+    from scipy.linalg import eigh  # half a second to import; most scoring does not need it
 
     speakers = len(statistics.counts)
     most = min(speakers - 1, statistics.dim)
@@ -179,7 +179,7 @@ def fit_lda(statistics: SpeakerStatistics, dim: int, where: str) -> Projection:
 
 
 def fit_wccn(statistics: SpeakerStatistics, where: str) -> Projection:
-    """Within-class covariance normalization: x -> L' x with L L' the inverse of W, which L' x has as the unit matrix.
+    """Within-class covariance normalization: x -> L' x with L L' the inverse of W; L' x has the unit matrix as W.
 
     Args:
         statistics: of the training embeddings.

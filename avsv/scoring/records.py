@@ -1,9 +1,9 @@
-"""What a system's normalization and calibration leave for scoring other trials later.
+"""Files that keep the normalization and the calibration of a system, to score other trials later.
 
 ``SYSTEM/scores/normalization.safetensors``
-    the speaker means of the cohort (``cohort.MODALITY``), and the mean that was subtracted before (``mean.MODALITY``)
+    the speaker means of the cohort (``cohort.MODALITY``), and the mean that was subtracted first (``mean.MODALITY``)
 ``SYSTEM/scores/development.safetensors``
-    the log-likelihood ratios of the development trials (``MODE.target`` and ``MODE.nontarget``), rising
+    the log-likelihood ratios of the development trials (``MODE.target`` and ``MODE.nontarget``), in increasing order
 """
 
 import csv
@@ -36,13 +36,13 @@ _AGAIN = "made by an earlier version: remove {} and run stages 8 and 9 again"
 
 
 class Normalization(NamedTuple):
-    """All that normalizes a score beside the two embeddings.
+    """All that is needed to normalize a score, besides the two embeddings.
 
     Attributes:
         variant: as :func:`avsv.scoring.norm.find_variant` takes it.
         top_n: nearest cohort speakers of an utterance, for adaptive variants.
         cohorts: per modality.
-        means: per modality (D,) what is subtracted from an embedding before all else; empty where nothing is.
+        means: per modality (D,), subtracted from an embedding first; empty where nothing is subtracted.
     """
 
     variant: str
@@ -51,7 +51,7 @@ class Normalization(NamedTuple):
     means: Mapping[str, NDArray[np.float32]]
 
     def to_tensors(self) -> TensorFile:
-        """As arrays and text. Speakers become numbers, equal in all modalities, since only their order matters."""
+        """Convert to arrays and text. Speakers become numbers, equal in all modalities: only their order matters."""
         number = {name: n for n, name in enumerate(sorted({s for c in self.cohorts.values() for s in c.speakers}))}
         arrays: dict[str, NDArray] = {}
         for modality, cohort in self.cohorts.items():
@@ -78,7 +78,7 @@ class Normalization(NamedTuple):
 
 
 Development = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Per mode the rising log-likelihood ratios of target and of non-target development trials."""
+"""Per mode the log-likelihood ratios of target and of non-target development trials, in increasing order."""
 
 
 class Calibrated(NamedTuple):
@@ -94,7 +94,7 @@ def write_normalization(scores_dir: Path, normalization: Normalization) -> None:
 
 
 def read_normalization(scores_dir: Path) -> Normalization:
-    """Read it. Raises DataError: no such file, or not whole."""
+    """Read it. Raises DataError: no such file, or not a complete one."""
     path = scores_dir / NORMALIZATION
     if not path.is_file():
         marker = scores_dir / ".norm.done"
@@ -121,7 +121,7 @@ def write_development(scores_dir: Path, development: Development) -> None:
 
 
 def read_development(scores_dir: Path) -> Development:
-    """Read it. Raises DataError: no such file, or not whole."""
+    """Read it. Raises DataError: no such file, or not a complete one."""
     path = scores_dir / DEVELOPMENT
     if not path.is_file():
         marker = scores_dir / ".calibration.done"

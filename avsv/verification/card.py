@@ -1,4 +1,4 @@
-"""The description of a model for people, ``MODEL.md``, made from its settings."""
+"""The description of a model for readers, ``MODEL.md``, made from its settings."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -24,7 +24,7 @@ def write_model(package: Package, folder: Path, license: str | None = None) -> N
     Args:
         package: what to write.
         folder: new, or that of a model to replace.
-        license: on what terms it may be used; None leaves what the package says.
+        license: terms of use; None keeps those of the package.
 
     Raises:
         DataError: as :meth:`avsv.verification.package.Package.save`.
@@ -44,14 +44,14 @@ def model_card(settings: Settings) -> str:
         "Use it with the program or the package `avsv`:",
         f"```\navsv verify {settings.name} FIRST SECOND\n```",
         "## Terms",
-        f"License: {settings.license}. The weights follow from the training data, whose terms hold as well.",
-        "## What it takes",
+        f"License: {settings.license}. The weights are derived from the training data, whose terms apply as well.",
+        "## Inputs",
         _inputs(settings),
-        "## Measured",
+        "## Results",
         _results(settings),
         "## Decisions",
         "Thresholds on the log-likelihood ratio (natural logarithm) at false-accept rates of the development trials;"
-        " none where these are too few. They hold for recordings like those of the development data only.",
+        " none where these are too few. They are valid only for recordings like those of the development data.",
         _thresholds(settings),
         "## Training",
         f"{training.speakers} speakers, seed {training.seed}; code {training.git or 'of an unknown revision'}, "
@@ -86,7 +86,7 @@ def _inputs(settings: Settings) -> str:
 def _results(settings: Settings) -> str:
     rows = [row for row in settings.results if row.get("stage") in _STAGES]
     if not rows:
-        return "Nothing was measured when this folder was written."
+        return "There were no results when this folder was written."
     table = []
     for row in rows:
         interval = f"{float(row['eer_low']):.2f} - {float(row['eer_high']):.2f}" if row.get("eer_low") else ""

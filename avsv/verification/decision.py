@@ -1,4 +1,4 @@
-"""From scores to decisions: where to accept for a wanted false-accept rate."""
+"""From scores to decisions: the threshold for a wanted false-accept rate."""
 
 from statistics import NormalDist
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from avsv.scoring.thresholds import MIN_ACCEPTED, find_thresholds
 
 
 class Operating(NamedTuple):
-    """Where a mode accepts.
+    """The operating point of a mode.
 
     Attributes:
         threshold: trials with a larger log-likelihood ratio are accepted.
-        measured: as many non-target development trials are accepted there as a rate can rest on; otherwise the
+        measured: whether enough non-target development trials are accepted there to measure the rate; if not, the
             threshold is that of a normal distribution with their mean and standard deviation.
         nontarget: how many non-target development trials there were.
     """
@@ -26,7 +26,7 @@ class Operating(NamedTuple):
 
 
 def operating_point(target: NDArray, nontarget: NDArray, far: float) -> Operating:
-    """Where to accept for a false-accept rate.
+    """Find the threshold for a false-accept rate.
 
     Args:
         target: (N,) log-likelihood ratios of target development trials.

@@ -52,7 +52,7 @@ class Verification:
             trials of the mode could not be calibrated.
         far: wanted false-accept rate.
         threshold: on ``llr``, for this rate; None without ``llr``.
-        measured: whether the threshold rests on enough development trials; otherwise it is an extrapolation.
+        measured: whether there were enough development trials to measure the threshold; if not, it is extrapolated.
         accepted: whether ``llr`` is above the threshold; None without ``llr``.
         a: what was used of the first recording.
         b: likewise of the second.
@@ -101,11 +101,11 @@ class Model:
         Args:
             folder: of the model or system.
             device: as torch names it, such as "cuda".
-            detector: how to look for faces, where the recordings are not framed like those of the training.
+            detector: how to find faces, where the recordings are not framed like those of the training.
             detector_weights: folder with the detector's weights.
 
         Raises:
-            DataError: nothing of the kind there, or only a part of it; no such device.
+            DataError: the folder holds neither, or only a part of one; no such device.
         """
         package = load_package(Path(folder))
         changes = {"detector": detector, "detector_weights": detector_weights and str(detector_weights)}
@@ -134,12 +134,12 @@ class Model:
             usable.append("".join(letter for letter in letters if letter in self.embedder.letters))
             if not usable[-1]:
                 what = "a voice" if self.embedder.letters == "A" else "a face"
-                raise DataError(f"the {name} recording has not what {self.name} takes: {what}")
+                raise DataError(f"the {name} recording lacks what {self.name} needs: {what}")
         mode = "x".join(usable)
         return mode if mode in self.modes else "x".join(reversed(usable))
 
     def read(self, source: str | Path | Recording, letters: str | None = None) -> Reading:
-        """Read a recording: all that it has and the system takes, or some modalities.
+        """Read a recording: all modalities that it has and the system takes, or some of them.
 
         Raises:
             DataError: it cannot be read, or has no speech or no face.
@@ -149,17 +149,17 @@ class Model:
             letters = "".join(letter for letter in recording.letters if letter in self.embedder.letters)
         if not letters:
             takes = " and ".join({"A": "voices", "V": "faces"}[letter] for letter in self.embedder.letters)
-            raise DataError(f"{recording.name}: has not what {self.name} takes: {takes}")
+            raise DataError(f"{recording.name}: lacks what {self.name} needs: {takes}")
         return self.reader.read(recording, letters)
 
     def raw_embeddings(self, reading: Reading, modes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Embeddings (D,) of a recording as the network gives them, in those modes that it has the modalities for."""
+        """Embeddings (D,) of a recording as the network gives them, in those modes for which it has the modalities."""
         able = [mode for mode in modes if all(letter in reading.letters for letter in mode)]
         (found,) = embed_batches(self.embedder, [reading.batch(self.package.inputs)], able, self.device)
         return {mode: vectors[0] for mode, (_, vectors) in found.items()}
 
     def embed_reading(self, reading: Reading) -> Embedded:
-        """A recording as a side of trials, in all modes of the system that it has the modalities for."""
+        """A recording as a side of trials, in all modes of the system for which it has the modalities."""
         raw, means = self.raw_embeddings(reading, self.embedder.modes), self.package.normalization.means
         vectors = {mode: scale_to_unit(reading.name, vector, means.get(mode)) for mode, vector in raw.items()}
         lengths = {mode: float(np.linalg.norm(vector.astype(np.float64))) for mode, vector in raw.items()}
@@ -180,7 +180,7 @@ class Model:
             source: a video, an audio file, an image or a folder of images; None to give arrays.
             waveform: (n,) samples in [-1, 1] at the system's sample rate.
             frames: face crops (T, H, W, 3) or (T, H, W) of bytes, framed like those of the training.
-            mode: A, V or AV; by default all that the recording has and the system takes.
+            mode: A, V or AV; by default all modalities that the recording has and the system takes.
 
         Returns:
             (D,) float32.
@@ -201,11 +201,11 @@ class Model:
         mode = mode or "".join(letter for letter in reading.letters if letter in self.embedder.letters)
         embedded = self.raw_embeddings(reading, [mode]) if mode else {}
         if mode not in embedded:
-            raise DataError(f"{reading.name}: has not what {self.name} takes in mode {mode or self.embedder.modes[0]}")
+            raise DataError(f"{reading.name}: lacks what {self.name} needs in mode {mode or self.embedder.modes[0]}")
         return embedded[mode]
 
     def operating_point(self, mode: str, far: float) -> Operating | None:
-        """Where a mode accepts for a false-accept rate between 0 and 1; None for a mode without calibration."""
+        """The threshold of a mode for a false-accept rate between 0 and 1; None for a mode without calibration."""
         if mode not in self.package.settings.calibration:
             return None
         return operating_point(*self.package.development[mode], far)
@@ -213,7 +213,7 @@ class Model:
     def verify(
         self, a: str | Path | Recording, b: str | Path | Recording, *, mode: str | None = None, far: float = 0.01
     ) -> Verification:
-        """Whether two recordings show the same person.
+        """Decide whether two recordings show the same person.
 
         Args:
             a, b: each a video, an audio file, an image or a folder of images.
@@ -230,7 +230,7 @@ class Model:
         return self.verify_readings(*readings, mode=mode, far=far)
 
     def verify_readings(self, a: Reading, b: Reading, *, mode: str | None = None, far: float = 0.01) -> Verification:
-        """As :meth:`verify`, of recordings that were read."""
+        """As :meth:`verify`, for recordings that have been read."""
         chosen = self.find_mode(a.letters, b.letters, mode)
         sides = [self.embed_reading(a), self.embed_reading(b)]
         orders = possible_assignments(chosen, *sides)
@@ -275,7 +275,7 @@ def load_package(folder: Path) -> Package:
 
 
 def _needed(mode: str, *recordings: Recording) -> list[str]:
-    """What is read of both recordings for a mode: that of their side, or of both sides where they have it."""
+    """The modalities to read from each recording for a mode: those of either side, as far as the recording has them."""
     orders = assignments(mode)
     able = [o for o in orders if all(set(side) <= set(r.letters) for side, r in zip(o, recordings, strict=True))]
     if not able:

@@ -1,4 +1,4 @@
-"""A trained system with all that it takes to verify people: in memory, and as one folder.
+"""A trained system with everything needed to verify people: in memory, and as one folder.
 
 ``model.json``
     all settings, see :class:`Settings`
@@ -9,9 +9,9 @@
 ``detector/``
     the weights of the face detector, where the run took them from a folder
 ``MODEL.md``
-    a description for people, see :mod:`avsv.verification.card`
+    a description for readers, see :mod:`avsv.verification.card`
 
-Nothing in the folder is code, and nothing is read by running code.
+The folder contains no code, and reading it runs none.
 """
 
 import dataclasses
@@ -97,9 +97,9 @@ class Settings:
     Args:
         format: of the folder; 1.
         name: of the system.
-        license: on what terms it may be used.
+        license: terms of use.
         avsv: version of the program that wrote the folder.
-        identity: md5 of the weights, by which galleries know their model.
+        identity: md5 of the weights, by which galleries recognize their model.
         system: networks, how they were trained, and how whole utterances are embedded.
         fbank: how audio is read and features are made; null for a system without audio.
         faces: how face crops are made; null for a system without video.
@@ -139,7 +139,7 @@ class Settings:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise DataError(f"{path}: no such file: {path.parent} is no folder of a model") from None
+            raise DataError(f"{path}: no such file: {path.parent} is not the folder of a model") from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from None
         if not isinstance(values, dict) or type(values.get("format")) is not int:
@@ -168,7 +168,7 @@ class FaceSettings:
 
 @dataclass(frozen=True)
 class Package:
-    """A trained system with all that it takes.
+    """A trained system with everything needed to verify people.
 
     Args:
         where: the folder it was read from.
@@ -267,7 +267,7 @@ class Package:
 
 
 def check_target(folder: Path) -> None:
-    """Raise DataError where a folder holds something else than a model, which would be lost."""
+    """Raise DataError if a folder holds anything other than a model, which would be lost."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file: give a new folder")
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -276,7 +276,7 @@ def check_target(folder: Path) -> None:
 
 
 def identity_of(state: Mapping[str, Tensor]) -> str:
-    """The md5 of weights and their names, whatever file they are in."""
+    """The md5 of weights and their names, in whatever file they are."""
     digest = hashlib.md5(usedforsecurity=False)
     for name in sorted(state):
         digest.update(name.encode())

@@ -22,8 +22,8 @@ class Embedded(NamedTuple):
         name: for messages.
         vectors: per mode of the embedder (D,) float32 of length 1; a mode that it lacks is left out.
         lengths: of the embeddings before they were scaled, per mode.
-        seconds: duration; None where it is not known.
-        faces: number of face crops; None where it is not known.
+        seconds: duration; None if unknown.
+        faces: number of face crops; None if unknown.
     """
 
     name: str
@@ -42,7 +42,7 @@ class PairScores(NamedTuple):
 
 
 def scale_to_unit(name: str, vector: NDArray, mean: NDArray | None) -> NDArray[np.float32]:
-    """An embedding (D,) less the mean, of length 1. Raises DataError where nothing is left of it."""
+    """Subtract the mean from an embedding (D,) and scale it to length 1. Raises DataError for a result of zeros."""
     vector = np.array(vector, dtype=np.float32)
     if mean is not None:
         vector -= mean
@@ -53,7 +53,7 @@ def scale_to_unit(name: str, vector: NDArray, mean: NDArray | None) -> NDArray[n
 
 
 def possible_assignments(mode: str, enroll: Embedded, test: Embedded) -> list[tuple[str, str]]:
-    """The orders in which a trial can be scored in a mode: of two when its sides differ and both have both.
+    """The orders in which a trial can be scored in a mode: two if its sides differ and both recordings have both.
 
     Raises:
         DataError: a side lacks what the mode needs.
@@ -61,7 +61,7 @@ def possible_assignments(mode: str, enroll: Embedded, test: Embedded) -> list[tu
     able = [(a, b) for a, b in assignments(mode) if a in enroll.vectors and b in test.vectors]
     if not able:
         has = ", ".join(f"{side.name}: {' '.join(side.vectors)}" for side in (enroll, test))
-        raise DataError(f"mode {mode}: the recordings lack what it needs ({has})")
+        raise DataError(f"mode {mode}: the recordings lack the modalities that it needs ({has})")
     return able
 
 
@@ -85,7 +85,7 @@ def score_pairs(
         calibrated: the mode's calibration; None for none.
 
     Raises:
-        DataError: a quality measure of the calibration is not known of a side.
+        DataError: a quality measure of the calibration is unknown for a side.
     """
     embeddings = {modality: _matrix(sides, modality) for modality in {m for order in orders for m in order}}
     normalizer = Normalizer(embeddings, normalization.cohorts, normalization.variant, normalization.top_n)
@@ -116,7 +116,7 @@ def _quality(sides, enroll, test, mode, calibrated: Calibrated, normalizer: Norm
             known = [side.seconds if name == "duration" else side.faces for side in sides]
             for side, value in zip(sides, known, strict=True):
                 if not value:
-                    raise DataError(f"{side.name}: the calibration of mode {mode} needs its {name}, which is not known")
+                    raise DataError(f"{side.name}: the calibration of mode {mode} needs its {name}, which is unknown")
             column = np.log(np.array(known, dtype=np.float64))
             values[name] = {m: column for m in modalities if name == "duration" or "V" in m}
         elif name == "norm":
@@ -130,7 +130,7 @@ def _quality(sides, enroll, test, mode, calibrated: Calibrated, normalizer: Norm
 
 
 def _known(column, values, name: str, enroll, test) -> NDArray[np.float64]:
-    """A mean of both sides' values, of which only one is there where only one order was scored."""
+    """A mean of both sides' values; only one exists where only one order was scored."""
     missing = np.isnan(column)
     if missing.any():
         measure, modality = name.split("_")

@@ -1,4 +1,4 @@
-"""Recordings of one person, as files, and what a system's networks take of them."""
+"""Recordings of one person as files, and the input of a system's networks made from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from avsv.video.crop import FaceCropper, FaceCutter, shows_nothing
 from avsv.video.decode import IMAGE_SUFFIXES, VideoSource
 
 LEAST_VOICE = 0.2
-"""Seconds of voice without which a recording is taken for one of no speech."""
+"""Seconds of voice below which a recording counts as one without speech."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Recording:
 
     @classmethod
     def of(cls, path: str | Path) -> "Recording":
-        """What a file or folder holds: a video, a file with audio only, an image, or a folder of images.
+        """Find out what a file or folder holds: a video, audio only, an image, or a folder of images.
 
         Raises:
             DataError: no such file or folder, or a file of an unknown kind.
@@ -66,10 +66,10 @@ class Recording:
         try:
             kinds = stream_kinds(name)
         except DataError:
-            # Some formats of audio are read by another library only, which says what is wrong with all others.
+            # Only libsndfile reads some formats of audio; its message tells what is wrong with other files.
             kinds = {"audio"}
         if not kinds:
-            raise DataError(f"{name}: neither audio nor video in it")
+            raise DataError(f"{name}: contains neither audio nor video")
         return cls(name, name if "audio" in kinds else None, name if "video" in kinds else None)
 
     @property
@@ -111,7 +111,7 @@ class Faces(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What was read of a recording; None where it was not wanted or is not there."""
+    """The voice and the face read from a recording; None where they were not wanted or do not exist."""
 
     name: str
     voice: Voice | None
@@ -145,7 +145,7 @@ class _Samples:
 
 
 class Reader:
-    """Reads recordings as the recipe does when it makes features and face crops and embeds them.
+    """Reads recordings in the way in which the recipe makes features and face crops.
 
     Audio of any sample rate and with any number of channels is converted.
 
@@ -215,7 +215,7 @@ class Reader:
             self._fbank = Fbank(**self.inputs.audio.to_dict())
         with torch.inference_mode():
             features = self._fbank(torch.from_numpy(waveform)).numpy()
-        # The network was trained and its scores were calibrated on features as arks hold them.
+        # Training and calibration used features with the precision of arks.
         return mean_normalize(torch.from_numpy(as_stored(features)))
 
     def read_faces(self, location: str) -> Faces:
@@ -223,8 +223,8 @@ class Reader:
         config = self.faces
         if config is None:
             raise DataError(
-                f"{location}: how the face crops of the training were made is not known, so none can be made like them:"
-                " make the crops anew and train again, or give features of the voice only"
+                f"{location}: it is not known how the face crops of the training were made, so none can be made like"
+                " them: make the crops again and retrain, or use the voice only"
             )
         if self._cropper is None:
             self._cropper = FaceCropper(config)

@@ -42,7 +42,7 @@ def package_of_run(folder: Path, license: str = "not stated") -> Package:
 
     Args:
         folder: EXP/PRESET/SYSTEM, after stages 0 to 9.
-        license: on what terms the model may be used.
+        license: terms of use.
 
     Raises:
         DataError: the system was not trained, normalized or calibrated, or something of it cannot be read.

@@ -124,7 +124,7 @@ def _filter(frames: np.ndarray, rng: np.random.Generator, geometric: bool, blur:
 
 
 def _cut_out(frames: np.ndarray, rng: np.random.Generator) -> None:
-    """Cover a rectangle with one gray level, in place; it may lie partly outside."""
+    """Cover a rectangle with one gray level, in place; parts outside the picture are ignored."""
     for_axis = []
     for side in frames.shape[2:]:
         length = max(round(rng.uniform(*CUTOUT_SIDE) * side), 1)

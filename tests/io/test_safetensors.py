@@ -60,7 +60,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
     damaged += [whole.replace(b'"F16"', b'"X16"'), whole.replace(b"[3]", b"[9]")]
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"x.safetensors: not a whole file of the format safetensors"):
+        with pytest.raises(DataError, match=r"x.safetensors: not a complete safetensors file"):
             read_tensors(path)
     for _ in range(300):
         content = bytearray(whole)

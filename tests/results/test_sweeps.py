@@ -7,8 +7,8 @@ from matplotlib.image import imread
 from avsv.results.sweeps import (
     Drawn,
     SweepRow,
-    beside_best_single,
     compare_lines,
+    compare_with_best_single,
     count_verdicts,
     sweep_plot,
     sweep_tables,
@@ -31,7 +31,7 @@ def test_best_single_modality_is_chosen_at_every_level():
         for key, pair in rates.items()
         for level, rate in zip(("clean", "0"), pair, strict=True)
     ]
-    rows = {(r.system, r.mode, r.level): r for r in beside_best_single(found)}
+    rows = {(r.system, r.mode, r.level): r for r in compare_with_best_single(found)}
     assert rows["av", "AVxAV", "clean"].single == "av AxA"
     assert rows["av", "AVxAV", "0"].single == "v VxV"
     assert rows["other", "AVxAV", "clean"].single == "other VxV"
@@ -45,7 +45,7 @@ def test_best_single_modality_is_chosen_at_every_level():
     assert "| clean | **-1.00 [-1.00, -1.00]** av AxA | +5.00" in text
     # Systems with different trials are not compared.
     found = [Drawn(row("a", "AxA", "clean", 5, 11), noise, 20), Drawn(row("av", "AVxAV", "clean", 3), noise, 20)]
-    assert beside_best_single(found)[1].difference is None
+    assert compare_with_best_single(found)[1].difference is None
 
 
 def test_plot_shows_every_line(tmp_path):

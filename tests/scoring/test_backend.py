@@ -232,8 +232,8 @@ def test_a_zero_row_stays_zero():
     ("options", "message"),
     [
         (("cosine", None, False), "--backend cosine: choose one of lda, wccn, plda"),
-        (("lda", None, False), "say to how many dimensions with --lda-dim"),
-        (("wccn", 3, False), "keeps all dimensions: leave --lda-dim out"),
+        (("lda", None, False), "give the number of dimensions with --lda-dim"),
+        (("wccn", 3, False), "keeps all dimensions: omit --lda-dim"),
         (("lda", 3, True), "--backend lda does not adapt"),
     ],
 )
@@ -254,8 +254,8 @@ def few(speakers: int, each: int, dim: int = 6):
     [
         ("lda", 5, 4, 5, r"LDA to 5 dimensions: 5 speakers allow 1 to 4: change --lda-dim"),
         ("lda", 9, 4, 7, r"LDA to 7 dimensions: embeddings of 6 values allow 1 to 6"),
-        ("wccn", 5, 2, None, r"10 embeddings of 5 speakers are too few .* 6 dimensions: it takes at least 11"),
-        ("plda", 6, 4, None, r"PLDA of 6 dimensions takes more than 6 speakers, not 6: reduce .* to at most 5"),
+        ("wccn", 5, 2, None, r"10 embeddings of 5 speakers are too few .* 6 dimensions: it needs at least 11"),
+        ("plda", 6, 4, None, r"PLDA of 6 dimensions needs more than 6 speakers, not 6: reduce .* to at most 5"),
     ],
 )
 def test_too_few_speakers(name, speakers, each, lda_dim, message):

@@ -261,7 +261,7 @@ def test_back_ends_refuse_what_they_cannot_learn(scene):
     data, system = scene / "data", scene / "exp/ecapa"
     dirs = data / "train", data / "eval"
     said = step("score_backend", system, *dirs, fails=True)
-    assert "PLDA of 24 dimensions takes more than 24 speakers, not 20" in said
+    assert "PLDA of 24 dimensions needs more than 24 speakers, not 20" in said
     assert "at most 19" in said
     said = step("score_backend", "--backend", "lda", "--lda-dim", 20, system, *dirs, fails=True)
     assert "LDA to 20 dimensions: 20 speakers allow 1 to 19" in said

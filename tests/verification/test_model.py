@@ -85,7 +85,7 @@ def test_systems_of_one_modality(modalities, embed, tmp_path):
     keys = list(read_list(run.data["eval"] / "wav.scp"))
     other = recording_of(run.data["eval"], keys[0])
     other = other.video if modalities == "A" else other.audio
-    with pytest.raises(DataError, match="has not what small takes"):
+    with pytest.raises(DataError, match="lacks what small needs"):
         model.verify(other, other)
 
 
@@ -107,7 +107,7 @@ def test_an_embedding_is_that_of_the_ark(run):
         model.embed(frames=np.zeros((3, 4)))
     with pytest.raises(DataError, match="give a recording, a waveform or frames"):
         model.embed()
-    with pytest.raises(DataError, match="has not what small takes in mode V"):
+    with pytest.raises(DataError, match="lacks what small needs in mode V"):
         model.embed(waveform=waveform, mode="V")
 
 
@@ -197,11 +197,11 @@ def cut(name: str):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (remove("model.json"), r"model.json: no such file: .* is no folder of a model"),
+        (remove("model.json"), r"model.json: no such file: .* is not the folder of a model"),
         (remove("weights.safetensors"), r"weights.safetensors: no such file: only a part of the model is there"),
         (remove("scores.safetensors"), r"scores.safetensors: no such file: only a part of the model is there"),
-        (cut("weights.safetensors"), r"weights.safetensors: not a whole file of the format safetensors"),
-        (cut("scores.safetensors"), r"scores.safetensors: not a whole file of the format safetensors"),
+        (cut("weights.safetensors"), r"weights.safetensors: not a complete safetensors file"),
+        (cut("scores.safetensors"), r"scores.safetensors: not a complete safetensors file"),
         (change("model.json", '"format": 1', '"format": 2'), r"model.json: format 2, .* reads format 1: update avsv"),
         (change("model.json", '"format": 1', '"format": 0'), r"format 0, .* reads format 1: export the model again"),
         (change("model.json", '"identity": "', '"identity": "0'), r"the files of two models are mixed"),
