@@ -6,7 +6,7 @@ import warnings
 
 import avsv
 from avsv.bin.command import run_command
-from avsv.cli import evaluate, export, verify
+from avsv.cli import embed, evaluate, export, gallery, score, verify
 
 
 def main() -> int | None:
@@ -14,7 +14,9 @@ def main() -> int | None:
     parser = argparse.ArgumentParser(prog="avsv", description="Person verification from voice and face.")
     parser.add_argument("--version", action="version", version=avsv.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (verify, export, evaluate):
+    verify.add_command(commands)
+    gallery.add_commands(commands)
+    for command in (embed, score, evaluate, export):
         command.add_command(commands)
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_: print(f"avsv: warning: {message}", file=sys.stderr)

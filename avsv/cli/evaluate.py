@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avsv.cli.shared import align
 from avsv.errors import DataError
 from avsv.io.lists import read_list
 from avsv.results.evaluation import (
@@ -129,7 +130,7 @@ def _table(rows: list[Evaluation], priors: list[float]) -> str:
         interval = "" if row.eer_low is None else f"{row.eer_low:.3f} - {row.eer_high:.3f}"
         figures = [f"{value:.4f}" for value in (*row.min_dcf, *row.actual_dcf, row.cllr, row.min_cllr)]
         cells.append([short[row.name], f"{row.eer:.3f}", interval, *figures, str(row.n_target + row.n_nontarget)])
-    return _align([head, *cells])
+    return align([head, *cells])
 
 
 def _differences(rows: list[PairedDifference]) -> str:
@@ -139,19 +140,7 @@ def _differences(rows: list[PairedDifference]) -> str:
         interval = f"{row.low:+.3f} to {row.high:+.3f}"
         figures = [f"{row.difference:+.3f}", interval, f"{row.p:.4f}", str(row.trials)]
         cells.append([short[row.a], short[row.b], *figures])
-    return _align([head, *cells])
-
-
-def _align(lines: list[list[str]]) -> str:
-    """Align cells in columns: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if n else cell.ljust(width)
-            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    return align([head, *cells])
 
 
 def _plot(path: Path, source: Path, scores: dict[str, np.ndarray], trials: LabeledTrials) -> None:

@@ -1,6 +1,6 @@
 """A trained system in use: two recordings to a decision."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from avsv.errors import DataError
 from avsv.scoring.modes import assignments, available_modes, parse_mode
 from avsv.verification.decision import Operating, operating_point
 from avsv.verification.package import SETTINGS, FaceSettings, Package
-from avsv.verification.pairs import Embedded, possible_assignments, scale_to_unit, score_pairs
+from avsv.verification.pairs import Embedded, PairScores, possible_assignments, scale_to_unit, score_pairs
 from avsv.verification.recording import Reader, Reading, Recording
 from avsv.verification.run import package_of_run
 from avsv.video.config import FaceFormat
@@ -160,11 +160,16 @@ class Model:
 
     def embed_reading(self, reading: Reading) -> Embedded:
         """A recording as a side of trials, in all modes of the system for which it has the modalities."""
-        raw, means = self.raw_embeddings(reading, self.embedder.modes), self.package.normalization.means
-        vectors = {mode: scale_to_unit(reading.name, vector, means.get(mode)) for mode, vector in raw.items()}
-        lengths = {mode: float(np.linalg.norm(vector.astype(np.float64))) for mode, vector in raw.items()}
         seconds = reading.voice.seconds if reading.voice else reading.faces.seconds
-        return Embedded(reading.name, vectors, lengths, seconds, reading.faces and reading.faces.count)
+        faces = reading.faces and reading.faces.count
+        return self.side(reading.name, self.raw_embeddings(reading, self.embedder.modes), seconds, faces)
+
+    def side(self, name: str, raw: Mapping[str, NDArray], seconds: float | None, faces: int | None) -> Embedded:
+        """A side of trials, of embeddings (D,) per mode as the network gives them."""
+        means = self.package.normalization.means
+        vectors = {mode: scale_to_unit(name, vector, means.get(mode)) for mode, vector in raw.items()}
+        lengths = {mode: float(np.linalg.norm(vector.astype(np.float64))) for mode, vector in raw.items()}
+        return Embedded(name, vectors, lengths, seconds, faces)
 
     def embed(
         self,
@@ -204,6 +209,19 @@ class Model:
             raise DataError(f"{reading.name}: lacks what {self.name} needs in mode {mode or self.embedder.modes[0]}")
         return embedded[mode]
 
+    def score(
+        self,
+        sides: Sequence[Embedded],
+        enroll: NDArray[np.int64],
+        test: NDArray[np.int64],
+        mode: str,
+        orders: Sequence[tuple[str, str]],
+    ) -> PairScores:
+        """Scores of pairs of sides in one mode: see :func:`avsv.verification.pairs.score_pairs`."""
+        calibration = self.package.settings.calibration.get(mode)
+        calibrated = calibration and calibration.calibrated()
+        return score_pairs(sides, enroll, test, mode, orders, self.package.normalization, calibrated)
+
     def operating_point(self, mode: str, far: float) -> Operating | None:
         """The threshold of a mode for a false-accept rate between 0 and 1; None for a mode without calibration."""
         if mode not in self.package.settings.calibration:
@@ -234,16 +252,7 @@ class Model:
         chosen = self.find_mode(a.letters, b.letters, mode)
         sides = [self.embed_reading(a), self.embed_reading(b)]
         orders = possible_assignments(chosen, *sides)
-        calibration = self.package.settings.calibration.get(chosen)
-        found = score_pairs(
-            sides,
-            np.array([0]),
-            np.array([1]),
-            chosen,
-            orders,
-            self.package.normalization,
-            calibration and calibration.calibrated(),
-        )
+        found = self.score(sides, np.array([0]), np.array([1]), chosen, orders)
         point = self.operating_point(chosen, far)
         llr = None if found.llr is None else float(found.llr[0])
         used = [_used(reading, {order[n] for order in orders}) for n, reading in enumerate((a, b))]

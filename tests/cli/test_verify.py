@@ -1,18 +1,22 @@
 """The commands that use a model, as a shell runs them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished_run import FinishedRun, make_run
 from paths import ROOT
 from video_media import ffmpeg
 
 import avsv
-from avsv.io.lists import read_list
+from avsv.io.ark import read_vectors
+from avsv.io.lists import Scores, read_list, read_scores
+from avsv.model.saved import TrainedSystem
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +80,117 @@ def test_bad_input_ends_in_one_line(run, clips, words, message):
     done = command("verify", *(names.get(word, word) for word in words))
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
+
+
+def scores_of(folder: Path, suffix: str) -> dict[str, Scores]:
+    return {path.stem: read_scores(path) for path in folder.glob(f"*.{suffix}")}
+
+
+def test_score_a_data_directory_and_files(run, clips, tmp_path):
+    trials, data = run.data["eval"] / "trials/eval", run.data["eval"]
+    done = command("score", run.system, trials, "--data", data, "-o", tmp_path / "stored")
+    assert done.returncode == 0, done.stderr
+    for suffix in ("cos", "asnorm", "llr"):
+        ours, recipe = scores_of(tmp_path / "stored", suffix), scores_of(run.system / "scores/eval", suffix)
+        assert ours.keys() == recipe.keys() and len(ours) >= 5
+        for mode, scores in ours.items():
+            assert (scores.enroll == recipe[mode].enroll).all()
+            np.testing.assert_allclose(scores.score, recipe[mode].score, rtol=1e-5, atol=1e-5)
+    # A list without labels whose ids are paths; the second side has no video.
+    sounds = read_list(data / "wav.scp")
+    pairs = [("s0-u0", "s0-u1"), ("s0-u0", "s2-u1")]
+    (tmp_path / "pairs").write_text("".join(f"{clips[a].name} {sounds[b]}\n" for a, b in pairs))
+    done = command("score", run.system, tmp_path / "pairs", "--root", clips["s0-u0"].parent, "-o", tmp_path / "files")
+    assert done.returncode == 0, done.stderr
+    files = scores_of(tmp_path / "files", "llr")
+    assert set(files) == {"AxA", "AVxA", "AxV"}
+    assert files["AVxA"].enroll.tolist() == ["s0-u0.mkv", "s0-u0.mkv"]
+    found = avsv.load(run.system).verify(clips["s0-u0"], sounds["s2-u1"])
+    assert files["AVxA"].score[1] == pytest.approx(found.llr, rel=1e-4)
+
+
+def test_score_recordings_of_a_data_directory_without_features(run, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("wav.scp", "video.scp", "utt2spk"):
+        (bare / name).symlink_to(run.data["eval"] / name)
+    (tmp_path / "pairs").write_text("s0-u0 s1-u1\n")
+    done = command("score", run.system, tmp_path / "pairs", "--data", bare, "-o", tmp_path / "out", "--modes", "AVxAV")
+    assert done.returncode == 0, done.stderr
+    assert "reads its recordings" in done.stderr
+    recipe = scores_of(run.system / "scores/eval", "cos")["AVxAV"]
+    (row,) = np.flatnonzero((recipe.enroll == "s0-u0") & (recipe.test == "s1-u1"))
+    assert scores_of(tmp_path / "out", "cos")["AVxAV"].score[0] == pytest.approx(recipe.score[row], abs=1e-5)
+
+
+def test_embed(run, clips, tmp_path):
+    stored = dict(zip(*read_vectors(run.system / "embeddings/eval.AV.scp"), strict=True))
+    done = command("embed", run.system, run.data["eval"], "-o", tmp_path / "all")
+    assert done.returncode == 0, done.stderr
+    keys, matrix = read_vectors(tmp_path / "all.scp")
+    assert keys == sorted(stored)
+    np.testing.assert_allclose(matrix, [stored[key] for key in keys], rtol=1e-5, atol=1e-6)
+    pair = [clips["s0-u0"], clips["s3-u2"]]
+    assert command("embed", run.system, *pair, "-o", tmp_path / "x.npz").returncode == 0
+    assert command("embed", run.system, *pair, "-o", tmp_path / "x.csv", "--mode", "A").returncode == 0
+    content = np.load(tmp_path / "x.npz")
+    assert content["keys"].tolist() == [str(path) for path in pair]
+    np.testing.assert_allclose(content["embeddings"], [stored["s0-u0"], stored["s3-u2"]], rtol=1e-3, atol=1e-4)
+    voices = dict(zip(*read_vectors(run.system / "embeddings/eval.A.scp"), strict=True))
+    rows = [line.split(",") for line in (tmp_path / "x.csv").read_text().splitlines()]
+    np.testing.assert_allclose(np.array([row[1:] for row in rows], float)[0], voices["s0-u0"], rtol=1e-3, atol=1e-4)
+
+
+def test_enrol_and_identify(run, clips, tmp_path):
+    gallery = tmp_path / "people"
+    first = command("enrol", gallery, "Ann Lee", clips["s0-u0"], clips["s0-u1"], "--model", run.system)
+    assert first.returncode == 0, first.stderr
+    sounds = read_list(run.data["eval"] / "wav.scp")
+    assert command("enrol", gallery, "Bob", sounds["s1-u0"]).returncode == 0
+    assert command("enrol", gallery, "Bob", sounds["s1-u1"]).stdout.endswith("Bob: A from 2 recordings; 2 enrolled\n")
+    known = command("identify", gallery, clips["s0-u2"], "--json", "--far", 0.1)
+    assert known.returncode == 0, known.stderr
+    found = json.loads(known.stdout)
+    assert found["name"] == "Ann Lee" and [one["mode"] for one in found["candidates"]] == ["AVxAV", "AVxA"]
+    # The mean of the unit embeddings of both recordings, by hand.
+    stored = dict(zip(*read_vectors(run.system / "embeddings/eval.AV.scp"), strict=True))
+    unit = {key: vector / np.linalg.norm(vector) for key, vector in stored.items()}
+    ann = unit["s0-u0"] + unit["s0-u1"]
+    assert found["candidates"][0]["cosine"] == pytest.approx(ann @ unit["s0-u2"] / np.linalg.norm(ann), abs=1e-4)
+    stranger = command("identify", gallery, clips["s3-u0"], "--far", 0.001)
+    assert stranger.returncode == 3 and stranger.stdout.startswith("nobody\n")
+
+
+def test_a_gallery_of_another_model(run, clips, tmp_path):
+    trained = TrainedSystem.load(run.system / "final.pt")
+    name = next(iter(trained.embedder))
+    trained.embedder[name] = trained.embedder[name] + 1
+    other = tmp_path / "other"
+    shutil.copytree(run.system, other)
+    trained.save(other / "final.pt")
+    assert command("enrol", tmp_path / "g", "Ann", clips["s0-u0"], "--model", run.system).returncode == 0
+    for words in (("enrol", tmp_path / "g", "Bob", clips["s1-u0"]), ("identify", tmp_path / "g", clips["s1-u0"])):
+        done = command(*words, "--model", other)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert "their embeddings cannot be compared: enrol them again" in done.stderr
+
+
+def test_bad_input_to_the_other_commands(run, clips, tmp_path):
+    (tmp_path / "unknown").write_text("s0-u0 nobody\n")
+    (tmp_path / "text").write_text("nothing\n")
+    data, out = run.data["eval"], tmp_path / "out"
+    sounds = read_list(data / "wav.scp")
+    for words, message in (
+        (["score", run.system, tmp_path / "unknown", "--data", data, "-o", out], "unknown:1: 'nobody' is not among"),
+        (["score", run.system, tmp_path / "text", "--data", data, "-o", out], "'nothing' is not a trial list"),
+        (["score", run.system, tmp_path / "none", "--data", data, "-o", out], "none: no such file"),
+        (["embed", run.system, sounds["s0-u0"], "--mode", "V", "-o", out], "has not what --mode V needs"),
+        (["enrol", tmp_path / "gallery", "Ann", clips["s0-u0"]], "no such gallery: give --model to make it"),
+        (["identify", tmp_path / "gallery", clips["s0-u0"]], "no such gallery: 'avsv enrol' makes one"),
+        (["identify", tmp_path / "text", clips["s0-u0"]], "not a whole file of the format safetensors"),
+        (["export", tmp_path, out], "no folder of a model"),
+    ):
+        done = command(*words)
+        assert done.returncode == 1 and done.stdout == "", done.stdout
+        assert done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
+        assert not out.exists()

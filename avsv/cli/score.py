@@ -1,0 +1,88 @@
+"""``avsv score``: score files of a list of trials."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, with_progress
+from avsv.errors import DataError
+from avsv.io.lists import write_scores
+from avsv.scoring.score_file import read_pairs
+
+DESCRIPTION = """Score a list of trials, with or without labels, as stages 6 to 9 of the recipe do. The two sides of a
+trial are utterances of a data directory (its features and face crops where they are made, else its recordings), or,
+without --data, paths of recordings. Writes FOLDER/MODE.cos, MODE.asnorm and, for calibrated modes, MODE.llr."""
+
+
+def add_command(commands) -> None:
+    """Add ``score`` to the program's commands."""
+    parser = commands.add_parser("score", help="score a list of trials", description=DESCRIPTION)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("trials", metavar="TRIALS", type=Path, help="'enroll test' lines, with or without labels")
+    parser.add_argument("-o", "--out", metavar="FOLDER", type=Path, required=True, help="receives the score files")
+    parser.add_argument("--data", metavar="DIR", type=Path, help="data directory of the utterances")
+    parser.add_argument("--root", metavar="DIR", type=Path, default=Path(), help="where paths of recordings start")
+    parser.add_argument("--modes", default="", help="as in 'AxA VxV'; default: all that some trial can be scored in")
+    parser.add_argument("--max-lost", type=float, default=0.0, metavar="SHARE", help="trials without a score (0)")
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Embed both sides, score, and write."""
+    enroll, test = read_pairs(args.trials)
+    model = load_model(args)
+    wanted = args.modes.split()
+    for mode in wanted:
+        model.find_mode("", "", mode)
+    from avsv.verification.collection import score_trials
+
+    keys = list(dict.fromkeys([*enroll, *test]))
+    sides = _sides(args, model, keys)
+    row = {side.name: n for n, side in enumerate(sides)}
+    if lacking := [key for key in keys if key not in row]:
+        line = int(np.flatnonzero((enroll == lacking[0]) | (test == lacking[0]))[0]) + 1
+        raise DataError(
+            f"{args.trials}:{line}: '{lacking[0]}' is not among the utterances that {args.data} has audio or video of"
+            f" ({len(lacking)} such)"
+        )
+    pair = [np.array([row[key] for key in ids]) for ids in (enroll, test)]
+    scored = {mode: score_trials(model, sides, *pair, mode) for mode in wanted or model.modes}
+    scored = {mode: found for mode, found in scored.items() if len(found.places) or mode in wanted}
+    for mode, found in scored.items():
+        lost = len(enroll) - len(found.places)
+        if lost > args.max_lost * len(enroll) or not len(found.places):
+            raise DataError(
+                f"{args.trials}: {lost} of {len(enroll)} trials lack what mode {mode} needs, at most a share of"
+                f" {args.max_lost:g} may (--max-lost); --modes says which modes are scored"
+            )
+    args.out.mkdir(parents=True, exist_ok=True)
+    for mode, (places, scores) in scored.items():
+        for suffix, values in (("cos", scores.cosine), ("asnorm", scores.score), ("llr", scores.llr)):
+            if values is not None:
+                write_scores(args.out / f"{mode}.{suffix}", enroll[places], test[places], values)
+                print(f"{args.out / f'{mode}.{suffix}'}: {len(places)} trials")
+
+
+def _sides(args: argparse.Namespace, model, keys: list[str]) -> list:
+    """The embedded recordings of the trials."""
+    from avsv.verification.collection import embed_directory, embed_recordings, recordings_of, stored_letters
+    from avsv.verification.recording import Recording
+
+    if args.data is None:
+        recordings = []
+        for key in keys:
+            found = Recording.of(args.root / key)
+            recordings.append(Recording(key, found.audio, found.video))
+        items, total = embed_recordings(model, recordings), len(recordings)
+    elif letters := stored_letters(model, args.data):
+        items, total = embed_directory(model, args.data, letters), len(keys)
+    else:
+        print(f"{args.data}: reads its recordings: it has no features or face crops", file=sys.stderr)
+        recordings = [x for x in recordings_of(args.data, model.embedder.letters) if x.name in set(keys)]
+        items, total = embed_recordings(model, recordings), len(recordings)
+    wanted = set(keys)
+    embedded = with_progress(items, total, "recordings")
+    return [model.side(*item) for item in embedded if item.key in wanted]
