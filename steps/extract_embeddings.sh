@@ -13,7 +13,7 @@ Usage: $0 [options] <system-dir> <data-dir>...
 
 Writes <system-dir>/embeddings/SET.MODE.ark and .scp, where SET is the name of a data directory and MODE what the
 embedding is made from: A, V or AV. Utterances that lack a modality of a mode have none; they are counted, and listed in
-SET.MODE.missing. What is already embedded is left alone.
+SET.MODE.missing. Modes of which a whole set lacks a modality are left out. What is already embedded is left alone.
 "
 
 set -euo pipefail

@@ -18,6 +18,9 @@ from avsv.io.lists import read_list
 from avsv.model.config import load_config
 from avsv.model.saved import TrainedEmbedder
 
+# The lists that a modality has before and after its features are made.
+_LISTS = {"A": ("wav.scp", "feats.scp", "audio.scp"), "V": ("video.scp", "faces.scp")}
+
 
 def choose_modes(folder: Path, wanted: Sequence[str]) -> list[str]:
     """The modes to embed in: the wanted ones, or all modes of the system in a folder.
@@ -30,6 +33,27 @@ def choose_modes(folder: Path, wanted: Sequence[str]) -> list[str]:
         if mode not in known:
             raise DataError(f"--modes: {mode}: the system {folder} embeds in {', '.join(known)}")
     return list(wanted or known)
+
+
+def possible_modes(directory: Path, modes: Sequence[str]) -> list[str]:
+    """Those of some modes whose modalities a data directory has; it may lack one as a whole.
+
+    Raises:
+        DataError: it has none of them.
+    """
+    there = {letter for letter, names in _LISTS.items() if any((directory / name).exists() for name in names)}
+    possible = [mode for mode in modes if there.issuperset(mode)]
+    if not possible:
+        raise DataError(f"{directory}: {_lacking(modes, possible)} cannot be embedded: use a system of what it has")
+    return possible
+
+
+def _lacking(modes: Sequence[str], possible: Sequence[str]) -> str:
+    """Why some of the modes are not possible, in words."""
+    there = set("".join(possible))
+    lists = [names[0] for letter, names in _LISTS.items() if letter in "".join(modes) and letter not in there]
+    left_out = [mode for mode in modes if mode not in possible]
+    return f"no {' and no '.join(lists)}: {' and '.join(left_out)}"
 
 
 def embed_share(
@@ -48,7 +72,8 @@ def embed_share(
 
     Args:
         folder: of the trained system.
-        modes: in which to embed, see :func:`choose_modes`.
+        modes: in which to embed, see :func:`choose_modes`; those that a directory has no lists for are left out, and
+            lists of a modality that is in none of them are not read.
         directories: data directories.
         parts: folder that receives the share, see :class:`avsv.embed.parts.PartWriter`.
         job: counted from 1.
@@ -62,20 +87,23 @@ def embed_share(
             finite.
     """
     device = job_device(job, use_gpu)
+    modes_of = {directory: possible_modes(directory, modes) for directory in directories}
     system = TrainedEmbedder.load(folder, device)
     datasets = []
     for directory in directories:
-        audio_list = whole_audio_list(system.config, system.inputs)
-        table = read_utterances(directory, audio_list, system.inputs.video is not None)
-        system.check_data(table)
-        datasets.append(WholeUtterances(table, np.full(len(table), -1), system.config, system.inputs))
+        letters = "".join(modes_of[directory])
+        inputs = system.inputs.only(letters)
+        audio_list = whole_audio_list(system.config, inputs)
+        table = read_utterances(directory, audio_list, inputs.video is not None)
+        system.check_data(table, letters)
+        datasets.append(WholeUtterances(table, np.full(len(table), -1), system.config, inputs))
 
     total = sum(len(range(job - 1, len(dataset), jobs)) for dataset in datasets)
     done, shown = 0, float("-inf")
     with PartWriter(parts, job) as part:
         for directory, dataset in zip(directories, datasets, strict=True):
             batches = load_batches(dataset, range(job - 1, len(dataset), jobs), num_workers, use_gpu)
-            for embedded in embed_batches(system.embedder, batches, modes, device):
+            for embedded in embed_batches(system.embedder, batches, modes_of[directory], device):
                 for mode, (keys, vectors) in embedded.items():
                     part.write(f"{directory.name}.{mode}", keys, vectors)
                 done += 1
@@ -100,11 +128,14 @@ def merge_shares(parts: Path, jobs: int, modes: Sequence[str], out: Path, direct
     """
     for directory in directories:
         utterances = read_list(directory / "utt2spk", fields=2)
+        possible = possible_modes(directory, modes)
+        if len(possible) < len(modes):
+            print(f"{directory.name}: {_lacking(modes, possible)} left out")
         # Scoring uses all modes that it finds; files of an earlier extraction would come from other weights.
-        for mode in {"A", "V", "AV"} - set(modes):
+        for mode in {"A", "V", "AV"} - set(possible):
             for suffix in ("scp", "ark", "missing"):
                 (out / f"{directory.name}.{mode}.{suffix}").unlink(missing_ok=True)
-        for mode in modes:
+        for mode in possible:
             name = f"{directory.name}.{mode}"
             made = merge_parts(parts, jobs, name, out / name)
             missing = sorted(utterances.keys() - set(made))

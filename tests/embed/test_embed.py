@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 import sys
 from pathlib import Path
 
@@ -200,6 +201,49 @@ def test_missing_parts_and_modalities_are_said(tmp_path):
     assert read_vectors(tmp_path / "eval.A.scp")[1].tolist() == [[1.0, 1.5], [3.0, 3.5], [2.0, 2.5]]
     with pytest.raises(DataError, match=r"no utterance has the modalities that eval.AV needs"):
         merge_parts(tmp_path, 2, "eval.AV", tmp_path / "eval.AV")
+
+
+VIDEO, AUDIO = ("video.scp", "faces.scp", "faces.conf", "utt2num_faces"), ("wav.scp", "feats.scp", "utt2num_frames")
+
+
+@pytest.mark.parametrize(
+    ("gone", "left", "said"),
+    [(VIDEO, "A", "other: no video.scp: AV and V left out"), (AUDIO, "V", "other: no wav.scp: AV and A left out")],
+)
+def test_a_set_may_lack_a_modality(system, sets, tmp_path, capsys, gone, left, said):
+    """What is left is embedded as it is beside the other; the modes that are not there are told in one line."""
+    other = shutil.copytree(sets[0], tmp_path / "other")
+    for name in (*gone, "audio.scp") if left == "V" else gone:
+        (other / name).unlink(missing_ok=True)
+    whole = run(system, [sets[0]], tmp_path / "whole", 1)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "other.AV.scp").write_text("of an earlier extraction\n")
+    embed_share(system, MODES, [sets[1], other], out)
+    merge_shares(out, 1, MODES, out, [sets[1], other])
+    assert said in capsys.readouterr().out.splitlines()
+    assert sorted(path.name for path in out.glob("other.*")) == [f"other.{left}.ark", f"other.{left}.scp"]
+    assert len(list(out.glob("eval.*.scp"))) == 3
+    keys, vectors = read_vectors(out / f"other.{left}.scp")
+    same, expected = read_vectors(whole / f"dev.{left}.scp")
+    assert keys == same
+    np.testing.assert_allclose(vectors, expected, atol=2e-5)
+
+
+def test_modes_read_only_what_they_need(system, sets, tmp_path):
+    """A set whose face crops have not been made is not taken for one without faces; mode A does not need them."""
+    other = shutil.copytree(sets[0], tmp_path / "other")
+    (other / "faces.scp").rename(other / "video.scp")
+    with pytest.raises(DataError, match=r"faces.scp: no such file: run steps/make_face_crops.sh"):
+        embed_share(system, MODES, [other], tmp_path)
+    embed_share(system, ["A"], [other], tmp_path)
+    merge_shares(tmp_path, 1, ["A"], tmp_path, [other])
+    assert len(read_list(tmp_path / "other.A.scp")) == 9
+    for name in VIDEO:
+        (other / name).unlink(missing_ok=True)
+    visual = make_system(tmp_path, "V")
+    with pytest.raises(DataError, match=r"other: no video.scp: V cannot be embedded"):
+        embed_share(visual, ["V"], [other], tmp_path)
 
 
 def test_faces_of_another_size_are_refused(system, tmp_path):
