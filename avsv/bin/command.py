@@ -31,10 +31,15 @@ def run_command(main: Callable[[], int | None]) -> None:
         detail = f" ({error})" if str(error) else ""
         status = _say(f"out of memory{detail}: give the job more memory, or make it smaller")
     except RuntimeError as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        if reason.startswith("DataLoader worker"):
+            # PyTorch raises this wherever the program is when the system ends a loader process.
+            status = _say(f"{reason.rstrip('. ')}: if memory was short, give the job more or lower --num-workers")
         # The error of PyTorch on a processor; on a GPU it has its own class, with the same beginning.
-        if "can't allocate memory" not in str(error) and not type(error).__name__ == "OutOfMemoryError":
+        elif "can't allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError":
+            status = _say(f"out of memory ({reason}): give the job more memory, or make it smaller")
+        else:
             raise
-        status = _say(f"out of memory ({str(error).splitlines()[0]}): give the job more memory, or make it smaller")
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)
