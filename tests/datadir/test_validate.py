@@ -365,7 +365,7 @@ def test_step_says_what_is_wrong_with_lists_first(data):
     ("arguments", "message"),
     [
         ([], "Usage: "),
-        (["--min-dur", "1", "x"], "unknown option --min-dur: did you mean --min-duration?"),
+        (["--min-dur", "1", "x"], "unknown option --min-dur: the options are --cmd --max-lost --min-duration"),
         (["--nj"], "option --nj needs a value"),
     ],
 )

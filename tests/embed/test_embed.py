@@ -299,7 +299,11 @@ def test_two_sets_of_one_name_are_refused(system, sets, tmp_path, monkeypatch):
     ("arguments", "status", "message"),
     [
         (["train.sh"], 2, "Usage: steps/train.sh [options] <config>"),
-        (["train.sh", "--num-wokers", "2", "a", "b", "c", "d"], 2, "did you mean --num-workers?"),
+        (
+            ["train.sh", "--num-wokers", "2", "a", "b", "c", "d"],
+            2,
+            "unknown option --num-wokers: the options are --cmd",
+        ),
         (["train.sh", "--ngpu", "x", "a", "b", "c", "d"], 2, "--ngpu takes a whole number, not 'x'"),
         (["train.sh", "nothing.yaml", "a", "b", "c"], 1, "no such file: nothing.yaml"),
         (["extract_embeddings.sh", "a"], 2, "Usage: steps/extract_embeddings.sh [options] <system-dir>"),

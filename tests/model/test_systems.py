@@ -5,6 +5,7 @@ import contextlib
 import csv
 import multiprocessing
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -352,10 +353,15 @@ def test_a_system_is_trained_on(corpus, tmp_path):
             assert torch.equal(value, weights[name]), name
 
 
-def test_a_system_of_other_speakers_is_refused(corpus, tmp_path):
-    run(corpus, tmp_path / "source", "A", {"data": {"speed_perturb": True}})
-    with pytest.raises(DataError, match="trained on other speakers"):
-        run(corpus, tmp_path / "again", "A", {"init_from": {"system": "x"}}, init={"system": tmp_path / "source"})
+def test_a_system_of_other_classes_keeps_its_networks(corpus, tmp_path):
+    """With speed perturbation, the source has three classes per speaker."""
+    source = run(corpus, tmp_path / "source", "A", {"data": {"speed_perturb": True}})
+    changes = {"init_from": {"system": "x"}, "train": still()}
+    tuned = run(corpus, tmp_path / "tuned", "A", changes, init={"system": tmp_path / "source"})
+    assert len(source.class_weights()) == 18 and len(tuned.class_weights()) == 6
+    for name, value in source.embedder.items():
+        if "running" not in name and value.is_floating_point():
+            assert torch.equal(value, tuned.embedder[name]), name
 
 
 def test_published_weights_are_loaded_and_random_ones_are_reported(corpus, tmp_path, capfd):
@@ -371,7 +377,7 @@ def test_published_weights_are_loaded_and_random_ones_are_reported(corpus, tmp_p
         run(corpus, tmp_path / "A", "A", {"pretrained": {"audio": "hubert_base"}})
 
 
-def test_the_step_trains_again_with_other_published_weights(corpus, tmp_path):
+def test_the_step_refuses_other_published_weights_in_the_folder_of_a_finished_system(corpus, tmp_path):
     def train(*options):
         files = [tmp_path / "V.yaml", corpus / "train", corpus / "dev", tmp_path / "V"]
         fixed = ["--num-workers", "0", "--fbank-config", corpus / "train" / "fbank.yaml"]
@@ -383,12 +389,19 @@ def test_the_step_trains_again_with_other_published_weights(corpus, tmp_path):
     for seed in (5, 6):
         torch.manual_seed(seed)
         torch.save(state := published_iresnet(IResNet(**options)), weights)
+        if seed == 6:
+            before = (tmp_path / "V" / "final.pt").read_bytes()
+            refused = train()
+            assert refused.returncode == 1
+            assert f"V: a finished system with other settings or data ({weights} has changed)" in refused.stderr
+            assert (tmp_path / "V" / "final.pt").read_bytes() == before
+            shutil.rmtree(tmp_path / "V")
         trained = train()
         assert trained.returncode == 0 and "V: trained, 1 epochs" in trained.stderr, trained.stderr
         assert torch.equal(
             TrainedSystem.load(tmp_path / "V" / "final.pt").embedder["visual.trunk.0.weight"], state["conv1.weight"]
         )
-        assert train().stderr.endswith("V: is trained\n")
+        assert train().stderr.endswith("V: the training is up to date\n")
     write_config(tmp_path / "V.yaml", "V", pretrained={"visual": "resnet50_imagenet"})
     missing = train("--weights-dir", tmp_path)
     assert missing.returncode == 1
@@ -437,8 +450,8 @@ def test_log_mel_statistics_are_taken_once(corpus, tmp_path, monkeypatch):
     (tmp_path / "A" / "final.pt").unlink()
     again = run(corpus, tmp_path / "A", "A", sections)
     assert len(takes) == 1 and torch.equal(first.embedder["audio.mel_std"], again.embedder["audio.mel_std"])
-    anew = run(corpus, tmp_path / "A", "A", sections | {"train": {"epochs": 1, "batch_size": 6}})
-    assert len(takes) == 2 and torch.equal(first.embedder["audio.mel_std"], anew.embedder["audio.mel_std"])
+    other = run(corpus, tmp_path / "B", "A", sections | {"train": {"epochs": 1, "batch_size": 6}})
+    assert len(takes) == 2 and torch.equal(first.embedder["audio.mel_std"], other.embedder["audio.mel_std"])
 
 
 def test_color_networks_with_gray_crops_are_reported(corpus, tmp_path, capfd):
