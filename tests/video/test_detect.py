@@ -264,24 +264,27 @@ def test_detectors_whose_package_is_missing(detector, package, monkeypatch):
 def test_find_detector(tmp_path):
     """A preset that aligns faces finds the weights in the first folder that has all of them, or prints a warning."""
     faces = tmp_path / "faces.yaml"
-    folders = [tmp_path / "no folder", tmp_path / "has one", tmp_path / "has both"]
-    for folder, names in zip(folders[1:], (["blazeface.pth"], ["blazeface.pth", "anchors.npy"]), strict=True):
-        folder.mkdir()
-        for name in names:
-            (folder / name).touch()
+    weights, corpus = tmp_path / "my weights", tmp_path / "corpora" / "one"
+    folders = [weights, corpus / ".." / "detectors", corpus / "../.." / "detectors"]
+    for folder in (corpus, weights, folders[2]):
+        folder.mkdir(parents=True)
+    for path in (weights / "blazeface.pth", folders[2] / "blazeface.pth", folders[2] / "anchors.npy"):
+        path.touch()
 
-    def find(text: str, *places: Path) -> tuple[list[str], str]:
+    def find(text: str, *places: Path | str) -> tuple[list[str], str]:
         faces.write_text(text)
         done = run(sys.executable, "-m", "avsv.bin.find_detector", faces, *places)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines(), done.stderr
 
-    assert find("detector: blazeface\nalign: true\n", *folders) == (["--detector-weights", str(folders[2])], "")
-    options, warning = find("detector: blazeface\nalign: true\n", *folders[:2])
+    found = (["--detector-weights", str(folders[2])], "")
+    assert find("detector: blazeface\nalign: true\n", weights, "", corpus) == found
+    (folders[2] / "anchors.npy").unlink()
+    options, warning = find("detector: blazeface\nalign: true\n", weights, "", corpus)
     assert options == ["--detector", "none", "--align", "false"]
-    assert warning.startswith(f"warning: no blazeface.pth and anchors.npy in {folders[0]}, {folders[1]}: ")
+    assert warning.startswith(f"warning: no blazeface.pth and anchors.npy in {', '.join(map(str, folders))}: ")
     # A detector without landmarks uses those of another network.
-    (folders[2] / "s3fd-619a316812.pth").touch()
-    assert find("detector: sfd\n", folders[2])[0] == ["--detector-weights", str(folders[2])]
-    assert find("detector: sfd\nalign: true\n", folders[2])[0] == ["--detector", "none", "--align", "false"]
-    assert find("detector: none\n", folders[2]) == find("detector: dlib\n", folders[2]) == ([], "")
+    (weights / "s3fd-619a316812.pth").touch()
+    assert find("detector: sfd\n", weights, corpus)[0] == ["--detector-weights", str(weights)]
+    assert find("detector: sfd\nalign: true\n", weights, corpus)[0] == ["--detector", "none", "--align", "false"]
+    assert find("detector: none\n", weights) == find("detector: dlib\n", weights) == ([], "")
