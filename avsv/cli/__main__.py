@@ -7,6 +7,10 @@ import warnings
 import avsv
 from avsv.bin.command import run_command
 from avsv.cli import embed, evaluate, export, gallery, score, verify
+from avsv.errors import DataError
+
+# Packages that only some commands need, and the optional dependencies of pyproject.toml that bring them.
+_EXTRAS = {"matplotlib": "report", "jinja2": "report"}
 
 
 def main() -> int | None:
@@ -23,5 +27,20 @@ def main() -> int | None:
     return args.run(args)
 
 
+def program() -> None:
+    """The console command ``avsv``."""
+    run_command(_main)
+
+
+def _main() -> int | None:
+    try:
+        return main()
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name)
+        if extra is None:
+            raise
+        raise DataError(f"{error.name} is not installed: run pip install 'avsv[{extra}]'") from None
+
+
 if __name__ == "__main__":
-    run_command(main)
+    program()

@@ -1,0 +1,106 @@
+"""The commands and the Python code of docs/use.md run as they stand there, without the optional dependencies."""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from finished_run import make_run
+from paths import ROOT
+from video_media import ffmpeg
+
+import avsv
+from avsv.io.lists import read_list
+
+PAGE = (ROOT / "docs" / "use.md").read_text()
+# What pyproject.toml installs on request only, by the names of the modules.
+OPTIONAL = {"tensorboard": "tensorboard", "sox": "sox"}
+OPTIONAL |= {"matplotlib": "matplotlib", "jinja2": "jinja2", "MarkupSafe": "markupsafe"}
+BLOCK = """\
+import sys
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+"""
+CLIPS = {"ann1.mp4": "s0-u0", "ann2.mp4": "s0-u1", "bob1.mp4": "s1-u0", "unknown.mp4": "s2-u0"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with everything that the page names."""
+    folder = tmp_path_factory.mktemp("use")
+    run = make_run(folder / "made")
+    (folder / "exp/mini").mkdir(parents=True)
+    (folder / "exp/mini/ssa").symlink_to(run.system)
+    (folder / "data").mkdir()
+    (folder / "data/eval").symlink_to(run.data["eval"])
+    videos, sounds = (read_list(run.data["eval"] / name) for name in ("video.scp", "wav.scp"))
+    for name, key in CLIPS.items():
+        frames = ["-framerate", 25, "-i", f"{videos[key]}/%d.png"]
+        ffmpeg(*frames, "-i", sounds[key], "-crf", 10, "-pix_fmt", "yuv420p", folder / name)
+    (folder / "blocked").mkdir()
+    (folder / "blocked/sitecustomize.py").write_text(BLOCK.format(names=set(OPTIONAL.values())))
+    (folder / "call.wav").symlink_to(sounds["s0-u2"])
+    (folder / "photo.png").symlink_to(Path(videos["s0-u2"]) / "0.png")
+    return folder
+
+
+def run_python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the folder, where optional packages seem not to be installed."""
+    environment = {**os.environ, "PYTHONPATH": f"{folder / 'blocked'}:{ROOT}"}
+    command = [sys.executable, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_commands_of_the_page(folder):
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    assert len(commands) >= 10
+    for line in commands:
+        program, *words = shlex.split(line)
+        assert program == "avsv"
+        done = run_python(folder, "-m", "avsv.cli", *words)
+        # 3 is a decision too: different persons, or nobody.
+        assert done.returncode in ((0, 3) if words[0] in ("verify", "identify") else (0,)), f"{line}: {done.stderr}"
+        assert done.stdout
+    assert (folder / "model/MODEL.md").is_file() and (folder / "eval_voices.scp").is_file()
+
+
+def test_the_python_code_of_the_page(folder):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    done = run_python(folder, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("AVxA ")
+
+
+def test_what_export_writes_is_listed(folder):
+    listed = set(re.findall(r"^\| `([\w.]+)", PAGE, re.MULTILINE))
+    assert {path.name for path in (folder / "model").iterdir()} <= listed
+
+
+def test_a_missing_package_is_named(folder):
+    trials = folder / "data/eval/trials/eval"
+    scores = folder / "exp/mini/ssa/scores/eval/AxA.cos"
+    done = run_python(folder, "-m", "avsv.cli", "eval", str(scores), "--trials", str(trials), "--det", "det.png")
+    assert done.returncode == 1
+    assert done.stderr.endswith("matplotlib is not installed: run pip install 'avsv[report]'\n")
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f"version: {avsv.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {avsv.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+    settings = (ROOT / "pyproject.toml").read_text()
+    assert 'version = { attr = "avsv.__version__" }' in settings
+    extras = settings.partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    assert set(re.findall(r'"([\w-]+)', extras)) == set(OPTIONAL)
+    module, function = re.search(r'^avsv = "(.+):(.+)"$', settings, re.MULTILINE).groups()
+    assert callable(getattr(importlib.import_module(module), function))
