@@ -11,6 +11,9 @@ train_jobs=1          # systems that train at the same time, on a cluster or a m
 num_workers=2         # loader processes of each training process; changes no result
 faces=arks            # arks: store the face crops; online: decode the video whenever they are read; changes no result
 seed=0                # of the corpus, the initial weights and every random draw
+corpus_seed=          # of the corpus and its lists; default: --seed
+seeds=                # several seeds, as in '0 1 2': a run for each in EXP/seedN, and a comparison over seeds
+study=                # a study of conf/studies: its variants are the systems; its page is written to EXP/studies
 set=()                # KEY=VALUE: a setting that overrides the preset, for all systems (train.epochs=3), for one
                       #   (ecapa:train.epochs=3), or for the features (fbank.dither=0, faces.fps=10); can be repeated
 max_lost=0.05         # largest share of a list's trials that a system may skip because a voice or a face is missing
@@ -39,22 +42,20 @@ Stages: 0 corpus and lists, 1 validation, 2 Fbank, 3 face crops, 4 single-modali
 6 embeddings, 7 cosine scores, 8 score normalization, 9 ensembles and calibration, 10 analyses, 11 results.
 "
 set -euo pipefail
+arguments=("$@")
 . utils/parse_options.sh
 [ $# -eq 0 ] || usage
 for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/-} must be at least 1"; done
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 [[ $max_lost =~ ^(0?\.[0-9]+|[01])$ ]] || die "--max-lost takes a share between 0 and 1, not '$max_lost'"
 [[ $norm =~ ^(as-norm1|as-norm2|s-norm|.+:.+)$ ]] || die "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not '$norm'"
-for _name in $quality; do
-  [[ $_name =~ ^(duration|faces|norm|cohort)$ ]] || die "--quality: '$_name' is not one of duration faces norm cohort"
-done
-for _name in $sweeps; do
-  [ "$_name" = all ] || grep -qs "^$_name:" conf/sweeps.yaml || die "--sweeps: conf/sweeps.yaml has no sweep '$_name'"
-done
 
 "$ROOT/tools/setup.sh"
 . ./path.sh
 . ./cmd.sh
+# With --seeds or --study there is a run for each seed, which is called with --seeds -.
+[ -z "$seeds$study" ] || [ "$seeds" = - ] || exec steps/run_seeds.sh --seeds "$seeds" --study "$study" --exp "$exp" \
+  --corpus-seed "${corpus_seed:-$seed}" --preset "$preset" "$systems" "$data/$eval_set" "$0" "${arguments[@]}"
 work=$exp/$preset conf=$exp/$preset/conf
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
 mkdir -p "$data" "$work/log"
@@ -64,11 +65,12 @@ hold_lock "$work" 9
 export AVSV_COMMANDS=$work/log/commands.log
 
 # All settings are checked here, before any work; published weights only where something is trained.
-options=()
+options=(--quality "$quality" --sweeps "$sweeps")
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 4 ]; then options+=(--weights-dir "$weights"); fi
+[ -z "$study" ] || options+=(--study "conf/studies/$study.yaml")
 for _name in ${set[@]+"${set[@]}"}; do options+=(--set "$_name"); done
 # shellcheck disable=SC2086  # a list of names
-python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" ${options[@]+"${options[@]}"} $systems \
+python -m avsv.bin.configure --conf conf --preset "$preset" --out "$conf" "${options[@]}" $systems \
   >"$work/.systems.tmp"
 mv "$work/.systems.tmp" "$work/systems"
 # In training order, one a line: name, single or fused, then the systems whose weights it starts from.
@@ -76,9 +78,8 @@ mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
 mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
 all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
 
-stage_started=
 end_stage() {
-  [ -z "$stage_started" ] || printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2
+  [ -z "${stage_started-}" ] || printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2
   stage_started=
 }
 begin() {   # <stage> <title>: end the stage before; true when this stage is to run
@@ -91,7 +92,7 @@ begin() {   # <stage> <title>: end the stage before; true when this stage is to 
 if begin 0 "corpus and lists"; then
   options=()
   for _name in "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}"; do options+=("--${_name//_/-}" "${!_name}"); done
-  local/prepare_data.sh --cmd "$train_cmd" --nj "$nj" --preset "$preset" --seed "$seed" \
+  local/prepare_data.sh --cmd "$train_cmd" --nj "$nj" --preset "$preset" --seed "${corpus_seed:-$seed}" \
     "${options[@]+"${options[@]}"}" "$data"
   # What the corpus was made with, for the command that is shown with the results: later stages do not need it again.
   changed_options "${LOCAL_OPTIONS[@]+"${LOCAL_OPTIONS[@]}"}" >"$data/options"
@@ -169,9 +170,7 @@ if begin 10 "analyses"; then
 fi
 
 if begin 11 "results"; then
-  shown=
-  [ ! -f "$data/options" ] || shown=$(<"$data/options")
-  shown+=$(changed_options max_lost subtract_mean norm quality)
+  shown=$(cat "$data/options" 2>/dev/null || true)$(changed_options corpus_seed study max_lost subtract_mean norm quality)
   for _name in ${set[@]+"${set[@]}"}; do shown+=" --set ${_name@Q}"; done
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
 fi

@@ -76,6 +76,8 @@ def test_report_opens(tiny_run, tmp_path):
         assert browser.run("document.querySelectorAll('audio').length") == 32
         assert browser.run("[...document.images].every(i => i.naturalWidth > 0)")
         assert browser.run("[...document.images].filter(i => i.naturalWidth === 288).length") == 32
+        browser.resize(1280, 900)
+        assert browser.run("document.documentElement.scrollHeight") <= 7200
         assert browser.complaints == []
 
 

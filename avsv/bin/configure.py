@@ -9,6 +9,8 @@ modality first, one a line: the name, `single` or `fused`, and the systems it st
 `--weights-dir DIR` also looks for the published weights that the systems start from.
 `--set KEY=VALUE` overrides the preset. KEY is dotted and starts with a section of a preset (see avsv.model.presets), or
 stands for `all.KEY`; `--set SYSTEM:KEY=VALUE` stands for `systems.SYSTEM.KEY=VALUE`.
+`--study FILE` takes the variants of a study (see avsv.model.study) as the systems.
+`--quality` and `--sweeps` are only checked.
 """
 
 import argparse
@@ -20,11 +22,26 @@ from pathlib import Path
 import yaml
 
 from avsv.bin.command import run_command
+from avsv.config.strict import nearest
+from avsv.corruption.kinds import read_sweeps
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.model.config import SystemConfig
 from avsv.model.presets import Configurator
 from avsv.model.pretrained import resolve_weights
+from avsv.scoring.quality import MEASURES
+
+
+def check_later_options(quality: Sequence[str], sweeps: Sequence[str], file: Path) -> None:
+    """Raise DataError for a quality measure or a sweep that does not exist: it would only be found in stage 9 or 10."""
+    for name in quality:
+        if name not in MEASURES:
+            raise DataError(f"--quality: '{name}' is not one of {' '.join(MEASURES)}")
+    if sweeps and sweeps != ["all"]:
+        known = read_sweeps(file)
+        for name in sweeps:
+            if name not in known:
+                raise DataError(f"--sweeps: {file} has no sweep '{name}': {nearest(name, known)}")
 
 
 def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:
@@ -81,10 +98,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="see above")
     parser.add_argument("--weights-dir", type=Path, metavar="DIR", help="look there for published weights")
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="name of a file in CONF/systems, or all")
+    parser.add_argument("--study", type=Path, metavar="FILE", help="conf/studies/NAME.yaml")
+    parser.add_argument("--quality", default="", help="quality measures of the calibration")
+    parser.add_argument("--sweeps", default="", help="sweeps of CONF/sweeps.yaml, or all")
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help="name of a file in CONF/systems, or all")
     options = parser.parse_args(arguments)
 
-    configurator = Configurator(options.conf, options.preset, options.settings)
+    check_later_options(options.quality.split(), options.sweeps.split(), options.conf / "sweeps.yaml")
+    configurator = Configurator(options.conf, options.preset, options.settings, options.study)
+    if options.study is not None:
+        options.systems = list(configurator.study.variants)
+    if not options.systems:
+        raise DataError("no system is named: give names of files in CONF/systems, or all")
     configs = configurator.configs(configurator.known if options.systems == ["all"] else options.systems)
     if options.weights_dir is not None:
         check_weights(configs, options.weights_dir)

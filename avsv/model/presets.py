@@ -22,6 +22,7 @@ from avsv.errors import DataError
 from avsv.io.names import check_system
 from avsv.model.config import SystemConfig, parse_config
 from avsv.model.registry import ROLES, find_class
+from avsv.model.study import nested, read_study
 from avsv.nnet.generative.supervision import MIN_FRAMES
 from avsv.video.config import FacesConfig
 
@@ -97,21 +98,24 @@ class Configurator:
         conf: folder with fbank.yaml, faces.yaml, systems/ and presets/.
         preset: name of a file in presets/.
         settings: KEY=VALUE texts laid over the preset.
+        study: a file of conf/studies whose variants are systems too.
 
     Raises:
         DataError: anything missing, unknown or wrong.
     """
 
-    def __init__(self, conf: Path, preset: str, settings: Sequence[str] = ()) -> None:
+    def __init__(self, conf: Path, preset: str, settings: Sequence[str] = (), study: Path | None = None) -> None:
         self.conf = conf
         self.known = _names(conf / "systems")
+        self.study = read_study(study, self.known) if study is not None else None
         presets = _names(conf / "presets")
         if preset not in presets:
             raise DataError(f"preset {preset}: no file {conf}/presets/{preset}.yaml: {nearest(preset, presets)}")
         path = conf / "presets" / f"{preset}.yaml"
+        systems = [*self.known, *(self.study.variants if self.study else ())]
         self.layers = [
-            read_layer(str(path), read_yaml(path), self.known),
-            read_layer("--set", parse_settings(settings), self.known),
+            read_layer(str(path), read_yaml(path), systems),
+            read_layer("--set", parse_settings(settings), systems),
         ]
         self.fbank = read_dataclass(FbankConfig, *self._merged_file("fbank"))
         self.faces = read_dataclass(FacesConfig, *self._merged_file("faces"))
@@ -130,10 +134,26 @@ class Configurator:
         used = [layer.source for layer in self.layers if layer.sections]
         return f"{path} with {' and '.join(used)}" if used else str(path)
 
+    def _file(self, name: str) -> tuple[str, Path]:
+        """The system of ``conf/systems`` that a system is, or is a variant of, and its file."""
+        base = self.study.variants[name].base if self._is_variant(name) else name
+        return base, self.conf / "systems" / f"{base}.yaml"
+
+    def _is_variant(self, name: str) -> bool:
+        return self.study is not None and name in self.study.variants
+
+    def _own(self, name: str) -> dict[str, Any]:
+        """What the file of a system says; a variant of a study lays its changes over that, and insists on them."""
+        own = read_yaml(self._file(name)[1])
+        if self._is_variant(name):
+            changes = self.study.variants[name].set
+            own = overlay(own, nested(changes)) | {"keep": [*own.get("keep", []), *changes]}
+        return own
+
     def _over(self, name: str, mapping: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         """Lay both layers over the mapping of a system, and between them the keys that its ``own`` file keeps."""
         keep = own.get("keep", [])
-        path = self.conf / "systems" / f"{name}.yaml"
+        base, path = self._file(name)
         if not isinstance(keep, list) or not all(isinstance(key, str) for key in keep):
             raise DataError(f"{path}: keep: expected a list of dotted keys, as in [train.epochs]")
         for number, layer in enumerate(self.layers):
@@ -144,7 +164,8 @@ class Configurator:
             roles = () if "system" in mapping.get("init_from", {}) else ("audio", "visual", "fusion", "supervision")
             networks = layer.sections.get("networks", {})
             parts.extend(("networks", part) for part in _network_options(mapping, networks, roles))
-            parts.append((f"systems.{name}", layer.sections.get("systems", {}).get(name, {})))
+            for system in dict.fromkeys((base, name)):
+                parts.append((f"systems.{system}", layer.sections.get("systems", {}).get(system, {})))
             for section, part in parts:
                 for key in STRUCTURE:
                     if key in part and key not in mapping:
@@ -160,15 +181,15 @@ class Configurator:
         """The merged mapping of a system, with the networks of the systems that it starts from filled in."""
         if name in self._mappings:
             return self._mappings[name]
-        if name not in self.known:
+        if name not in self.known and not self._is_variant(name):
             needed = f" (init_from of {dependents[-1]})" if dependents else ""
             raise DataError(
                 f"system {name}{needed}: no file {self.conf}/systems/{name}.yaml: {nearest(name, self.known)}"
             )
         if name in dependents:
             raise DataError(f"system {name}: its init_from leads back to itself: {' > '.join([*dependents, name])}")
-        path = self.conf / "systems" / f"{name}.yaml"
-        own = read_yaml(path)
+        path = self._file(name)[1]
+        own = self._own(name)
         mapping = {key: value for key, value in own.items() if key != "keep"}
         for role, source in _sources(mapping, path):
             there = _trained(source, path) if "/" in source else self.mapping(source, (*dependents, name))
@@ -195,7 +216,7 @@ class Configurator:
         return dict(sorted(configs.items(), key=lambda item: item[1].fusion is not None))
 
     def _check(self, name: str, mapping: dict[str, Any]) -> SystemConfig:
-        where = self._where(self.conf / "systems" / f"{name}.yaml")
+        where = self._where(self._file(name)[1])
         config = parse_config(mapping, where)
         for role, source in dataclasses.asdict(config.init_from).items():
             if role != "system" and source is not None and mapping[role] != self._sources[source][role]:
