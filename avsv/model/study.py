@@ -25,11 +25,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class _File:
-    """A study as its file has it."""
+    """What a study's file says besides its variants."""
 
     question: str
     contrasts: tuple[str, ...]
-    variants: dict[str, Any]
     base: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
 
@@ -67,9 +66,13 @@ def read_study(path: Path, systems: Sequence[str]) -> Study:
         raise DataError(
             f"{path}: no such study: {nearest(path.stem, [file.stem for file in path.parent.glob('*.yaml')])}"
         )
-    file = read_dataclass(_File, read_yaml(path), str(path))
+    content = read_yaml(path)
+    entries = content.pop("variants", None)
+    if not isinstance(entries, dict) or not entries:
+        raise DataError(f"{path}: variants: expected 'NAME: {{base: SYSTEM, set: {{KEY: VALUE}}}}' lines")
+    file = read_dataclass(_File, content, str(path))
     variants = {}
-    for name, entry in file.variants.items():
+    for name, entry in entries.items():
         where = f"{path}: variants.{name}"
         entry = {} if entry is None else entry
         if not isinstance(entry, dict):
@@ -81,7 +84,7 @@ def read_study(path: Path, systems: Sequence[str]) -> Study:
         if not isinstance(changes, dict):
             raise DataError(f"{where}.set: expected dotted keys and their values")
         variants[check_system(f"{path.stem}-{name}", str(path))] = Variant(base, changes)
-    contrasts = [_contrast(text, path, file.variants) for text in file.contrasts]
+    contrasts = [_contrast(text, path, entries) for text in file.contrasts]
     if not contrasts:
         raise DataError(f"{path}: contrasts: a study needs at least one, as in 'asp:mean'")
     return Study(path.stem, file.question, variants, contrasts, file.seeds)
