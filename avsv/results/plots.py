@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from avsv.analysis.geometry import Geometry
+from avsv.results.seeds import SIGNIFICANT, SeedContrast
 from avsv.results.style import COLORS, GRAY, GROUND, INK, MARKERS, QUIET, color, dashes, new_figure
 from avsv.scoring.metrics import det_curve, eer, min_dcf_point
 
@@ -264,6 +265,25 @@ def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) ->
         for label in axis.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     axis.set_ylim(bottom=0)
+
+
+def contrast_plot(path: str | Path, contrasts: Sequence[SeedContrast]) -> None:
+    """Differences of error rates with their intervals, a line each; filled where they remain after Holm's correction."""
+    with new_figure(path, 1, 8, 1.2 + 0.34 * len(contrasts)) as (_, (axis,)):
+        lists = list(dict.fromkeys(row.trials for row in contrasts))
+        for place, row in enumerate(contrasts):
+            look = color(lists.index(row.trials))
+            axis.hlines(place, row.low, row.high, color=look, linewidth=1.6)
+            filled = look if row.p_holm < SIGNIFICANT else GROUND
+            axis.plot(row.difference, place, marker="o", color=look, markerfacecolor=filled, zorder=3)
+        axis.axvline(0, color=INK, linewidth=0.8)
+        several = len(lists) > 1
+        names = [f"{row.a}/{row.mode_a} - {row.b}/{row.mode_b}" for row in contrasts]
+        if several:
+            names = [f"{name} ({row.trials})" for name, row in zip(names, contrasts, strict=True)]
+        axis.set_yticks(range(len(contrasts)), names)
+        axis.invert_yaxis()
+        axis.set_xlabel("difference of EERs in percentage points; left: the first makes fewer errors")
 
 
 def hard_plot(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from avsv.errors import DataError
+from avsv.io.atomic import write_text
 from avsv.model.study import Study
 from avsv.results.markdown import markdown_table
 from avsv.results.plots import contrast_plot
@@ -16,7 +17,12 @@ PLOT = "contrasts.png"
 
 
 def write_page(
-    folder: Path, study: Study, runs: Sequence[Path], rows: Sequence[SeedRow], contrasts: Sequence[SeedContrast], stage: str
+    folder: Path,
+    study: Study,
+    runs: Sequence[Path],
+    rows: Sequence[SeedRow],
+    contrasts: Sequence[SeedContrast],
+    stage: str,
 ) -> None:
     """Write STUDY.md and the plot of its contrasts.
 
@@ -28,8 +34,6 @@ def write_page(
         contrasts: those of the study.
         stage: of the scores.
     """
-    from avsv.io.atomic import write_text
-
     seeds = ", ".join(run.parent.name.removeprefix("seed") for run in runs)
     parts = [
         f"# Study: {study.name}",
