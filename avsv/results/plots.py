@@ -268,7 +268,7 @@ def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) ->
 
 
 def contrast_plot(path: str | Path, contrasts: Sequence[SeedContrast]) -> None:
-    """Differences of error rates with their intervals, a line each; filled where they remain after Holm's correction."""
+    """Differences of error rates with their intervals, one on each line; filled if significant after correction."""
     with new_figure(path, 1, 8, 1.2 + 0.34 * len(contrasts)) as (_, (axis,)):
         lists = list(dict.fromkeys(row.trials for row in contrasts))
         for place, row in enumerate(contrasts):
