@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Look into systems: geometry of their embeddings, cost, attention, and the utterances that are hard for them.
+# Analyze systems: geometry of their embeddings, cost, attention, and the utterances that are hard for them.
 
 cmd=run.py  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 seed=0      # of the samples and the projections
-help_message="Look into systems.
+help_message="Analyze systems.
 
 Usage: $0 [options] <exp-dir> <systems> <data-dir>
  e.g.: $0 exp/mini 'ecapa iresnet18 ssa' data/eval
 
 Writes for each of <systems> (one word, names separated by blanks) to <exp-dir>/SYSTEM/analysis/
-  geometry.csv    angles within and between identities, between voice and face of a clip, silhouettes
+  geometry.csv    angles within and between identities, and between the voice and the face of a clip; silhouettes
   angles.png      the angles as box plots
   projection.csv  utterances of some identities in the plane (UMAP), and projection.png
   cost.csv        parameters, multiply-adds and seconds of its networks for a clip of 3 s; needs SYSTEM/final.pt
-  attention.csv   correlation of the temporal weights of voice and face over clips of 0.8 s, and attention.png of one;
-                  of trained systems both of whose networks have weight-enhanced pooling
-and to <exp-dir>/analysis/ hard.csv and hard.png: about 20 utterances that the best voice and face systems most often get
-wrong, which are outliers in which system's space, and their places in the plane (t-SNE). Needs scores.
+  attention.csv   correlation of the temporal weights of voice and face in clips of 0.8 s, and attention.png of one
+                  clip; only for trained systems with weight-enhanced pooling in both networks
+and, if there are scores, to <exp-dir>/analysis/ hard.csv and hard.png: about 20 utterances that the best voice and face
+systems most often get wrong, the systems in whose embedding space they are outliers, and a t-SNE plot of them.
 "
 
 set -euo pipefail

@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
-# Turn normalised scores into log-likelihood ratios, with a linear calibration fitted on development trials.
+# Turn normalized scores into log-likelihood ratios, with a linear calibration fitted on development trials.
 
 cmd=run.py  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 prior=0.01  # prior probability of a target trial that the fit is weighted for
 quality=    # measures that the calibration uses besides the score, some of 'duration faces norm cohort'; default:
             #   none
-help_message="Turn normalised scores into log-likelihood ratios.
+help_message="Turn normalized scores into log-likelihood ratios.
 
 Usage: $0 [options] <exp-dir> <systems> <development-data-dir> [<data-dir>...]
  e.g.: $0 exp/mini 'ecapa iresnet18 ssa' data/dev
        $0 --quality 'duration cohort' exp/mini 'ecapa iresnet18 ssa' data/dev data/eval
 
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, fits scale and
-offset of every mode by prior-weighted logistic regression on the trials of the development data, and writes
-<exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, scores/calibration.csv, and scores/thresholds.csv: where to
-accept for a wanted false-accept rate. Evaluation trials take no part.
-With --quality the fit has weights for quality measures too, and <data-dir>... are the data directories of all other
-lists: of both utterances the logarithm of the duration (utt2dur), in modes with video the logarithm of the number of
-face crops (utt2num_faces), the length of the embedding, and the mean score against the nearest cohort speakers
-(steps/score_norm.sh). Each counts as the smaller and the larger of the two. Ensembles lack the last two.
+offset of every mode by prior-weighted logistic regression on the trials of the development data. Writes
+<exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, scores/calibration.csv, and scores/thresholds.csv: the thresholds
+for given false-accept rates. Evaluation trials are not used.
+With --quality, the regression also fits weights for quality measures of both utterances, and <data-dir>... are the data
+directories of all other lists. The measures are the logarithm of the duration (utt2dur), in modes with video the
+logarithm of the number of face crops (utt2num_faces), the norm of the embedding, and the mean score against the nearest
+cohort speakers (steps/score_norm.sh). Each contributes the smaller and the larger of the two values. Ensembles lack the
+last two.
 "
 
 set -euo pipefail
@@ -50,7 +51,7 @@ todo=()
 stamps=()
 for system in "${systems[@]}"; do
   scores=$exp/$system/scores
-  [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
+  [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalized scores: run steps/score_norm.sh first"
   stamp=$(stamp "$prior $quality" "$scores/.norm.done" "${inputs[@]}")
   is_done "$scores/.calibration.done" "$stamp" && continue
   todo+=("$system")

@@ -12,8 +12,9 @@ Usage: $0 [options] <system-dir> <data-dir>...
  e.g.: $0 --nj 8 exp/mini/ssa data/train data/dev data/eval
 
 Writes <system-dir>/embeddings/SET.MODE.ark and .scp, where SET is the name of a data directory and MODE what the
-embedding is made from: A, V or AV. Utterances that lack a modality of a mode have none; they are counted, and listed in
-SET.MODE.missing. Modes of which a whole set lacks a modality are left out. What is already embedded is left alone.
+embedding is made from: A, V or AV. Utterances that lack a modality of a mode have no embedding in it; they are counted
+and listed in SET.MODE.missing. Modes in which a whole set lacks a modality are left out. Data directories that are
+already embedded are skipped.
 "
 
 set -euo pipefail

@@ -17,13 +17,13 @@ help_message="Cut the faces out of every video clip of a data directory.
 Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
  e.g.: $0 --nj 8 --detector yunet --align true data/train
 
-Writes <data-dir>/faces.scp (one row of pixels a frame), utt2num_faces and faces.conf (their form). Clips that give no
-crops are listed with the reason in <log-dir>/make_face_crops.failed. The log directory is <data-dir>/log, the arks go
-to <data-dir>/arks by default. To try failed clips again, remove <data-dir>/.faces.done. With wav.scp and no video.scp
-there is nothing to do.
+Writes <data-dir>/faces.scp (one row of pixels per frame), utt2num_faces and faces.conf (size, channels and frame rate).
+Clips without usable faces are listed with the reason in <log-dir>/make_face_crops.failed. By default, the log directory is
+<data-dir>/log and the arks are written to <data-dir>/arks. To retry failed clips, remove <data-dir>/.faces.done. A data
+directory with wav.scp and without video.scp has no faces: the step does nothing.
 
-With --faces online no pixels are stored, only where the faces are: training and extraction decode the clips whenever
-they read from them. The results are the same; the video files must stay as they are.
+With --faces online, only the positions of the faces are stored, no pixels: training and extraction decode the clips
+whenever they read them. The results are the same, but the video files must not change.
 "
 
 set -euo pipefail

@@ -12,10 +12,11 @@ help_message="Extract log-mel filterbank features for every utterance of a data 
 Usage: $0 [options] <data-dir> [<log-dir> [<ark-dir>]]
  e.g.: $0 --nj 8 --cmd 'slurm.py --mem 2G' data/train
 
-Writes <data-dir>/feats.scp, utt2num_frames and audio.scp (16-bit wav that windows are read from: the recording itself
-where it is such a file, else a copy in an ark). Utterances that give no features are listed with the reason in
-<log-dir>/make_fbank.failed. The log directory is <data-dir>/log, the arks go to <data-dir>/arks by default. To try
-failed recordings again, remove <data-dir>/.fbank.done. With video.scp and no wav.scp there is nothing to do.
+Writes <data-dir>/feats.scp, utt2num_frames and audio.scp (16-bit wav from which windows can be read: the recording
+itself if it is such a file, otherwise a copy in an ark). Utterances without features are listed with the reason in
+<log-dir>/make_fbank.failed. By default, the log directory is <data-dir>/log and the arks are written to <data-dir>/arks.
+To retry failed recordings, remove <data-dir>/.fbank.done. A data directory with video.scp and without wav.scp has no
+voices: the step does nothing.
 "
 
 set -euo pipefail

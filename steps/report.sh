@@ -15,11 +15,11 @@ Usage: $0 [options] <exp-dir> <systems> <data-dir>...
  e.g.: $0 --seed 0 exp/mini 'ecapa iresnet18 ssa' data/eval
 
 For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, evaluates all
-scores of the lists <data-dir>/trials/*, compares them with each other, and evaluates the conditions that the lists
-utt2* and spk2* of <data-dir> tell apart, such as durations and genders. Writes <exp-dir>/results/results.csv,
-differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png and training.png, and report.html: one page to
-look at and to listen to, with the hardest trials and what lies in <exp-dir>/sweeps, <exp-dir>/analysis and
-<exp-dir>/SYSTEM/analysis. Shows the table on standard output.
+scores of the lists <data-dir>/trials/*, compares the systems, and evaluates them by condition, such as duration or gender,
+as given by the lists utt2* and spk2* of <data-dir>. Writes <exp-dir>/results/results.csv,
+differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png, training.png, and report.html: one page with all
+tables and plots, clips of the hardest trials, and the contents of <exp-dir>/sweeps, <exp-dir>/analysis and
+<exp-dir>/SYSTEM/analysis. Prints the main table.
 "
 
 set -euo pipefail
@@ -58,7 +58,7 @@ done
 while read -r name _; do systems+=("$name"); done <"$exp/ensembles"
 for system in "${systems[@]}"; do
   scores=$exp/$system/scores
-  [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
+  [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalized scores: run steps/score_norm.sh first"
   [ -f "$scores/.calibration.done" ] || die "$exp/$system has no calibrated scores: run steps/calibrate.sh first"
   inputs+=("$scores/.norm.done" "$scores/.calibration.done")
 done

@@ -11,8 +11,8 @@ Usage: $0 [options] <system-dir> <data-dir>...
  e.g.: $0 exp/mini/ssa data/dev data/eval
 
 Scores every list <data-dir>/trials/LIST with <system-dir>/embeddings/SET.{A,V,AV}.scp, where SET is the name of the
-data directory, into <system-dir>/scores/LIST/MODE.cos. In a mode with different sides (AVxA) a trial is scored in both
-orders and the mean is taken. All ids of all lists are checked against utt2spk first.
+data directory, into <system-dir>/scores/LIST/MODE.cos. In a mode with different sides (AVxA), a trial is scored in both
+orders and the score is the mean. All ids in the lists are first checked against utt2spk.
 "
 
 set -euo pipefail

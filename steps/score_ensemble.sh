@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Combine the normalised scores of several systems: each ensemble becomes a system of its own.
+# Combine the normalized scores of several systems: each ensemble becomes a system of its own.
 
 cmd=run.py                  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 config=conf/ensembles.yaml  # the ensembles: NAME: [SYSTEM, SYSTEM/MODE, ...]
 prior=0.01                  # prior probability of a target trial that fitted weights are weighted for
-help_message="Combine the normalised scores of several systems.
+help_message="Combine the normalized scores of several systems.
 
 Usage: $0 [options] <exp-dir> <systems> [<development-data-dir>]
  e.g.: $0 exp/mini 'ecapa iresnet18 ssa' data/dev
 
 For every ensemble of the configuration whose members are all among <systems> (one word, names separated by blanks),
 writes <exp-dir>/NAME/scores/LIST/MODE.asnorm, the mean per trial over its members' scores. <exp-dir>/ensembles lists
-what was made, one line 'NAME SYSTEM/MODE ...' each. An ensemble that lacks a member is left out, with a line. Where the
-configuration says 'weights: fitted' it is their weighted sum, with the weights of a logistic regression on the trials
-of the development data, which are written to <exp-dir>/NAME/scores/weights.csv.
+the ensembles that were made, one line 'NAME SYSTEM/MODE ...' for each. Ensembles that lack a member are left out and
+counted. With 'weights: fitted' in the configuration, the score is a weighted sum, with the weights of a logistic regression
+on the trials of the development data, which are written to <exp-dir>/NAME/scores/weights.csv.
 "
 
 set -euo pipefail
@@ -36,7 +36,7 @@ if [ $# -eq 3 ]; then
 fi
 for system in "${systems[@]}"; do
   marker=$exp/$system/scores/.norm.done
-  [ -f "$marker" ] || die "$exp/$system has no normalised scores: run steps/score_norm.sh first"
+  [ -f "$marker" ] || die "$exp/$system has no normalized scores: run steps/score_norm.sh first"
   inputs+=("$marker")
 done
 marker=$exp/.ensembles.done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Normalise the scores of a system's trials against a cohort of speakers, in every evaluation mode.
+# Normalize the scores of a system's trials against a cohort of speakers, in every evaluation mode.
 
 cmd=run.py        # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 modes=            # like 'AVxAV AxA'; default: all that the embeddings allow
@@ -10,13 +10,13 @@ top_n=300         # nearest cohort speakers that count in as-norm1 and as-norm2,
 subtract_mean=    # data directory whose mean embedding, per modality, is subtracted from all embeddings; default:
                   #   none
 num_threads=2     # threads of the job
-help_message="Normalise the scores of a system's trials against a cohort of speakers (adaptive s-norm).
+help_message="Normalize the scores of a system's trials against a cohort of speakers (adaptive s-norm).
 
 Usage: $0 [options] <system-dir> <cohort-data-dir> <data-dir>...
  e.g.: $0 --top-n 300 exp/mini/ssa data/train data/dev data/eval
 
-The cohort is one mean embedding per speaker of <cohort-data-dir>, from whole utterances of length-normalised
-embeddings, in the modality of the trial's side. Scores every list <data-dir>/trials/LIST into
+The cohort consists of one mean embedding per speaker of <cohort-data-dir>, computed from the length-normalized embeddings
+of whole utterances, in the modality of the side of the trial. Scores every list <data-dir>/trials/LIST into
 <system-dir>/scores/LIST/MODE.asnorm; see steps/score_cosine.sh for modes and checks. Each utterance's mean score against
 its nearest speakers (all of them for s-norm) goes to <system-dir>/scores/SET.MODALITY.cohort, for steps/calibrate.sh.
 "
@@ -52,4 +52,4 @@ launch --num-threads "$num_threads" "$system/log/score_norm.log" \
 
 show_warnings "$system" "$system/log/score_norm.log"
 mark_done "$marker" "$stamp" "$system"/scores/*/*.asnorm
-log "$system: normalised scores in $(find "$system/scores" -name '*.asnorm' | wc -l) files"
+log "$system: normalized scores in $(find "$system/scores" -name '*.asnorm' | wc -l) files"

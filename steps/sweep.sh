@@ -20,12 +20,12 @@ Usage: $0 [options] <exp-dir> <systems> <cohort-data-dir> <data-dir>...
  e.g.: $0 --noise-dir data/musan exp/mini 'ecapa iresnet18 ssa' data/train data/eval
 
 Corrupts the test side of all trials in <data-dir>/trials, embeds it with each of <systems> (one word, names separated
-by blanks), and scores it with adaptive s-norm against the stored clean enrolment and cohort. Needs the embeddings of
-all data directories. Writes <exp-dir>/sweeps/KIND.csv and KIND.png, and SWEEPS.md with all tables. What was measured
-before is kept in <exp-dir>/sweeps/parts: another system or another sweep costs only itself.
+by blanks), and scores it with adaptive s-norm against the stored clean enrollment and cohort. Needs the embeddings of
+all data directories. Writes <exp-dir>/sweeps/KIND.csv and KIND.png, and SWEEPS.md with all tables. Earlier measurements
+are kept in <exp-dir>/sweeps/parts, so that only new systems and new sweeps are measured.
 
-Noises are a fixed quarter of each type in the list, by the hash of their names. Training takes all of its list: where
-the two are the same list, a network may have met these noises, in other places and with other voices.
+The noises are a fixed quarter of each type in the list, chosen by the hash of their names. Training uses its whole list:
+if the two lists are the same, a network may have heard these noises, at other places and with other voices.
 "
 
 set -euo pipefail

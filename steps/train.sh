@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train one system, going on from its last checkpoint where there is one.
+# Train one system, continuing from its last checkpoint if there is one.
 
 cmd=run.py                  # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 seed=0                      # seed of the first weights and every random draw
@@ -13,7 +13,7 @@ init=                       # trained systems whose backbones an audio-visual on
                             #   'audio=exp/mini/ecapa visual=exp/mini/iresnet18', or 'system=exp/mini/ecapa' for one
                             #   that is trained on
 weights_dir=data/weights    # where utils/download_weights.sh put published weights
-help_message="Train one system, going on from its last checkpoint where there is one.
+help_message="Train one system, continuing from its last checkpoint if there is one.
 
 Usage: $0 [options] <config> <train-data-dir> <dev-data-dir> <exp-dir>
  e.g.: $0 --ngpu 1 --noise-dir data/musan --rir-dir data/rirs \\

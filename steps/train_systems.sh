@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train several systems, each after those whose weights it starts from: one after the other, or some at a time.
+# Train several systems, each after the systems that it is initialized from: one after the other, or some at a time.
 
 cmd=run.py                # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 train_jobs=1              # systems that train at the same time, each with --nodes x --ngpu GPUs
@@ -8,14 +8,14 @@ ngpu=0                    # GPUs of each node
 nodes=1                   # nodes of a Slurm cluster that train one system together
 num_workers=2             # loader processes of each training process
 weights_dir=data/weights  # where utils/download_weights.sh puts published weights
-help_message="Train several systems, each after those whose weights it starts from.
+help_message="Train several systems, each after the systems that it is initialized from.
 
 Usage: $0 [options] <train-data-dir> <dev-data-dir> <exp-dir> <system>...
  e.g.: $0 --train-jobs 2 data/train data/dev exp/mini ecapa iresnet18 ssa
 
-Reads <exp-dir>/systems, <exp-dir>/conf/fbank.yaml and <exp-dir>/conf/systems/SYSTEM.yaml, which avsv.bin.configure writes,
-and trains each system in <exp-dir>/SYSTEM with steps/train.sh. Noises and room responses are taken from musan and rirs
-next to the training data, where these exist.
+Reads <exp-dir>/systems, <exp-dir>/conf/fbank.yaml and <exp-dir>/conf/systems/SYSTEM.yaml, which avsv.bin.configure
+writes, and trains each system in <exp-dir>/SYSTEM with steps/train.sh. Uses the noises and room responses in musan and rirs
+next to the training data, if these exist.
 "
 
 set -euo pipefail

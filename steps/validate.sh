@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
-# Check data directories, open all their recordings, and take out those that cannot be used.
+# Check data directories, open all their recordings, and remove those that cannot be used.
 
 nj=4              # parallel jobs
 cmd=run.py        # job launcher: run.py, "slurm.py --mem 4G", or Kaldi's run.pl, slurm.pl, queue.pl
 source_fps=25.0   # frame rate of folders of images that have no file fps: as in conf/faces.yaml
 min_duration=0.1  # shortest usable recording, in seconds
 max_lost=0.05     # largest share of audio, and of video, that may be lost
-help_message="Check data directories, open all their recordings, and take out those that cannot be used.
+help_message="Check data directories, open all their recordings, and remove those that cannot be used.
 
 Usage: $0 [options] <data-dir>...
  e.g.: $0 --nj 8 data/train data/dev data/eval
 
-Recordings that are missing, unreadable, truncated, empty or too short lose their line in wav.scp or video.scp; an
-utterance with neither is removed from all lists and trials. <data-dir>/dropped.txt says what was taken out and why,
-<data-dir>/.backup has the lists as they were. Writes <data-dir>/utt2dur. Recordings are opened, and their lengths taken
-from the headers; damage further inside is found and reported by the feature steps. To look at all recordings again,
-remove <data-dir>/.validate.done.
+Recordings that are missing, unreadable, truncated, empty or too short are removed from wav.scp or video.scp; an utterance
+without either is removed from all lists and trials. <data-dir>/dropped.txt lists what was removed and why;
+<data-dir>/.backup contains the original lists. Writes <data-dir>/utt2dur. The recordings are opened and measured; damage
+inside them is found and reported by the feature steps. To check all recordings again, remove <data-dir>/.validate.done.
 "
 
 set -euo pipefail

@@ -44,7 +44,7 @@ class Sampler(ABC):
         self._position = (epoch, batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        """This rank's share of each batch, as (epoch, index of the utterance, number of its earlier occurrences)."""
+        """This rank's share of each batch: (epoch, index of the utterance, number of its earlier occurrences in it)."""
         first_epoch, first_batch = self._position
         for epoch in range(first_epoch, self.epochs):
             for batch in self.batches(epoch)[first_batch if epoch == first_epoch else 0 :]:
@@ -65,9 +65,9 @@ class BatchSampler(Sampler):
     """Batches that contain every utterance once per epoch.
 
     An epoch is a permutation drawn from (seed, epoch), split into global batches. Each of several ranks takes every
-    ``world``-th item of a global batch, so batches do not depend on the number of ranks. Items that do not fill a last
-    batch are omitted from the epoch (the next permutation omits others); a set smaller than a batch forms one smaller
-    batch.
+    ``world``-th item of a global batch, so batches do not depend on the number of ranks. Items left over after the last
+    full batch are dropped from the epoch (the next permutation drops others); a set smaller than a batch forms one
+    smaller batch.
 
     Args:
         size: number of utterances N.
@@ -130,7 +130,7 @@ class SpeakerBatchSampler(Sampler):
         world: number of processes.
 
     Raises:
-        DataError: the batch size is not divisible as needed, or there are fewer speakers than a batch needs.
+        DataError: the batch size is not a multiple of per_speaker * world, or a batch needs more speakers than exist.
 
     Example:
         >>> sampler = SpeakerBatchSampler(np.array([0, 0, 0, 1, 1, 1, 2, 2]), 4, per_speaker=2, epochs=1, seed=0)
@@ -160,7 +160,7 @@ class SpeakerBatchSampler(Sampler):
         if self.speakers > len(self.counts):
             raise DataError(
                 f"train.batch_size: {batch_size} clips with {per_speaker} per speaker need {self.speakers} speakers,"
-                f" but there are {len(self.counts)}: decrease it or increase data.utterances_per_speaker"
+                f" but there are {len(self.counts)}: decrease train.batch_size or increase data.utterances_per_speaker"
             )
         self._order = np.argsort(labels, kind="stable")
         self._first = np.concatenate([[0], np.cumsum(self.counts)])

@@ -308,7 +308,7 @@ def write_sweeps(
 def _introduction(origin: Origin) -> str:
     """What the reader must know of all tables."""
     side = (
-        "the test side is corrupted, enrolment is clean" if origin.corrupted == "test" else "both sides are corrupted"
+        "the test side is corrupted, enrollment is clean" if origin.corrupted == "test" else "both sides are corrupted"
     )
     return f"""Corpus `{origin.corpus}`, preset `{origin.preset}`, seed {origin.seed}; {side}.
 

@@ -16,19 +16,19 @@ TEMPLATE = np.array(
 TEMPLATE_SIDE = 112
 # Larger than the value of any face, so that switching to another person for a frame or two never pays off.
 _CHANGE = 2.0
-# Number of earlier frames with faces that can precede a frame directly in the choice; bounds the time for long clips.
+# Earlier frames with faces that are considered as direct predecessors of a frame; bounds the time for long clips.
 _REACH = 250
 
 
 def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select: str = "largest") -> list[Face | None]:
     """Choose at most one face in every frame so that it is the same person throughout the clip.
 
-    Dynamic programming over the whole clip maximizes the sum of the values of the chosen faces, less 2 for every change
-    of person. The value of a face, from 0 to 1, is its area divided by the largest area in the clip, or its nearness to
-    the center of the picture. Two consecutively chosen faces are the same person if each is the nearest to the other
-    among the faces of its frame, and if the distance of their centers is less than the mean of their longer sides times
-    the number of frames between them. So neither two faces of similar size nor a missed detection makes the crop jump
-    to another person: in such a frame no face is chosen.
+    Dynamic programming over the whole clip maximizes the sum of the values of the chosen faces, minus 2 for every
+    change of person. The value of a face, from 0 to 1, is its area divided by the largest area in the clip, or its
+    nearness to the center of the picture. Two consecutively chosen faces are the same person if each is the nearest to
+    the other among the faces of its frame, and if the distance of their centers is less than the mean of their longer sides times
+    the number of frames between them. The crop therefore does not jump to another person of similar size. In a frame in
+    which the tracked face was not detected, no face is chosen.
 
     Args:
         found: the faces in each examined frame; may be empty for a frame.
@@ -110,7 +110,8 @@ def interpolate(values: np.ndarray, known: np.ndarray, count: int) -> np.ndarray
 def box_transform(box: np.ndarray, config: FacesConfig) -> np.ndarray:
     """The (2, 3) matrix that maps source pixels to crop pixels for a detected box.
 
-    The box is extended around its center to the shape of the crop, so that it contains its longer side with the margin.
+    The box is extended around its center to the shape of the crop. It then contains the longer side of the detected box
+    with the margin.
     """
     center = (box[:2] + box[2:]) / 2
     side = max(float((box[2:] - box[:2]).max()) * (1 + 2 * config.margin), 1.0)
@@ -141,10 +142,10 @@ def align_transform(points: np.ndarray, config: FacesConfig) -> np.ndarray:
 
 
 def warp(picture: np.ndarray, matrix: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Cut a crop out of a picture with a similarity transform and antialiasing; the edge is repeated outside.
+    """Cut a crop out of a picture with a similarity transform and antialiasing, repeating the edge of the picture.
 
     If the crop is smaller than its source, it is drawn at an integer multiple of its size that is at least the size of
-    the source, and averaged down: bilinear sampling alone would skip source pixels.
+    the source, and then downsampled by area averaging: bilinear sampling alone would skip source pixels.
 
     Args:
         picture: (h, w) or (h, w, 3) uint8.
