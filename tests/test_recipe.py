@@ -172,6 +172,28 @@ def test_sweeps_after_a_run(tiny_run):
     assert tiny_run.results.read_bytes() == before
 
 
+def test_a_run_for_each_seed(tiny_run, tmp_path):
+    """One corpus, two seeds: a seed that is added trains alone, and its run is like one without --seeds."""
+    command = ["./run.sh", "--preset", "tiny", "--nj", "1", "--num-workers", "0", "--systems", "ecapa", "--stage", "4"]
+    command += ["--data", tiny_run.data, "--exp", tmp_path, "--seeds"]
+    one = run(*command, "0", timeout=1200)
+    assert one.returncode == 1
+    assert "a comparison over seeds needs at least two" in one.stderr
+    trained = modified(tmp_path, "final.pt")
+    assert [str(path.relative_to(tmp_path)) for path in trained] == ["seed0/tiny/ecapa/final.pt"]
+    done = run(*command, "0 1", timeout=1200)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert trained.items() < modified(tmp_path, "final.pt").items()
+    scores = "ecapa/scores/eval/AxA.asnorm"
+    assert (tmp_path / "seed0/tiny" / scores).read_bytes() == (tiny_run.work / scores).read_bytes()
+    assert (tmp_path / "seed1/tiny" / scores).read_bytes() != (tiny_run.work / scores).read_bytes()
+    rows = read_results(tmp_path / "seeds/tiny/seeds.csv")
+    assert [(row["system"], row["seeds"]) for row in rows] == [("ecapa", "1"), ("ecapa", "1"), ("ecapa", "2")]
+    rates = [next(float(r["eer"]) for r in read_results(tmp_path / f"seed{n}/tiny/results/results.csv")
+                  if (r["trials"], r["stage"]) == ("eval", "asnorm")) for n in (0, 1)]  # fmt: skip
+    assert [float(row["eer"]) for row in rows] == pytest.approx([*rates, sum(rates) / 2], abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -187,6 +209,7 @@ def test_sweeps_after_a_run(tiny_run):
         (["--norm", "znorm"], "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not 'znorm'"),
         (["--set", "ecapa:train.epoks=3"], "systems.ecapa.train.epoks: unknown key: did you mean 'epochs'?"),
         (["--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
+        (["--study", "poolin"], "poolin.yaml: no such study: did you mean 'pooling'?"),
         (["--quality", "duration lenght"], "--quality: 'lenght' is not one of duration faces norm cohort"),
         (["--subtract-mean", "yes"], "option --subtract-mean must be true or false, not 'yes'"),
     ],

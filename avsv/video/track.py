@@ -26,9 +26,9 @@ def follow_face(found: Sequence[Sequence[Face]], width: int, height: int, select
     Dynamic programming over the whole clip maximizes the sum of the values of the chosen faces, minus 2 for every
     change of person. The value of a face, from 0 to 1, is its area divided by the largest area in the clip, or its
     nearness to the center of the picture. Two consecutively chosen faces are the same person if each is the nearest to
-    the other among the faces of its frame, and if the distance of their centers is less than the mean of their longer sides times
-    the number of frames between them. The crop therefore does not jump to another person of similar size. In a frame in
-    which the tracked face was not detected, no face is chosen.
+    the other among the faces of its frame, and if the distance of their centers is less than the mean of their longer
+    sides times the number of frames between them. The crop therefore does not jump to another person of similar size.
+    In a frame in which the tracked face was not detected, no face is chosen.
 
     Args:
         found: the faces in each examined frame; may be empty for a frame.

@@ -120,12 +120,56 @@ def test_the_command_prints_and_writes_the_tables(world, tmp_path):
         assert [record["run"] for record in csv.DictReader(file)][:4] == [*map(str, world.runs), "all"]
 
 
+def test_the_page_of_a_study(tmp_path):
+    """Its contrasts are those of the file, its figures those of the tables, and its sentences follow from them."""
+    world = World(tmp_path)
+    conf = tmp_path / "conf"
+    for folder in ("systems", "studies"):
+        (conf / folder).mkdir(parents=True)
+    (conf / "systems/base.yaml").touch()
+    (conf / "studies/both.yaml").write_text(
+        "question: Are two modalities better than one?\nbase: base\nseeds: [3, 4]\n"
+        "variants: {av: , twin: {set: {train.epochs: 4}}, voice: }\n"
+        "contrasts: ['av:voice', 'twin/AxA:voice', 'twin:av']\n"
+    )
+    minutes = {}
+    for number, path in enumerate(world.runs):
+        for name in SEPARATION:
+            folder = path / f"both-{name}"
+            (path / name).rename(folder)
+            (folder / "analysis").mkdir()
+            (folder / "analysis/cost.csv").write_text(
+                "part,parameters,multiply_adds,seconds\na,5,7,1\nwhole,1234,56789,1\n"
+            )
+            (folder / "train.csv").write_text(f"epoch,seconds\n1,{60 * (number + 1)}\n2,30\n")
+            minutes[name] = (1.5 + 2.5 + 3.5) / 3
+    out = tmp_path / "page"
+    study = ["--study", conf / "studies/both.yaml"]
+    assert run(sys.executable, "-m", "avsv.bin.compare_seeds", *study, "--list-seeds").stdout == "3 4\n"
+    result = command(world, *study, "--out", out, *world.runs)
+    assert result.returncode == 0, result.stderr
+    page = (out / "STUDY.md").read_text()
+    assert page.startswith("# Study: both\n\nAre two modalities better than one?\n")
+    row = next(line.split("|") for line in page.splitlines() if line.startswith("| both-twin | base |"))
+    assert [cell.strip() for cell in row[3:-1]] == ["train.epochs: 4", "1,234", "56,789", f"{minutes['twin']:.1f}"]
+    with (out / "seed_differences.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [(r["a"], r["mode_a"], r["b"]) for r in found] == [
+        ("both-av", "AVxAV", "both-voice"), ("both-twin", "AxA", "both-voice"), ("both-twin", "AVxAV", "both-av")
+    ]  # fmt: skip
+    for record, line in zip(found, [line for line in page.splitlines() if line.startswith("- ")], strict=True):
+        better = float(record["p_holm"]) < 0.05
+        assert ("makes fewer errors" in line) == better
+        assert better or "Not decided" in line or "No difference seen" in line
+    assert (out / "contrasts.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("options", "runs", "message"),
     [
         (["--systems", "av"], [0], "needs at least two runs, each given once"),
         (["--systems", "av"], [0, 0], "needs at least two runs, each given once"),
-        ([], [0, 1], "nothing to compare: name systems with --systems or contrasts with --pairs"),
+        ([], [0, 1], "nothing to compare: name systems with --systems, contrasts with --pairs, or a study"),
         (["--pairs", "av-voice"], [0, 1], "contrast 'av-voice': expected SYSTEM:SYSTEM"),
         (["--systems", "av/AxB"], [0, 1], "mode 'AxB' is not one of"),
         (["--systems", "nobody"], [0, 1], "nobody/scores/eval: no scores of"),
