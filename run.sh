@@ -42,7 +42,7 @@ Stages: 0 corpus and lists, 1 validation, 2 Fbank, 3 face crops, 4 single-modali
 6 embeddings, 7 cosine scores, 8 score normalization, 9 ensembles and calibration, 10 analyses, 11 results.
 "
 set -euo pipefail
-arguments=("$@")
+ARGUMENTS=("$@")
 . utils/parse_options.sh
 [ $# -eq 0 ] || usage
 for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/-} must be at least 1"; done
@@ -55,7 +55,7 @@ for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/
 . ./cmd.sh
 # With --seeds or --study there is a run for each seed, which is called with --seeds -.
 [ -z "$seeds$study" ] || [ "$seeds" = - ] || exec steps/run_seeds.sh --seeds "$seeds" --study "$study" --exp "$exp" \
-  --corpus-seed "${corpus_seed:-$seed}" --preset "$preset" "$systems" "$data/$eval_set" "$0" "${arguments[@]}"
+  --corpus-seed "${corpus_seed:-$seed}" --preset "$preset" "$systems" "$data/$eval_set" "$0" "${ARGUMENTS[@]}"
 work=$exp/$preset conf=$exp/$preset/conf
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
 mkdir -p "$data" "$work/log"

@@ -207,7 +207,7 @@ def test_a_run_for_each_seed(tiny_run, tmp_path):
         (["--systems", "ecapaa"], "ecapaa"),
         (["--max-lost", "5%"], "--max-lost takes a share between 0 and 1, not '5%'"),
         (["--norm", "znorm"], "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not 'znorm'"),
-        (["--set", "ecapa:train.epoks=3"], "systems.ecapa.train.epoks: unknown key: did you mean 'epochs'?"),
+        (["--set", "ecapa:train.epoks=3"], "train.epoks: unknown key: did you mean 'epochs'?"),
         (["--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
         (["--study", "poolin"], "poolin.yaml: no such study: did you mean 'pooling'?"),
         (["--quality", "duration lenght"], "--quality: 'lenght' is not one of duration faces norm cohort"),

@@ -138,7 +138,7 @@ _po_set() {
     _po_array+=("$_po_value")
     return 0
   fi
-  case ${!_po_name} in
+  case ${_po_defaults[$_po_name]-} in
     true | false)
       [[ $_po_value =~ ^(true|false)$ ]] ||
         usage_error "option --${_po_name//_/-} must be true or false, not '$_po_value'"
