@@ -16,6 +16,8 @@ from avsv.io.text import check_regular_file
 
 # The duration of a container is rounded to its packets; less than this share of it means that packets are missing.
 _LEAST_SHARE = 0.9
+MIN_RATE, MAX_RATE = 1000, 768000
+"""Samples per second of recordings. Others come from damaged headers, and their conversion may take any memory."""
 
 
 def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, downmix: bool = False) -> np.ndarray:
@@ -44,6 +46,8 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
         raise DataError(f"{source}: no samples")
     if not np.isfinite(channels.min() + channels.max()):
         raise DataError(f"{source}: samples that are not finite numbers")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise DataError(f"{source}: sample rate {rate}: not one between {MIN_RATE} and {MAX_RATE} Hz")
     if len(channels) > 1 and not downmix:
         raise DataError(f"{source}: {len(channels)} channels, expected 1: set 'downmix: true' in conf/fbank.yaml")
     if rate != sample_rate and not resample:
@@ -54,6 +58,7 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
     if rate != sample_rate:
         from scipy.signal import resample_poly
 
+        check_memory(source, 4 * len(waveform) * sample_rate / rate)
         common = gcd(rate, sample_rate)
         waveform = resample_poly(waveform, sample_rate // common, rate // common).astype(np.float32)
     return waveform
@@ -68,6 +73,7 @@ def _read_file(source: str) -> tuple[np.ndarray, int]:
         raise DataError(f"{source}: the file is empty")
     header = read_wav_header(path, offset)
     if header is not None and header.is_pcm16:
+        check_memory(source, 2 * header.num_bytes)
         return _from_pcm16(header, read_at(path, header.start, header.num_bytes)), header.sample_rate
     if offset or path != source:
         raise DataError(f"{source}: no 16-bit wav file at this offset")
@@ -126,6 +132,7 @@ def _read_command(source: str) -> tuple[np.ndarray, int]:
     output = command_output(source)
     header = parse_wav_header(source, lambda position, count: output[position : position + count], len(output))
     if header is not None and header.is_pcm16:
+        check_memory(source, 2 * header.num_bytes)
         return _from_pcm16(header, output[header.start : header.start + header.num_bytes]), header.sample_rate
     found = _read_soundfile(io.BytesIO(output), source)
     if found is None:

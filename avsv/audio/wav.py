@@ -15,6 +15,7 @@ _FIRST_READ = 128
 _PCM, _EXTENSIBLE = 1, 0xFFFE
 # Programs that write to a pipe do not know the length; they write one of these values, or one slightly below.
 _UNKNOWN_LENGTH = 0x7FFFF000
+_MOST_CHUNKS = 1000
 _INT16_SCALE = np.float32(1 / 32768)
 
 
@@ -64,18 +65,19 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return None
     position, fmt = 12, None
-    while True:
-        if position + 40 > len(head):
-            head += read(offset + len(head), position + 40 - len(head))
-        chunk = head[position : position + 8]
+    for _ in range(_MOST_CHUNKS):
+        # Chunks that do not matter may be large: they are not read.
+        chunk = head[position : position + 40] if position + 40 <= len(head) else read(offset + position, 40)
         if len(chunk) < 8:
             raise DataError(f"{name}: truncated: the wav file ends before its samples begin")
-        kind, length = struct.unpack("<4sI", chunk)
+        kind, length = struct.unpack("<4sI", chunk[:8])
         if kind == b"fmt ":
-            fmt = head[position + 8 : position + 40]
+            fmt = chunk[8:]
         elif kind == b"data":
             break
         position += 8 + length + length % 2
+    else:
+        raise DataError(f"{name}: a wav file with more than {_MOST_CHUNKS} chunks before its samples")
     if fmt is None or len(fmt) < 16:
         raise DataError(f"{name}: a wav file without a format chunk")
     code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])

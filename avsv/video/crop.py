@@ -12,6 +12,8 @@ from avsv.video.detect import Face, open_detector
 from avsv.video.picture import PictureConverter, center_crop, whole_picture
 from avsv.video.track import align_transform, box_transform, follow_face, interpolate, warp
 
+_TRANSFORM_BYTES = 200  # of the transform of a frame, an array of its own
+
 
 class FaceCutter:
     """Cut face crops at known positions out of clips.
@@ -48,14 +50,17 @@ class FaceCutter:
         rows: list[np.ndarray] = []
         at = first
         for frame, count in source.frames(self.config.fps, first, last):
-            numbers = np.arange(at, at + count)
-            if wanted is not None:
+            if wanted is None:
+                # A picture may be shown for years, by its time stamps.
+                check_memory(source.location, (len(rows) + count) * self.config.row)
+                numbers = np.arange(at, at + count)
+            else:
                 numbers = wanted[np.searchsorted(wanted, at) : np.searchsorted(wanted, at + count)]
             at += count
             if len(numbers) == 0:
                 continue
-            picture = self._convert(frame)
             check_memory(source.location, (len(rows) + len(numbers)) * self.config.row)
+            picture = self._convert(frame)
             if matrices is None:
                 rows.extend([_row(picture)] * len(numbers))
             else:
@@ -133,6 +138,7 @@ class FaceCropper:
             # The first frame of this run that is a multiple of detect_every, if any.
             number = -(-total // self.config.detect_every) * self.config.detect_every
             total += count
+            check_memory(source.location, total * _TRANSFORM_BYTES)
             if number >= total:
                 continue
             small = self._convert_small(frame)

@@ -10,7 +10,7 @@ import av.error
 
 from avsv.errors import DataError
 from avsv.io.command import command_output, is_command
-from avsv.io.media import MAX_PIXELS, choose_stream, library_errors, open_media, stated_seconds
+from avsv.io.media import MAX_PIXELS, check_memory, choose_stream, library_errors, open_media, stated_seconds
 from avsv.io.text import check_regular_file
 from avsv.video.picture import Orientation, SourceFrame
 from avsv.video.timing import as_rate, resample
@@ -214,6 +214,7 @@ def folder_rate(folder: Path, default: float) -> Fraction:
 def _decode_image(path: Path) -> SourceFrame:
     check_regular_file(path)
     with library_errors(str(path), "image"):
+        check_memory(str(path), path.stat().st_size)
         data = path.read_bytes()
     if not data:
         raise DataError(f"{path}: the image is empty (0 bytes)")
