@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsv.cli.shared import MODEL_HELP, add_model_options, load_model
@@ -29,6 +30,7 @@ def add_command(commands) -> None:
     parser.add_argument(
         "--far", type=float, default=0.01, metavar="RATE", help="false-accept rate of the decision (0.01)"
     )
+    parser.add_argument("--explain", type=Path, metavar="OUT.html", help="write a page that shows what was compared")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -37,7 +39,13 @@ def add_command(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify, print, and return the exit status."""
     model = load_model(args)
-    result = model.verify(args.a, args.b, mode=args.mode, far=args.far)
+    readings = model.read_pair(args.a, args.b, args.mode)
+    result = model.verify_readings(*readings, mode=args.mode, far=args.far)
+    if args.explain is not None:
+        from avsv.io.atomic import write_text
+        from avsv.verification.explain import explain
+
+        write_text(args.explain, explain(model, readings, result))
     print(json.dumps(dataclasses.asdict(result), indent=2) if args.json else describe(result))
     return UNDECIDED if result.accepted is None else 0 if result.accepted else REJECTED
 

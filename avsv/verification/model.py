@@ -241,11 +241,14 @@ class Model:
         Raises:
             DataError: a recording cannot be read, has no speech or no face, or lacks what the mode needs.
         """
+        return self.verify_readings(*self.read_pair(a, b, mode), mode=mode, far=far)
+
+    def read_pair(self, a: str | Path | Recording, b: str | Path | Recording, mode: str | None = None) -> list[Reading]:
+        """Read two recordings as far as :meth:`verify` needs them. Raises DataError: as there."""
         first, second = (x if isinstance(x, Recording) else Recording.of(x) for x in (a, b))
         chosen = self.find_mode(first.letters, second.letters, mode)
         letters = None if mode is None else _needed(chosen, first, second)
-        readings = [self.read(x, letters and letters[n]) for n, x in enumerate((first, second))]
-        return self.verify_readings(*readings, mode=mode, far=far)
+        return [self.read(x, letters and letters[n]) for n, x in enumerate((first, second))]
 
     def verify_readings(self, a: Reading, b: Reading, *, mode: str | None = None, far: float = 0.01) -> Verification:
         """As :meth:`verify`, for recordings that have been read."""
