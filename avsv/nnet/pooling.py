@@ -369,9 +369,10 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         pairs = [_deviations(values, valid[:, 0]) for values in (series, after.mean(dim=1))]
         product = (pairs[0] * pairs[1]).sum(dim=1)
         norms = (pairs[0].square().sum(dim=1) * pairs[1].square().sum(dim=1)).sqrt()
-        # An attention that is the same everywhere goes along with nothing.
-        if (norms > 0).any():
-            found["series_correlation"] = (product / norms)[norms > 0].mean()
+        # Attention that is the same everywhere correlates with nothing, and two frames always with each other.
+        usable = (norms > 0) & (valid.sum(dim=2)[:, 0] > 2)
+        if usable.any():
+            found["series_correlation"] = (product / norms)[usable].mean()
         return found
 
 
