@@ -25,6 +25,7 @@ from avsv.data.inputs import FEATURE_LISTS, Inputs
 from avsv.data.lists import PackedStrings, UtteranceTable
 from avsv.errors import DataError
 from avsv.io.ark import as_stored
+from avsv.io.command import is_command
 from avsv.io.media import stream_kinds
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCropper, FaceCutter, shows_nothing
@@ -57,6 +58,8 @@ class Recording:
         """
         path = Path(path)
         name = str(path)
+        if is_command(name):
+            raise DataError(f"{name}: a name that ends in | stands for a command: rename the file")
         if not path.exists():
             raise DataError(f"{name}: no such file or folder")
         if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:

@@ -443,7 +443,8 @@ def test_slurm_array(cluster):
     assert re.search(r"# Finished at .* with status 0\n# Ended \(code 0\)", text)
     assert "threads=3\n" in text
     submitted = (fake / "submitted").read_text()
-    assert submitted.startswith("--export=PATH --requeue --ntasks=1 --mem 2G --cpus-per-task 3 --open-mode=append ")
+    exported = "--export=PATH,AVSV_NO_COMMANDS,AVSV_COMMAND_SECONDS,AVSV_MAX_MEGABYTES"
+    assert submitted.startswith(f"{exported} --requeue --ntasks=1 --mem 2G --cpus-per-task 3 --open-mode=append ")
     assert "--array 2-4%2" in submitted
     assert f"{work}/exp/q/a .sh" in submitted, "log/q is q"
     assert not list((work / "exp/q").glob("done.*"))

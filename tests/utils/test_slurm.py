@@ -196,6 +196,14 @@ def test_resources_reach_the_job(cluster, work):
     assert "\nhas 0,1 3 3 200\n" in (work / "a.log").read_text()
 
 
+def test_limits_reach_the_job(cluster, work, monkeypatch):
+    """Commands in lists are turned off on the nodes too; limits that are not set keep their defaults."""
+    monkeypatch.setitem(cluster.environment, "AVSV_NO_COMMANDS", "1")
+    words = ["a.log", "echo", "no commands $AVSV_NO_COMMANDS, megabytes ${AVSV_MAX_MEGABYTES-not set}"]
+    assert Launch(cluster, work, "slurm.py", "--config", ROOT / "conf/slurm.conf", *words).end() == 0
+    assert "\nno commands 1, megabytes not set\n" in (work / "a.log").read_text()
+
+
 @pytest.mark.slow
 def test_work_continues_after_the_time_limit(cluster, work):
     """Slurm's shortest limit is a minute. SIGTERM comes first; --num-tries submits the job again."""
