@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up what is missing, then check the style and run the tests.
+# Set up the environment if it is missing, then check the style and run the tests.
 
 cd "$(dirname "$0")/.." || exit 1
 set -euo pipefail

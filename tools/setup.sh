@@ -50,7 +50,7 @@ install_packages() {
     { tail -n 10 "$log" >&2; die "apt-get failed (log above). By hand: ${apt[*]} install -y $*"; }
 }
 
-# Only root can start Slurm's daemons; what nobody else may install is not asked of them either.
+# Only root can start Slurm's daemons, so other users need not have these packages.
 missing_for_tests() {
   [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 0
   [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/slurmd ] && [ -x /usr/bin/sbatch ] || echo slurm-wlm
@@ -71,7 +71,7 @@ install_environment() {
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     die "python3 is $(python3 -V 2>&1 | cut -d' ' -f2); 3.10 or newer is needed"
   local started=$SECONDS uv_pin
-  say "making $venv from requirements.lock (a few minutes, some 6 GB)"
+  say "making $venv from requirements.lock (a few minutes, about 6 GB)"
   rm -rf "$venv"
   python3 -m venv "$venv" >"$log" 2>&1 || { tail -n 10 "$log" >&2; die "python3 -m venv failed (log above)"; }
   uv_pin=$(grep '^uv==' "$lock")

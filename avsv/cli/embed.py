@@ -13,7 +13,7 @@ from avsv.io.atomic import atomic_path
 
 DESCRIPTION = """Embed recordings (videos, audio files, images, folders of images), or all utterances of a data
 directory. OUT.npz holds the arrays 'keys' and 'embeddings', OUT.csv a line for each; any other OUT gives OUT.ark and
-OUT.scp of Kaldi. Embeddings are as the network gives them: compare them by their cosine."""
+OUT.scp in Kaldi's format. Embeddings are not scaled: compare them by their cosine."""
 
 
 def add_command(commands) -> None:
@@ -47,12 +47,12 @@ def run(args: argparse.Namespace) -> None:
     found = {item.key: item.embeddings for item in with_progress(items, total, "recordings")}
     common = [mode for mode in model.embedder.modes if all(mode in embeddings for embeddings in found.values())]
     if not (args.mode or common):
-        raise DataError("the recordings have no modality in common: choose one with --mode, and leave out the others")
+        raise DataError("the recordings have no modality in common: choose one with --mode, and omit the others")
     mode = args.mode or common[0]
     keys = sorted(key for key, embeddings in found.items() if mode in embeddings)
     if len(keys) < len(found):
         missing = next(key for key in found if key not in keys)
-        raise DataError(f"{missing}: has not what --mode {mode} needs ({len(found) - len(keys)} such of {len(found)})")
+        raise DataError(f"{missing}: lacks what --mode {mode} needs ({len(found) - len(keys)} such of {len(found)})")
     _write(args.out, keys, np.stack([found[key][mode] for key in keys]))
     print(f"{args.out}: {len(keys)} embeddings in mode {mode}, {len(found[keys[0]][mode])} numbers each")
 

@@ -12,8 +12,8 @@ from avsv.io.lists import write_scores
 from avsv.scoring.score_file import read_pairs
 
 DESCRIPTION = """Score a list of trials, with or without labels, as stages 6 to 9 of the recipe do. The two sides of a
-trial are utterances of a data directory (its features and face crops where they are made, else its recordings), or,
-without --data, paths of recordings. Writes FOLDER/MODE.cos, MODE.asnorm and, for calibrated modes, MODE.llr."""
+trial are utterances of a data directory (its features and face crops if they exist, else its recordings), or, without
+--data, paths of recordings. Writes FOLDER/MODE.cos, MODE.asnorm and, for calibrated modes, MODE.llr."""
 
 
 def add_command(commands) -> None:
@@ -24,8 +24,10 @@ def add_command(commands) -> None:
     parser.add_argument("-o", "--out", metavar="FOLDER", type=Path, required=True, help="receives the score files")
     parser.add_argument("--data", metavar="DIR", type=Path, help="data directory of the utterances")
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path(), help="where paths of recordings start")
-    parser.add_argument("--modes", default="", help="as in 'AxA VxV'; default: all that some trial can be scored in")
-    parser.add_argument("--max-lost", type=float, default=0.0, metavar="SHARE", help="trials without a score (0)")
+    parser.add_argument("--modes", default="", help="as in 'AxA VxV'; default: all in which a trial can be scored")
+    parser.add_argument(
+        "--max-lost", type=float, default=0.0, metavar="SHARE", help="largest share without a score (0)"
+    )
     add_model_options(parser)
     parser.set_defaults(run=run)
 
@@ -80,7 +82,7 @@ def _sides(args: argparse.Namespace, model, keys: list[str]) -> list:
     elif letters := stored_letters(model, args.data):
         items, total = embed_directory(model, args.data, letters), len(keys)
     else:
-        print(f"{args.data}: reads its recordings: it has no features or face crops", file=sys.stderr)
+        print(f"{args.data}: reading its recordings: it has no features or face crops", file=sys.stderr)
         recordings = [x for x in recordings_of(args.data, model.embedder.letters) if x.name in set(keys)]
         items, total = embed_recordings(model, recordings), len(recordings)
     wanted = set(keys)

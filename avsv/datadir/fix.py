@@ -64,12 +64,12 @@ def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: I
         The numbers of utterances that were kept and that there were.
 
     Raises:
-        DataError: nothing would be left, or a list is no text; then nothing is changed.
+        DataError: nothing would be left, or a list is not text; then nothing is changed.
     """
     need_data_directory(folder)
     fixer = _Fixer(folder, utterance_extra, speaker_extra)
     try:
-        counts = fixer.mend()
+        counts = fixer.fix()
         fixer.commit()
     finally:
         fixer.discard()
@@ -77,18 +77,18 @@ def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: I
 
 
 def unfixed(folder: Path) -> Problems:
-    """What validation still finds in a data directory that was fixed; no recording is opened.
+    """The problems that validation still finds in a fixed data directory; no recording is opened.
 
     Raises:
         DataError: as :meth:`avsv.datadir.validate.Validator.run`.
     """
     problems = Validator(folder, audio=True, video=True, features=True, speaker_order=True, sample=0).run()
-    problems.forget("features")  # that there are none yet
+    problems.forget("features")  # there are none yet
     return problems
 
 
 class _Fixer:
-    """Mends the lists of one data directory; see :func:`fix_data`.
+    """Fixes the lists of one data directory; see :func:`fix_data`.
 
     New lists are written under temporary names; :meth:`commit` puts all of them in place.
     """
@@ -103,8 +103,8 @@ class _Fixer:
     def _present(self, found: list[str], extra: Iterable[str]) -> list[str]:
         return [*found, *(name for name in extra if name not in found and (self.folder / name).is_file())]
 
-    def mend(self) -> tuple[int, int]:
-        """Write what is to change; the utterances kept, and all there were."""
+    def fix(self) -> tuple[int, int]:
+        """Write the changed lists; return the numbers of utterances kept and of all utterances."""
         trials = [f"trials/{path.name}" for path in trial_lists(self.folder)]
         for name in [*self.utterance_lists, *self.speaker_lists, *trials]:
             check_regular_file(self.folder / name)
@@ -128,11 +128,11 @@ class _Fixer:
         self._replace("spk2utt", (f"{speaker} {' '.join(groups[speaker])}\n" for speaker in groups))
         left = speaker_of if len(kept) == len(speaker_of) else {key: speaker_of[key] for key in kept}
         for name in trials:
-            self._mend_trials(name, left)
+            self._fix_trials(name, left)
         return len(keep), len(speaker_of)
 
     def _lists(self, names: Iterable[str]) -> Iterator[str]:
-        """Those of the lists that have lines."""
+        """The given lists that have lines."""
         return (name for name in names if name in self.utterance_lists and self._path(name).stat().st_size > 0)
 
     def _complete(self, keep: set[str]) -> set[str]:
@@ -149,7 +149,7 @@ class _Fixer:
         return keep
 
     def _allowed(self, name: str, keep: set[str]) -> set[str]:
-        """The keys that a list may have; lists come in an order in which those that it is made from are mended."""
+        """The keys that a list may have. The lists that it is derived from have been fixed before it."""
         if name in DERIVED and DERIVED[name] in self.utterance_lists:
             keep = keep.intersection(read_keys(self._path(DERIVED[name])))
         counts = _COUNTED.get(name)
@@ -221,7 +221,7 @@ class _Fixer:
         if not all(map(allowed.__contains__, read_keys(path))):
             self._replace(name, select_lines(path, allowed.__contains__))
 
-    def _mend_trials(self, name: str, speaker_of: dict[str, str]) -> None:
+    def _fix_trials(self, name: str, speaker_of: dict[str, str]) -> None:
         """Keep the trials that validation has nothing against."""
         gone: Counter[str] = Counter()
 

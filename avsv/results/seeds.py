@@ -62,14 +62,14 @@ class SeedContrast(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A system in a mode; None means its widest."""
+    """A system in a mode; None means its widest mode."""
 
     system: str
     mode: str | None
 
 
 class _Measured(NamedTuple):
-    """What is known of an entry: scores of all trainings (K, N), rates (K,), rates over drawn speakers (K, R)."""
+    """Results of an entry: scores of all trainings (K, N), rates (K,), rates over drawn speakers (K, R)."""
 
     scores: list[NDArray[np.float32]]
     rates: NDArray[np.float64]
@@ -77,7 +77,7 @@ class _Measured(NamedTuple):
 
 
 def parse_entry(word: str) -> Entry:
-    """A system from its name, with ``/MODE`` after it or not.
+    """A system from its name, which may be followed by ``/MODE``.
 
     Raises:
         DataError: no such mode.

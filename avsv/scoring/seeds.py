@@ -1,21 +1,22 @@
 """Uncertainty of error rates, and of their differences, of systems that were trained several times.
 
 A system is trained with K seeds, and all trainings are tested on one list of trials. Its figure is the mean of their
-equal error rates. It varies for two reasons: other speakers might have been tested, and other seeds drawn.
+equal error rates. It varies for two reasons: other speakers could have been tested, and other seeds drawn.
 
-- w, the variance of the K rates divided by K, is that of the seeds. It also holds what other speakers would do to one
-  training and not to another. It has K - 1 degrees of freedom.
-- v is what other speakers would do to all trainings alike. All are evaluated on the same draws of speakers
-  (:func:`avsv.scoring.bootstrap.resampled_eers`). The variance of their mean over the draws is v and the last part of
-  w; that part shows in how the draws of single trainings spread around the mean, and is taken out. v has S - 1 degrees
-  of freedom for S speakers.
+- w, the variance of the K rates divided by K, is the variance due to seeds. It includes the effects of other speakers
+  that differ between trainings. It has K - 1 degrees of freedom.
+- v is the variance due to the effects of other speakers that all trainings share. All are evaluated on the same draws
+  of speakers (:func:`avsv.scoring.bootstrap.resampled_eers`). The variance of their mean over the draws is v plus the
+  part of w due to speakers; that part is estimated from the spread of the single trainings' draws around the mean, and
+  subtracted. v has S - 1 degrees of freedom for S speakers.
 
 The half width of an interval is the root of t^2(S - 1) v + t^2(K - 1) w, with Student's t (Howe 1974). A single t with
-the degrees of freedom of Satterthwaite and Welch is too narrow: with three seeds w is often near 0 by chance, and it
-then trusts it. ``benchmarks/interval_coverage.py`` measures how often intervals hold.
+the degrees of freedom of Satterthwaite and Welch gives intervals that are too narrow: with three seeds w is often near
+0 by chance, and this value is trusted. ``benchmarks/interval_coverage.py`` measures how often intervals contain the
+true value.
 
 The interval of one system is Wilson's, as in :mod:`avsv.scoring.bootstrap`. For a difference of two systems, equal
-seeds form pairs, so that the spread of what they share, such as a network that both start from, cancels out.
+seeds form pairs, so that the variance of what they share, such as a network that both start from, cancels out.
 
 Sources: Owen 2007, "The pigeonhole bootstrap" (two factors); Howe 1974, "Approximate confidence limits on the mean of
 X + Y where X and Y are two tabled independent random variables"; Holm 1979, "A simple sequentially rejective multiple
@@ -50,21 +51,21 @@ class TwoWay(NamedTuple):
     seeds: int
 
     def squared_reach(self, confidence: float) -> float:
-        """The square of the half width of an interval that is meant to hold with this probability."""
+        """The square of the half width of an interval with this coverage probability."""
         from scipy.special import stdtrit
 
         t_speakers, t_seeds = (stdtrit(n - 1, (1 + confidence) / 2) for n in (self.speakers, self.seeds))
         return float(t_speakers**2 * self.of_speakers + t_seeds**2 * self.of_seeds)
 
     def p_value(self, difference: float) -> float:
-        """One less the largest confidence at which the interval around a difference excludes 0; 0 below 1e-15."""
+        """One minus the largest confidence at which the interval around a difference excludes 0; 0 below 1e-15."""
         from scipy.optimize import brentq
 
         if difference == 0:
             return 1.0
         if self.of_speakers + self.of_seeds == 0:
             return 0.0
-        # The logarithm, for the root may lie at 1e-12 as well as at 0.5.
+        # The logarithm, because the root can be near 1e-12 as well as near 0.5.
         low, high = np.log(1e-15), -1e-12
 
         def excess(log_p: float) -> float:
@@ -116,7 +117,7 @@ def seeds_interval(
         scores: K times (N,) scores, one per training, of the same trials.
         is_target, enroll_speaker, test_speaker: (N,) as for :func:`avsv.scoring.bootstrap.speaker_bootstrap`.
         draws: (K, R) of :func:`avsv.scoring.bootstrap.resampled_eers` for each training, from equal seeds of draws.
-        confidence: probability that the interval is meant to hold.
+        confidence: wanted probability that the interval contains the true value.
 
     Raises:
         ValueError: as :func:`two_way`, and as :func:`avsv.scoring.metrics.eer`.
@@ -134,7 +135,7 @@ def seeds_interval(
             for values, own in zip(scores, draws, strict=True)
         ]
         count = min(count, *alone)
-    # As many independent trials would vary as much from both.
+    # The number of independent trials with the same variance from both.
     of_seeds = variance.of_seeds / spread if spread > 0 else 0.0
     return wilson_interval(rate, variance._replace(of_speakers=1 / count, of_seeds=of_seeds).squared_reach(confidence))
 
@@ -153,7 +154,7 @@ def seeds_difference(
         rates_a, rates_b: (K,) figures of both systems, seed by seed.
         draws_a, draws_b: (K, R) the same over drawn speakers.
         speakers: number of speakers S.
-        confidence: probability that the interval is meant to hold.
+        confidence: wanted probability that the interval contains the true value.
 
     Raises:
         ValueError: as :func:`two_way`.
@@ -172,7 +173,7 @@ def seeds_difference(
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """p-values (M,) corrected for a family of M: below 0.05 for any of no effect in at most 5 % of families.
+    """Correct p-values (M,) for a family of M: in at most 5 % of families, any without an effect is below 0.05.
 
     Source: Holm 1979.
 

@@ -28,8 +28,8 @@ class Item(NamedTuple):
     Attributes:
         key: its id, or its path.
         embeddings: per mode (D,) as the network gives it.
-        seconds: its duration; None where it is not known.
-        faces: number of its face crops; None where it is not known.
+        seconds: its duration; None if unknown.
+        faces: number of its face crops; None if unknown.
     """
 
     key: str
@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 
 def embed_recordings(model: Model, recordings: Sequence[Recording]) -> Iterator[Item]:
-    """Embed recordings one by one, in all modes that each has the modalities for.
+    """Embed recordings one by one, in all modes for which each has the modalities.
 
     Raises:
         DataError: as :meth:`avsv.verification.model.Model.read`.
@@ -52,7 +52,7 @@ def embed_recordings(model: Model, recordings: Sequence[Recording]) -> Iterator[
 
 
 def recordings_of(directory: Path, letters: str) -> list[Recording]:
-    """The recordings of ``wav.scp`` and ``video.scp``, those of some modalities.
+    """The recordings of ``wav.scp`` and ``video.scp`` in some modalities.
 
     Raises:
         DataError: there is neither list for these modalities.
@@ -99,7 +99,7 @@ def embed_directory(model: Model, directory: Path, letters: str) -> Iterator[Ite
     dataset = WholeUtterances(table, np.full(len(table), -1), config, inputs)
     batches = load_batches(dataset, range(len(dataset)), 0, False)
     modes = [mode for mode in model.embedder.modes if set(mode) <= set(letters)]
-    # One thread, as in the jobs of stage 6: a sum over other threads has other last bits.
+    # One thread, as in the jobs of stage 6: the number of threads changes the last bits of sums.
     with one_thread() if model.device.type == "cpu" else nullcontext():
         for embedded in embed_batches(model.embedder, batches, modes, model.device):
             # In a batch all utterances have the same modalities.

@@ -1,7 +1,8 @@
 """People enrolled from several recordings, and the search for one of them: a gallery is one file.
 
-A person is, per mode of the embedder, the mean of the embeddings of their recordings, each of length 1: what the recipe
-takes of a cohort speaker. The file holds the sums, so that recordings can be added later, and the model's identity.
+A person is represented, per mode of the embedder, by the mean of the embeddings of their recordings, each scaled to
+length 1, like a cohort speaker in the recipe. The file holds the sums, so that recordings can be added later, and the
+model's identity.
 """
 
 import json
@@ -29,8 +30,8 @@ class Person:
         name: of the person.
         sums: per mode (D,) the sum of the embeddings of length 1 of their recordings.
         counts: per mode the number of these recordings.
-        seconds: mean duration of the recordings; None where it is not known.
-        faces: mean number of face crops; None where none has any.
+        seconds: mean duration of the recordings; None if unknown.
+        faces: mean number of face crops; None if no recording has any.
         lengths: per mode the mean length of the embeddings before they were scaled.
     """
 
@@ -43,16 +44,16 @@ class Person:
 
     @property
     def letters(self) -> str:
-        """What the recordings have: A, V or AV."""
+        """The modalities that the recordings have: A, V or AV."""
         return "".join(letter for letter in "AV" if any(letter in mode for mode in self.sums))
 
     def side(self) -> Embedded:
-        """As a side of trials."""
+        """The person as a side of trials."""
         vectors = {mode: (total / np.linalg.norm(total)).astype(np.float32) for mode, total in self.sums.items()}
         return Embedded(self.name, vectors, self.lengths, self.seconds, self.faces)
 
     def more(self, recordings: Sequence[Embedded]) -> "Person":
-        """The person with more recordings."""
+        """The person with additional recordings."""
         sums = {mode: total.copy() for mode, total in self.sums.items()}
         counts = dict(self.counts)
         lengths = {mode: self.lengths[mode] * count for mode, count in counts.items()}
@@ -96,12 +97,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Identification:
-    """Who of a gallery a recording shows.
+    """Which person of a gallery a recording shows.
 
     Args:
         name: of the person; None for nobody.
-        decided: whether the modes that were compared are calibrated, without which nobody is named.
-        far: wanted rate at which somebody who is not enrolled is taken for somebody who is.
+        decided: whether the modes that were compared are calibrated; if not, nobody is named.
+        far: wanted rate at which a stranger is mistaken for somebody who is enrolled.
         candidates: all persons that could be compared, the best first.
     """
 
@@ -126,9 +127,9 @@ class Gallery:
 
     @classmethod
     def read(cls, path: Path) -> "Gallery":
-        """Read a file. Raises DataError: no such file, or no gallery."""
+        """Read a file. Raises DataError: no such file, or not a gallery."""
         if not path.is_file():
-            raise DataError(f"{path}: no such gallery: 'avsv enrol' makes one")
+            raise DataError(f"{path}: no such gallery: 'avsv enroll' creates one")
         arrays, metadata = read_tensors(path)
         if metadata.get("gallery") != _FORMAT:
             raise DataError(f"{path}: not a gallery of format {_FORMAT}, which this version of avsv reads")
@@ -139,7 +140,7 @@ class Gallery:
         return cls(metadata["identity"], metadata["model"], people)
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file; it appears complete or not at all."""
         arrays, people = {}, []
         for number, person in enumerate(self.people.values()):
             arrays.update({f"{number}.{mode}": total for mode, total in person.sums.items()})
@@ -154,35 +155,35 @@ class Gallery:
         write_tensors(path, arrays, metadata)
 
     def check_model(self, model: Model, path: Path) -> None:
-        """Raise DataError where another model embedded the people."""
+        """Raise DataError if another model embedded the people."""
         identity = model.package.settings.identity
         if identity != self.identity:
             raise DataError(
                 f"{path}: its people were enrolled with the model {self.identity} ({self.model}), not with {identity}"
-                f" ({model.package.where}): their embeddings cannot be compared: enrol them again"
+                f" ({model.package.where}): their embeddings cannot be compared: enroll them again"
             )
 
-    def enrol(self, name: str, recordings: Sequence[Embedded]) -> Person:
-        """Enrol a person, or add recordings to one who is enrolled.
+    def enroll(self, name: str, recordings: Sequence[Embedded]) -> Person:
+        """Enroll a person, or add recordings to one who is enrolled.
 
         Raises:
             DataError: an empty name, or one on several lines.
         """
         if not name.strip() or not name.isprintable():
-            raise DataError(f"name '{name}': a name has printable characters")
+            raise DataError(f"name '{name}': use printable characters")
         person = self.people.get(name, Person(name, {}, {}, None, None, {})).more(recordings)
         self.people[name] = person
         return person
 
     def identify(self, model: Model, recording: Embedded, far: float = 0.01) -> Identification:
-        """Look for the person of a recording among those enrolled.
+        """Look for the person of a recording among the enrolled people.
 
-        With N people there are N comparisons, any of which may accept a stranger: each is made at the rate ``far`` / N.
+        With N people there are N comparisons, any of which can accept a stranger: each is made at the rate ``far`` / N.
 
         Args:
             model: that enrolled them.
             recording: embedded by it.
-            far: rate at which somebody who is not enrolled is taken for somebody who is.
+            far: rate at which a stranger is mistaken for somebody who is enrolled.
 
         Raises:
             DataError: nobody is enrolled, or nobody has anything in common with the recording.

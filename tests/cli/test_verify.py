@@ -117,7 +117,7 @@ def test_score_recordings_of_a_data_directory_without_features(run, tmp_path):
     (tmp_path / "pairs").write_text("s0-u0 s1-u1\n")
     done = command("score", run.system, tmp_path / "pairs", "--data", bare, "-o", tmp_path / "out", "--modes", "AVxAV")
     assert done.returncode == 0, done.stderr
-    assert "reads its recordings" in done.stderr
+    assert "reading its recordings" in done.stderr
     recipe = scores_of(run.system / "scores/eval", "cos")["AVxAV"]
     (row,) = np.flatnonzero((recipe.enroll == "s0-u0") & (recipe.test == "s1-u1"))
     assert scores_of(tmp_path / "out", "cos")["AVxAV"].score[0] == pytest.approx(recipe.score[row], abs=1e-5)
@@ -143,11 +143,11 @@ def test_embed(run, clips, tmp_path):
 
 def test_enrol_and_identify(run, clips, tmp_path):
     gallery = tmp_path / "people"
-    first = command("enrol", gallery, "Ann Lee", clips["s0-u0"], clips["s0-u1"], "--model", run.system)
+    first = command("enroll", gallery, "Ann Lee", clips["s0-u0"], clips["s0-u1"], "--model", run.system)
     assert first.returncode == 0, first.stderr
     sounds = read_list(run.data["eval"] / "wav.scp")
-    assert command("enrol", gallery, "Bob", sounds["s1-u0"]).returncode == 0
-    assert command("enrol", gallery, "Bob", sounds["s1-u1"]).stdout.endswith("Bob: A from 2 recordings; 2 enrolled\n")
+    assert command("enroll", gallery, "Bob", sounds["s1-u0"]).returncode == 0
+    assert command("enroll", gallery, "Bob", sounds["s1-u1"]).stdout.endswith("Bob: A from 2 recordings; 2 enrolled\n")
     known = command("identify", gallery, clips["s0-u2"], "--json", "--far", 0.1)
     assert known.returncode == 0, known.stderr
     found = json.loads(known.stdout)
@@ -168,11 +168,11 @@ def test_a_gallery_of_another_model(run, clips, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(run.system, other)
     trained.save(other / "final.pt")
-    assert command("enrol", tmp_path / "g", "Ann", clips["s0-u0"], "--model", run.system).returncode == 0
-    for words in (("enrol", tmp_path / "g", "Bob", clips["s1-u0"]), ("identify", tmp_path / "g", clips["s1-u0"])):
+    assert command("enroll", tmp_path / "g", "Ann", clips["s0-u0"], "--model", run.system).returncode == 0
+    for words in (("enroll", tmp_path / "g", "Bob", clips["s1-u0"]), ("identify", tmp_path / "g", clips["s1-u0"])):
         done = command(*words, "--model", other)
         assert done.returncode == 1 and done.stderr.count("\n") == 1
-        assert "their embeddings cannot be compared: enrol them again" in done.stderr
+        assert "their embeddings cannot be compared: enroll them again" in done.stderr
 
 
 def test_bad_input_to_the_other_commands(run, clips, tmp_path):
@@ -184,9 +184,9 @@ def test_bad_input_to_the_other_commands(run, clips, tmp_path):
         (["score", run.system, tmp_path / "unknown", "--data", data, "-o", out], "unknown:1: 'nobody' is not among"),
         (["score", run.system, tmp_path / "text", "--data", data, "-o", out], "'nothing' is not a trial list"),
         (["score", run.system, tmp_path / "none", "--data", data, "-o", out], "none: no such file"),
-        (["embed", run.system, sounds["s0-u0"], "--mode", "V", "-o", out], "has not what --mode V needs"),
-        (["enrol", tmp_path / "gallery", "Ann", clips["s0-u0"]], "no such gallery: give --model to make it"),
-        (["identify", tmp_path / "gallery", clips["s0-u0"]], "no such gallery: 'avsv enrol' makes one"),
+        (["embed", run.system, sounds["s0-u0"], "--mode", "V", "-o", out], "lacks what --mode V needs"),
+        (["enroll", tmp_path / "gallery", "Ann", clips["s0-u0"]], "no such gallery: give --model to create it"),
+        (["identify", tmp_path / "gallery", clips["s0-u0"]], "no such gallery: 'avsv enroll' creates one"),
         (["identify", tmp_path / "text", clips["s0-u0"]], "not a whole file of the format safetensors"),
         (["export", tmp_path, out], "no folder of a model"),
     ):

@@ -424,7 +424,7 @@ def test_fix_leaves_a_good_directory_alone(data):
     assert snapshot(data) == before
 
 
-def test_fix_sorts_and_mends_the_form(data):
+def test_fix_sorts_and_corrects_the_form(data):
     good_lists = {name: (data / name).read_text() for name in ("utt2spk", "wav.scp", "spk2utt", "spk2gender")}
     rows = lines(data / "wav.scp")
     broken = "\n".join([*rows[5:], "", rows[0].replace(" ", "\t", 1) + "  ", *rows[:5]])
@@ -520,7 +520,7 @@ def test_fix_removes_wrong_labels_and_trials(data):
     good("validate_data_dir.sh", "--sample", 0, data)
 
 
-def test_fix_says_what_it_cannot_mend(data):
+def test_fix_reports_what_it_cannot_fix(data):
     text = (data / "utt2spk").read_text().replace("id3-b-01 id3", "id3-b-01 other")
     (data / "utt2spk").write_text(text)
     (data / "segments").write_text("id1-a-00 x 0 1\n")

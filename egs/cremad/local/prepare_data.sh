@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Make the lists that describe CREMA-D: actors apart in training, development and evaluation, trials drawn for these.
+# Make the lists that describe CREMA-D: different actors for training, development and evaluation, and drawn trials.
 
 cremad_root='' musan_root='' rirs_root='' seed=0 cmd=run.py nj=4 preset=small
 help_message="Make the lists that describe CREMA-D.
 
 Usage: $0 --cremad-root <dir> [--musan-root <dir>] [--rirs-root <dir>] [--seed <n>] <data-dir>
 
-<dir> of CREMA-D has AudioWAV/, VideoFlash/ and VideoDemographics.csv. Without MUSAN or RIRS_NOISES substitutes are made.
+The folder of CREMA-D has AudioWAV/, VideoFlash/ and VideoDemographics.csv. Substitutes are generated if MUSAN or
+RIRS_NOISES is not given.
 "
 set -euo pipefail
-: "$cmd" "$nj" "$preset"    # run.sh gives these to every local/prepare_data.sh
+: "$cmd" "$nj" "$preset"    # run.sh passes these to every local/prepare_data.sh
 . ./path.sh
 . utils/parse_options.sh
 if [ $# -ne 1 ]; then
@@ -29,7 +30,7 @@ done
 mapfile -t files < <(cd "$new" && find . -type f | LC_ALL=C sort)
 stamp=$(cd "$new" && stamp "$seed $musan_root $rirs_root" "${files[@]}")
 if is_done "$data/.corpus.done" "$stamp"; then
-  rm -rf "$new"    # stage 1 has taken from the lists what cannot be used, and later stages look at the content
+  rm -rf "$new"    # stage 1 has removed unusable utterances from the old lists, and later stages compare the content
   log "$data: the lists are up to date"
   exit 0
 fi

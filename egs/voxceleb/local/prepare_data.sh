@@ -5,14 +5,14 @@ vox1_root=         # wav/ID/VIDEO/CLIP.wav (also in dev/ and test/), and faces, 
 vox2_root=         # dev/aac/ID/VIDEO/CLIP.m4a, or the same as wav or flac; dev/mp4/ID/VIDEO/CLIP.mp4
 musan_root=        # noise/, music/ and speech/ of MUSAN
 rirs_root=         # RIRS_NOISES with simulated_rirs/{smallroom,mediumroom}/; without it or MUSAN, simulated rooms,
-                   #   or synthetic noises, music and babble of training clips are made, which are not as good
+                   #   or synthetic noises, music and babble of training clips are generated, which are not as good
 meta_dir=          # vox1_meta.csv, vox2_meta.csv, spk2age, utt2age, trial lists that are not in the roots
 vox1_video=auto    # mp4, faces (images of a clip) or unzippedFaces (images of a whole video, by name or by id), at 1
-                   #   image a second; none; auto takes the first of these that is there
+                   #   image a second; none; auto takes the first of these that exists
 dev_speakers=auto  # identities held out of training; auto: 2 %, at least 8 and at most 120
 max_missing=0.05   # largest share of recordings that may lack their video or audio, and of trials that may lack a
                    #   recording
-# shellcheck disable=SC2034  # run.sh gives these to every local/prepare_data.sh; reading the folders needs none of them
+# shellcheck disable=SC2034  # run.sh passes these to every local/prepare_data.sh; this one does not need them all
 preset=paper       # ignored
 seed=0             # of everything drawn at random
 # shellcheck disable=SC2034
@@ -23,14 +23,14 @@ help_message="Make the lists that describe VoxCeleb.
 Usage: $0 [options] <data-dir>
  e.g.: $0 --vox1-root /corpora/voxceleb1 --vox2-root /corpora/voxceleb2 --musan-root /corpora/musan data
 
-Training: VoxCeleb2 dev, less the development identities, and less every identity that is evaluated or that vox2_meta.csv
-calls a test one. Development: identities held out of that, with trials drawn for them. Evaluation: the recordings of
-VoxCeleb1 in the published trial lists that are found in --vox1-root or --meta-dir, each a list of its own.
+Training: VoxCeleb2 dev without the development identities, and without every identity that is evaluated or that belongs
+to the test set in vox2_meta.csv. Development: identities held out of training, with trials drawn for them. Evaluation:
+the recordings of VoxCeleb1 in the published trial lists found in --vox1-root or --meta-dir; each becomes a trial list.
 
 Writes <data-dir>/{train,dev,eval}/{utt2spk,spk2utt,wav.scp,video.scp,utt2session,spk2gender,spk2age,utt2age},
 <data-dir>/{dev,eval}/trials/*, <data-dir>/musan/{wav.scp,utt2type}, <data-dir>/rirs/wav.scp, <data-dir>/corpus;
-<data-dir>/prepare.txt tells what was found, <data-dir>/*/missing.txt what was not. When the corpora are as they were
-the last time, nothing is changed.
+<data-dir>/prepare.txt shows what was found, <data-dir>/*/missing.txt what was not. If the corpora have not changed
+since the last time, nothing is written.
 "
 
 set -euo pipefail
@@ -47,8 +47,8 @@ for root in "$vox1_root" "$vox2_root" ${musan_root:+"$musan_root"} ${rirs_root:+
   [ -d "$root" ] || die "$root: no such folder"
 done
 
-# New lists are made beside the old ones, and take their place only when they differ: later stages look at the content,
-# and stage 1 has taken from the lists what cannot be used.
+# New lists are made in another folder, and replace the old ones only if they differ: later stages compare the content,
+# and stage 1 has removed unusable utterances from the old ones.
 mkdir -p "$data"
 new=$data/.new
 rm -rf "$new"
@@ -68,7 +68,7 @@ if is_done "$data/.corpus.done" "$stamp"; then
   log "$data: the lists are up to date"
 else
   rm -f "$data/.corpus.done"
-  # Of sets that change, what was derived from the old lists goes too: features and crops are made by what is new.
+  # Files derived from the old lists are removed too; features and crops are made from the new lists.
   for name in train dev eval; do
     mkdir -p "$data/$name"
     rm -rf "$data/$name"/{trials,.backup,.validate.done,.validate.unfinished,dropped.txt,utt2dur,missing.txt}
@@ -84,6 +84,6 @@ else
   fi
   mark_done "$data/.corpus.done" "$stamp"
 fi
-[ -n "$musan_root" ] || log "no --musan-root: synthetic noises, and babble of training clips, stand in for MUSAN"
-[ -n "$rirs_root" ] || log "no --rirs-root: simulated rooms stand in for RIRS_NOISES"
+[ -n "$musan_root" ] || log "no --musan-root: synthetic noises, and babble of training clips, replace MUSAN"
+[ -n "$rirs_root" ] || log "no --rirs-root: simulated rooms replace RIRS_NOISES"
 sed 's/^/  /' "$data/prepare.txt" >&2
