@@ -188,7 +188,7 @@ def test_bad_input_to_the_other_commands(run, clips, tmp_path):
         (["enroll", tmp_path / "gallery", "Ann", clips["s0-u0"]], "no such gallery: give --model to create it"),
         (["identify", tmp_path / "gallery", clips["s0-u0"]], "no such gallery: 'avsv enroll' creates one"),
         (["identify", tmp_path / "text", clips["s0-u0"]], "not a complete safetensors file"),
-        (["export", tmp_path, out], "no folder of a model"),
+        (["export", tmp_path, out], "is not the folder of a model"),
     ):
         done = command(*words)
         assert done.returncode == 1 and done.stdout == "", done.stdout
