@@ -30,8 +30,9 @@ def table() -> dict[str, set[str]]:
     cells = re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)[1:]
     brought = {name for cell in cells for name in re.findall(r"\(with ([\w-]+)\)", cell)}
     names = [re.sub(r"\(.*?\)", "", word) for cell in cells for word in cell.split(",")]
-    (optional,) = re.findall(r"^Not installed, used if present: `([\w-]+)`", page, re.MULTILINE)
-    return {"installed": {name.split()[0] for name in names}, "brought": brought, "optional": {optional}}
+    (sentence,) = re.findall(r"^Not installed, used if present: (.*?)\.$", page, re.MULTILINE | re.DOTALL)
+    optional = re.findall(r"`([\w-]+)`", sentence)
+    return {"installed": {name.split()[0] for name in names}, "brought": brought, "optional": set(optional)}
 
 
 def imported() -> set[str]:

@@ -19,6 +19,7 @@ from avsv.io.lists import read_list
 PAGE = (ROOT / "docs" / "use.md").read_text()
 # What pyproject.toml installs on request only, by the names of the modules.
 OPTIONAL = {"tensorboard": "tensorboard", "sox": "sox"}
+OPTIONAL |= {"onnx": "onnx", "onnxruntime": "onnxruntime"}
 OPTIONAL |= {"matplotlib": "matplotlib", "jinja2": "jinja2", "MarkupSafe": "markupsafe"}
 BLOCK = """\
 import sys

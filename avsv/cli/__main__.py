@@ -10,7 +10,7 @@ from avsv.cli import embed, evaluate, export, gallery, score, verify
 from avsv.errors import DataError
 
 # Packages that only some commands need, and the optional dependencies of pyproject.toml that bring them.
-_EXTRAS = {"matplotlib": "report", "jinja2": "report"}
+_EXTRAS = {"matplotlib": "report", "jinja2": "report", "onnx": "onnx", "onnxruntime": "onnx"}
 
 
 def main() -> int | None:

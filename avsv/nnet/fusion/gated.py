@@ -65,6 +65,9 @@ class GatedFusion(Fusion):
             return self.gate(joint).sigmoid()
         weights = present[:, :1].to(joint.dtype).repeat(1, self.embedding_dim)
         both = present.all(dim=1)
+        if torch.jit.is_tracing():
+            # A graph has no branches.
+            return torch.where(both.unsqueeze(1), self.gate(joint).sigmoid(), weights)
         if both.any():
             weights[both] = self.gate(joint[both]).sigmoid().to(weights.dtype)
         return weights

@@ -85,18 +85,20 @@ class FrameBackbone(Backbone):
         images = inputs.flatten(0, 1) if mask is None else inputs[mask]
         features = self.images(images)
         if mask is None:
-            return features.unflatten(0, inputs.shape[:2]).transpose(1, 2), None
+            return features.reshape(inputs.shape[0], inputs.shape[1], features.shape[1]).transpose(1, 2), None
         padded = features.new_zeros(*mask.shape, features.shape[1])
         padded[mask] = features
         return padded.transpose(1, 2), mask
 
     def images(self, images: Tensor) -> Tensor:
         """Features (N, F) of single frames (N, C, H, W)."""
-        # Not in training, where the statistics of batch normalization are computed over all frames together.
-        size = len(images) if self.training else max(1, PIECE_PIXELS // (images.shape[2] * images.shape[3]))
+        # Not in training, where the statistics of batch normalization are computed over all frames together; nor in an
+        # exported graph, whose pieces would be those of the clip that it was traced with.
+        whole = self.training or torch.jit.is_tracing()
+        size = max(1, PIECE_PIXELS // (images.shape[2] * images.shape[3]))
         pieces = [
             self.head(self.trunk(self.scaling(piece).contiguous(memory_format=torch.channels_last)))
-            for piece in images.split(max(1, size))
+            for piece in ([images] if whole else images.split(size))
         ]
         return torch.cat(pieces)
 
