@@ -141,7 +141,7 @@ def test_embed(run, clips, tmp_path):
     np.testing.assert_allclose(np.array([row[1:] for row in rows], float)[0], voices["s0-u0"], rtol=1e-3, atol=1e-4)
 
 
-def test_enrol_and_identify(run, clips, tmp_path):
+def test_enroll_and_identify(run, clips, tmp_path):
     gallery = tmp_path / "people"
     first = command("enroll", gallery, "Ann Lee", clips["s0-u0"], clips["s0-u1"], "--model", run.system)
     assert first.returncode == 0, first.stderr
