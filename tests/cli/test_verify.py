@@ -1,11 +1,15 @@
 """The commands that use a model, as a shell runs them."""
 
+import contextlib
+import io
 import json
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from paths import ROOT
 from video_media import ffmpeg
 
 import avsv
+from avsv.cli.__main__ import program
 from avsv.io.ark import read_vectors
 from avsv.io.lists import Scores, read_list, read_scores
 from avsv.model.saved import TrainedSystem
@@ -36,12 +41,29 @@ def clips(run, tmp_path_factory) -> dict[str, Path]:
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
+    """What the program does in a shell; it runs in this process, because importing PyTorch takes most of its time."""
+    output, errors = io.StringIO(), io.StringIO()
+    status: object = 0
+    with (
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        warnings.catch_warnings(),
+        mock.patch.object(sys, "argv", ["avsv", *map(str, words)]),
+    ):
+        try:
+            program()
+        except SystemExit as end:
+            status = end.code or 0
+    return subprocess.CompletedProcess(sys.argv, status, output.getvalue(), errors.getvalue())
+
+
+def in_shell(*words: object) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "avsv.cli", *map(str, words)]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_verify(run, clips):
-    same = command("verify", run.system, clips["s0-u0"], clips["s0-u1"], "--far", 0.1)
+    same = in_shell("verify", run.system, clips["s0-u0"], clips["s0-u1"], "--far", 0.1)
     assert same.returncode == 0, same.stderr
     assert same.stderr == ""
     lines = same.stdout.splitlines()
