@@ -46,6 +46,7 @@ ARGUMENTS=("$@")
 . utils/parse_options.sh
 [ $# -eq 0 ] || usage
 for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/-} must be at least 1"; done
+[[ $preset =~ ^[A-Za-z0-9_][A-Za-z0-9_.+-]*$ ]] || die "--preset: '$preset' is not the name of a file in conf/presets"
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 [[ $max_lost =~ ^(0?\.[0-9]+|[01])$ ]] || die "--max-lost takes a share between 0 and 1, not '$max_lost'"
 [[ $norm =~ ^(as-norm1|as-norm2|s-norm|.+:.+)$ ]] || die "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not '$norm'"

@@ -201,12 +201,13 @@ def test_a_run_for_each_seed(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stge", "4"], "unknown option --stge: the options are --data"),
+        (["--stge", "4"], "unknown option --stge: the options are --corpus-seed --data"),
         (["--stage"], "option --stage needs a value"),
         (["--stage", "x"], "--stage takes a whole number, not 'x'"),
         (["--nj", "0"], "--nj must be at least 1"),
         (["--train-jobs", "0"], "--train-jobs must be at least 1"),
         (["--preset", "huge"], "huge"),
+        (["--preset", "../x"], "--preset: '../x' is not the name of a file in conf/presets"),
         (["--sweeps", "blur noize"], "--sweeps: conf/sweeps.yaml has no sweep 'noize'"),
         (["--systems", "ecapaa"], "ecapaa"),
         (["--max-lost", "5%"], "--max-lost takes a share between 0 and 1, not '5%'"),
