@@ -36,10 +36,11 @@ def _main() -> int | None:
     try:
         return main()
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name)
+        package = (error.name or "").partition(".")[0]
+        extra = _EXTRAS.get(package)
         if extra is None:
             raise
-        raise DataError(f"{error.name} is not installed: run pip install 'avsv[{extra}]'") from None
+        raise DataError(f"{package} is not installed: run pip install 'avsv[{extra}]'") from None
 
 
 if __name__ == "__main__":
