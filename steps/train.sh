@@ -48,8 +48,11 @@ inputs+=("$dev"/trials/*)
 sources=${init// audio=/$'\n'audio=}
 sources=${sources// visual=/$'\n'visual=}
 while read -r source; do inputs+=("${source#*=}/.done" "${source#*=}/final.pt"); done <<<"$sources"
-published=$(python -m avsv.bin.find_weights --weights-dir "$weights_dir" "$config")
-[ -z "$published" ] || mapfile -t -O "${#inputs[@]}" inputs <<<"$published"
+# Most systems start from no published weights, and asking Python takes longer than all else here.
+if grep '^pretrained:' "$config" | grep -qvxF 'pretrained: {audio: null, visual: null}'; then
+  published=$(python -m avsv.bin.find_weights --weights-dir "$weights_dir" "$config")
+  [ -z "$published" ] || mapfile -t -O "${#inputs[@]}" inputs <<<"$published"
+fi
 for index in "${!inputs[@]}"; do [ -f "${inputs[index]}" ] || unset "inputs[index]"; done
 stamp=$(stamp "$seed $init $noise_dir $rir_dir" "${inputs[@]}")
 if is_done "$exp/.done" "$stamp"; then

@@ -93,7 +93,7 @@ def test_second_run_has_nothing_to_do(tiny_run, tmp_path):
     # Only the programs that check whether there is something to do.
     started = Counter(line.split()[1] for line in programs.started())
     assert started.pop("avsv.bin.configure") == started.pop("avsv.bin.find_detector") == 1
-    assert started == {"avsv.bin.find_weights": len((tiny_run.work / "systems").read_text().splitlines())}
+    assert started == {}
     after = modified(tiny_run.work)
     assert before.keys() <= after.keys()
     changed = {str(path.relative_to(tiny_run.work)) for path in after if after[path] != before.get(path)}
