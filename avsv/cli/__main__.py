@@ -29,6 +29,7 @@ def main() -> int | None:
 
 def program() -> None:
     """The console command ``avsv``."""
+    sys.argv[0] = "avsv"  # also for python -m avsv.cli, whose errors would begin with __main__
     run_command(_main)
 
 

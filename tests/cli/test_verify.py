@@ -78,6 +78,12 @@ def test_verify(run, clips):
         assert found[name] == pytest.approx(expected[name], rel=1e-4)
 
 
+def test_errors_begin_with_the_name_of_the_program():
+    failed = in_shell("verify", "nothing", "a.wav", "b.wav")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("avsv: error: nothing: no such model: give the folder of a model")
+
+
 def test_export_and_verify_elsewhere(run, clips, tmp_path):
     done = command("export", run.system, tmp_path / "model", "--license", "CC-BY-4.0")
     assert done.returncode == 0, done.stderr
