@@ -57,10 +57,11 @@ class Backbone(nn.Module, ABC):
             mean: (F,) mean of each bin over all training frames.
             deviation: (F,) standard deviation of each bin.
             clip_frames: frames of a training clip.
+
+        Raises:
+            TypeError: the class takes log_mel and does not define this method.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} takes log-mel energies and must define set_log_mel_statistics"
-        )
+        raise TypeError(f"{type(self).__name__} takes log-mel energies and must define set_log_mel_statistics")
 
     def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Convert a state dict as published by the authors of the network to the names of this network.

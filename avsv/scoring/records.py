@@ -95,12 +95,17 @@ def write_normalization(scores_dir: Path, normalization: Normalization) -> None:
 
 def read_normalization(scores_dir: Path) -> Normalization:
     """Read it. Raises DataError: no such file, or not a complete one."""
-    path = scores_dir / NORMALIZATION
-    if not path.is_file():
-        marker = scores_dir / ".norm.done"
-        reason = _AGAIN.format(marker) if marker.is_file() else "run stages 6 to 9 of the recipe first"
-        raise DataError(f"{path}: no such file: {reason}")
+    path = _existing(scores_dir / NORMALIZATION, ".norm.done", "stages 6 to 9")
     return Normalization.of_tensors(path, read_tensors(path))
+
+
+def _existing(path: Path, marker: str, stages: str) -> Path:
+    """The path. Raises DataError with what to run if the file is missing; an older version only left the marker."""
+    if not path.is_file():
+        done = path.parent / marker
+        reason = _AGAIN.format(done) if done.is_file() else f"run {stages} of the recipe first"
+        raise DataError(f"{path}: no such file: {reason}")
+    return path
 
 
 def development_tensors(development: Development) -> dict[str, NDArray[np.float32]]:
@@ -122,12 +127,7 @@ def write_development(scores_dir: Path, development: Development) -> None:
 
 def read_development(scores_dir: Path) -> Development:
     """Read it. Raises DataError: no such file, or not a complete one."""
-    path = scores_dir / DEVELOPMENT
-    if not path.is_file():
-        marker = scores_dir / ".calibration.done"
-        reason = _AGAIN.format(marker) if marker.is_file() else "run stage 9 of the recipe first"
-        raise DataError(f"{path}: no such file: {reason}")
-    return development_of(read_tensors(path).arrays)
+    return development_of(read_tensors(_existing(scores_dir / DEVELOPMENT, ".calibration.done", "stage 9")).arrays)
 
 
 def read_calibration(scores_dir: Path) -> dict[str, Calibrated]:
