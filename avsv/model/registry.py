@@ -46,6 +46,7 @@ ROLES = {
             "rawnet3": "avsv.nnet.audio.rawnet3:RawNet3",
             "mobilenetv2": "avsv.nnet.audio.mobilenetv2:MobileNetV2Audio",
             "self_supervised": "avsv.nnet.audio.ssl_ecapa:SSLECAPA",
+            "dvector": "avsv.nnet.audio.dvector:DVector",
         },
     ),
     "visual": Role(

@@ -1,5 +1,6 @@
-"""Normalization layers that support padding and batches of one row."""
+"""Normalization layers: of padded frames, of single rows, of vectors."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,7 +16,6 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         - output: (B, C, T)
 
     Example:
-        >>> import torch
         >>> norm = MaskedBatchNorm1d(1)
         >>> frames, mask = torch.tensor([[[1.0, 3.0, 99.0]]]), torch.tensor([[True, True, False]])
         >>> [round(x, 3) for x in norm(frames, mask).flatten().tolist()]
@@ -43,7 +43,6 @@ class RowBatchNorm(nn.BatchNorm1d):
         - output: (B, C)
 
     Example:
-        >>> import torch
         >>> RowBatchNorm(2)(torch.zeros(1, 2)).tolist()
         [[0.0, 0.0]]
     """
@@ -54,3 +53,19 @@ class RowBatchNorm(nn.BatchNorm1d):
                 rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         return super().forward(rows)
+
+
+class UnitLength(nn.Module):
+    """Scale vectors to length 1; zero vectors remain zero.
+
+    Shape:
+        - vectors: (N, D)
+        - output: (N, D)
+
+    Example:
+        >>> UnitLength()(torch.tensor([[3.0, 4.0]])).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return functional.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)))

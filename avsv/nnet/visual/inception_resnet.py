@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsv.nnet.normalization import UnitLength
 from avsv.nnet.pooling import PoolingName, build_pooling
 from avsv.nnet.visual.frames import FrameBackbone
 
@@ -74,22 +75,6 @@ class InceptionResidualBlock(InceptionBlock):
     def forward(self, images: Tensor) -> Tensor:
         total = self.scale * self.conv2d(super().forward(images)) + images
         return functional.relu(total) if self.relu else total
-
-
-class UnitLength(nn.Module):
-    """Scale vectors to length 1; zero vectors remain zero.
-
-    Shape:
-        - vectors: (N, D)
-        - output: (N, D)
-
-    Example:
-        >>> UnitLength()(torch.tensor([[3.0, 4.0]])).tolist()
-        [[0.6000000238418579, 0.800000011920929]]
-    """
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return functional.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)))
 
 
 class InceptionResNetV1(FrameBackbone):

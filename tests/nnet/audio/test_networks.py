@@ -4,9 +4,8 @@ import pytest
 import torch
 from networks import settle, tiny_mobilenet
 
-from avsv.nnet.audio.mobilenetv2 import (
-    MobileNetV2Audio,
-)
+from avsv.nnet.audio.dvector import DVector
+from avsv.nnet.audio.mobilenetv2 import MobileNetV2Audio
 from avsv.nnet.audio.rawnet3 import RawNet3
 from avsv.nnet.audio.resnet import ResNet
 from avsv.nnet.audio.simam_resnet import SimAMResNet
@@ -20,6 +19,7 @@ TINY = {
     "simam": (lambda **o: SimAMResNet(channels=4, feature_dim=24, embedding_dim=6, **o), 61, 35, 24),
     "rawnet3": (lambda **o: RawNet3(channels=16, aggregate_channels=12, embedding_dim=6, **o), 4000, 2345, None),
     "mobilenet": (tiny_mobilenet, 61, 35, 32),
+    "dvector": (lambda **o: DVector(channels=8, layers=2, embedding_dim=6, **o), 50_000, 30_000, None),
 }
 
 
@@ -117,4 +117,4 @@ def test_wrong_inputs_and_options_are_named():
 
 def test_networks_say_what_they_take():
     assert (ResNet.takes, SimAMResNet.takes) == ("fbank", "fbank")
-    assert (RawNet3.takes, MobileNetV2Audio.takes) == ("waveform", "log_mel")
+    assert (RawNet3.takes, MobileNetV2Audio.takes, DVector.takes) == ("waveform", "log_mel", "waveform")
