@@ -41,6 +41,7 @@ Usage: $0 [options]
 Stages: 0 corpus and lists, 1 validation, 2 Fbank, 3 face crops, 4 single-modality systems, 5 audio-visual systems,
 6 embeddings, 7 cosine scores, 8 score normalization, 9 ensembles and calibration, 10 analyses, 11 results.
 "
+{  # bash reads all of this before it runs any of it: editing the file does not disturb a run
 set -euo pipefail
 ARGUMENTS=("$@")
 . utils/parse_options.sh
@@ -56,7 +57,7 @@ for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/
 . ./cmd.sh
 # With --seeds or --study there is a run for each seed, which is called with --seeds -.
 [ -z "$seeds$study" ] || [ "$seeds" = - ] || exec steps/run_seeds.sh --seeds "$seeds" --study "$study" --exp "$exp" \
-  --corpus-seed "${corpus_seed:-$seed}" --preset "$preset" "$systems" "$data/$eval_set" "$0" "${ARGUMENTS[@]}"
+  --corpus-seed "${corpus_seed:-$seed}" --preset "$preset" --stop-stage "$stop_stage" "$systems" "$data/$eval_set" "$0" "${ARGUMENTS[@]}"
 work=$exp/$preset conf=$exp/$preset/conf
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
 mkdir -p "$data" "$work/log"
@@ -178,3 +179,5 @@ fi
 
 end_stage
 [ "$stop_stage" -lt 11 ] || printf '\n%s/results/report.html\n' "$work"
+exit
+}

@@ -6,6 +6,7 @@ study=                    # name of a study in conf/studies; empty: the systems 
 exp=exp                   # the run with seed N goes to EXP/seedN
 preset=mini               # its folders are EXP/seedN/PRESET
 corpus_seed=0             # the corpus and its lists are the same for all seeds
+stop_stage=11             # last stage of run.sh; the comparison needs the normalized scores of stage 8
 help_message="Run a recipe once for each of several seeds, and compare the systems over the seeds.
 
 Usage: $0 [options] <systems> <data-dir> <run.sh> [<argument of run.sh>...]
@@ -17,6 +18,7 @@ EXP/studies/STUDY/PRESET/{seeds.csv,seed_differences.csv,contrasts.png,STUDY.md}
 is added later costs only itself.
 "
 
+{  # bash reads all of this before it runs any of it: editing the file does not disturb a run
 set -euo pipefail
 . ./path.sh
 . utils/parse_options.sh
@@ -43,8 +45,14 @@ for seed in $seeds; do
   "$run" "$@" --seeds - --seed "$seed" --corpus-seed "$corpus_seed" --exp "$exp/seed$seed"
   runs+=("$exp/seed$seed/$preset")
 done
+if [ "$stop_stage" -lt 8 ]; then
+  log "no comparison over seeds: it needs the normalized scores of stage 8, and the runs stop after stage $stop_stage"
+  exit 0
+fi
 [ ${#runs[@]} -gt 1 ] || die "--seeds '$seeds': a comparison over seeds needs at least two"
 [ -n "$study" ] || [ "$systems" != all ] || options=(--systems "$(awk '{ printf "%s ", $1 }' "${runs[0]}/systems")")
 mkdir -p "$out"
 python -m avsv.bin.compare_seeds "${options[@]}" --data "$data" --out "$out" "${runs[@]}"
 log "$out"
+exit
+}

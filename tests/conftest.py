@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kill_and_resume import run_to_end
+from faults import run_to_end
 
 # The files that take longest start first, so that no process is alone with one of them at the end.
 LONGEST = (

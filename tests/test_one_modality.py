@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from commands import run
-from kill_and_resume import run_to_end
+from faults import run_to_end
 from paths import ROOT
 
 pytestmark = [pytest.mark.recipe, pytest.mark.slow]

@@ -1,18 +1,22 @@
 """The recipe from end to end on the built-in corpus, with the smallest networks."""
 
 import csv
+import os
 import random
 import re
 import shutil
+import signal
+import subprocess
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from browser import Page, needs_browser
 from commands import PythonPrograms, modified, run
-from kill_and_resume import run_with_kills
+from faults import run_to_end
 from paths import ROOT
 
 import avsv
@@ -98,6 +102,37 @@ def test_second_run_has_nothing_to_do(tiny_run, tmp_path):
     assert before.keys() <= after.keys()
     changed = {str(path.relative_to(tiny_run.work)) for path in after if after[path] != before.get(path)}
     assert changed <= {"systems", ".lock", "log/commands.log"}
+
+
+def run_with_kills(command: Sequence[str], moments: Sequence[tuple[str, float]], log: Path, rng: random.Random) -> int:
+    """Start a command and kill it, once for each moment; finally run it to the end.
+
+    Args:
+        moments: a text that the command prints ("" for its start), and the seconds from this text to the kill.
+
+    Returns:
+        The number of starts that were still running when they were killed.
+    """
+    killed = 0
+    for text, seconds in moments:
+        begin = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        while process.poll() is None and text.encode() not in log.read_bytes()[begin:]:
+            time.sleep(0.05)
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            killed += 1
+            if rng.random() < 0.5:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            process.wait()
+    run_to_end(command, log)
+    return killed
 
 
 def test_kills_jobs_and_workers_change_nothing(tiny_run, tmp_path):
