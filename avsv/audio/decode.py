@@ -8,10 +8,10 @@ import numpy as np
 
 from avsv.audio.wav import WavHeader, int16_to_float, parse_wav_header, read_wav_header
 from avsv.errors import DataError
-from avsv.io.ark import split_location
 from avsv.io.command import command_output, is_command
 from avsv.io.files import file_size, read_at
 from avsv.io.media import check_memory, choose_stream, library_errors, open_media, stated_seconds
+from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
 
 # The duration of a container is rounded to its packets; less than this share of it means that packets are missing.

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from avsv.errors import DataError
-from avsv.io.ark import split_location
 from avsv.io.files import file_size, read_at, read_into
+from avsv.io.place import split_location
 
 # Usually includes all chunks before the samples.
 _FIRST_READ = 128

@@ -8,7 +8,7 @@ import numpy as np
 from avsv.audio.config import FbankConfig, load_fbank_config, settings_path
 from avsv.data.lists import UtteranceTable
 from avsv.errors import DataError
-from avsv.io.ark import split_location
+from avsv.io.place import Place
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def check_fbank(table: UtteranceTable, wanted: FbankConfig, whose: str) -> None:
         wanted: the settings that they must have.
         whose: settings these are, for the message.
     """
-    for ark in {split_location(location)[0] for location in table.audio if location}:
+    for ark in {Place.of(location).path for location in table.audio if location}:
         path = settings_path(ark)
         # There is no file of settings next to features that another program made.
         if path.is_file() and (difference := load_fbank_config(path).difference(wanted)):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from avsv.audio.decode import read_audio
 from avsv.audio.wav import read_wav_header
 from avsv.errors import DataError
-from avsv.io.ark import split_location
 from avsv.io.command import is_command
 from avsv.io.media import choose_stream, library_errors, measured_seconds, open_media, stated_seconds
+from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import mmap
-import re
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
@@ -16,12 +15,11 @@ from avsv.errors import DataError
 from avsv.io.atomic import temporary_path, write_text
 from avsv.io.files import file_size, read_at, read_into
 from avsv.io.lists import read_list
+from avsv.io.place import Place, other_form, read_text_object, split_location
 
 Kind = Literal["float", "fbank", "pixels", "online"]
 
 _ONLINE_SUFFIX = ".online"
-# As in raw.ark:17[0:99] or raw.ark:17[:,0:12].
-_RANGE = re.compile(r"\[[\d:]*(,[\d:]*)?\]$")
 
 # What a matrix's header needs at most: "\0B", "CM2 ", two floats, two integers.
 _HEADER_BYTES = 24
@@ -177,47 +175,10 @@ class _Header(NamedTuple):
     dtype: np.dtype
     low: float
     step: float
+    values: np.ndarray | None = None  # of a text ark, which has no rows of equal length
 
 
 _DTYPES = {"FM": np.dtype("<f4"), "DM": np.dtype("<f8"), "CM2": np.dtype("<u2"), "CM3": np.dtype("u1")}
-
-
-def split_location(location: str) -> tuple[str, int]:
-    """Split ``path:offset``; without an offset it is 0.
-
-    Example:
-        >>> split_location("arks/my faces.1.ark:17"), split_location("one.mat")
-        (('arks/my faces.1.ark', 17), ('one.mat', 0))
-    """
-    path, colon, offset = location.rpartition(":")
-    is_offset = colon and offset.isascii() and offset.isdigit() and len(offset) < 19
-    return (path, int(offset)) if is_offset else (location, 0)
-
-
-def _find(location: str) -> tuple[str, int]:
-    """Path and offset of a Kaldi object; DataError for a form of location that only Kaldi reads."""
-    form = None
-    if location.endswith("|"):
-        form = "the output of a command"
-    elif _RANGE.search(location) and not Path(location).exists():
-        form = f"a range, '{_RANGE.search(location).group()}', of a matrix"
-    if form:
-        raise DataError(
-            f"{location}: {form} is not supported here: write the matrices to an ark, and count their rows again:"
-            " copy-feats scp:OLD.scp ark,scp:NEW.ark,NEW.scp"
-        )
-    return split_location(location)
-
-
-def _not_binary(location: str, start: bytes) -> str | None:
-    """What is in place of a binary Kaldi object, and what to do about it; None if unknown."""
-    for mark, what in ((b"[", "a text ark"), (b"\x1f\x8b", "an ark compressed by gzip")):
-        if start.lstrip(b" ").startswith(mark):
-            return (
-                f"{location}: {what}: only binary arks can be read: convert it:"
-                " copy-feats (or copy-vector) ark:OLD ark,scp:NEW.ark,NEW.scp"
-            )
-    return None
 
 
 def is_online(location: str) -> bool:
@@ -230,12 +191,18 @@ def is_online(location: str) -> bool:
     return split_location(location)[0].endswith(_ONLINE_SUFFIX)
 
 
-def _read_header(location: str) -> tuple[str, _Header]:
-    path, offset = _find(location)
+def _read_header(location: str) -> tuple[Place, _Header]:
+    place = Place.of(location)
+    path, offset = place.path, place.offset
     head = read_at(path, offset, _HEADER_BYTES)
     if head[:2] != b"\0B" or b" " not in head[2:6]:
-        if form := _not_binary(location, head):
-            raise DataError(form)
+        if head.lstrip().startswith(b"["):
+            values = read_text_object(location, lambda first, count: read_at(path, offset + first, count))
+            if values.ndim != 2:
+                raise DataError(f"{location}: a vector in a text ark, expected a matrix")
+            return place, _Header("text", *values.shape, offset, values.dtype, 0.0, 1.0, values)
+        if form := other_form(location):
+            raise form
         if offset + len(head) >= file_size(path) and len(head) < 6:
             raise _cut_short(path, offset, offset + _HEADER_BYTES)
         raise DataError(f"{location}: no Kaldi matrix at this offset: the list and the ark do not belong together")
@@ -248,7 +215,7 @@ def _read_header(location: str) -> tuple[str, _Header]:
         size, rows, of_columns, columns = struct.unpack("<bibi", rest[:10])
         if size != 4 or of_columns != 4:
             raise _wrong_header(location)
-        return path, _checked(location, _Header(name, rows, columns, start + 10, _DTYPES[name], 0.0, 1.0))
+        return place, _checked(location, _Header(name, rows, columns, start + 10, _DTYPES[name], 0.0, 1.0))
     if name in ("CM", "CM2", "CM3"):
         if len(rest) < 16:
             raise _cut_short(path, offset, start + 16)
@@ -257,7 +224,7 @@ def _read_header(location: str) -> tuple[str, _Header]:
         if not (math.isfinite(low) and math.isfinite(reach)):
             raise _wrong_header(location)
         dtype = _DTYPES.get(name, np.dtype("u1"))
-        return path, _checked(location, _Header(name, rows, columns, start + 16, dtype, low, step))
+        return place, _checked(location, _Header(name, rows, columns, start + 16, dtype, low, step))
     raise DataError(f"{location}: a Kaldi object of type '{name}', expected a matrix")
 
 
@@ -267,10 +234,10 @@ def _checked(location: str, header: _Header) -> _Header:
     return header
 
 
-def _check_end(location: str, path: str, end: int) -> None:
+def _check_end(place: Place, end: int) -> None:
     """Raise DataError where a file ends before ``end``: nothing larger than the file may be allocated."""
-    if end > file_size(path):
-        raise _cut_short(path, split_location(location)[1], end)
+    if end > file_size(place.path):
+        raise _cut_short(place.path, place.offset, end)
 
 
 def _wrong_header(location: str) -> DataError:
@@ -285,51 +252,64 @@ def _cut_short(path: str, offset: int, end: int) -> DataError:
 
 
 def matrix_shape(location: str) -> tuple[int, int]:
-    """The rows and columns of the matrix at ``path:offset``. Raises DataError as :func:`read_rows`."""
-    _, header = _read_header(location)
-    return header.rows, header.columns
+    """The rows and columns of the matrix at a location. Raises DataError as :func:`read_rows`."""
+    place, header = _read_header(location)
+    rows, columns = place.cut(header.rows, header.columns)
+    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def read_rows(location: str, start: int = 0, stop: int | None = None) -> np.ndarray:
     """Read rows ``start`` to ``stop`` of a matrix; no other bytes of it are read.
 
-    A matrix with Kaldi's per-column compression ('CM') is stored column by column and always read completely.
+    A matrix with Kaldi's per-column compression ('CM') is stored column by column and always read completely, and so is
+    one of a text ark.
 
     Args:
-        location: ``path:offset`` as in an scp.
-        start: first row.
+        location: ``path:offset`` as in an scp, with one of Kaldi's ranges or without: ``path:offset[0:99]``.
+        start: first row, counted from the first row of the range.
         stop: row after the last; None means to the end.
 
     Returns:
         (stop - start, columns): uint8 for pixels (one-byte codes over 0 to 255), float32 for everything else.
 
     Raises:
-        DataError: no such file, nothing readable at the offset, a truncated ark, rows outside the matrix.
+        DataError: no such file, nothing readable at the offset, a truncated ark, rows outside the matrix, a range
+            outside it.
     """
-    path, header = _read_header(location)
-    stop = header.rows if stop is None else stop
-    if not 0 <= start <= stop <= header.rows:
-        raise DataError(f"{location}: rows {start} to {stop} are not in a matrix of {header.rows} rows")
+    place, header = _read_header(location)
+    rows, columns = place.cut(header.rows, header.columns)
+    there = rows.stop - rows.start
+    stop = there if stop is None else stop
+    if not 0 <= start <= stop <= there:
+        raise DataError(f"{location}: rows {start} to {stop} are not in a matrix of {there} rows")
+    matrix = _read_part(location, place, header, rows.start + start, rows.start + stop)
+    whole = columns.stop - columns.start == header.columns
+    return matrix if whole else np.ascontiguousarray(matrix[:, columns])
+
+
+def _read_part(location: str, place: Place, header: _Header, start: int, stop: int) -> np.ndarray:
+    if header.values is not None:
+        return header.values[start:stop]
     if header.format == "CM":
-        return _read_whole(location, path, header)[start:stop]
+        return _read_whole(location, place, header)[start:stop]
     row_bytes = header.columns * header.dtype.itemsize
     first = header.start + start * row_bytes
-    _check_end(location, path, first + (stop - start) * row_bytes)
+    _check_end(place, first + (stop - start) * row_bytes)
     codes = np.empty((stop - start, header.columns), dtype=header.dtype)
-    if codes.size and read_into(path, first, memoryview(codes).cast("B")) < codes.nbytes:
-        raise _cut_short(path, split_location(location)[1], first + codes.nbytes)
+    if codes.size and read_into(place.path, first, memoryview(codes).cast("B")) < codes.nbytes:
+        raise _cut_short(place.path, place.offset, first + codes.nbytes)
     if header.format in ("FM", "DM") or (header.format == "CM3" and header.low == 0.0 and header.step == 1.0):
         return codes if header.format != "DM" else codes.astype(np.float32)
     return _values(codes, header.low, header.step)
 
 
-def _read_whole(location: str, path: str, header: _Header) -> np.ndarray:
+def _read_whole(location: str, place: Place, header: _Header) -> np.ndarray:
     from kaldiio.matio import read_matrix_or_vector
 
     # Four numbers of two bytes for each column, then its values.
-    _check_end(location, path, header.start + header.columns * (8 + header.rows))
-    with Path(path).open("rb") as file:
-        file.seek(split_location(location)[1])
+    _check_end(place, header.start + header.columns * (8 + header.rows))
+    with Path(place.path).open("rb") as file:
+        file.seek(place.offset)
         return np.ascontiguousarray(read_matrix_or_vector(file), dtype=np.float32)
 
 
@@ -399,15 +379,21 @@ def read_vector_blocks(scp: str | Path) -> tuple[list[str], Iterator[tuple[np.nd
     """
     keys: list[str] = []
     places: dict[str, tuple[array, array]] = {}
+    ranges: dict[int, Place] = {}
     for row, (key, location) in enumerate(read_list(scp).items()):
-        path, offset = _find(location)
+        place = Place.of(location)
         keys.append(key)
-        for numbers, number in zip(places.setdefault(path, (array("q"), array("q"))), (row, offset), strict=True):
-            numbers.append(number)
-    return keys, _blocks(keys, places)
+        numbers = places.setdefault(place.path, (array("q"), array("q")))
+        for column, number in zip(numbers, (row, place.offset), strict=True):
+            column.append(number)
+        if place.range:
+            ranges[row] = place
+    return keys, _blocks(keys, places, ranges)
 
 
-def _blocks(keys: list[str], places: dict[str, tuple[array, array]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _blocks(
+    keys: list[str], places: dict[str, tuple[array, array]], ranges: dict[int, Place]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     columns = None
     for path, (rows, offsets) in places.items():
         if file_size(path) == 0:
@@ -418,6 +404,8 @@ def _blocks(keys: list[str], places: dict[str, tuple[array, array]]) -> Iterator
                 vectors = []
                 for row, offset in zip(rows[part], offsets[part], strict=True):
                     vector = _vector_at(ark, path, offset, keys[row])
+                    if row in ranges:
+                        vector = vector[ranges[row].cut(len(vector))[0]]
                     columns = columns or len(vector)
                     if len(vector) != columns:
                         raise DataError(
@@ -430,14 +418,19 @@ def _blocks(keys: list[str], places: dict[str, tuple[array, array]]) -> Iterator
 
 
 def _vector_at(ark: mmap.mmap, path: str, offset: int, key: str) -> np.ndarray:
-    if form := _not_binary(f"{path}:{offset}: '{key}'", ark[offset : offset + _VECTOR_HEADER.size]):
-        raise DataError(form)
+    name = f"{path}:{offset}: '{key}'"
+    head = ark[offset : offset + _VECTOR_HEADER.size]
+    if head.lstrip().startswith(b"["):
+        vector = read_text_object(name, lambda first, count: ark[offset + first : offset + first + count])
+        if vector.ndim != 1:
+            raise DataError(f"{name}: a matrix in a text ark, expected a vector")
+        return vector
     if offset + _VECTOR_HEADER.size > len(ark):
         raise _cut_short(path, offset, offset + _VECTOR_HEADER.size)
-    flag, name, size_of_int, size = _VECTOR_HEADER.unpack_from(ark, offset)
-    if flag != b"\0B" or name not in (b"FV ", b"DV ") or size_of_int != b"\4" or size <= 0:
-        raise DataError(f"{path}:{offset}: '{key}': no Kaldi vector at this offset")
-    dtype = np.dtype("<f4" if name == b"FV " else "<f8")
+    flag, kind, size_of_int, size = _VECTOR_HEADER.unpack_from(ark, offset)
+    if flag != b"\0B" or kind not in (b"FV ", b"DV ") or size_of_int != b"\4" or size <= 0:
+        raise other_form(f"{path}:{offset}") or DataError(f"{name}: no Kaldi vector at this offset")
+    dtype = np.dtype("<f4" if kind == b"FV " else "<f8")
     end = offset + _VECTOR_HEADER.size + size * dtype.itemsize
     if end > len(ark):
         raise _cut_short(path, offset, end)

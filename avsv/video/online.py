@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from avsv.errors import DataError
-from avsv.io.ark import ArkWriter, split_location
+from avsv.io.ark import ArkWriter
 from avsv.io.files import read_at
+from avsv.io.place import split_location
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCutter
 from avsv.video.decode import VideoSource

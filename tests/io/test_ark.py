@@ -252,37 +252,84 @@ def test_bad_vectors_are_named(tmp_path, monkeypatch):
         write_vectors("w", ["a", "b"], np.array([[0.0], [np.nan]]))
 
 
-@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("form", ["float32", "float64", "compressed", "text"])
 @pytest.mark.parametrize("kind", ["matrix", "vector"])
-def test_other_forms_of_kaldi_are_named(tmp_path, monkeypatch, rng, kind, compressed):
-    """Text arks, ranges, commands and gzip-compressed arks are valid in Kaldi, so they are not reported as damaged."""
+def test_ranges_and_text_arks_are_read_as_kaldiio_reads_them(tmp_path, rng, kind, form):
+    """Rows and columns of a range are those from its first number to its last; a window is counted in the range."""
+    if form == "compressed" and kind == "vector":
+        pytest.skip("Kaldi compresses matrices only")
+    options = {"compressed": {"compression_method": 2}, "text": {"text": True}}.get(form, {})
+    dtype = np.float64 if form == "float64" else np.float32
+    shape = (9, 7) if kind == "matrix" else (9,)
+    objects = {f"u{n}": rng.normal(size=shape).astype(dtype) for n in range(3)}
+    kaldiio.save_ark(str(tmp_path / "x.ark"), objects, scp=str(tmp_path / "x.scp"), **options)
+    for _ in range(40):
+        spans = []
+        for size in shape:
+            first, last = sorted(rng.integers(0, size, 2).tolist())
+            spans.append(rng.choice([f"{first}:{last}", ":"]))
+        given = ["", *(f"[{','.join(spans[:count])}]" for count in range(1, len(shape) + 1))]
+        key, part = rng.choice(list(objects)), rng.choice(given)
+        location = f"{read_list(tmp_path / 'x.scp')[key]}{part}"
+        expected = np.asarray(kaldiio.load_mat(location))
+        if kind == "matrix":
+            found = read_rows(location)
+            assert matrix_shape(location) == expected.shape
+            first, last = sorted(rng.integers(0, len(expected) + 1, 2).tolist())
+            assert np.array_equal(read_rows(location, first, last), found[first:last])
+        else:
+            (tmp_path / "one.scp").write_text(f"a {location}\nb {location}\n")
+            found, other = read_vectors(tmp_path / "one.scp")[1]
+            assert np.array_equal(found, other)
+        assert found.dtype == np.float32
+        assert np.allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_range_may_exceed_its_matrix_by_three_rows(tmp_path, rng):
+    """As in Kaldi: the segments of a recording are rounded to frames."""
+    matrix = rng.normal(size=(9, 7)).astype(np.float32)
+    location = write(tmp_path / "a", "float", {"u": matrix})["u"]
+    assert np.array_equal(read_rows(f"{location}[4:11]"), matrix[4:])
+    for part in ("[4:12]", "[9:10]", "[5:4]", "[:,0:7]", "[1:2,3:9]"):
+        with pytest.raises(DataError, match=r"the range is not in an object of 9 rows and 7 columns"):
+            read_rows(location + part)
+    for part in ("[1]", "[]", "[1:2:3]", "[1:]", "[,]", "[:2]", "[0:1,]", "[" + "9" * 40 + ":1]"):
+        with pytest.raises(DataError, match=r"no range of Kaldi: write it as \[0:99\]"):
+            read_rows(location + part)
+
+
+@pytest.mark.parametrize("kind", ["matrix", "vector"])
+def test_other_forms_of_kaldi_are_named(tmp_path, monkeypatch, rng, kind):
+    """Commands and gzip-compressed arks are valid in Kaldi, so they are not reported as damaged."""
     monkeypatch.chdir(tmp_path)
     shape = (5, 4) if kind == "matrix" else (4,)
-    kaldiio.save_ark("text.ark", {"u": rng.normal(size=shape).astype(np.float32)}, scp="text.scp", text=True)
-    location = read_list("text.scp")["u"]
-    if compressed:
-        packed = gzip.compress(Path("text.ark").read_bytes())
-        Path("text.ark.gz").write_bytes(packed)
-        location = "text.ark.gz"
+    kaldiio.save_ark("x.ark", {"u": rng.normal(size=shape).astype(np.float32)})
+    Path("x.ark.gz").write_bytes(gzip.compress(Path("x.ark").read_bytes()))
 
-    def read(where):
-        if kind == "matrix":
-            read_rows(where)
-        else:
-            Path("x.scp").write_text(f"u {where}\n")
-            read_vectors("x.scp")
-
-    form = "an ark compressed by gzip" if compressed else "a text ark"
-    with pytest.raises(
-        DataError, match=rf"^{location}.*: {form}: only binary arks can be read: convert it: copy-feats"
-    ):
-        read(location)
-    for rows in ("[0:99]", "[3:3]", "[:,0:12]", "[2:3,1:2]", "[:,:]"):
+    def refusal(where):
+        Path("x.scp").write_text(f"u {where}\n")
         with pytest.raises(DataError) as caught:
-            read(f"text.ark:2{rows}")
-        assert str(caught.value).startswith(f"text.ark:2{rows}: a range, '{rows}', of a matrix is not supported here")
-    with pytest.raises(DataError, match=r"^copy-feats ark:a ark:- \|: the output of a command is not supported here"):
-        read("copy-feats ark:a ark:- |")
+            read_rows(where) if kind == "matrix" else read_vectors("x.scp")
+        return str(caught.value)
+
+    for location in ("x.ark.gz", "x.ark.gz:2", "x.ark.gz:7[0:1]"):
+        assert "an ark compressed by gzip" in refusal(location)
+    for command in ("copy-feats ark:a ark:- |", "gunzip -c x.ark.gz |"):
+        assert refusal(command).startswith(f"{command}: the output of a command is not supported here: write binary")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (" [ 1 2", "no ']' follows"), (" [\n 1 2\n 3 ]\n", "not of equal length"), (" [ ]", "are none"),
+        (" [\n ]\n", "are none"), (" [\n 1 x ]", "not a number"), (" [ 1 2 ]", "a vector in a text ark"),
+    ],
+)  # fmt: skip
+def test_damaged_text_arks(tmp_path, text, said):
+    (tmp_path / "x.ark").write_text(f"u {text}")
+    with pytest.raises(DataError, match=said) as caught:
+        read_rows(f"{tmp_path}/x.ark:2")
+    assert str(caught.value).startswith(f"{tmp_path}/x.ark:2: ")
 
 
 def test_a_file_named_like_a_range_is_read(tmp_path):
