@@ -134,7 +134,8 @@ def resolve_weights(name_or_path: str, folder: str | Path, listing: str | Path =
 def read_state(path: str | Path) -> "dict[str, Tensor]":
     """Read the state dict in a PyTorch or safetensors file, possibly under a key of :data:`STATE_KEYS`.
 
-    Only tensors and plain values are read: the file cannot run code.
+    Only tensors and plain values are read: the file cannot run code. The bytes of a file ``.onnx`` become a tensor
+    under the key ``onnx``.
 
     Raises:
         DataError: the file is missing or broken, needs code to be read, or does not contain a state dict.
@@ -171,6 +172,8 @@ def _read_file(path: Path) -> object:
                 from safetensors.torch import load
 
                 return load(stream.read())
+            if path.suffix == ".onnx":
+                return {"onnx": torch.frombuffer(bytearray(stream.read() or b" "), dtype=torch.uint8)}
             return torch.load(stream, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: {error.strerror}") from None
@@ -201,6 +204,8 @@ def load_published(network: "Backbone", path: str | Path) -> list[str]:
     state = read_state(path)
     try:
         converted = network.convert_published(state)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     except ValueError as error:
         raise DataError(
             f"{path}: {error}: use weights of this network, or set its options to those of the file"

@@ -47,6 +47,7 @@ ROLES = {
             "mobilenetv2": "avsv.nnet.audio.mobilenetv2:MobileNetV2Audio",
             "self_supervised": "avsv.nnet.audio.ssl_ecapa:SSLECAPA",
             "dvector": "avsv.nnet.audio.dvector:DVector",
+            "audio_onnx": "avsv.nnet.audio.onnx:AudioONNX",
         },
     ),
     "visual": Role(
@@ -56,6 +57,7 @@ ROLES = {
             "iresnet": "avsv.nnet.visual.iresnet:IResNet",
             "visual_resnet": "avsv.nnet.visual.resnet:ResNet",
             "inception_resnet_v1": "avsv.nnet.visual.inception_resnet:InceptionResNetV1",
+            "visual_onnx": "avsv.nnet.visual.onnx:VisualONNX",
         },
         ("image_channels", "image_height", "image_width"),
     ),

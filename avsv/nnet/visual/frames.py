@@ -11,6 +11,8 @@ from avsv.nnet.backbone import Backbone
 # Mean and scale of pixels in [0, 1], for all channels or for red, green and blue: (x / 255 - mean) / scale.
 SCALINGS = {
     "none": ((0.5,), (1.0,)),
+    "unit": ((0.0,), (1.0,)),
+    "pixels": ((0.0,), (1 / 255,)),
     "half": ((0.5,), (0.5,)),
     "facenet": ((0.5,), (128 / 255,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -27,7 +29,7 @@ class FrameScaling(nn.Module):
 
     Source: ``voxceleb``: the channel statistics of VoxCeleb2 in Claborne et al. 2023, appendix B; ``half``: ArcFace,
     (x / 255 - 0.5) / 0.5; ``facenet``: facenet-pytorch, (x - 127.5) / 128; ``imagenet``: torchvision and timm;
-    ``none``: unchanged frames.
+    ``unit``: x / 255; ``pixels``: x; ``none``: unchanged frames.
 
     Args:
         name: one of :data:`SCALINGS`.
