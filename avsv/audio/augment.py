@@ -1,14 +1,16 @@
 """Noise, music, babble and reverberation on waveforms; masks on features."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avsv.audio.wav import num_samples, read_window
+from avsv.audio.wav import WavFile
 from avsv.errors import DataError
 from avsv.io.lists import read_list
+from avsv.seeding import Numbers
 
 # (minimum files, maximum files, minimum SNR, maximum SNR in dB); the SNR of every babble file is drawn separately.
 _MIXES = {
@@ -17,6 +19,11 @@ _MIXES = {
     "noise": ("noise", 1, 1, 0.0, 15.0),
 }
 _TYPES = ("noise", "music", "speech")
+# Files whose headers are kept, which is more than MUSAN has; a header takes about as long to read as a window.
+_KEPT_FILES = 4096
+# A waveform is reverberated in as many parts at a time as a processor's vectors hold numbers; more parts would each be
+# prolonged by the room response.
+_PARTS = 4
 
 
 class NoiseReverb:
@@ -37,12 +44,13 @@ class NoiseReverb:
 
     Example:
         >>> clean = np.ones(4, dtype=np.float32)
-        >>> NoiseReverb(None, None)(clean, np.random.default_rng(0)).tolist()
+        >>> from avsv.seeding import Counter
+        >>> NoiseReverb(None, None)(clean, Counter(0)).tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
 
     def __init__(self, noise_dir: str | Path | None, rir_dir: str | Path | None, sample_rate: int = 16000) -> None:
-        self.sample_rate = sample_rate
+        self._open = functools.lru_cache(_KEPT_FILES)(functools.partial(WavFile, sample_rate=sample_rate))
         self._files: dict[str, list[str]] = {}
         if noise_dir is not None:
             self._files = {kind: list(found.values()) for kind, found in noise_files(noise_dir).items()}
@@ -50,41 +58,50 @@ class NoiseReverb:
         self.choices = ["clean"] + ["reverb"] * bool(self._rirs)
         self.choices += [name for name, (kind, *_) in _MIXES.items() if self._files.get(kind)]
 
-    def __call__(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(self, waveform: np.ndarray, rng: Numbers) -> np.ndarray:
         """Draw one of ``choices`` and apply it: (n,) float32 to (n,) float32."""
         return self.apply(self.choices[rng.integers(len(self.choices))], waveform, rng)
 
-    def apply(self, choice: str, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def apply(self, choice: str, waveform: np.ndarray, rng: Numbers) -> np.ndarray:
         """Apply one of ``choices``, with files and levels drawn from ``rng``."""
         if choice == "clean":
             return waveform
         if choice == "reverb":
-            location = self._rirs[rng.integers(len(self._rirs))]
-            response = read_window(location, sample_rate=self.sample_rate)
+            file = self._open(self._rirs[rng.integers(len(self._rirs))])
+            response = file.read()
             if not response.any():
-                raise DataError(f"{location}: the room response is all zero")
+                raise DataError(f"{file.location}: the room response is all zero")
             return reverberate(waveform, response)
         kind, fewest, most, low, high = _MIXES[choice]
         files = self._files[kind]
-        count = rng.integers(fewest, most + 1)
         noisy = waveform.copy()
-        for index in rng.choice(len(files), count, replace=count > len(files)):
-            noise = noise_window(files[index], len(waveform), rng, self.sample_rate)
+        for index in _choose(len(files), rng.integers(fewest, most + 1), rng):
+            noise = noise_window(self._open(files[index]), len(waveform), rng)
             noisy += scale_to_snr(noise, waveform, rng.uniform(low, high))
         return noisy
 
 
-def noise_window(location: str, size: int, rng: np.random.Generator, sample_rate: int = 16000) -> np.ndarray:
-    """Read ``size`` samples (float32) at a random position of a 16-bit mono wav file; a shorter file is repeated.
+def _choose(total: int, count: int, rng: Numbers) -> list[int]:
+    """``count`` numbers below ``total``, different ones if there are enough."""
+    chosen: list[int] = []
+    while len(chosen) < count:
+        number = int(rng.integers(total))
+        if number not in chosen or count > total:
+            chosen.append(number)
+    return chosen
+
+
+def noise_window(file: WavFile, size: int, rng: Numbers) -> np.ndarray:
+    """Read ``size`` samples (float32) at a random position of a file; a shorter file is repeated.
 
     Raises:
-        DataError: the file has no samples, or windows cannot be read from it.
+        DataError: the file has no samples, or fewer than its header promises.
     """
-    there = num_samples(location, sample_rate)
+    there = file.num_samples
     if there == 0:
-        raise DataError(f"{location}: no samples")
+        raise DataError(f"{file.location}: no samples")
     start = int(rng.integers(max(0, there - size) + 1))
-    noise = read_window(location, start, min(there, start + size), sample_rate)
+    noise = file.read(start, min(there, start + size))
     return noise if len(noise) == size else np.resize(noise, size)
 
 
@@ -117,8 +134,8 @@ def scale_to_snr(noise: np.ndarray, clean: np.ndarray, snr: float) -> np.ndarray
         >>> round(float(10 * np.log10(np.mean(clean**2) / np.mean(added**2))), 6)
         5.0
     """
-    # In double precision: the powers of quiet clips are far below 1. All-zero noise remains all zero.
-    clean_power, noise_power = (float(np.mean(np.square(signal, dtype=np.float64))) for signal in (clean, noise))
+    # Not np.dot, whose last bits change with the number of its threads. All-zero noise remains all zero.
+    clean_power, noise_power = (float(np.square(signal).mean()) for signal in (clean, noise))
     return noise * noise.dtype.type(np.sqrt(clean_power / max(noise_power, 1e-12) * 10 ** (-snr / 10)))
 
 
@@ -132,51 +149,65 @@ def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
     from scipy import fft
 
     size = len(waveform)
-    response = response / np.linalg.norm(response)
     # Later samples of the response affect only outputs that are dropped.
-    response = response[:size].astype(waveform.dtype)
-    length = fft.next_fast_len(size + len(response) - 1, real=True)
-    spectrum = fft.rfft(waveform, length) * fft.rfft(response, length)
-    return fft.irfft(spectrum, length)[:size].astype(waveform.dtype)
+    response = response[:size] / np.sqrt(np.square(response).sum())
+    response = response.astype(waveform.dtype, copy=False)
+    part = -(-size // _PARTS)
+    length = fft.next_fast_len(part + len(response) - 1, real=True)
+    parts = np.zeros((_PARTS, length), dtype=waveform.dtype)
+    for number, padded in enumerate(parts):
+        piece = waveform[number * part : (number + 1) * part]
+        padded[: len(piece)] = piece
+    echoes = fft.irfft(fft.rfft(parts) * fft.rfft(response, length), length)
+    result = np.zeros((_PARTS - 1) * part + length, dtype=waveform.dtype)
+    for number, echo in enumerate(echoes):
+        result[number * part : number * part + length] += echo
+    return result[:size]
 
 
-def spec_augment(
-    features: Tensor,
-    rng: np.random.Generator,
-    time_width: int = 5,
-    freq_width: int = 10,
-) -> Tensor:
-    """Set one range of frames and one range of bins per utterance to 0, the mean of normalized features.
+def draw_masks(rng: Numbers, frames: int, bins: int, time_width: int = 5, freq_width: int = 10) -> list[int]:
+    """Draw one range of frames and one range of bins: the first and the end of each.
 
     Widths are uniform between 0 and the largest width, starts uniform over the positions where the range fits. Source:
     Park et al. 2019, arXiv:1904.08779, section 2, without time warping; sizes as for ECAPA-TDNN.
 
     Args:
-        features: (T, F) or (B, T, F), mean-normalized; the masks of every utterance of a batch are drawn separately.
-        rng: generator of the masks.
+        rng: source of the draws.
+        frames: number of feature frames.
+        bins: number of bins.
         time_width: largest number of frames.
         freq_width: largest number of bins.
+
+    Example:
+        >>> from avsv.seeding import Counter
+        >>> draw_masks(Counter(1), 198, 80)
+        [145, 148, 43, 46]
+    """
+    masks = []
+    for size, largest in ((frames, time_width), (bins, freq_width)):
+        width = int(rng.integers(min(largest, size) + 1))
+        start = int(rng.integers(size - width + 1))
+        masks += [start, start + width]
+    return masks
+
+
+def hide(features: Tensor, masks: Tensor) -> Tensor:
+    """Set masked frames and bins to 0, the mean of normalized features.
+
+    Args:
+        features: (B, T, F), mean-normalized.
+        masks: (B, 4) integers, see :func:`draw_masks`.
 
     Returns:
         A new tensor of the same shape.
 
     Example:
-        >>> masked = spec_augment(torch.ones(50, 80), np.random.default_rng(1))
-        >>> bool((masked == 0).any()), tuple(masked.shape)
-        (True, (50, 80))
+        >>> hide(torch.ones(1, 3, 4), torch.tensor([[1, 2, 0, 3]])).tolist()
+        [[[0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]]
     """
-    batch = features.reshape(-1, *features.shape[-2:])
-    utterances, frames, bins = batch.shape
-    hidden_frames = _stretches(rng, utterances, frames, time_width, features.device)
-    hidden_bins = _stretches(rng, utterances, bins, freq_width, features.device)
-    hidden = hidden_frames.unsqueeze(2) | hidden_bins.unsqueeze(1)
-    return batch.masked_fill(hidden, 0).reshape(features.shape)
-
-
-def _stretches(rng: np.random.Generator, count: int, size: int, largest: int, device: torch.device) -> Tensor:
-    """(count, size) boolean, True on one random range per row."""
-    width = rng.integers(0, min(largest, size) + 1, count)
-    start = rng.integers(0, size - width + 1)
-    place = np.arange(size)
-    inside = (place >= start[:, None]) & (place < (start + width)[:, None])
-    return torch.from_numpy(inside).to(device)
+    places = (torch.arange(size, device=features.device) for size in features.shape[1:])
+    frames, bins = (
+        (place >= masks[:, first, None]) & (place < masks[:, first + 1, None])
+        for place, first in zip(places, (0, 2), strict=True)
+    )
+    return features.masked_fill(frames.unsqueeze(2) | bins.unsqueeze(1), 0)

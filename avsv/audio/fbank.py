@@ -23,6 +23,7 @@ class Fbank(nn.Module):
 
     Shape:
         - waveform: (n,) or (B, n), float
+        - noise: as waveform; normally distributed, to be scaled to ``dither`` 16-bit steps; None for none
         - output: (T, F) or (B, T, F) float32 with T = 1 + floor((n - window) / shift)
 
     Raises:
@@ -45,25 +46,25 @@ class Fbank(nn.Module):
         self.register_buffer("window", window.float(), persistent=False)
         self.register_buffer("filters", mel_filters(self.config, self._padded).float(), persistent=False)
 
-    def forward(self, waveform: Tensor, dither_generator: torch.Generator | None = None) -> Tensor:
-        """Compute the features; if a generator is given, noise of ``dither`` 16-bit steps is added to the waveform."""
+    def forward(self, waveform: Tensor, noise: Tensor | None = None) -> Tensor:
         config = self.config
         frames = config.num_frames(waveform.shape[-1])
         if frames == 0:
             raise DataError(f"{waveform.shape[-1]} samples: shorter than one frame ({config.window_samples})")
         batch = waveform.float().reshape(-1, waveform.shape[-1]) * 32768.0
-        if dither_generator is not None and config.dither > 0:
-            noise = torch.randn(batch.shape, generator=dither_generator, device=dither_generator.device)
-            batch = batch.add_(noise.to(batch.device), alpha=config.dither)
+        if noise is not None:
+            batch = batch.add_(noise.reshape(batch.shape), alpha=config.dither)
         # The mean of each frame is removed anyway, but before that a large offset would cost precision. Subtracting a
         # whole number of 16-bit steps from 16-bit audio does not round.
         batch = batch - batch.mean(dim=1, keepdim=True).round_()
         shift, size = config.shift_samples, config.window_samples
-        blocks = [
-            self._block(batch[:, first * shift : (min(first + _BLOCK, frames) - 1) * shift + size])
-            for first in range(0, frames, _BLOCK)
-        ]
-        features = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+        features = batch.new_empty(len(batch), frames, config.num_mel_bins)
+        # A GPU computes a batch at once, a processor as much of it as stays in the cache.
+        at_a_time = len(batch) if batch.is_cuda else max(1, _BLOCK // frames)
+        for rows, result in zip(batch.split(at_a_time), features.split(at_a_time), strict=True):
+            for first in range(0, frames, _BLOCK):
+                last = min(first + _BLOCK, frames)
+                result[:, first:last] = self._block(rows[:, first * shift : (last - 1) * shift + size])
         return features.reshape(*waveform.shape[:-1], frames, config.num_mel_bins)
 
     def _block(self, batch: Tensor) -> Tensor:

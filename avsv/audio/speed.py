@@ -1,10 +1,11 @@
 """Speed perturbation: a change of tempo and pitch together, as when a tape runs faster or slower."""
 
+import functools
 from fractions import Fraction
 
 import numpy as np
 import torch
-import torchaudio
+from torchaudio.transforms import Resample
 
 # Speeds of the perturbation; an identity at another speed counts as another identity.
 SPEEDS = (1.0, 0.9, 1.1)
@@ -19,6 +20,11 @@ def change_speed(waveform: np.ndarray, speed: float) -> np.ndarray:
         >>> change_speed(np.zeros(900, np.float32), 0.9).shape
         (1000,)
     """
+    return _resample(speed)(torch.from_numpy(waveform)).numpy()
+
+
+@functools.lru_cache
+def _resample(speed: float) -> Resample:
+    """The filter of a speed, which takes half as long to compute as to apply."""
     ratio = Fraction(speed).limit_denominator(100)
-    result = torchaudio.functional.resample(torch.from_numpy(waveform), ratio.numerator, ratio.denominator)
-    return result.numpy()
+    return Resample(ratio.numerator, ratio.denominator, dtype=torch.float32)

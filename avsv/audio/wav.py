@@ -108,21 +108,39 @@ def _why_not_windowable(header: WavHeader, sample_rate: int) -> str | None:
     return None
 
 
-def _windowable_header(location: str, sample_rate: int) -> tuple[str, WavHeader]:
-    path, offset = split_location(location)
-    header = read_wav_header(path, offset)
-    reason = "no wav file" if header is None else _why_not_windowable(header, sample_rate)
-    if reason:
-        raise DataError(
-            f"{location}: {reason}: windows can be read from 16-bit mono wav only: convert it, as in"
-            f" 'sox IN -r {sample_rate} -c 1 -b 16 OUT.wav'"
-        )
-    return path, header
+class WavFile:
+    """A 16-bit mono wav file of which windows are read; its header is read once.
 
+    Args:
+        location: a wav file, or ``ark:offset`` of one inside an ark.
+        sample_rate: the rate that the file must have.
 
-def num_samples(location: str, sample_rate: int = 16000) -> int:
-    """The number of samples of a 16-bit mono wav at ``path`` or ``ark:offset``; errors as in :func:`read_window`."""
-    return _windowable_header(location, sample_rate)[1].num_samples
+    Raises:
+        DataError: no such file, not 16-bit mono wav with this rate, truncated.
+    """
+
+    def __init__(self, location: str, sample_rate: int = 16000) -> None:
+        self.location = location
+        self._path, offset = split_location(location)
+        header = read_wav_header(self._path, offset)
+        reason = "no wav file" if header is None else _why_not_windowable(header, sample_rate)
+        if reason:
+            raise DataError(
+                f"{location}: {reason}: windows can be read from 16-bit mono wav only: convert it, as in"
+                f" 'sox IN -r {sample_rate} -c 1 -b 16 OUT.wav'"
+            )
+        self.num_samples, self._start = header.num_samples, header.start
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read samples ``start`` to ``stop``, see :func:`read_window`."""
+        stop = self.num_samples if stop is None else stop
+        if not 0 <= start <= stop <= self.num_samples:
+            raise DataError(f"{self.location}: samples {start} to {stop} are not in a recording of {self.num_samples}")
+        codes = np.empty(stop - start, dtype="<i2")
+        place = self._start + 2 * start
+        if codes.size and read_into(self._path, place, memoryview(codes).cast("B")) < codes.nbytes:
+            raise DataError(f"{self._path}: truncated: fewer samples than the wav header promises")
+        return int16_to_float(codes)
 
 
 def read_window(location: str, start: int = 0, stop: int | None = None, sample_rate: int = 16000) -> np.ndarray:
@@ -138,16 +156,9 @@ def read_window(location: str, start: int = 0, stop: int | None = None, sample_r
         (stop - start,) float32 in [-1, 1).
 
     Raises:
-        DataError: no such file, not 16-bit mono wav with this rate, truncated, a window outside the recording.
+        DataError: as :class:`WavFile`; a window outside the recording.
     """
-    path, header = _windowable_header(location, sample_rate)
-    stop = header.num_samples if stop is None else stop
-    if not 0 <= start <= stop <= header.num_samples:
-        raise DataError(f"{location}: samples {start} to {stop} are not in a recording of {header.num_samples}")
-    codes = np.empty(stop - start, dtype="<i2")
-    if codes.size and read_into(path, header.start + 2 * start, memoryview(codes).cast("B")) < codes.nbytes:
-        raise DataError(f"{path}: truncated: fewer samples than the wav header promises")
-    return int16_to_float(codes)
+    return WavFile(location, sample_rate).read(start, stop)
 
 
 def int16_to_float(codes: np.ndarray) -> np.ndarray:

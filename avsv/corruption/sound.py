@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from avsv.audio.augment import noise_files, noise_window, reverberate, scale_to_snr
+from avsv.audio.wav import WavFile
 from avsv.seeding import seed_for
 
 VOICES = 5  # in a babble
@@ -46,7 +47,7 @@ class Noises:
     def window(self, kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
         """``size`` samples at a random position of a random recording of a type; a shorter recording is repeated."""
         files = self.files[kind]
-        return noise_window(files[rng.integers(len(files))], size, rng, self.sample_rate)
+        return noise_window(WavFile(files[rng.integers(len(files))], self.sample_rate), size, rng)
 
     def babble(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """The sum of five equally loud voices."""

@@ -36,7 +36,8 @@ class AudioSource(ABC):
 
         Returns:
             (stop - start, F) mean-normalized Fbank features; or the samples of these frames in the form that the
-            network expects, (n,) samples or (T, F) log-mel energies.
+            network expects, (n,) samples or (T, F) log-mel energies. :class:`AugmentedAudio` returns the samples (n,)
+            also where the network expects Fbank features, which are computed for a batch.
 
         Raises:
             DataError: the audio cannot be read; the message names the utterance.
@@ -110,11 +111,11 @@ class FrontEnd:
             return self._fbank.config.num_frames(num_samples)
         return num_samples if self._log_mel is None else self._log_mel.num_frames(num_samples)
 
-    def __call__(self, samples: np.ndarray, dither: torch.Generator | None = None) -> Tensor:
-        """Convert (n,) float32 samples to (T, F) or (n,); Fbank features with dither if a generator is given."""
+    def __call__(self, samples: np.ndarray) -> Tensor:
+        """Convert (n,) float32 samples to (T, F) or (n,)."""
         waveform = torch.from_numpy(samples)
         if self._fbank is not None:
-            return mean_normalize(self._fbank(waveform, dither))
+            return mean_normalize(self._fbank(waveform))
         return waveform if self._log_mel is None else self._log_mel(waveform)
 
 
@@ -147,7 +148,7 @@ class ComputedAudio(AudioSource):
 
 
 class AugmentedAudio(AudioSource):
-    """Audio computed from waveforms with random speed, noise and dither for each clip.
+    """Waveforms with random speed and noise for each clip, as they are if the network expects Fbank features.
 
     Args:
         waveforms: samples of the utterances.
@@ -166,7 +167,8 @@ class AugmentedAudio(AudioSource):
         noise: NoiseReverb | None,
     ) -> None:
         self.waveforms, self.table, self.noise = waveforms, table, noise
-        self.form, self.front_end = inputs.audio, FrontEnd(inputs)
+        self.form = inputs.audio
+        self.front_end = torch.from_numpy if inputs.takes == "fbank" else FrontEnd(inputs)
         self.speed_perturb = config.speed_perturb
         # A network that does not take Fbank frames receives exactly the samples of the window.
         self.most_samples = None if inputs.takes == "fbank" else round(config.window * inputs.audio.sample_rate)
@@ -175,8 +177,8 @@ class AugmentedAudio(AudioSource):
         """See :meth:`AudioSource.read`; ``draw`` is required."""
         samples = self._samples(index, start, stop, draw)
         if self.noise is not None:
-            samples = self.noise(samples, draw.generator("noise"))
-        return self.front_end(samples, torch.Generator().manual_seed(draw.seed_for("dither")))
+            samples = self.noise(samples, draw.counter("noise"))
+        return self.front_end(samples)
 
     def _samples(self, index: int, start: int, stop: int, draw: Draw) -> np.ndarray:
         form = self.form
@@ -195,4 +197,4 @@ class AugmentedAudio(AudioSource):
 
 def draw_speed(seed: int, epoch: int, key: str) -> float:
     """The speed of an utterance in an epoch, one of ``SPEEDS``; the same for all its clips."""
-    return SPEEDS[int(Draw(seed, epoch, key).generator("speed").integers(len(SPEEDS)))]
+    return SPEEDS[Draw(seed, epoch, key).counter("speed").integers(len(SPEEDS))]

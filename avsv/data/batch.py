@@ -1,10 +1,13 @@
 """Batches of synchronous audio and video clips."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from avsv.audio.augment import hide
+from avsv.data.windows import WaveformWindows
 from avsv.video.augment import normalize
 
 
@@ -25,6 +28,9 @@ class Batch:
         age: (B,) float32 ages in years, NaN if unknown; None if they are not needed.
         other_speeds: (S, B, T', F) or (S, B, T'), the same utterances at S other speeds, for embedding; None for none.
         other_speeds_mask: (S, B, T') boolean.
+        windows: waveforms from which :meth:`prepare` computes ``audio``; None if there is nothing to compute.
+        hidden: (B, 4) frames and bins of ``audio`` that :meth:`prepare` masks, see
+            :func:`avsv.audio.augment.draw_masks`; None for none.
 
     Raises:
         ValueError: fields have different batch sizes or lengths, or a field has no mask.
@@ -44,6 +50,8 @@ class Batch:
     age: Tensor | None = None
     other_speeds: Tensor | None = None
     other_speeds_mask: Tensor | None = None
+    windows: WaveformWindows | None = None
+    hidden: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.label.shape != (len(self.keys),):
@@ -61,9 +69,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def _map(self, function) -> "Batch":
-        names = [field.name for field in fields(self) if field.name != "keys"]
-        changed = {name: function(getattr(self, name)) for name in names if getattr(self, name) is not None}
+    def map_tensors(self, function: Callable) -> "Batch":
+        """The same batch with every tensor replaced by a function of it."""
+        changed = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, WaveformWindows):
+                changed[field.name] = value.map_tensors(function)
+            elif field.name != "keys" and value is not None:
+                changed[field.name] = function(value)
         return replace(self, **changed)
 
     def head(self, count: int) -> "Batch":
@@ -87,15 +101,19 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch with every tensor on ``device``."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def prepare(self, device: torch.device | str) -> "Batch":
-        """Move the batch to ``device`` and normalize its pixels there, since they are transferred as bytes."""
+        """Move the batch to ``device``; there, compute and mask its audio features and normalize its pixels."""
         batch = self.to(device, non_blocking=True)
+        if batch.windows is not None:
+            batch = replace(batch, audio=batch.windows.features(), audio_mask=batch.windows.mask, windows=None)
+        if batch.hidden is not None:
+            batch.audio, batch.hidden = hide(batch.audio, batch.hidden), None
         if batch.video is not None and batch.video.dtype == torch.uint8:
             batch.video = normalize(batch.video)
         return batch
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory; called by a DataLoader with ``pin_memory``."""
-        return self._map(Tensor.pin_memory)
+        return self.map_tensors(Tensor.pin_memory)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from avsv.audio.augment import NoiseReverb, spec_augment
+from avsv.audio.augment import NoiseReverb, draw_masks
 from avsv.audio.speed import SPEEDS
 from avsv.config.sections import DataConfig, EmbedConfig
 from avsv.data.audio_source import (
@@ -29,8 +29,9 @@ from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable
 from avsv.data.mixup import Partners
 from avsv.data.threads import one_thread
+from avsv.data.windows import WaveformWindows
 from avsv.errors import DataError
-from avsv.seeding import Draw
+from avsv.seeding import Draw, Numbers
 from avsv.video.augment import augment_clip
 
 
@@ -70,9 +71,10 @@ class TrainingClips(Clips):
 
     The audio and video windows of a clip start at the same time, on a video frame if there is video; with
     ``config.av_mixup`` the video is taken from another utterance of the same speaker. Fbank features are read from
-    feats.scp, or computed with dither from a window of the waveform if the waveform is modified. Their mean is computed
-    over the window, before masks are applied. An utterance shorter than the window is used completely and padded under
-    a False mask, so that audio and video stay synchronous; the mask of a missing modality is all False.
+    feats.scp, or computed with dither from a window of the waveform if the waveform is modified, for the whole batch by
+    :meth:`avsv.data.batch.Batch.prepare`. Their mean is computed over the window, before masks are applied. An
+    utterance shorter than the window is used completely and padded under a False mask, so that audio and video stay
+    synchronous; the mask of a missing modality is all False.
 
     Args:
         table: the training utterances.
@@ -119,6 +121,7 @@ class TrainingClips(Clips):
             # The frames whose samples contain the window.
             self.audio_window = 1 - (audio.window_samples - samples) // audio.shift_samples
         self._audio = self._audio_source(noise)
+        self._computes_fbank = inputs.takes == "fbank" and isinstance(self._audio, AugmentedAudio)
         self._faces = FaceCrops(table, video) if video else None
         self._partners = Partners(table, sessions) if config.av_mixup else None
 
@@ -149,8 +152,18 @@ class TrainingClips(Clips):
         The same utterance with another ``repeat`` is another draw of window and augmentation.
         """
         indices = [index for _, index, *_ in item]
-        clips, lengths = [self._clip(*clip) for clip in item], (self.audio_length, len(self.video_rows))
-        batch = collate(self.table, self.labels, self.inputs, indices, clips, lengths)
+        draws = [self._draw(*clip) for clip in item]
+        clips = [self._clip(index, draw) for index, draw in zip(indices, draws, strict=True)]
+        lengths = (self.audio_length, len(self.video_rows))
+        if self._computes_fbank:
+            batch = collate(self.table, self.labels, self.inputs.only("V"), indices, clips, lengths)
+            noise = [draw.seed_for("dither") for draw in draws]
+            waveforms = [clip.audio for clip in clips]
+            batch.windows = WaveformWindows.of(waveforms, noise, self.inputs.audio, self.audio_window)
+        else:
+            batch = collate(self.table, self.labels, self.inputs, indices, clips, lengths)
+        if self.config.spec_augment is not None and self.inputs.audio is not None:
+            batch.hidden = torch.tensor([self._masks(index, draw) for index, draw in zip(indices, draws, strict=True)])
         if self.ages is not None:
             batch.age = torch.from_numpy(self.ages[indices].astype(np.float32))
         if self.config.speed_perturb:
@@ -159,19 +172,21 @@ class TrainingClips(Clips):
             batch.label += speeds * (int(self.labels.max()) + 1)
         return batch
 
-    def _clip(self, epoch: int, index: int, repeat: int = 0) -> Clip:
+    def _draw(self, epoch: int, index: int, repeat: int = 0) -> Draw:
         key = self.table.keys[index]
-        draw = Draw(self.seed, epoch, f"{key} {repeat}" if repeat else key)
-        rng = draw.generator("window")
+        return Draw(self.seed, epoch, f"{key} {repeat}" if repeat else key)
+
+    def _clip(self, index: int, draw: Draw) -> Clip:
+        rng = draw.counter("window")
         seen = index
         if self._partners is None:
             audio_start, video_start = self._starts(index, index, rng)
         else:
-            seen = self._partners.draw(index, draw.generator("av_mixup"))
+            seen = self._partners.draw(index, draw.counter("av_mixup"))
             audio_start, video_start = self._starts(index, None, rng)[0], self._starts(None, seen, rng)[1]
         return Clip(self._hear(index, audio_start, draw), self._see(seen, video_start, draw))
 
-    def _starts(self, heard: int | None, seen: int | None, rng: np.random.Generator) -> tuple[int, int]:
+    def _starts(self, heard: int | None, seen: int | None, rng: Numbers) -> tuple[int, int]:
         """The first feature and video frames of a window inside both modalities, if they are long enough."""
         audio, video = self.inputs.audio, self.inputs.video
         has_audio = heard is not None and audio is not None and self.table.audio_frames[heard] > 0
@@ -179,11 +194,11 @@ class TrainingClips(Clips):
         audio_spare = max(0, int(self.table.audio_frames[heard]) - self.audio_window) if has_audio else 0
         video_spare = max(0, int(self.table.video_frames[seen]) - self.video_window) if has_video else 0
         if not has_video:
-            return int(rng.integers(audio_spare + 1)), 0
+            return rng.integers(audio_spare + 1), 0
         if not has_audio:
-            return 0, int(rng.integers(video_spare + 1))
+            return 0, rng.integers(video_spare + 1)
         shift = audio.frame_shift * 0.001 * video.fps
-        start = int(rng.integers(min(video_spare, int(audio_spare * shift)) + 1))
+        start = rng.integers(min(video_spare, int(audio_spare * shift)) + 1)
         return min(round(start / shift), audio_spare), start
 
     def _hear(self, index: int, start: int, draw: Draw) -> Tensor | None:
@@ -191,11 +206,12 @@ class TrainingClips(Clips):
         frames = int(self.table.audio_frames[index])
         if self._audio is None or frames == 0:
             return None
-        audio = self._audio.read(index, start, min(start + self.audio_window, frames), draw)
-        masks = self.config.spec_augment
-        if masks is not None:
-            audio = spec_augment(audio, draw.generator("spec_augment"), masks.time, masks.frequency)
-        return audio
+        return self._audio.read(index, start, min(start + self.audio_window, frames), draw)
+
+    def _masks(self, index: int, draw: Draw) -> list[int]:
+        """The masks of a window, see :func:`avsv.audio.augment.draw_masks`."""
+        frames, widths = min(int(self.table.audio_frames[index]), self.audio_window), self.config.spec_augment
+        return draw_masks(draw.counter("spec_augment"), frames, self.inputs.num_bins, widths.time, widths.frequency)
 
     def _see(self, index: int, start: int, draw: Draw) -> Tensor | None:
         """The video of a window, or None."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
 from avsv.data.lists import UtteranceTable
+from avsv.data.padding import pad
 
 # Value of padding frames, which masks hide from networks.
 _GRAY = 128
@@ -22,31 +23,6 @@ class Clip:
     audio: Tensor | None = None
     video: Tensor | None = None
     others: Sequence[Tensor] = ()
-
-
-def pad(series: Sequence[Tensor | None], length: int, shape: Sequence[int], fill: Tensor) -> tuple[Tensor, Tensor]:
-    """Pad B series (T, ...) to one length.
-
-    Args:
-        series: the series; None for a missing one.
-        length: length of the result, at least that of the longest series.
-        shape: shape of one step.
-        fill: value under a False mask; the result has its type.
-
-    Returns:
-        (B, length, ...) values, and a (B, length) mask that is True for the given values.
-
-    Example:
-        >>> pad([torch.ones(2), None], 3, (), torch.tensor(0.0))[0].tolist()
-        [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
-    """
-    values = fill.expand(len(series), length, *shape).clone()
-    mask = torch.zeros(len(series), length, dtype=torch.bool)
-    for row, steps in enumerate(series):
-        if steps is not None:
-            values[row, : len(steps)] = steps
-            mask[row, : len(steps)] = True
-    return values, mask
 
 
 def collate(

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
@@ -81,17 +80,12 @@ class _Sent:
     """
 
     def __init__(self, batch: Batch) -> None:
-        self.fields = {name: _as_array(value) for name, value in vars(batch).items()}
+        self._arrays = batch.map_tensors(Tensor.numpy)
 
     def unpack(self, pin_memory: bool) -> Batch:
         """The batch of tensors."""
-        values = self.fields.items()
-        batch = Batch(**{name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in values})
+        batch = self._arrays.map_tensors(torch.from_numpy)
         return batch.pin_memory() if pin_memory else batch
-
-
-def _as_array(value: Any) -> Any:
-    return value.numpy() if isinstance(value, Tensor) else value
 
 
 def _share(batch: Batch | DataError) -> "Batch | DataError | _Sent":
@@ -102,12 +96,9 @@ def _share(batch: Batch | DataError) -> "Batch | DataError | _Sent":
     if isinstance(batch, DataError):
         return batch
     try:
-        for value in vars(batch).values():
-            if isinstance(value, Tensor):
-                value.share_memory_()
+        return batch.map_tensors(Tensor.share_memory_)
     except RuntimeError:
         return _Sent(batch)
-    return batch
 
 
 def _as_is(batch: Batch | DataError) -> Batch | DataError:

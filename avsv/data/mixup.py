@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from avsv.data.lists import UtteranceTable
+from avsv.seeding import Numbers
 
 
 class Partners:
@@ -35,7 +36,7 @@ class Partners:
         self._order = seen[np.argsort(speaker[seen], kind="stable")]
         self._first = np.searchsorted(speaker[self._order], np.arange(speaker.max() + 2))
 
-    def draw(self, index: int, rng: np.random.Generator) -> int:
+    def draw(self, index: int, rng: Numbers) -> int:
         """The utterance whose video is combined with the audio of ``index``."""
         speaker = self._speaker[index]
         others = self._order[self._first[speaker] : self._first[speaker + 1]]

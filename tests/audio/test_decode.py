@@ -12,7 +12,7 @@ import soundfile
 from paths import SHARED
 
 from avsv.audio.decode import read_audio
-from avsv.audio.wav import float_to_int16, is_windowable, num_samples, read_window, wav_bytes
+from avsv.audio.wav import WavFile, float_to_int16, is_windowable, read_window, wav_bytes
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter
 from avsv.io.lists import read_list
@@ -103,13 +103,13 @@ def test_a_wav_inside_an_ark(tmp_path, codes):
         rate, samples = theirs[f"u{number}"]
         assert rate == RATE and np.array_equal(samples, codes[number:])
         assert np.array_equal(read_audio(location), codes[number:] / np.float32(32768))
-        assert num_samples(location) == len(codes) - number
+        assert WavFile(location).num_samples == len(codes) - number
         assert np.array_equal(read_window(location, 700, 900), read_audio(location)[700:900])
     assert message_of(locations["u1"] + "1") == f"{tmp_path}/audio.ark:31: no 16-bit wav file at this offset"
 
 
 def test_windows(wav, codes):
-    assert num_samples(str(wav)) == len(codes)
+    assert WavFile(str(wav)).num_samples == len(codes)
     assert np.array_equal(read_window(str(wav), 123, 4567), codes[123:4567] / np.float32(32768))
     assert np.array_equal(read_window(str(wav)), codes / np.float32(32768))
     assert len(read_window(str(wav), 5, 5)) == 0

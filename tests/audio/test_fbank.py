@@ -8,10 +8,11 @@ import torch
 from paths import ROOT
 from torchaudio.compliance import kaldi
 
-from avsv.audio.augment import spec_augment
+from avsv.audio.augment import draw_masks, hide
 from avsv.audio.config import FbankConfig, load_fbank_config
 from avsv.audio.fbank import Fbank, mean_normalize
 from avsv.errors import DataError
+from avsv.seeding import Counter
 
 
 def speech_like(samples: int, seed: int = 0) -> torch.Tensor:
@@ -112,10 +113,11 @@ def test_digital_silence_is_the_floor():
     assert torch.allclose(Fbank()(torch.zeros(800)), torch.tensor(math.log(torch.finfo(torch.float32).eps)))
 
 
-def test_dither_comes_from_the_generator_alone():
+def test_dither_is_noise_of_one_step():
     fbank, silence = Fbank(), torch.zeros(16000)
-    first, again, other = (fbank(silence, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    noise = torch.randn(16000, generator=torch.Generator().manual_seed(1))
+    first = fbank(silence, noise)
+    assert torch.allclose(first, fbank(noise / 32768), atol=1e-4)
     # White noise of one 16-bit step: the expected power in a bin is the filter's weight times the window's energy.
     window, filters = fbank.window.double(), fbank.filters.double()
     frequencies = torch.arange(257, dtype=torch.float64) / 512 * 2 * math.pi
@@ -123,7 +125,15 @@ def test_dither_comes_from_the_generator_alone():
     expected = ((emphasis * window.square().sum()) @ filters)[20:].log()
     measured = first.double()[:, 20:].exp().mean(0).log()
     assert (measured - expected).abs().mean() < 0.15
-    assert torch.equal(fbank(silence), Fbank(dither=0.0)(silence, torch.Generator()))
+    assert torch.equal(fbank(silence), Fbank(dither=0.0)(silence, noise))
+
+
+def test_a_batch_of_any_length_is_its_recordings_one_by_one():
+    # Blocks are of several recordings, or several to a recording.
+    fbank = Fbank()
+    for samples in (2000, 32000, 16000 * 25):
+        batch = torch.stack([speech_like(samples) * scale for scale in (0.1, 0.5, 1.0)] * 3)
+        torch.testing.assert_close(fbank(batch), torch.stack([fbank(one) for one in batch]), atol=1e-5, rtol=0)
 
 
 def test_mean_normalization_sees_valid_frames_only():
@@ -140,8 +150,8 @@ def test_mean_normalization_sees_valid_frames_only():
 
 
 def test_spec_augment_hides_one_stretch_each_way():
-    rng = np.random.default_rng(0)
-    masked = spec_augment(torch.ones(500, 198, 80), rng)
+    masks = torch.tensor([draw_masks(Counter(seed), 198, 80) for seed in range(500)])
+    masked = hide(torch.ones(500, 198, 80), masks)
     hidden = masked == 0
     rows, columns = hidden.all(dim=2), hidden.all(dim=1)
     wt, wf = rows.sum(dim=1), columns.sum(dim=1)
@@ -154,12 +164,17 @@ def test_spec_augment_hides_one_stretch_each_way():
         assert torch.equal(starts, stretches.any(dim=1).long())
 
 
-def test_spec_augment_depends_on_its_generator_and_fits_short_clips():
-    features = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+def test_spec_augment_fits_short_clips():
+    features = torch.randn(1, 7, 3, generator=torch.Generator().manual_seed(0))
     before = features.clone()
-    draws = [spec_augment(features, np.random.default_rng(5), 20, 20) for _ in range(2)]
-    assert torch.equal(*draws) and draws[0].shape == (7, 3) and torch.equal(features, before)
-    assert torch.equal(spec_augment(features, np.random.default_rng(5), 0, 0), features)
+    for seed in range(100):
+        first, last, low, high = masks = draw_masks(Counter(seed), 7, 3, 20, 20)
+        assert 0 <= first <= last <= 7 and 0 <= low <= high <= 3
+        hidden = hide(features, torch.tensor([masks]))
+        expected = features.clone()
+        expected[:, first:last], expected[:, :, low:high] = 0, 0
+        assert torch.equal(hidden, expected) and torch.equal(features, before)
+    assert torch.equal(hide(features, torch.tensor([draw_masks(Counter(5), 7, 3, 0, 0)])), features)
 
 
 def test_the_configuration_in_the_repository_holds_the_defaults():
