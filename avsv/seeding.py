@@ -53,7 +53,7 @@ class Counter:
     Example:
         >>> numbers = Counter(1)
         >>> [numbers.integers(6) for _ in range(8)], 2.0 <= numbers.uniform(2.0, 3.0) < 3.0
-        ([3, 4, 5, 2, 2, 4, 5, 0], True)
+        ([3, 4, 5, 2, 2, 4, 5, 3], True)
     """
 
     def __init__(self, seed: int) -> None:

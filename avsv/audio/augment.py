@@ -181,7 +181,7 @@ def draw_masks(rng: Numbers, frames: int, bins: int, time_width: int = 5, freq_w
     Example:
         >>> from avsv.seeding import Counter
         >>> draw_masks(Counter(1), 198, 80)
-        [145, 148, 43, 46]
+        [146, 149, 31, 41]
     """
     masks = []
     for size, largest in ((frames, time_width), (bins, freq_width)):

@@ -26,7 +26,7 @@ class WaveformWindows:
         noise: (B,) int64, a number that decides where the noise of the dither begins.
 
     Example:
-        >>> windows = WaveformWindows.of([torch.zeros(32000), None], [7, 8], FbankConfig(), 198)
+        >>> windows = WaveformWindows.of([torch.zeros(31920), None], [7, 8], FbankConfig(), 198)
         >>> tuple(windows.features().shape), windows.mask.sum(dim=1).tolist()
         ((2, 198, 80), [198, 0])
     """

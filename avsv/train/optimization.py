@@ -45,7 +45,7 @@ class Optimization:
         if supervision is not None and supervision.auxiliary is not None:
             self.auxiliary = list(supervision.auxiliary.parameters())
             self._auxiliary_optimizer = torch.optim.Adam(
-                self.auxiliary, lr=supervision.auxiliary_lr, betas=supervision.auxiliary_betas
+                self.auxiliary, lr=supervision.auxiliary_lr, betas=supervision.auxiliary_betas, fused=True
             )
         apart = set(map(id, self.auxiliary))
         self.parameters = [p for p in system.parameters() if p.requires_grad and id(p) not in apart]

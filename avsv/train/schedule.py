@@ -73,6 +73,7 @@ def make_optimizer(
     if slow:
         groups.append({"params": [p for p in trained if id(p) in slow], "factor": settings.backbone_factor})
     groups = [group for group in groups if group["params"]]
+    options = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
     if isinstance(settings, SGDConfig):
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(groups, momentum=settings.momentum, **options)
+    return torch.optim.AdamW(groups, **options)

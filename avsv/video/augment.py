@@ -59,9 +59,9 @@ def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         NOISE,
         CUTOUT,
     )
-    if flip:
-        frames = frames[..., ::-1]
-    frames = _lookup(rng)[frames] if photometric else frames.copy()
+    frames = _mirrored(frames) if flip else frames.copy()
+    if photometric:
+        _look_up(frames, np.broadcast_to(_levels(rng), (frames.shape[1], 256)))
     if frames.shape[1] == 3:
         _change_color(frames, rng, photometric)
     if geometric or blur:
@@ -74,7 +74,22 @@ def augment_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return frames
 
 
-def _lookup(rng: np.random.Generator) -> np.ndarray:
+def _mirrored(frames: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return cv2.flip(np.ascontiguousarray(frames).reshape(-1, frames.shape[-1]), 1).reshape(frames.shape)
+
+
+def _look_up(frames: np.ndarray, levels: np.ndarray) -> None:
+    """Replace the levels of each channel by those of its table, (C, 256), in place."""
+    import cv2
+
+    for frame in frames:
+        for plane, table in zip(frame, levels, strict=True):
+            cv2.LUT(plane, table, dst=plane)
+
+
+def _levels(rng: np.random.Generator) -> np.ndarray:
     """The new value of each of the 256 levels after a random change of gamma, contrast and brightness."""
     gamma = math.exp(rng.uniform(-GAMMA, GAMMA))
     contrast = 1.0 + rng.uniform(-CONTRAST, CONTRAST)
@@ -89,9 +104,7 @@ def _change_color(frames: np.ndarray, rng: np.random.Generator, tint: bool) -> N
     if gray:
         frames[:] = np.rint(np.tensordot(frames, LUMA, axes=(1, 0))).astype(np.uint8)[:, None]
     elif tint:
-        levels = np.rint(np.outer(factors, np.arange(256)).clip(0, 255)).astype(np.uint8)
-        for channel in range(3):
-            frames[:, channel] = levels[channel][frames[:, channel]]
+        _look_up(frames, np.rint(np.outer(factors, np.arange(256)).clip(0, 255)).astype(np.uint8))
 
 
 def _filter(frames: np.ndarray, rng: np.random.Generator, geometric: bool, blur: bool) -> np.ndarray:
@@ -111,15 +124,14 @@ def _filter(frames: np.ndarray, rng: np.random.Generator, geometric: bool, blur:
         size = 2 * math.ceil(2 * sigma) + 1
     result = np.empty_like(frames)
     planes = np.ascontiguousarray(frames).reshape(-1, height, width)
+    edge, warped = cv2.BORDER_REPLICATE, np.empty((height, width), dtype=np.uint8)
     for source, target in zip(planes, result.reshape(-1, height, width), strict=True):
         plane = source
         if geometric:
-            plane = cv2.warpAffine(
-                plane, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            plane = warped if blur else target
+            cv2.warpAffine(source, matrix, (width, height), dst=plane, flags=cv2.INTER_LINEAR, borderMode=edge)
         if blur:
-            plane = cv2.GaussianBlur(plane, (size, size), sigma, borderType=cv2.BORDER_REPLICATE)
-        target[:] = plane
+            cv2.GaussianBlur(plane, (size, size), sigma, dst=target, borderType=edge)
     return result
 
 
