@@ -171,7 +171,11 @@ def normalize(frames: Pixels, mean: Levels = 0.5, scale: Levels = 1.0) -> Pixels
         mean, scale = (np.asarray(value, dtype=np.float32).reshape(-1, 1, 1) for value in (mean, scale))
     else:
         result = frames / 255
-        mean, scale = (result.new_tensor(value).reshape(-1, 1, 1) for value in (mean, scale))
+        # A number needs no tensor, which would have to be copied to the device.
+        mean, scale = (
+            value if isinstance(value, float) else result.new_tensor(value).reshape(-1, 1, 1) for value in (mean, scale)
+        )
     result -= mean
-    result /= scale
+    if not isinstance(scale, float) or scale != 1.0:
+        result /= scale
     return result
