@@ -10,7 +10,7 @@ from avsv.audio.wav import WavHeader, int16_to_float, parse_wav_header, read_wav
 from avsv.errors import DataError
 from avsv.io.command import command_output, is_command
 from avsv.io.files import file_size, read_at
-from avsv.io.media import check_memory, choose_stream, library_errors, open_media, stated_seconds
+from avsv.io.media import check_gaps, check_memory, choose_stream, library_errors, open_media, stated_seconds
 from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
 
@@ -103,6 +103,8 @@ def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, in
         samples = sound.read(dtype="float32", always_2d=True)
         if len(samples) < _LEAST_SHARE * promised:
             raise DataError(f"{source}: truncated: {len(samples)} samples, the header promises {promised}")
+        if "synchronisation error" in sound.extra_info:  # in an ADPCM file; libsndfile reads on
+            raise DataError(f"{source}: damaged audio: a block of samples begins with impossible values")
         return samples.T, rate
 
 
@@ -115,12 +117,19 @@ def _read_av(source: str, content: bytes | None = None) -> tuple[np.ndarray, int
         stated = stated_seconds(container, stream, source if content is None else None)
         resampler = av.AudioResampler(format="fltp")
         parts, size = [], 0
+        spans = []
         for frame in container.decode(stream):
+            if frame.pts is not None:
+                start = float(frame.pts * frame.time_base)
+                spans.append((start, start + frame.samples / frame.sample_rate))
             for part in resampler.resample(frame):
                 parts.append(part.to_ndarray())
                 size += parts[-1].nbytes
             check_memory(source, size)
         channels = np.concatenate(parts, axis=1) if parts else np.empty((1, 0), dtype=np.float32)
+        if spans:
+            seconds = max(end for _, end in spans) - min(start for start, _ in spans)
+            check_gaps(source, "audio", seconds - sum(end - start for start, end in spans), seconds)
         promised = float(stated * rate) if stated else 0.0
         if channels.shape[1] < _LEAST_SHARE * promised:
             raise DataError(f"{source}: truncated: {channels.shape[1]} samples, the header promises {promised:.0f}")

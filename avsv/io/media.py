@@ -6,6 +6,7 @@ or addresses that a playlist refers to. Metadata that is not valid text is ignor
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -26,6 +27,8 @@ _FORMATS = (
     "matroska,mj2,mjpeg,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,tak,truehd,tta,voc,vc1,w64,wav,webm,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+# Shares of a recording.
+_MISSING_TO_WARN, _MISSING_TO_FAIL = 0.1, 0.5
 MAX_PIXELS = 1 << 26
 """Largest picture that is decoded, in pixels."""
 MAX_MEGABYTES = int(os.environ.get("AVSV_MAX_MEGABYTES", "256"))
@@ -168,6 +171,28 @@ def measured_seconds(container: "InputContainer", stream: "Stream") -> float:
     if begin is not None:
         return float((end - begin) * stream.time_base)
     return float(count / stream.guessed_rate) if stream.type == "video" and stream.guessed_rate else 0.0
+
+
+def check_gaps(name: str, kind: str, missing: float, seconds: float) -> None:
+    """Warn of a recording of which more than a tenth is missing between its first and its last time stamp.
+
+    Packets are missing where they were lost in transmission, are damaged, or where nothing was recorded for a while.
+
+    Args:
+        name: name of the recording.
+        kind: its content, audio or video.
+        missing: seconds without content.
+        seconds: from the first time stamp to the end.
+
+    Raises:
+        DataError: more than half is missing.
+    """
+    if missing <= _MISSING_TO_WARN * seconds:
+        return
+    said = f"{name}: {missing:.2f} of {seconds:.2f} s of {kind} are missing between its time stamps"
+    if missing > _MISSING_TO_FAIL * seconds:
+        raise DataError(f"{said}: the recording is damaged: copy or download it again")
+    warnings.warn(said, stacklevel=2)
 
 
 def check_memory(name: str, size: float) -> None:

@@ -10,7 +10,15 @@ import av.error
 
 from avsv.errors import DataError
 from avsv.io.command import command_output, is_command
-from avsv.io.media import MAX_PIXELS, check_memory, choose_stream, library_errors, open_media, stated_seconds
+from avsv.io.media import (
+    MAX_PIXELS,
+    check_gaps,
+    check_memory,
+    choose_stream,
+    library_errors,
+    open_media,
+    stated_seconds,
+)
 from avsv.io.text import check_regular_file
 from avsv.video.picture import Orientation, SourceFrame
 from avsv.video.timing import as_rate, resample
@@ -29,6 +37,7 @@ _IMAGE_CODECS = {
 }
 # A clip that ends before this share of the length in its header is truncated.
 _WHOLE = Fraction(9, 10)
+_SHORT_GAP = Fraction(1, 5)
 
 
 class VideoSource:
@@ -110,7 +119,7 @@ class VideoSource:
         stream = choose_stream(container, self.location, "video")
         aspect = _pixel_aspect(stream)
         clock = _Clock(stream)
-        end = Fraction(0)
+        end = missing = Fraction(0)
         count = 0
         for packet in container.demux(stream):
             try:
@@ -119,11 +128,15 @@ class VideoSource:
                 # A damaged packet loses its own frames only; the total loss is checked at the end.
                 continue
             for picture in pictures:
+                before = end
                 start, end = clock.span(picture)
+                # At a rate that varies, a frame may be shown for a little longer than it says.
+                missing += start - before if start - before > _SHORT_GAP else 0
                 count += 1
                 yield start, end, SourceFrame(picture, Orientation.of(picture), aspect=aspect)
         if count == 0:
             raise DataError(f"{self.location}: no video frame could be decoded: the clip is empty or damaged")
+        check_gaps(self.location, "video", float(missing), float(end))
         promised = stated_seconds(container, stream)
         if promised and end < _WHOLE * promised:
             raise DataError(

@@ -84,13 +84,12 @@ def check(reader, path) -> str | None:
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_damaged_settings(tmp_path, kind):
+def test_damaged_settings(tmp_path, inputs, kind):
     reader, paths = READERS[kind]
-    rng = random.Random(kind)
     texts = [path.read_text() for path in paths]
     path = tmp_path / "settings.yaml"
     refused = 0
-    for _ in range(300):
+    for rng in inputs.draw(300):
         path.write_bytes(damage(rng.choice(texts), rng))
         refused += check(reader, path) is not None
     assert refused > 30
