@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,8 @@ class Batch:
         windows: waveforms from which :meth:`prepare` computes ``audio``; None if there is nothing to compute.
         hidden: (B, 4) frames and bins of ``audio`` that :meth:`prepare` masks, see
             :func:`avsv.audio.augment.draw_masks`; None for none.
+        complete: which of ``audio`` and ``video`` all utterances have without padding, as far as is known. A mask on a
+            GPU cannot be looked at without waiting for all work before it.
 
     Raises:
         ValueError: fields have different batch sizes or lengths, or a field has no mask.
@@ -52,6 +55,7 @@ class Batch:
     other_speeds_mask: Tensor | None = None
     windows: WaveformWindows | None = None
     hidden: Tensor | None = None
+    complete: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.label.shape != (len(self.keys),):
@@ -76,15 +80,13 @@ class Batch:
             value = getattr(self, field.name)
             if isinstance(value, WaveformWindows):
                 changed[field.name] = value.map_tensors(function)
-            elif field.name != "keys" and value is not None:
+            elif isinstance(value, Tensor | np.ndarray):
                 changed[field.name] = function(value)
         return replace(self, **changed)
 
     def head(self, count: int) -> "Batch":
         """The first ``count`` utterances, at the recorded speed only."""
-        names = [
-            field.name for field in fields(self) if field.name not in ("keys", "other_speeds", "other_speeds_mask")
-        ]
+        names = ("label", "audio", "audio_mask", "video", "video_mask", "age")
         values = {name: getattr(self, name) for name in names}
         first = {name: value[:count] for name, value in values.items() if value is not None}
         return replace(self, keys=self.keys[:count], other_speeds=None, other_speeds_mask=None, **first)
@@ -105,7 +107,9 @@ class Batch:
 
     def prepare(self, device: torch.device | str) -> "Batch":
         """Move the batch to ``device``; there, compute and mask its audio features and normalize its pixels."""
-        batch = self.to(device, non_blocking=True)
+        masks = {"audio": self.windows.mask if self.windows is not None else self.audio_mask, "video": self.video_mask}
+        complete = frozenset(name for name, mask in masks.items() if mask is not None and mask.all())
+        batch = replace(self.to(device, non_blocking=True), complete=complete)
         if batch.windows is not None:
             batch = replace(batch, audio=batch.windows.features(), audio_mask=batch.windows.mask, windows=None)
         if batch.hidden is not None:

@@ -16,6 +16,8 @@ from avsv.nnet.fusion.base import Fusion
 
 # The networks by the letter of their modality.
 NETWORKS = {"A": "audio", "V": "visual"}
+# Their inputs in a batch.
+INPUTS = {"A": "audio", "V": "video"}
 
 
 class Weights(NamedTuple):
@@ -100,10 +102,11 @@ class Embedder(nn.Module):
         Raises:
             DataError: an utterance has neither modality.
         """
-        present = self.present(batch, self.modes[0])
+        whole = all(INPUTS[letter] in batch.complete for letter in self.letters)
+        present = None if whole else self.present(batch, self.modes[0])
         networks, weights = {}, {}
         for letter in self.letters:
-            rows = present[:, "AV".index(letter)]
+            rows = None if whole else present[:, "AV".index(letter)]
             networks[NETWORKS[letter]], found = self._run(batch, letter, rows, with_weights)
             if found is not None:
                 weights[NETWORKS[letter]] = found
@@ -209,19 +212,26 @@ class Embedder(nn.Module):
         )
         return join_speeds([self._fuse(*pair, present) for pair in zip(audio, visual, strict=True)])
 
-    def _fuse(self, audio: Tensor | None, visual: Tensor | None, present: Tensor) -> Tensor:
-        """The embedding (B, embedding_dim) at one speed."""
+    def _fuse(self, audio: Tensor | None, visual: Tensor | None, present: Tensor | None) -> Tensor:
+        """The embedding (B, embedding_dim) at one speed; with None, both modalities are present everywhere."""
         if self.fusion is None:
             return visual if audio is None else audio
+        if present is None:
+            return self.fusion(audio, visual)
         audio, visual = audio.masked_fill(~present[:, :1], 0), visual.masked_fill(~present[:, 1:], 0)
         return self.fusion(audio, visual, present)
 
     def _run(
-        self, batch: Batch, letter: str, rows: Tensor, with_weights: bool = False
+        self, batch: Batch, letter: str, rows: Tensor | None, with_weights: bool = False
     ) -> tuple[Tensor, Weights | None]:
-        """The outputs (B, D) of a network, zeros where it is not run, and the temporal weights of its pooling."""
+        """The outputs (B, D) of a network, zeros where it is not run, and the temporal weights of its pooling.
+
+        Without ``rows``, it is run for all utterances, whose inputs are complete.
+        """
         network = self.network(letter)
         inputs, mask = (batch.audio, batch.audio_mask) if letter == "A" else (batch.video, batch.video_mask)
+        if rows is None:
+            return _outputs(network, inputs, None, with_weights)
         if not rows.any():
             return torch.zeros(len(batch), network.embedding_dim, device=batch.label.device), None
         if rows.all():
@@ -238,7 +248,9 @@ class Embedder(nn.Module):
         return _scattered(found, rows), weights
 
 
-def _outputs(network: Backbone, inputs: Tensor, mask: Tensor, with_weights: bool) -> tuple[Tensor, Weights | None]:
+def _outputs(
+    network: Backbone, inputs: Tensor, mask: Tensor | None, with_weights: bool
+) -> tuple[Tensor, Weights | None]:
     if not with_weights:
         return network(inputs, mask), None
     embeddings, weights, weights_mask = network.forward_with_weights(inputs, mask)

@@ -87,8 +87,8 @@ class Objective(nn.Module):
         """
         total, figures = self._classify(outputs, batch)
         for name, weight in self.network_weights.items():
-            rows = (batch.audio_mask if name == "audio" else batch.video_mask).any(dim=1)
-            if rows.any():
+            rows = _there(batch, "audio" if name == "audio" else "video")
+            if rows is not None:
                 loss, figures[f"{name}_accuracy"] = self.classifiers[name](
                     outputs.networks[name][rows], batch.label[rows]
                 )
@@ -100,8 +100,10 @@ class Objective(nn.Module):
             figures.update(found)
         if self.supervision is not None:
             # Only clips that fill the whole window in both modalities have the same time grid.
-            complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
-            if complete.any():
+            complete: Tensor | slice = slice(None)
+            if not batch.complete.issuperset(("audio", "video")):
+                complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
+            if isinstance(complete, slice) or complete.any():
                 loss, found = self.supervision(*(self._series(outputs, name, complete) for name in ("audio", "visual")))
                 total = total + loss
                 figures.update(found)
@@ -114,15 +116,15 @@ class Objective(nn.Module):
             loss, accuracy = self.main(*(gather_batch(*pairs) if self.main.compares_batch else pairs))
             return loss, {"accuracy": accuracy}
         total, accuracies = 0.0, []
-        for view, mask in zip(outputs.views, (batch.audio_mask, batch.video_mask), strict=True):
-            rows = mask.any(dim=1)
-            if rows.any():
+        for view, name in zip(outputs.views, ("audio", "video"), strict=True):
+            rows = _there(batch, name)
+            if rows is not None:
                 loss, accuracy = self.main(view[rows], batch.label[rows])
                 total = total + 0.5 * loss
                 accuracies.append(accuracy)
         return total, {"accuracy": torch.stack(accuracies).mean()}
 
-    def _series(self, outputs: Outputs, name: str, rows: Tensor) -> Tensor:
+    def _series(self, outputs: Outputs, name: str, rows: Tensor | slice) -> Tensor:
         """The temporal weights of a network for some utterances, on the grid of the supervision: (N, clip_frames)."""
         weights = outputs.weights[name]
         return to_common_grid(weights.values[rows], weights.mask[rows], self.clip_frames)
@@ -141,3 +143,11 @@ class Objective(nn.Module):
         for classifier in self.classifiers.values():
             classifier.margin = margin
         return margin
+
+
+def _there(batch: Batch, name: str) -> Tensor | slice | None:
+    """The utterances of a batch that have audio or video, as an index; None if there are none."""
+    if name in batch.complete:
+        return slice(None)
+    rows = (batch.audio_mask if name == "audio" else batch.video_mask).any(dim=1)
+    return rows if rows.any() else None

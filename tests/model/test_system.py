@@ -629,3 +629,22 @@ def test_modes_follow_from_the_networks():
     modes = {kind: parse_config(_mapping(kind), "x.yaml").modalities for kind in ("audio", "visual", "both")}
     assert modes == {"audio": ("A",), "visual": ("V",), "both": ("AV", "A", "V")}
     assert isinstance(parse_config(_mapping("both"), "x.yaml"), SystemConfig)
+
+
+@pytest.mark.parametrize("kind", ["audio", "visual", "both"])
+def test_complete_batches_need_no_masks(kind):
+    """A batch that is known to have no padding has the losses and gradients that it has with its masks."""
+    system = _system(kind, **({"audio_weight": 0.5, "visual_weight": 0.5} if kind == "both" else {}))
+    batch = _batch(None if kind == "visual" else [30] * 3, None if kind == "audio" else [4] * 3)
+    known = batch.prepare("cpu")
+    assert known.complete == {name for name in ("audio", "video") if getattr(batch, name) is not None}
+    assert not batch.complete and not _batch().prepare("cpu").complete
+    losses, gradients = [], []
+    for one in (batch, known):
+        system.zero_grad()
+        loss, figures = system(one)
+        loss.backward()
+        losses.append([loss, *figures.values()])
+        gradients.append([p.grad for p in system.parameters() if p.grad is not None])
+    torch.testing.assert_close(*losses, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
