@@ -51,6 +51,11 @@ for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
 [[ $max_lost =~ ^(0?\.[0-9]+|[01])$ ]] || die "--max-lost takes a share between 0 and 1, not '$max_lost'"
 [[ $norm =~ ^(as-norm1|as-norm2|s-norm|.+:.+)$ ]] || die "--norm is as-norm1, as-norm2, s-norm or MODULE:NAME, not '$norm'"
+# A preset for some systems names them, as in 'run: published_voice published_face'.
+if [ -z "$(changed_options systems)" ] && [ -f "conf/presets/$preset.yaml" ]; then
+  preset_systems=$(sed -n 's/^run: *\([^#]*[^# ]\).*/\1/p' "conf/presets/$preset.yaml")
+  systems=${preset_systems:-$systems}
+fi
 
 "$ROOT/tools/setup.sh"
 . ./path.sh

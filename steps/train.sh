@@ -23,7 +23,7 @@ Writes <exp-dir>/final.pt (weights, configuration, speakers), config.yaml, run.y
 train.csv (figures of every epoch), tensorboard/, checkpoints/ and log/train.log. The development EER of every epoch is
 measured on the lists in <dev-data-dir>/trials, if there are any. SIGTERM saves a checkpoint and ends the training; the
 same command continues from there. A system in <exp-dir> with other settings or data, finished or not, is never
-overwritten: this is an error.
+overwritten: this is an error. A system without loss and train is not trained: it keeps the published weights that it names.
 "
 
 set -euo pipefail
@@ -89,6 +89,11 @@ launch_jobs "training $exp" "$exp/log/train.progress" ${resources[@]+"${resource
   "${launch[@]}" -m avsv.bin.train "${options[@]}" --progress "$exp/log/train.progress" "$config" "$train" "$dev" "$exp"
 
 need_file "$exp/final.pt"
+if grep -qxF 'train: null' "$config"; then
+  mark_done "$exp/.done" "$stamp" "$exp"/{final.pt,config.yaml}
+  log "$exp: keeps its published weights, nothing to train"
+  exit 0
+fi
 mark_done "$exp/.done" "$stamp" "$exp"/{final.pt,config.yaml,train.csv}
 log "$exp: trained, $(awk -F , 'NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
   { row = $0 }

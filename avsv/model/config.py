@@ -160,7 +160,8 @@ class SystemConfig:
     """A system: an audio backbone, a visual backbone, or both with their fusion; loss, data and training.
 
     Args:
-        loss: see :class:`LossConfig`.
+        loss: see :class:`LossConfig`; null, as is ``train``, in a system that is not trained: a network that keeps the
+            published weights that ``pretrained`` names.
         train: see :class:`TrainConfig`.
         audio: null in a visual system.
         visual: null in an audio system.
@@ -172,8 +173,8 @@ class SystemConfig:
         embed: see :class:`EmbedConfig`.
     """
 
-    loss: LossConfig
-    train: TrainConfig
+    loss: LossConfig | None = None
+    train: TrainConfig | None = None
     audio: AudioConfig | None = None
     visual: VisualConfig | None = None
     fusion: FusionConfig | None = None
@@ -191,12 +192,31 @@ class SystemConfig:
             raise ValueError(
                 "data.speed_perturb: at another speed, voice and face are not in sync: use it for audio systems only"
             )
-        self._check_batches()
+        if self.trained:
+            self._check_batches()
         self._check_supervision()
+
+    @property
+    def trained(self) -> bool:
+        """Whether the system is trained, or keeps published weights."""
+        return self.train is not None
+
+    def _check_training(self) -> None:
+        """Check that a system is trained or has published weights."""
+        for key, given, other in (("loss", self.loss, self.train), ("train", self.train, self.loss)):
+            if given is None and other is not None:
+                raise ValueError(f"{key}: missing: a system that is trained needs it")
+        if self.trained:
+            return
+        if self.fusion is not None:
+            raise ValueError("train: missing: a fusion has no published weights: give loss and train")
+        if self.pretrained.audio is None and self.pretrained.visual is None:
+            raise ValueError("train: missing: give loss and train, or published weights in pretrained")
 
     def _check_networks(self) -> None:
         if self.audio is None and self.visual is None:
             raise ValueError("audio: a system needs an audio or a visual network, or both")
+        self._check_training()
         both = self.audio is not None and self.visual is not None
         if both and self.fusion is None:
             raise ValueError("fusion: missing: the system has an audio and a visual network")
@@ -208,15 +228,15 @@ class SystemConfig:
                 ("init_from.audio", self.init_from.audio is not None),
                 ("init_from.visual", self.init_from.visual is not None),
                 ("data.av_mixup", self.data.av_mixup),
-                ("loss.audio_weight", self.loss.audio_weight > 0),
-                ("loss.visual_weight", self.loss.visual_weight > 0),
+                ("loss.audio_weight", self.trained and self.loss.audio_weight > 0),
+                ("loss.visual_weight", self.trained and self.loss.visual_weight > 0),
             ):
                 if given:
                     instead = (
                         "name its system in init_from.system" if key.startswith("init_from") else "remove this key"
                     )
                     raise ValueError(f"{key}: the system has only {alone} network: {instead}")
-        for part in self.train.freeze:
+        for part in self.train.freeze if self.trained else ():
             if getattr(self, part) is None:
                 raise ValueError(f"train.freeze: the system has no {part}: remove it")
         for role in ("audio", "visual"):

@@ -7,6 +7,8 @@ Sections of a preset, later ones over earlier ones:
   networks          NAME: options, over every network and loss of this name
   systems           NAME: over this system
 
+``run`` names the systems that run.sh runs unless it is told others.
+
 A system file overrides a preset in the dotted keys that it lists under ``keep``, as in
 ``keep: [train.epochs, train.optimizer]``. Settings of the command line override both.
 """
@@ -26,9 +28,11 @@ from avsv.model.study import nested, read_study
 from avsv.nnet.generative.supervision import MIN_FRAMES
 from avsv.video.config import FacesConfig
 
+RUN = "run"
 SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")
 # Layers change what a system has; they never give it a network that it does not have.
 STRUCTURE = ("audio", "visual", "fusion", "supervision", "init_from")
+TRAINING = ("loss", "train", "data")
 # What the section networks is about.
 NETWORK_ROLES = ("audio", "visual", "fusion", "supervision", "classifier")
 
@@ -47,7 +51,12 @@ def read_layer(source: str, content: Mapping[str, Any], known_systems: Sequence[
     Raises:
         DataError: an unknown section, network or system, or a section that is not a mapping.
     """
-    check_keys(content, SECTIONS, f"{source}: ")
+    check_keys(content, (RUN, *SECTIONS), f"{source}: ")
+    named = str(content.get(RUN, "")).split()
+    for name in named:
+        if name not in known_systems:
+            raise DataError(f"{source}: {RUN}: no system {name}: {nearest(name, known_systems)}")
+    content = {section: value for section, value in content.items() if section != RUN}
     for section, value in content.items():
         if not isinstance(value, Mapping):
             raise DataError(f"{source}: {section}: expected 'key: value' lines")
@@ -167,6 +176,9 @@ class Configurator:
             for system in dict.fromkeys((base, name)):
                 parts.append((f"systems.{system}", layer.sections.get("systems", {}).get(system, {})))
             for section, part in parts:
+                if section == "all" and "train" not in mapping:
+                    # The settings of training are none of a system that is not trained.
+                    part = {key: value for key, value in part.items() if key not in TRAINING}
                 for key in STRUCTURE:
                     if key in part and key not in mapping:
                         raise DataError(f"{layer.source}: {section}.{key}: {name} has no {key}: it would be added")

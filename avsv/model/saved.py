@@ -33,8 +33,9 @@ class TrainedSystem:
     Args:
         config: configuration with which it was built and trained.
         embedder: the ``state_dict`` of its :class:`avsv.model.embedder.Embedder`, on the CPU.
-        objective: the ``state_dict`` of its :class:`avsv.model.objective.Objective`, which embedding does not need.
-        classes: the training identities in the order of their labels.
+        objective: the ``state_dict`` of its :class:`avsv.model.objective.Objective`, which embedding does not need;
+            empty for a system that keeps published weights.
+        classes: the training identities in the order of their labels; empty for such a system.
         audio: form of the features; None for a system without audio.
         video: form of the face frames; None for a system without video.
     """
@@ -102,7 +103,9 @@ class TrainedSystem:
         return embedder.to(device).eval()
 
     def class_weights(self) -> Tensor | None:
-        """The vectors (classes, embedding_dim) of the classes, in order; None if the loss has none."""
+        """The vectors (classes, embedding_dim) of the classes, in order; None if there is no loss or it has none."""
+        if not self.config.trained:
+            return None
         # On the meta device, nothing is allocated or drawn.
         with torch.device("meta"):
             size = Embedder(self.config).embedding_dim

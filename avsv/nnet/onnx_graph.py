@@ -78,6 +78,8 @@ class OnnxGraph(nn.Module):
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
             options.intra_op_num_threads = torch.get_num_threads()
+            # Quantized weights become floats once, not in every run.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
             # Threads that wait actively take the cores of the loader and of PyTorch.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             try:

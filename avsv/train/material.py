@@ -83,7 +83,7 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     Raises:
         DataError: configuration, lists and features do not match.
     """
-    inputs = _read_inputs(config, config_path, sources)
+    inputs = read_inputs(config, config_path, sources)
     noise = _noise(config, sources, inputs.audio)
     audio_list = inputs.audio_list
     if inputs.audio is not None and reads_waveforms(config.data, inputs, noise):
@@ -103,7 +103,12 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     return Material(inputs, clips, speakers, classes, _files(config, sources, inputs, audio_list, noise))
 
 
-def _read_inputs(config: SystemConfig, config_path: str | Path, sources: Sources) -> Inputs:
+def read_inputs(config: SystemConfig, config_path: str | Path, sources: Sources) -> Inputs:
+    """The form of the data of a training and of the inputs of the networks.
+
+    Raises:
+        DataError: the networks cannot take features or faces of this form, or those of the two directories differ.
+    """
     audio = load_fbank_config(sources.fbank) if config.audio is not None else None
     video = _face_format(sources.train) if config.visual is not None else None
     inputs = inputs_of(config, audio, video)

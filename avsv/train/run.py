@@ -20,6 +20,7 @@ from avsv.train.log_mel import fit_log_mel
 from avsv.train.loop import Trainer
 from avsv.train.material import Material, Sources, read_material
 from avsv.train.provenance import environment, identity
+from avsv.train.published import keep_published
 from avsv.train.report import log
 from avsv.train.start import load_pretrained, start_from
 
@@ -38,6 +39,7 @@ def train_system(
 ) -> None:
     """Train a system, resuming where an earlier run stopped, and write ``folder/final.pt``.
 
+    A system that is not trained keeps the published weights that it names (:mod:`avsv.train.published`).
     The folder also contains config.yaml (the configuration), run.yaml (seed, versions, revision, md5 of every list),
     train.csv, tensorboard/ and checkpoints/.
 
@@ -57,6 +59,9 @@ def train_system(
         avsv.train.signals.Interrupted: after SIGTERM or SIGINT.
     """
     config, folder, init = load_config(config_path), Path(folder), dict(init or {})
+    if not config.trained:
+        keep_published(config, config_path, sources, folder, seed, weights_dir)
+        return
     material = read_material(config, config_path, sources, seed)
     with Ranks(use_gpu) as ranks:
         warn = log if ranks.is_first else (lambda _message: None)

@@ -34,7 +34,7 @@ def make_run(
     variant: str = "as-norm1",
     quality: str = "",
     subtract_mean: bool = False,
-    **sections: dict,
+    **sections: dict | None,
 ) -> FinishedRun:
     """Data directories with the videos as folders of images, and a system that embedded, scored and calibrated them."""
     data = {name: make_data_dir(folder / name, *sizes, seed=n) for n, (name, sizes) in enumerate(SIDES.items())}
@@ -45,8 +45,9 @@ def make_run(
             make_trials(directory, name)
     system = folder / "exp" / "small"
     system.parent.mkdir()
-    train = {"epochs": 6, **sections.pop("train", {})}
-    written = write_config(folder / "system.yaml", modalities, train=train, **sections)
+    if sections.get("train", {}) is not None:
+        sections["train"] = {"epochs": 6, **sections.get("train", {})}
+    written = write_config(folder / "system.yaml", modalities, **sections)
     train_system(written, Sources(data["train"], data["dev"], data["train"] / "fbank.yaml"), system)
 
     parts, embeddings, scores = system / "parts", system / "embeddings", system / "scores"

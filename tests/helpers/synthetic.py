@@ -131,8 +131,11 @@ def make_noise(folder: Path) -> tuple[Path, Path]:
     return noise, rirs
 
 
-def mapping(modalities: str = "A", **sections: dict) -> dict:
-    """The configuration of a small system as a mapping: "A", "V" or "AV"; ``sections`` are merged over it."""
+def mapping(modalities: str = "A", **sections: dict | None) -> dict:
+    """The configuration of a small system as a mapping: "A", "V" or "AV".
+
+    ``sections`` are merged over it; a section with a name replaces it, and None removes it.
+    """
     result: dict = {
         "loss": {"classifier": {"name": "aam_softmax", "margin": 0.2, "scale": 15}},
         "data": {"window": 0.6, "video_frames": 3, "noise_reverb": False, "spec_augment": None, "video_augment": False},
@@ -152,7 +155,10 @@ def mapping(modalities: str = "A", **sections: dict) -> dict:
     if modalities == "AV":
         result["fusion"] = {"name": "ssa", "dim": 16}
     for name, section in sections.items():
-        result[name] = {**result.get(name, {}), **section}
+        if section is None:
+            result.pop(name, None)
+        else:
+            result[name] = section if "name" in section else {**result.get(name, {}), **section}
     return result
 
 

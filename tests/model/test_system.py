@@ -149,7 +149,7 @@ def test_what_has_no_default_must_be_given(key):
         ("train: {epochs: 1}}\n", ":1: not valid YAML: "),
         ("train:\n  epochs: 1\n  epochs: 2\n", ":3: epochs: the key occurs twice: remove one"),
         ("- train\n", ": contains a list: expected 'key: value' lines"),
-        ("", ": loss: missing: it has no default"),
+        ("", ": audio: a system needs an audio or a visual network, or both"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, text, message):

@@ -90,15 +90,17 @@ class DVector(Backbone):
         context: bool = True,
     ) -> None:
         super().__init__()
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            SAMPLE_RATE,
-            n_fft=400,
-            hop_length=HOP,
-            n_mels=mel_bins,
-            pad_mode="constant",
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        # Its filters are computed from values, which the meta device does not have.
+        with torch.device("cpu"):
+            self.mel = torchaudio.transforms.MelSpectrogram(
+                SAMPLE_RATE,
+                n_fft=400,
+                hop_length=HOP,
+                n_mels=mel_bins,
+                pad_mode="constant",
+                norm="slaney",
+                mel_scale="slaney",
+            )
         # Constants of the code, not weights: they are not saved in checkpoints.
         for module in self.mel.modules():
             module._non_persistent_buffers_set.update(module._buffers)
