@@ -15,6 +15,8 @@ Writes for each of <systems> (one word, names separated by blanks) to <exp-dir>/
   cost.csv        parameters, multiply-adds and seconds of its networks for a clip of 3 s; needs SYSTEM/final.pt
   attention.csv   correlation of the temporal weights of voice and face in clips of 0.8 s, and attention.png of one
                   clip; only for trained systems with weight-enhanced pooling in both networks
+  worth.csv       the attention of its poolings against the true worth of every moment, where data-dir has it
+                  (utt2audio_worth, utt2video_worth)
 and, if there are scores, to <exp-dir>/analysis/ hard.csv and hard.png: about 20 utterances that the best voice and face
 systems most often get wrong, the systems in whose embedding space they are outliers, and a t-SNE plot of them.
 "

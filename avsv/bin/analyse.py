@@ -11,6 +11,7 @@ from avsv.analysis.cost import Cost, clip_batch, measure_cost
 from avsv.analysis.geometry import geometry, geometry_table, voice_to_face
 from avsv.analysis.projection import project, projection_table
 from avsv.analysis.spaces import read_spaces
+from avsv.analysis.worth import Agreement, agreements, attending
 from avsv.bin.command import run_command
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
@@ -67,8 +68,21 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
         f"{folder.name}: {whole.parameters:,} parameters; a clip of {COST_SECONDS:g} s takes {whole.multiply_adds:,}"
         f" multiply-adds, {whole.seconds:.3f} s"
     )
+    if attending(system.embedder, directory):
+        compare_attention(system, directory, folder / "analysis")
     if has_series(system.embedder):
         analyse_attention(system, directory, utt2spk, folder / "analysis", seed)
+
+
+def compare_attention(system: TrainedEmbedder, directory: Path, output: Path) -> None:
+    """Write ``worth.csv``: the attention of the poolings against the true worth of the moments."""
+    rows = agreements(system, directory)
+    write_text(output / "worth.csv", to_csv(rows, Agreement))
+    for row in rows:
+        print(
+            f"{system.name}: {row.modality} attention and true worth over {row.utterances} utterances: rank correlation"
+            f" {row.correlation:.2f} (95 % interval {row.low:.2f} to {row.high:.2f})"
+        )
 
 
 def analyse_attention(

@@ -187,6 +187,8 @@ class TrainConfig:
         keep: final.pt contains the weights of the last epoch, or those of the epoch with the best development EER.
         average_last: final.pt averages the weights after each of the last n epochs (with keep: last).
         evaluate_every: epochs between two computations of the development EER; the last epoch always has one.
+        fuse_classes: a system that starts from an audio and a visual system of the same speakers starts with the fusion
+            of their class weights, instead of random ones.
         freeze: parts that keep the weights they start from; their batch normalization uses its stored statistics.
     """
 
@@ -204,6 +206,7 @@ class TrainConfig:
     average_last: int = 1
     evaluate_every: int = 1
     freeze: tuple[Literal["audio", "visual", "fusion"], ...] = ()
+    fuse_classes: bool = False
 
     def __post_init__(self) -> None:
         positive(

@@ -27,6 +27,9 @@ class Batch:
         video: (B, Tv, C, H, W) frames: float32 in [-0.5, 0.5], or uint8 pixels as loaded, see :meth:`prepare`.
         video_mask: (B, Tv) boolean.
         age: (B,) float32 ages in years, NaN if unknown; None if they are not needed.
+        audio_worth: (B, T') float32 true worth of the moments of the voice, evenly spread over each clip, negative in
+            padding; None if no network needs it.
+        video_worth: (B, T'), likewise of the face.
         other_speeds: (S, B, T', F) or (S, B, T'), the same utterances at S other speeds, for embedding; None for none.
         other_speeds_mask: (S, B, T') boolean.
         windows: waveforms from which :meth:`prepare` computes ``audio``; None if there is nothing to compute.
@@ -51,6 +54,8 @@ class Batch:
     video: Tensor | None = None
     video_mask: Tensor | None = None
     age: Tensor | None = None
+    audio_worth: Tensor | None = None
+    video_worth: Tensor | None = None
     other_speeds: Tensor | None = None
     other_speeds_mask: Tensor | None = None
     windows: WaveformWindows | None = None

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from avsv.data.lists import UtteranceTable
 from avsv.data.mixup import Partners
 from avsv.data.threads import one_thread
 from avsv.data.windows import WaveformWindows
+from avsv.data.worth import Worth
 from avsv.errors import DataError
 from avsv.seeding import Draw, Numbers
 from avsv.video.augment import augment_clip
@@ -124,6 +126,7 @@ class TrainingClips(Clips):
         self._computes_fbank = inputs.takes == "fbank" and isinstance(self._audio, AugmentedAudio)
         self._faces = FaceCrops(table, video) if video else None
         self._partners = Partners(table, sessions) if config.av_mixup else None
+        self._worth = read_worth(table, inputs)
 
     def _audio_source(self, noise: NoiseReverb | None) -> AudioSource | None:
         table, config, inputs = self.table, self.config, self.inputs
@@ -156,7 +159,8 @@ class TrainingClips(Clips):
         clips = [self._clip(index, draw) for index, draw in zip(indices, draws, strict=True)]
         lengths = (self.audio_length, len(self.video_rows))
         if self._computes_fbank:
-            batch = collate(self.table, self.labels, self.inputs.only("V"), indices, clips, lengths)
+            others = replace(self.inputs.only("V"), worth=self.inputs.worth)
+            batch = collate(self.table, self.labels, others, indices, clips, lengths)
             noise = [draw.seed_for("dither") for draw in draws]
             waveforms = [clip.audio for clip in clips]
             batch.windows = WaveformWindows.of(waveforms, noise, self.inputs.audio, self.audio_window)
@@ -184,7 +188,15 @@ class TrainingClips(Clips):
         else:
             seen = self._partners.draw(index, draw.counter("av_mixup"))
             audio_start, video_start = self._starts(index, None, rng)[0], self._starts(None, seen, rng)[1]
-        return Clip(self._hear(index, audio_start, draw), self._see(seen, video_start, draw))
+        clip = Clip(self._hear(index, audio_start, draw), self._see(seen, video_start, draw))
+        if "A" in self._worth and clip.audio is not None:
+            rows = audio_start + np.arange(min(self.audio_window, int(self.table.audio_frames[index]) - audio_start))
+            times = rows * self.inputs.audio.frame_shift * 0.001
+            clip.audio_worth = torch.from_numpy(self._worth["A"].at(index, times))
+        if "V" in self._worth and clip.video is not None:
+            times = self._rows_of(seen, video_start) / self.inputs.video.fps
+            clip.video_worth = torch.from_numpy(self._worth["V"].at(seen, times))
+        return clip
 
     def _starts(self, heard: int | None, seen: int | None, rng: Numbers) -> tuple[int, int]:
         """The first feature and video frames of a window inside both modalities, if they are long enough."""
@@ -213,19 +225,28 @@ class TrainingClips(Clips):
         frames, widths = min(int(self.table.audio_frames[index]), self.audio_window), self.config.spec_augment
         return draw_masks(draw.counter("spec_augment"), frames, self.inputs.num_bins, widths.time, widths.frequency)
 
+    def _rows_of(self, index: int, start: int) -> np.ndarray:
+        """The face frames of a window."""
+        frames = int(self.table.video_frames[index])
+        rows = start + self.video_rows
+        rows = rows[rows < frames]
+        # A clip that ends before the first of the spread rows contributes its last frame.
+        return rows if len(rows) else np.array([frames - 1])
+
     def _see(self, index: int, start: int, draw: Draw) -> Tensor | None:
         """The video of a window, or None."""
         frames = int(self.table.video_frames[index])
         if self._faces is None or frames == 0:
             return None
-        rows = start + self.video_rows
-        rows = rows[rows < frames]
-        # A clip that ends before the first of the spread rows contributes its last frame.
-        rows = rows if len(rows) else np.array([frames - 1])
-        video = self.inputs.show(self._faces.read(index, rows))
+        video = self.inputs.show(self._faces.read(index, self._rows_of(index, start)))
         if self.config.video_augment:
             video = augment_clip(video, draw.generator("video"))
         return torch.from_numpy(np.ascontiguousarray(video))
+
+
+def read_worth(table: UtteranceTable, inputs: Inputs) -> dict[str, Worth]:
+    """The true worth of the moments of the modalities, A and V, that the networks need; see :class:`Worth`."""
+    return {letter: Worth(table, letter) for letter in inputs.worth}
 
 
 def whole_audio_list(config: EmbedConfig, inputs: Inputs) -> str | None:
@@ -269,6 +290,7 @@ class WholeUtterances(Clips):
             columns = inputs.audio.num_mel_bins
             self._audio = StoredFbank(table, columns) if waveforms is None else ComputedAudio(waveforms, inputs)
         self._faces = None if inputs.video is None else faces or FaceCrops(table, inputs.video)
+        self._worth = read_worth(table, inputs)
         self.batches = self._plan()
 
     def __len__(self) -> int:
@@ -319,8 +341,15 @@ class WholeUtterances(Clips):
                 clip.audio, *clip.others = self._audio.read_at_speeds(index, 0, frames)
             else:
                 clip.audio = self._audio.read(index, 0, frames)
+            if "A" in self._worth:
+                times = np.arange(frames) * self.inputs.audio.frame_shift * 0.001
+                clip.audio_worth = torch.from_numpy(self._worth["A"].at(index, times))
         if self._faces is not None and (frames := int(self.table.video_frames[index])) > 0:
-            video = self.inputs.show(self._faces.read(index, spread_rows(frames, self.config.video_frames)))
+            rows = spread_rows(frames, self.config.video_frames)
+            video = self.inputs.show(self._faces.read(index, rows))
+            if "V" in self._worth:
+                worth = self._worth["V"].at(index, rows / self.inputs.video.fps)
+                clip.video_worth = torch.from_numpy(np.tile(worth, 2 if self.config.mirror else 1))
             if self.config.mirror:
                 video = np.concatenate([video, video[..., ::-1]])
             clip.video = torch.from_numpy(np.ascontiguousarray(video))

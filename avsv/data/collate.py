@@ -22,6 +22,8 @@ class Clip:
 
     audio: Tensor | None = None
     video: Tensor | None = None
+    audio_worth: Tensor | None = None
+    video_worth: Tensor | None = None
     others: Sequence[Tensor] = ()
 
 
@@ -62,6 +64,10 @@ def collate(
     if inputs.video is not None and (lengths or video_length):
         video, gray = [clip.video for clip in clips], torch.tensor(_GRAY, dtype=torch.uint8)
         fields["video"], fields["video_mask"] = pad(video, video_length, inputs.image_shape, gray)
+    for modality, letter in (("audio", "A"), ("video", "V")):
+        worth = [getattr(clip, f"{modality}_worth") for clip in clips]
+        if letter in inputs.worth and _longest(worth):
+            fields[f"{modality}_worth"], _ = pad(worth, _longest(worth), (), torch.tensor(-1.0))
     label = torch.from_numpy(labels[list(indices)].astype(np.int64))
     return Batch([table.keys[index] for index in indices], label, **fields)
 

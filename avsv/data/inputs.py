@@ -21,6 +21,7 @@ class Inputs:
         takes: input of the audio network: Fbank features, the waveform, or log-mel energies.
         bins: columns of these features; None for the stored ones.
         image: (channels, height, width) of the input of the visual network; None for the stored form.
+        worth: the modalities of which networks need the true worth: "", A, V or AV.
     """
 
     audio: FbankConfig | None = None
@@ -28,6 +29,7 @@ class Inputs:
     takes: Literal["fbank", "waveform", "log_mel"] = "fbank"
     bins: int | None = None
     image: tuple[int, int, int] | None = None
+    worth: str = ""
 
     @property
     def audio_list(self) -> str | None:
@@ -46,7 +48,8 @@ class Inputs:
 
     def only(self, letters: str) -> "Inputs":
         """The inputs of some modalities only: A, V or AV."""
-        inputs = self if "A" in letters else replace(self, audio=None, takes="fbank", bins=None)
+        inputs = replace(self, worth="".join(letter for letter in self.worth if letter in letters))
+        inputs = inputs if "A" in letters else replace(inputs, audio=None, takes="fbank", bins=None)
         return inputs if "V" in letters else replace(inputs, video=None, image=None)
 
     def show(self, frames: np.ndarray) -> np.ndarray:

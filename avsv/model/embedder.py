@@ -230,17 +230,20 @@ class Embedder(nn.Module):
         """
         network = self.network(letter)
         inputs, mask = (batch.audio, batch.audio_mask) if letter == "A" else (batch.video, batch.video_mask)
+        worth = batch.audio_worth if letter == "A" else batch.video_worth
         if rows is None:
-            return _outputs(network, inputs, None, with_weights)
+            return _outputs(network, inputs, None, worth, with_weights)
         if not rows.any():
             return torch.zeros(len(batch), network.embedding_dim, device=batch.label.device), None
         if rows.all():
-            return _outputs(network, inputs, mask, with_weights)
+            return _outputs(network, inputs, mask, worth, with_weights)
         # Batch normalization cannot compute statistics of one utterance: it uses its running statistics.
         alone = network.training and int(rows.sum()) == 1
         if alone:
             network.eval()
-        found, weights = _outputs(network, inputs[rows], mask[rows], with_weights)
+        found, weights = _outputs(
+            network, inputs[rows], mask[rows], worth if worth is None else worth[rows], with_weights
+        )
         if alone:
             network.train()
         if weights is not None:
@@ -249,10 +252,17 @@ class Embedder(nn.Module):
 
 
 def _outputs(
-    network: Backbone, inputs: Tensor, mask: Tensor | None, with_weights: bool
+    network: Backbone, inputs: Tensor, mask: Tensor | None, worth: Tensor | None, with_weights: bool
 ) -> tuple[Tensor, Weights | None]:
     if not with_weights:
-        return network(inputs, mask), None
+        if not network.pool.needs_worth:
+            return network(inputs, mask), None
+        if worth is None:
+            raise DataError(
+                "the pooling needs the true worth of every moment, which only utterances of a made corpus have:"
+                " choose another system"
+            )
+        return network(inputs, mask, worth), None
     embeddings, weights, weights_mask = network.forward_with_weights(inputs, mask)
     if weights_mask is None:
         weights_mask = torch.ones_like(weights, dtype=torch.bool)

@@ -2,8 +2,9 @@
 
 from avsv.audio.config import FbankConfig
 from avsv.data.inputs import Inputs
-from avsv.model.config import SystemConfig
+from avsv.model.config import NetworkConfig, SystemConfig
 from avsv.model.registry import find_class
+from avsv.nnet.pooling import find_pooling
 from avsv.video.config import FaceFormat
 
 
@@ -16,4 +17,10 @@ def inputs_of(config: SystemConfig, audio: FbankConfig | None, video: FaceFormat
     if config.visual is not None:
         options = config.visual.options
         image = (options["image_channels"], options["image_height"], options["image_width"])
-    return Inputs(audio if config.audio else None, video if config.visual else None, kind, bins, image)
+    worth = "".join(letter for letter, network in (("A", config.audio), ("V", config.visual)) if _needs_worth(network))
+    return Inputs(audio if config.audio else None, video if config.visual else None, kind, bins, image, worth)
+
+
+def _needs_worth(network: NetworkConfig | None) -> bool:
+    name = None if network is None else network.options.get("pooling")
+    return name is not None and find_pooling(name, "pooling").needs_worth

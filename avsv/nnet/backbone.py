@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from avsv.nnet.generative.align import to_common_grid
 from avsv.nnet.pooling import Pooling
 
 
@@ -36,9 +37,16 @@ class Backbone(nn.Module, ABC):
             mask: (B, T) or (B, n) boolean, True for valid frames or samples; None if all are valid.
         """
 
-    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Embeddings (B, D) of inputs as in :meth:`frames`; padding does not change them."""
-        return self.embed(self.pool(*self.frames(inputs, mask)))
+    def forward(self, inputs: Tensor, mask: Tensor | None = None, worth: Tensor | None = None) -> Tensor:
+        """Embeddings (B, D) of inputs as in :meth:`frames`; padding does not change them.
+
+        ``worth`` (B, Tw) is the true worth of the moments of each utterance, evenly spread over it and negative in
+        padding, for a pooling that needs it.
+        """
+        frames, mask = self.frames(inputs, mask)
+        if not self.pool.needs_worth:
+            return self.embed(self.pool(frames, mask))
+        return self.embed(self.pool(frames, mask, spread_worth(worth, frames, mask)))
 
     def forward_with_weights(self, inputs: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Embeddings (B, D), temporal weights (B, T') and their mask, for a pooling that has temporal weights."""
@@ -73,3 +81,13 @@ class Backbone(nn.Module, ABC):
             ValueError: no published weights are known for this network, or these belong to another network.
         """
         raise ValueError(f"no published weights are known for {type(self).__name__}")
+
+
+def spread_worth(worth: Tensor, frames: Tensor, mask: Tensor | None) -> Tensor:
+    """Resample the worth (B, Tw) of utterances, negative in padding, to their frames (B, C, T): (B, T)."""
+    counts = [frames.shape[2]] * len(frames) if mask is None else mask.sum(dim=1).tolist()
+    spread = frames.new_zeros(len(frames), frames.shape[2])
+    for row, count in enumerate(counts):
+        series = worth[row : row + 1]
+        spread[row, :count] = to_common_grid(series, series >= 0, count)[0]
+    return spread

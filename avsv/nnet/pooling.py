@@ -36,6 +36,10 @@ class Pooling(nn.Module, ABC):
 
     # Whether the pooling has temporal weights, which generative supervision and the analysis of attention use.
     gives_weights: ClassVar[bool] = False
+    # Whether the pooling has attention over time.
+    attends: ClassVar[bool] = False
+    # Whether forward() takes the true worth of the frames as a third argument, (B, T), not negative.
+    needs_worth: ClassVar[bool] = False
 
     output_dim: int
 
@@ -46,6 +50,10 @@ class Pooling(nn.Module, ABC):
     def pool_with_weights(self, frames: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The pooled vectors (B, output_dim) and temporal weights (B, T), 0 in padding, where ``gives_weights``."""
         raise ValueError(f"{type(self).__name__} has no temporal weights")
+
+    def attention(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The attention over time that acts, where ``attends``: (B, C or 1, T), sums of 1 over T, 0 in padding."""
+        raise ValueError(f"{type(self).__name__} has no attention")
 
     def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """What shows how it pools, scalars by name for the log of a training; none (the default) for a fixed rule."""
@@ -105,6 +113,44 @@ class TemporalAveragePooling(Pooling):
         return frames.sum(dim=2) / valid.sum(dim=2)
 
 
+class OraclePooling(Pooling):
+    """Pool frames into their mean per channel, weighted by their true worth: an upper bound for attention over time.
+
+    Only a made corpus knows the worth, so this is no pooling for use. Its difference from
+    :class:`TemporalAveragePooling` shows how much a corpus lets any attention gain.
+
+    Args:
+        channels: number of input channels C.
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
+        - worth: (B, T), the worth of the frames; where all are 0, their mean is taken
+        - output: (B, C)
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+
+    Example:
+        >>> frames, worth = torch.tensor([[[1.0, 3.0, 99.0]]]), torch.tensor([[1.0, 1.0, 0.0]])
+        >>> OraclePooling(1)(frames, None, worth).round().tolist()
+        [[2.0]]
+    """
+
+    needs_worth = True
+    # Share of its weight that a frame of no worth keeps.
+    FLOOR = 1e-4
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.output_dim = channels
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None, worth: Tensor | None = None) -> Tensor:
+        frames, valid = valid_frames(frames, mask)
+        weights = (worth.to(frames.dtype).unsqueeze(1) + self.FLOOR) * valid
+        return (frames * weights).sum(dim=2) / weights.sum(dim=2)
+
+
 class TemporalStatsPooling(Pooling):
     """Pool frames into their mean and unbiased standard deviation per channel (TSTP).
 
@@ -139,7 +185,69 @@ class TemporalStatsPooling(Pooling):
         return torch.cat([mean, (squares / (count - 1).clamp(min=1) + 1e-7).sqrt()], dim=1)
 
 
-class AttentiveStatsPooling(Pooling):
+class AttentivePooling(Pooling, ABC):
+    """Base class of poolings with attention over time: a softmax of logits."""
+
+    attends = True
+
+    @abstractmethod
+    def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The attention before the softmax, (B, C or 1, T); padding is not masked yet."""
+
+    def attention(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See :meth:`Pooling.attention`."""
+        frames, valid = valid_frames(frames, mask)
+        return attention_over_time(self.logits(frames, mask), valid)
+
+    def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        """Those of :func:`attention_figures`."""
+        frames, valid = valid_frames(frames, mask)
+        logits = self.logits(frames, mask)
+        return attention_figures(logits, attention_over_time(logits, valid), valid)
+
+
+class SelfAttentivePooling(AttentivePooling):
+    """Pool frames into their attention-weighted mean per channel, with one weight per frame for all channels (SAP).
+
+    Source: Cai et al. 2018, arXiv:1804.05160, section 3.2: a softmax over time of the products of tanh(W x + b) with a
+    learned vector.
+
+    Args:
+        channels: number of input channels C.
+        bottleneck: width R of the hidden layer of the attention.
+
+    Shape:
+        - frames: (B, C, T)
+        - mask: (B, T) boolean, True for valid frames; None if all are valid
+        - output: (B, C)
+
+    Raises:
+        ValueError: an utterance has no valid frame.
+
+    Example (undecided attention makes it the mean):
+        >>> pool = SelfAttentivePooling(channels=1)
+        >>> _ = nn.init.zeros_(pool.score.weight)
+        >>> pool(torch.tensor([[[1.0, 3.0, 99.0]]]), torch.tensor([[True, True, False]])).tolist()
+        [[2.0]]
+    """
+
+    def __init__(self, channels: int, bottleneck: int = 128) -> None:
+        super().__init__()
+        self.output_dim = channels
+        self.hidden = nn.Conv1d(channels, bottleneck, kernel_size=1)
+        self.score = nn.Conv1d(bottleneck, 1, kernel_size=1, bias=False)
+
+    def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See :meth:`AttentivePooling.logits`."""
+        frames, _ = valid_frames(frames, mask)
+        return self.score(torch.tanh(self.hidden(frames)))
+
+    def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        frames, _ = valid_frames(frames, mask)
+        return (self.attention(frames, mask) * frames).sum(dim=2)
+
+
+class AttentiveStatsPooling(AttentivePooling):
     """Pool frames into one vector of attention-weighted means and standard deviations per channel (ASP).
 
     Every channel has its own attention distribution over time; with ``context`` the attention also receives the mean
@@ -178,7 +286,7 @@ class AttentiveStatsPooling(Pooling):
         self.score = nn.Conv1d(bottleneck, channels, kernel_size=1)
 
     def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The attention before the softmax, (B, C, T); padding is not masked yet."""
+        """See :meth:`AttentivePooling.logits`."""
         frames, valid = valid_frames(frames, mask)
         channels = frames.shape[1]
         weight = self.hidden.weight
@@ -191,15 +299,8 @@ class AttentiveStatsPooling(Pooling):
         return self.score(torch.tanh(hidden))
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        frames, valid = valid_frames(frames, mask)
-        logits = self.logits(frames, mask).to(frames.dtype).masked_fill(~valid, float("-inf"))
-        return torch.cat(weighted_mean_std(frames, logits.softmax(dim=2)), dim=1)
-
-    def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Those of :func:`attention_figures`."""
-        frames, valid = valid_frames(frames, mask)
-        logits = self.logits(frames, mask)
-        return attention_figures(logits, attention_over_time(logits, valid), valid)
+        frames, _ = valid_frames(frames, mask)
+        return torch.cat(weighted_mean_std(frames, self.attention(frames, mask)), dim=1)
 
 
 def attention_over_time(logits: Tensor, valid: Tensor) -> Tensor:
@@ -348,8 +449,13 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         """
         frames, valid = valid_frames(frames, mask)
         enhanced, weights = enhance_logits(self.logits(frames, mask), valid, self.mode == "literal")
-        attention = enhanced.to(frames.dtype).masked_fill(~valid, float("-inf")).softmax(dim=2)
-        return torch.cat(weighted_mean_std(frames, attention), dim=1), weights
+        return torch.cat(weighted_mean_std(frames, attention_over_time(enhanced, valid)), dim=1), weights
+
+    def attention(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See :meth:`Pooling.attention`."""
+        frames, valid = valid_frames(frames, mask)
+        enhanced, _ = enhance_logits(self.logits(frames, mask), valid, self.mode == "literal")
+        return attention_over_time(enhanced, valid)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.pool_with_weights(frames, mask)[0]
@@ -378,7 +484,9 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
 
 POOLINGS: dict[str, type[Pooling]] = {
     "tap": TemporalAveragePooling,
+    "oracle": OraclePooling,
     "tstp": TemporalStatsPooling,
+    "sap": SelfAttentivePooling,
     "asp": AttentiveStatsPooling,
     "we_asp": WeightEnhancedStatsPooling,
     "we_asp_literal": WeightEnhancedStatsPooling,
@@ -423,4 +531,6 @@ def build_pooling(name: str, channels: int, bottleneck: int, context: bool) -> P
         return kind(channels, bottleneck, context, "literal" if name == "we_asp_literal" else "gauge")
     if kind is AttentiveStatsPooling:
         return kind(channels, bottleneck, context)
+    if kind is SelfAttentivePooling:
+        return kind(channels, bottleneck)
     return kind(channels)

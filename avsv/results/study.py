@@ -14,6 +14,30 @@ from avsv.results.seeds import SIGNIFICANT, SeedContrast, SeedRow, contrasts_tab
 from avsv.results.table import Cell, Column, Table, number, text
 
 PLOT = "contrasts.png"
+# Columns of train.csv (docs/analyses.md), of those that start with a modality the rest, and of worth.csv.
+TRAINING = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "dev_eer": "development EER",
+    "fusion_audio_weight": "weight of the voice",
+    "fusion_audio_weight_std": "its deviation",
+    "mapping_a_to_v": "mapping, voice to face",
+    "mapping_v_to_a": "face to voice",
+    "cycle_a": "cycle, voice",
+    "cycle_v": "cycle, face",
+    "nce_a_to_v": "NCE, voice to face",
+    "nce_v_to_a": "NCE, face to voice",
+    "diffusion_a_to_v": "diffusion, voice to face",
+    "diffusion_v_to_a": "diffusion, face to voice",
+}
+ATTENTION = {
+    "attention_entropy": "entropy of its maximum",
+    "attention_std": "deviation of the temporal attention",
+    "enhancement_moved": "moved by the enhancement",
+    "series_correlation": "exported series with the attention",
+    "correlation": "rank correlation with the true worth",
+    "good_weight": "weight of good frames over their share",
+}
 
 
 def write_page(
@@ -48,6 +72,8 @@ def write_page(
         "",
         *markdown_table(variants_table(study, runs)),
     ]
+    for table in mechanisms_tables(study, runs):
+        parts += ["", f"## {table.title}", "", f"{table.caption}.", "", *markdown_table(table)]
     for trials in dict.fromkeys(row.trials for row in rows):
         found = [row for row in contrasts if row.trials == trials]
         tables = seeds_table([row for row in rows if row.trials == trials]), contrasts_table(found)
@@ -80,6 +106,42 @@ def variants_table(study: Study, runs: Sequence[Path]) -> Table:
     columns = [Column("system", "system"), Column("variant of", "system"), Column("changes", "words")]
     columns += [Column("parameters"), Column("multiply-adds of a 3 s clip"), Column("training, minutes")]
     return Table("Systems", "The systems of the study and what they cost", columns, cells)
+
+
+def mechanisms_tables(study: Study, runs: Sequence[Path]) -> list[Table]:
+    """What happens inside the systems, means over seeds.
+
+    A table of the last epoch of their trainings, and one of their attention over time, with a row per modality, where
+    any attends.
+    """
+    training, attention = [], []
+    for name in study.variants:
+        last = _means([pd.read_csv(run / name / "train.csv").tail(1) for run in runs])
+        training.append((name, last))
+        files = [run / name / "analysis" / "worth.csv" for run in runs]
+        worth = pd.concat([pd.read_csv(file) for file in files if file.is_file()] or [pd.DataFrame()])
+        for modality, title in (("audio", "voice"), ("visual", "face")):
+            figures = {key: last[f"{modality}_{key}"] for key in ATTENTION if f"{modality}_{key}" in last}
+            if figures and len(worth):
+                figures |= _means([worth[worth["modality"] == modality]])
+            if figures:
+                attention.append((f"{name}, {title}", figures))
+    tables = []
+    for title, caption, rows, columns in (
+        ("Training", "Figures of the last epoch, means over seeds", training, TRAINING),
+        ("Attention over time", "In the last epoch and on the evaluation list, means over seeds", attention, ATTENTION),
+    ):
+        used = {key: text for key, text in columns.items() if any(key in figures for _, figures in rows)}
+        if rows:
+            cells = [[text(name), *(number(figures.get(key), 3) for key in used)] for name, figures in rows]
+            tables.append(Table(title, caption, [Column("system", "system"), *map(Column, used.values())], cells))
+    return tables
+
+
+def _means(frames: Sequence[pd.DataFrame]) -> dict[str, float]:
+    """The means of the numeric columns that have any value."""
+    means = pd.concat(frames).mean(numeric_only=True).dropna()
+    return {str(name): float(value) for name, value in means.items()}
 
 
 def _cost(path: Path) -> tuple[int, int]:

@@ -42,9 +42,9 @@ def load_pretrained(
 def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str, Path], classes: list[str]) -> bool:
     """Load the weights of the systems that ``init_from`` names.
 
-    From an audio and a visual system come the networks, and the classes if both have learned the same ones. From a
-    whole system comes everything except what the configuration changes in the objective, and without the classifiers if
-    it was trained on other speakers.
+    From an audio and a visual system come the networks, and with ``train.fuse_classes`` the classes if both have
+    learned the same ones. From a whole system comes everything except what the configuration changes in the objective,
+    and without the classifiers if it was trained on other speakers.
 
     Args:
         system: the system, changed in place.
@@ -79,7 +79,11 @@ def start_from(system: TrainableSystem, config: SystemConfig, init: Mapping[str,
     for role, source in trained.items():
         load_exactly(getattr(system.embedder, role), part_of(source.embedder, role), role)
     # In a system trained with speed perturbation, the speakers at the recorded speed come first.
-    if len(trained) == 2 and all(source.classes[: len(classes)] == classes for source in trained.values()):
+    if (
+        config.train.fuse_classes
+        and len(trained) == 2
+        and all(source.classes[: len(classes)] == classes for source in trained.values())
+    ):
         weights = {role: source.class_weights() for role, source in trained.items()}
         if system.objective.main.class_weights is not None and all(x is not None for x in weights.values()):
             start_classes(system, *(weights[role][: len(classes)] for role in ("audio", "visual")))

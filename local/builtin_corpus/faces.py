@@ -10,30 +10,40 @@ from avsv.seeding import generator_for
 
 from .face_model import Appearance, Face
 from .film import Film
+from .plan import Settings
 from .relief import Relief
+from .worth import FACE_KINDS, Spoiled
 
 
-def render(face: Face, look: Appearance, mouth: np.ndarray, size: int, key: str) -> np.ndarray:
+def render(
+    face: Face, look: Appearance, mouth: np.ndarray, spoiled: Spoiled, settings: Settings, key: str
+) -> np.ndarray:
     """Render the frames of a clip.
 
     Args:
         face, look: the face, and its appearance in the session.
         mouth: (T,) opening of the mouth in each frame, between 0 and 1.
-        size: width and height of the picture.
+        spoiled: in which frames little can be seen of the face.
+        settings: size of the picture, and how strongly a face is spoiled.
         key: name of the clip, on which motion and blinking depend.
 
     Returns:
         uint8 (T, size, size, 3), BGR.
     """
     rng = generator_for(look.seed, "motion", key)
+    size, knobs = settings.media["size"], settings.worth
     relief = Relief(face, look)
     film = Film(look, size, rng)
     motion = head_motion(len(mouth), mouth, rng)
     eyes = eye_opening(len(mouth), rng)
+    turned, blurred, dark, hidden = (spoiled.strength(kind) for kind in range(len(FACE_KINDS)))
+    motion[:, 0] += np.radians(knobs["turned"]) * rng.choice([-1, 1]) * turned
+    light = knobs["dark"] ** dark
     frames = np.empty((len(mouth), size, size, 3), np.uint8)
     for number in range(len(mouth)):
         picture = relief.texture(float(eyes[number]), float(mouth[number]))
-        frames[number] = film.shoot(picture, relief, motion[number], float(mouth[number]))
+        frame = film.shoot(picture, relief, motion[number], float(mouth[number]), float(hidden[number]))
+        frames[number] = film.develop(frame, float(light[number]), float(knobs["blurred"] * blurred[number]))
     return frames
 
 

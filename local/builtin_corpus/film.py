@@ -24,6 +24,10 @@ class Film:
         scene = generator_for(look.seed, "scene", look.name)
         self.background = self._background(scene)
         self.occluder = self._occluder(scene)
+        colors = self.rng.uniform(10, 230, (2, 1, 3))
+        stripes = (np.arange(size) // self.rng.integers(4, 24) % 2)[:, None]
+        self.board = np.broadcast_to(np.where(stripes, *colors)[:, None], (size, size, 3)).astype(np.uint8)
+        self.board_side = self.rng.choice([-1, 1])
         grain = 128 + look.noise * self.rng.standard_normal((2 * size, 2 * size, 3), np.float32)
         self.grain = np.clip(np.rint(grain), 0, 255).astype(np.uint8)
         ramp = np.linspace(0, 1, 256)[:, None] ** look.gamma * 255 * np.array(look.gain)
@@ -33,8 +37,11 @@ class Film:
         self.x = columns + np.float32(0.5 - size / 2)
         self.y = rows + np.float32(0.5 - size / 2)
 
-    def shoot(self, picture: np.ndarray, relief: Relief, motion: np.ndarray, mouth: float) -> np.ndarray:
-        """Take one frame, uint8 (size, size, 3): ``motion`` as in :func:`head_motion`, ``mouth`` lowers the jaw."""
+    def shoot(self, picture: np.ndarray, relief: Relief, motion: np.ndarray, mouth: float, hidden: float) -> np.ndarray:
+        """Project one frame, uint8 (size, size, 3).
+
+        ``motion`` is as in :func:`head_motion`, ``mouth`` lowers the jaw, a share ``hidden`` is behind something.
+        """
         look = self.look
         yaw, pitch, roll, sway, bob = (float(value) for value in motion)
         yaw, pitch, roll = yaw + look.yaw, pitch + look.pitch, roll + look.roll
@@ -65,11 +72,27 @@ class Film:
         if self.occluder is not None:
             drift = np.float32([[1, 0, 200 * sway], [0, 1, 200 * bob]])
             frame = over(cv2.warpAffine(self.occluder, drift, (self.size, self.size)), frame)
+        if hidden > 0:
+            self._hide(frame, hidden)
+        return frame
+
+    def develop(self, frame: np.ndarray, light: float, blur: float) -> np.ndarray:
+        """What the sensor makes of a frame of :meth:`shoot`: a share of the light, and an additional blur in pixels."""
+        look = self.look
+        if light < 1:
+            frame = cv2.convertScaleAbs(frame, alpha=light)
         frame = cv2.LUT(frame, self.response)
-        if look.blur > 0.3:
-            frame = cv2.GaussianBlur(frame, (0, 0), look.blur)
+        blur = math.hypot(look.blur, blur)
+        if blur > 0.3:
+            frame = cv2.GaussianBlur(frame, (0, 0), blur)
         row, column = self.rng.integers(0, self.size, 2)
         return cv2.addWeighted(frame, 1, self.grain[row : row + self.size, column : column + self.size], 1, -128)
+
+    def _hide(self, frame: np.ndarray, share: float) -> None:
+        """Draw a striped board over a share of the frame, from the side at which it enters."""
+        width = round(share * self.size)
+        part = frame[:, :width] if self.board_side < 0 else frame[:, self.size - width :]
+        part[:] = self.board[:, :width] if self.board_side < 0 else self.board[:, self.size - width :]
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
         side = self.size + 16

@@ -11,6 +11,7 @@ from avsv.io.lists import write_list
 from avsv.seeding import generator_for
 
 from .plan import SETS, Clip, Identity, Settings, clips_of
+from .worth import spoil
 
 Trial = tuple[str, str, bool]
 
@@ -64,6 +65,7 @@ def write_lists(data: Path, media: Path, identities: list[Identity], settings: S
                 "spk2utt": keys_of,
                 "wav.scp": {clip.key: f"{media}/{clip.path}" for clip in clips},
                 "video.scp": {clip.key: f"{media}/{clip.path}" for clip in clips},
+                **{f"utt2{name}_worth": values for name, values in worth_of(clips, settings).items()},
                 "utt2session": {clip.key: f"{clip.identity.name}-{clip.session}" for clip in clips},
                 "spk2gender": {person.name: person.gender for person in people},
                 "spk2age": {person.name: str(person.age) for person in people},
@@ -86,6 +88,15 @@ def write_lists(data: Path, media: Path, identities: list[Identity], settings: S
     rirs = [path for path, _, _ in rir_files(settings)]
     _write_folder(data / "rirs", {"wav.scp": {rir_key(path): f"{media}/{path}" for path in rirs}})
     write_text(data / "corpus", name + "\n")
+
+
+def worth_of(clips: list[Clip], settings: Settings) -> dict[str, dict[str, str]]:
+    """The true worth of voice and face in every video frame of each clip, by modality and key."""
+    made: dict[str, dict[str, str]] = {"audio": {}, "video": {}}
+    for clip in clips:
+        for modality, spoiled in zip(made, spoil(clip, settings), strict=True):
+            made[modality][clip.key] = ",".join(f"{value:.2f}" for value in spoiled.worth)
+    return made
 
 
 def musan_files(settings: Settings) -> list[tuple[str, str, int]]:

@@ -26,6 +26,7 @@ from .media import write_mp4, write_wav
 from .plan import Clip, Identity, Settings, clips_of, identities, load_settings
 from .sentences import sentence
 from .voices import Synthesizer, clip_sound, session_of, voice_of
+from .worth import spoil
 
 NAME = "builtin"
 Unit = tuple[Path, Callable[[Path], None]]
@@ -48,10 +49,11 @@ def units(media: Path, settings: Settings, seed: int, synthesizer: Synthesizer) 
 def write_clip(path: Path, clip: Clip, settings: Settings, synthesizer: Synthesizer) -> None:
     """Make one media file: first the sound, then the face that speaks it."""
     media = settings.media
-    sound, mouth = clip_sound(clip, settings, synthesizer)
+    of_voice, of_face = spoil(clip, settings)
+    sound, mouth = clip_sound(clip, of_voice, settings, synthesizer)
     face = face_of(clip.identity, settings.face["spread"])
     look = appearance_of(clip.identity, clip.session, settings)
-    frames = faces.render(face, look, mouth, media["size"], clip.key)
+    frames = faces.render(face, look, mouth, of_face, settings, clip.key)
     write_mp4(path, frames, media["fps"], sound, media["sample_rate"], look.crf, look.audio_kbps)
 
 

@@ -18,6 +18,7 @@ _SETTINGS = {
     "media": "sample_rate fps size crf audio_kbps",
     "voice": "spread f0 rate formants effort_db channel_db narrow_band reverberant snr_db",
     "face": "spread yaw pitch roll shift scale expression light gain blur noise glasses hat occlusion",
+    "worth": "spoiled stretch correlation burst_db silence_db turned blurred dark",
 }
 
 
@@ -30,6 +31,7 @@ class Settings:
     media: dict
     voice: dict
     face: dict
+    worth: dict
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from avsv.seeding import generator_for
 from . import rooms, sounds
 from .plan import Clip, Identity, Settings
 from .sentences import sentence
+from .worth import VOICE_KINDS, Spoiled
 
 ACCENTS = ("en", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-x-gbcwmd", "en-029")
 _NUM_FORMANTS = 6
@@ -187,10 +188,12 @@ class Synthesizer:
         return shaped / 32768.0
 
 
-def clip_sound(clip: Clip, settings: Settings, synthesizer: Synthesizer) -> tuple[np.ndarray, np.ndarray]:
+def clip_sound(
+    clip: Clip, spoiled: Spoiled, settings: Settings, synthesizer: Synthesizer
+) -> tuple[np.ndarray, np.ndarray]:
     """The sound of a clip, float32 (n,) in [-1, 1], and the opening of the mouth in each video frame.
 
-    The mouth follows the speech before room and noise are applied.
+    The mouth follows the speech before room and noise are applied. It is closed where the voice is silent.
     """
     voice = voice_of(clip.identity, settings.voice["spread"])
     session = session_of(clip.identity, clip.session, settings)
@@ -202,14 +205,25 @@ def clip_sound(clip: Clip, settings: Settings, synthesizer: Synthesizer) -> tupl
     while len(speech) < skipped + wanted:
         speech = np.concatenate([speech, synthesizer.speak(sentence(rng), voice, session)])
     speech = speech[skipped : skipped + wanted]
+    level = np.sqrt(np.mean(speech**2))
+    silent, burst = (_over_samples(spoiled.strength(kind), wanted) for kind in range(len(VOICE_KINDS)))
+    speech = speech * 10 ** (silent * settings.worth["silence_db"] / 20)
     mouth = mouth_opening(speech, sample_rate // settings.media["fps"])
 
     if session.response is not None:
         direct = int(np.argmax(np.abs(session.response)))
         speech = rooms.reverberate(speech, session.response)[direct : direct + wanted]
     sound = sounds.mix(speech, sounds.noise(session.noise, wanted, sample_rate, rng), session.snr_db)
+    if burst.any():
+        noise = sounds.noise(str(rng.choice(sounds.NOISES)), wanted, sample_rate, rng)
+        sound = sound + burst**2 * level * 10 ** (-settings.worth["burst_db"] / 20) * noise
     peak = 10 ** (rng.uniform(-12, -1) / 20)
     return (sound * peak / np.abs(sound).max()).astype(np.float32), mouth
+
+
+def _over_samples(values: np.ndarray, count: int) -> np.ndarray:
+    """Interpolate the values of video frames over samples."""
+    return np.interp((np.arange(count) + 0.5) * len(values) / count, np.arange(len(values)) + 0.5, values)
 
 
 def mouth_opening(speech: np.ndarray, samples_per_frame: int) -> np.ndarray:

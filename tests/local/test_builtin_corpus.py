@@ -29,6 +29,7 @@ from local.builtin_corpus.media import write_mp4
 from local.builtin_corpus.plan import SETS, clips_of, identities, load_settings
 from local.builtin_corpus.relief import Relief
 from local.builtin_corpus.voices import Synthesizer, clip_sound, run_tool, session_of, voice_of
+from local.builtin_corpus.worth import FACE_KINDS, VOICE_KINDS, Spoiled, spoil
 
 SETTINGS = ROOT / "local" / "corpus.yaml"
 
@@ -290,14 +291,18 @@ def test_mouth_follows_the_sound(corpus, tiny):
     correlations, shuffled = [], []
     wav = read_list(corpus / "train" / "wav.scp")
     for person in identities(tiny, 0)[:12]:
-        for clip in clips_of(person, tiny)[:3]:
+        for clip in clips_of(person, tiny):
             if appearance_of(person, clip.session, tiny).occlusion in ("scarf", "hand", "bar"):
+                continue
+            of_voice, of_face = spoil(clip, tiny)
+            seen = (of_face.worth > 0.9) & (of_voice.strength(VOICE_KINDS.index("burst")) < 0.1)
+            if seen.sum() < 20:
                 continue
             frames, _, _, samples = decode(wav[clip.key])
             envelope = np.sqrt(np.mean(samples[: len(frames) * 640].reshape(-1, 640) ** 2, axis=1))
-            mouth = lines_of_the_mouth(frames)
-            correlations.append(np.corrcoef(envelope, mouth)[0, 1])
-            shuffled.append(np.corrcoef(np.roll(envelope, len(envelope) // 2), mouth)[0, 1])
+            mouth, turned = lines_of_the_mouth(frames), np.roll(envelope, len(envelope) // 2)
+            correlations.append(np.corrcoef(envelope[seen], mouth[seen])[0, 1])
+            shuffled.append(np.corrcoef(turned[seen], mouth[seen])[0, 1])
     assert np.mean(correlations) > 0.3
     assert np.mean(correlations) > np.mean(shuffled) + 0.3
 
@@ -396,7 +401,7 @@ def test_voices_have_their_own_pitch(tiny, synthesizer):
 
 def test_clip_sound_has_the_length_and_no_clipping(tiny, synthesizer):
     for clip in clips_of(identities(tiny, 0)[2], tiny)[:3]:
-        sound, mouth = clip_sound(clip, tiny, synthesizer)
+        sound, mouth = clip_sound(clip, spoil(clip, tiny)[0], tiny, synthesizer)
         assert len(sound) == round(clip.seconds * 16000)
         assert len(mouth) == round(clip.seconds * 25)
         assert np.abs(sound).max() < 0.9
@@ -423,10 +428,14 @@ def portrait(tiny):
     return face_of(person, 1.0), plain(appearance_of(person, "a", tiny), yaw=0.0, pitch=0.0, roll=0.0)
 
 
-def test_rendered_mouth_opens(portrait):
+def unspoiled(frames):
+    return Spoiled(np.ones(frames), np.zeros(frames, int))
+
+
+def test_rendered_mouth_opens(portrait, tiny):
     face, look = portrait
     opening = np.tile([0.0, 0.25, 0.5, 1.0, 0.5], 6)
-    frames = faces.render(face, look, opening, 96, "x")
+    frames = faces.render(face, look, opening, unspoiled(len(opening)), tiny, "x")
     assert np.corrcoef(lines_of_the_mouth(frames), opening)[0, 1] > 0.7
 
 
@@ -437,12 +446,12 @@ def test_eyes_blink():
     assert np.mean(opening < 0.5) < 0.2
 
 
-def test_background_belongs_to_the_session_alone(portrait):
+def test_background_belongs_to_the_session_alone(portrait, tiny):
     """Two identities in sessions of the same seed and name have the same background; other sessions differ."""
     face, look = portrait
     corners = []
     for name in ("a", "a", "b"):
-        frames = faces.render(face, plain(look, name=name), np.zeros(2), 96, "x")
+        frames = faces.render(face, plain(look, name=name), np.zeros(2), unspoiled(2), tiny, "x")
         corners.append(frames[0, :12, :12].astype(float))
     assert np.array_equal(corners[0], corners[1])
     assert np.abs(corners[0] - corners[2]).mean() > 5
@@ -462,10 +471,79 @@ def test_turning_moves_the_nose_more_than_the_ears(portrait):
         for yaw in (0.0, 0.2):
             film = Film(plain(look, yaw=yaw), 96, rng)
             film.background = np.zeros_like(film.background)
-            frame = film.shoot(picture, relief, np.zeros(5), 0.0)[..., 0].astype(float)
+            frame = film.shoot(picture, relief, np.zeros(5), 0.0, 0.0)[..., 0].astype(float)
             centers.append((frame.sum(axis=0) * np.arange(96)).sum() / frame.sum())
         moved[part] = centers[1] - centers[0]
     assert moved["nose"] > moved["cheek"] + 1
+
+
+# Worth of moments.
+
+
+def with_correlation(settings, correlation):
+    return dataclasses.replace(settings, worth={**settings.worth, "correlation": correlation})
+
+
+def test_worth_is_of_all_values_and_correlates_as_stated():
+    mini = load_settings(SETTINGS, "mini")
+    clips = [clip for person in identities(mini, 0)[:88] for clip in clips_of(person, mini)]
+    low, high = mini.worth["spoiled"]
+    found = {}
+    for correlation in (0.0, 0.5, 1.0):
+        voice, face = zip(*(spoil(clip, with_correlation(mini, correlation)) for clip in clips), strict=True)
+        for modality, kinds in ((voice, VOICE_KINDS), (face, FACE_KINDS)):
+            shares = np.array([np.mean(one.worth < 0.5) for one in modality])
+            assert low - 0.02 <= shares.min() and shares.max() <= high + 0.02
+            assert np.mean(shares) == pytest.approx((low + high) / 2, abs=0.03)
+            worth = np.concatenate([one.worth for one in modality])
+            assert worth.min() == 0 and worth.max() == 1
+            assert set(np.concatenate([one.kinds for one in modality])) == set(range(len(kinds)))
+        found[correlation] = np.corrcoef(*(np.concatenate([one.worth for one in side]) for side in (voice, face)))[0, 1]
+    assert found[0.0] == pytest.approx(0, abs=0.04)
+    assert 0.3 < found[0.5] < 0.6
+    assert found[1.0] == pytest.approx(1)
+
+
+def test_worth_lists_are_what_was_spoiled(corpus, tiny):
+    for name, number in (("audio", 0), ("video", 1)):
+        listed = read_list(corpus / "eval" / f"utt2{name}_worth", fields=2)
+        clips = [c for p in identities(tiny, 0) if p.subset == "eval" for c in clips_of(p, tiny)]
+        assert list(listed) == [clip.key for clip in clips]
+        for clip in clips[::5]:
+            worth = spoil(clip, tiny)[number].worth
+            assert len(worth) == round(clip.seconds * tiny.media["fps"])
+            np.testing.assert_allclose([float(x) for x in listed[clip.key].split(",")], worth, atol=0.005)
+
+
+def test_spoiled_voice(tiny, synthesizer):
+    """Silence leaves nothing of the voice, and a burst drowns it, where they act and nowhere else."""
+    clip = clips_of(identities(tiny, 0)[0], tiny)[0]
+    quiet = dataclasses.replace(tiny, voice={**tiny.voice, "snr_db": [60, 60], "reverberant": 0.0})
+    frames = round(clip.seconds * 25)
+    worth = np.ones(frames)
+    worth[10:30] = 0
+    sounds_of = {}
+    for kind in (None, *VOICE_KINDS):
+        spoiled = unspoiled(frames) if kind is None else Spoiled(worth, np.full(frames, VOICE_KINDS.index(kind)))
+        sound, _ = clip_sound(clip, spoiled, quiet, synthesizer)
+        sounds_of[kind] = sound / np.sqrt(np.mean(sound[: 9 * 640] ** 2))
+    level = {kind: np.mean(sound[11 * 640 : 29 * 640] ** 2) for kind, sound in sounds_of.items()}
+    assert 10 * np.log10(level["silent"] / level[None]) == pytest.approx(tiny.worth["silence_db"], abs=6)
+    assert 10 * np.log10(level["burst"] / level[None]) == pytest.approx(-tiny.worth["burst_db"], abs=6)
+    for kind in VOICE_KINDS:
+        assert np.corrcoef(sounds_of[kind][31 * 640 :], sounds_of[None][31 * 640 :])[0, 1] > 0.99
+
+
+def test_spoiled_face(portrait, tiny):
+    """Where a face is spoiled it differs from what can be seen otherwise, and nowhere else."""
+    face, look = portrait
+    worth = np.array([1.0, 1.0, 0.0, 0.0, 1.0])
+    clear = faces.render(face, look, np.zeros(5), unspoiled(5), tiny, "x").astype(float)
+    for kind in range(len(FACE_KINDS)):
+        frames = faces.render(face, look, np.zeros(5), Spoiled(worth, np.full(5, kind)), tiny, "x").astype(float)
+        changed = np.abs(frames - clear).mean(axis=(1, 2, 3))
+        assert (changed[worth == 1] == 0).all()
+        assert (changed[worth == 0] > 10).all(), FACE_KINDS[kind]
 
 
 def test_settings_are_checked(tmp_path):

@@ -522,10 +522,30 @@ def test_backbones_are_loaded_from_their_systems(tmp_path):
         start_from(system, config, {"audio": init["audio"]}, list("abcde"))
 
 
+@pytest.mark.parametrize("fuse", [False, True])
+def test_fused_classes_start_from_those_of_the_networks_where_asked(tmp_path, fuse):
+    mapping = _set(_mapping("both") | {"init_from": {"audio": "a", "visual": "v"}}, "train.fuse_classes", fuse)
+    config = parse_config(mapping, "test.yaml")
+    system, init, weights = TrainableSystem(config, 3), {}, {}
+    start = system.objective.main.class_weights.clone()
+    for name, inputs in (("audio", (FbankConfig(), None)), ("visual", (None, FaceFormat(1, 16, 16)))):
+        source = _system(name, 3)
+        weights[name] = source.objective.main.class_weights.detach()
+        init[name] = tmp_path / name
+        init[name].mkdir()
+        TrainedSystem.of(source, parse_config(_mapping(name), "test.yaml"), list("abc"), *inputs).save(
+            init[name] / "final.pt"
+        )
+    start_from(system, config, init, list("abc"))
+    fused = system.embedder.fusion.eval()(weights["audio"], weights["visual"])
+    assert torch.equal(system.objective.main.class_weights, fused if fuse else start)
+
+
 def test_fused_classes_start_where_the_single_systems_have_theirs():
-    """With the initial weights of the fusion, the fused cosine to a class is the mean of the two cosines."""
+    """Where a fusion starts from averaging, the fused cosine to a class is the mean of the two cosines."""
     # Large enough for both embeddings, 12 + 14.
-    system = TrainableSystem(parse_config(_set(_mapping("both"), "fusion.dim", 26), "test.yaml"), 5)
+    mapping = _set(_set(_mapping("both"), "fusion.dim", 26), "fusion.start", "averaging")
+    system = TrainableSystem(parse_config(mapping, "test.yaml"), 5)
     centers = {name: _system(name).objective.main.class_weights.detach() for name in ("audio", "visual")}
     start_classes(system, centers["audio"], centers["visual"])
     audio, visual = (torch.nn.functional.normalize(torch.randn(5, centers[n].shape[1])) for n in ("audio", "visual"))

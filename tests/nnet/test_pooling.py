@@ -20,7 +20,7 @@ from avsv.nnet.pooling import (
     enhance_logits,
 )
 
-POOLINGS = ["tap", "tstp", "asp", "we_asp", "we_asp_literal"]
+POOLINGS = ["tap", "tstp", "sap", "asp", "we_asp", "we_asp_literal"]
 
 
 def _pooling(name, channels=6, context=True):
@@ -37,6 +37,22 @@ def test_attention_parameters(channels, context, plain):
 def test_attention_parameters_of_a_wide_input():
     assert sum(p.numel() for p in AttentiveStatsPooling(5120, 128, True).parameters()) == 2_626_688
     assert sum(p.numel() for p in AttentiveStatsPooling(5120, 128, False).parameters()) == 1_315_968
+
+
+def test_oracle_pooling_is_the_mean_of_what_has_worth():
+    frames = torch.randn(2, 6, 8, dtype=torch.float64)
+    worth = torch.rand(2, 8, dtype=torch.float64)
+    worth[:, 5:] = 0
+    mask = torch.ones(2, 8, dtype=torch.bool)
+    mask[1, 4:] = False
+    pooled = build_pooling("oracle", 6, 4, True)(frames, mask, worth)
+    for row, count in enumerate((8, 4)):
+        expected = np.average(frames[row, :, :count], axis=1, weights=worth[row, :count])
+        np.testing.assert_allclose(pooled[row], expected, atol=3e-4)
+    everywhere = build_pooling("oracle", 6, 4, True)(frames, mask, torch.ones_like(worth))
+    torch.testing.assert_close(everywhere, build_pooling("tap", 6, 4, True)(frames, mask))
+    nowhere = build_pooling("oracle", 6, 4, True)(frames, mask, torch.zeros_like(worth))
+    torch.testing.assert_close(nowhere, everywhere)
 
 
 def test_attention_by_hand():

@@ -141,7 +141,14 @@ def test_the_page_of_a_study(tmp_path):
             (folder / "analysis/cost.csv").write_text(
                 "part,parameters,multiply_adds,seconds\na,5,7,1\nwhole,1234,56789,1\n"
             )
-            (folder / "train.csv").write_text(f"epoch,seconds\n1,{60 * (number + 1)}\n2,30\n")
+            (folder / "train.csv").write_text(
+                "epoch,seconds,accuracy,audio_attention_entropy\n"
+                f"1,{60 * (number + 1)},0.1,1\n2,30,0.{number + 5},0.9\n"
+            )
+            (folder / "analysis/worth.csv").write_text(
+                "modality,utterances,correlation,low,high,good_weight\n"
+                f"audio,9,0.{number + 2},0,1,1.5\nvisual,9,0.7,0,1,2\n"
+            )
             minutes[name] = (1.5 + 2.5 + 3.5) / 3
     out = tmp_path / "page"
     study = ["--study", conf / "studies/both.yaml"]
@@ -152,6 +159,12 @@ def test_the_page_of_a_study(tmp_path):
     assert page.startswith("# Study: both\n\nAre two modalities better than one?\n")
     row = next(line.split("|") for line in page.splitlines() if line.startswith("| both-twin | base |"))
     assert [cell.strip() for cell in row[3:-1]] == ["train.epochs: 4", "1,234", "56,789", f"{minutes['twin']:.1f}"]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| both-")
+    ]
+    assert ["both-twin", "0.600"] in rows
+    assert ["both-twin, voice", "0.900", "0.300", "1.500"] in rows
+    assert not any("face" in row[0] for row in rows)
     with (out / "seed_differences.csv").open() as file:
         found = list(csv.DictReader(file))
     assert [(r["a"], r["mode_a"], r["b"]) for r in found] == [

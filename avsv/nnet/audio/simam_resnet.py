@@ -10,10 +10,10 @@ from torch.nn import functional
 from avsv.nnet.audio.resnet import ResNetTrunk, check_features, frame_dim
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.normalization import MaskedBatchNorm1d
-from avsv.nnet.pooling import Pooling, PoolingName, attention_figures, attention_over_time, build_pooling, valid_frames
+from avsv.nnet.pooling import AttentivePooling, PoolingName, build_pooling, valid_frames
 
 
-class ReLUAttentiveStatsPooling(Pooling):
+class ReLUAttentiveStatsPooling(AttentivePooling):
     """Attentive statistics pooling with ReLU and batch normalization instead of tanh in the hidden layer.
 
     Source: Okabe et al. 2018, arXiv:1803.10963, equations 1-6, in the form of RawNet3 in clovaai/voxceleb_trainer
@@ -59,7 +59,7 @@ class ReLUAttentiveStatsPooling(Pooling):
         self.score = nn.Conv1d(bottleneck, 1 if scalar else channels, kernel_size=1)
 
     def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The attention before the softmax, (B, C or 1, T); padding is not masked yet."""
+        """See :meth:`avsv.nnet.pooling.AttentivePooling.logits`."""
         frames, valid = valid_frames(frames, mask)
         channels = frames.shape[1]
         weight = self.hidden.weight
@@ -75,18 +75,11 @@ class ReLUAttentiveStatsPooling(Pooling):
         return self.score(self.norm(torch.relu(hidden), mask))
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        frames, valid = valid_frames(frames, mask)
-        logits = self.logits(frames, mask).to(frames.dtype).masked_fill(~valid, float("-inf"))
-        weights = logits.softmax(dim=2)
+        frames, _ = valid_frames(frames, mask)
+        weights = self.attention(frames, mask)
         mean = (weights * frames).sum(dim=2)
         variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
         return torch.cat([mean, variance.clamp(*self.variance_range).sqrt()], dim=1)
-
-    def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
-        """Those of :func:`avsv.nnet.pooling.attention_figures`."""
-        frames, valid = valid_frames(frames, mask)
-        logits = self.logits(frames, mask)
-        return attention_figures(logits, attention_over_time(logits, valid), valid)
 
 
 class SimAMResNet(Backbone):

@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from avsv.nnet.fusion.base import Fusion, check_present, start_as_one_isometry, start_undecided, unit, weight_figures
+from avsv.nnet.fusion.base import (
+    Fusion,
+    Start,
+    check_present,
+    start_as_one_isometry,
+    start_undecided,
+    unit,
+    weight_figures,
+)
 from avsv.nnet.normalization import RowBatchNorm
 
 
@@ -22,6 +30,7 @@ class GatedFusion(Fusion):
         visual_dim: size of the visual embedding.
         dim: size of the fused embedding.
         gate_hidden: width of the hidden layer of the gate, with batch normalization and ReLU; None for a linear gate.
+        start: see :data:`avsv.nnet.fusion.base.Start`.
 
     Shape:
         - audio: (B, audio_dim)
@@ -44,15 +53,24 @@ class GatedFusion(Fusion):
         )
     """
 
-    def __init__(self, audio_dim: int, visual_dim: int, *, dim: int = 512, gate_hidden: int | None = None) -> None:
+    def __init__(
+        self,
+        audio_dim: int,
+        visual_dim: int,
+        *,
+        dim: int = 512,
+        gate_hidden: int | None = None,
+        start: Start = "random",
+    ) -> None:
         super().__init__()
         self.embedding_dim = dim
         self.audio = nn.Linear(audio_dim, dim)
         self.visual = nn.Linear(visual_dim, dim)
-        start_as_one_isometry(self.audio, self.visual)
         joint_dim = audio_dim + visual_dim
         last = nn.Linear(joint_dim if gate_hidden is None else gate_hidden, dim)
-        start_undecided(last)
+        if start == "averaging":
+            start_as_one_isometry(self.audio, self.visual)
+            start_undecided(last)
         if gate_hidden is None:
             self.gate: nn.Module = last
         else:

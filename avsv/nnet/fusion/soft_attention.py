@@ -4,7 +4,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avsv.nnet.fusion.base import Fusion, check_present, start_as_one_isometry, start_undecided, unit, weight_figures
+from avsv.nnet.fusion.base import (
+    Fusion,
+    Start,
+    check_present,
+    start_as_one_isometry,
+    start_undecided,
+    unit,
+    weight_figures,
+)
 
 
 class SimpleSoftAttention(Fusion):
@@ -20,6 +28,7 @@ class SimpleSoftAttention(Fusion):
         visual_dim: size of the visual embedding.
         dim: size of the fused embedding.
         normalize: scale the fused embedding to length 1.
+        start: see :data:`avsv.nnet.fusion.base.Start`.
 
     Shape:
         - audio: (B, audio_dim)
@@ -38,15 +47,24 @@ class SimpleSoftAttention(Fusion):
         torch.Size([3, 512])
     """
 
-    def __init__(self, audio_dim: int, visual_dim: int, *, dim: int = 512, normalize: bool = False) -> None:
+    def __init__(
+        self,
+        audio_dim: int,
+        visual_dim: int,
+        *,
+        dim: int = 512,
+        normalize: bool = False,
+        start: Start = "random",
+    ) -> None:
         super().__init__()
         self.embedding_dim = dim
         self.normalize = normalize
         self.audio = nn.Linear(audio_dim, dim)
         self.visual = nn.Linear(visual_dim, dim)
         self.attention = nn.Linear(audio_dim + visual_dim, 2)
-        start_as_one_isometry(self.audio, self.visual)
-        start_undecided(self.attention)
+        if start == "averaging":
+            start_as_one_isometry(self.audio, self.visual)
+            start_undecided(self.attention)
 
     def weights(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
         """The attention (B, 2): the weights of the audio and the visual embedding, whose sum is 1."""
