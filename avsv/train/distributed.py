@@ -80,6 +80,14 @@ class Ranks:
         distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
         return [bool(flag) for flag in tensor.tolist()]
 
+    def all(self, flag: torch.Tensor) -> torch.Tensor:
+        """Whether a flag, a boolean on the device, is set in every process; does not wait for a GPU."""
+        if self.world == 1:
+            return flag
+        number = flag.int()
+        distributed.all_reduce(number, op=distributed.ReduceOp.MIN)
+        return number.bool()
+
     def gather(self, item: Any) -> list[Any]:
         """The items of all processes, in the order of ranks."""
         if self.world == 1:

@@ -19,6 +19,7 @@ from avsv.model.build import load_exactly
 from avsv.model.config import SystemConfig
 from avsv.model.trainable import TrainableSystem
 from avsv.seeding import seed_for
+from avsv.train.books import Books
 from avsv.train.checkpoint import CheckpointFolder, mean_weights
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
@@ -28,11 +29,10 @@ from avsv.train.report import Report, log, write_history
 from avsv.train.schedule import learning_rate
 from avsv.train.signals import Interrupted, StopSignals
 
-# Consecutive steps without a finite gradient after which training fails. The loss scale of fp16 starts at 2^16, so it
-# can take 16 steps to reach a suitable value.
-MAX_SKIPPED = 20
 # Clips of each epoch's last batch on which is measured how the poolings and the fusion work.
 FIGURE_CLIPS = 32
+# Steps after which several processes agree on whether to save and to stop, which makes them wait for each other.
+STEPS_TO_AGREE = 10
 
 
 class Trainer:
@@ -84,12 +84,11 @@ class Trainer:
         self.sampler = _sampler(config, clips, seed, ranks)
         self.steps_per_epoch = self.sampler.batches_per_epoch
         self.checkpoints = CheckpointFolder(folder / "checkpoints", log)
-        # The position of the next step, and the figures accumulated since the start of the epoch.
+        # The position of the next step.
         self.epoch, self.step = 0, 0
         self.history: list[dict[str, Any]] = []
         self.best: float | None = None
-        self._gathered: dict[str, float] = {}
-        self._skipped_in_a_row = 0
+        self.books = Books(ranks.device, self.optimization.scaler.is_enabled())
         # Before anything is written: the folder may have another training, finished or not.
         self._resumed = self._resume()
 
@@ -138,79 +137,55 @@ class Trainer:
             asked = time.monotonic()
             batch = next(batches).prepare(self.ranks.device)
             waited += time.monotonic() - asked
-            figures, stop, save = self._make_step(batch)
+            stop, save = self._make_step(batch)
             self.step += 1
-            if self._report is not None:
-                self._report.step(self.epoch, self.step - 1, figures)
+            if self.books.is_due:
+                self._read_books()
             if save and self.step < self.steps_per_epoch:
                 self._save()
             if stop and self.step < self.steps_per_epoch:
                 raise Interrupted(self._stop.received or signal.SIGTERM)
+        self._read_books()
         seconds = time.monotonic() - begin
         speed = (self.step - first_step) * self.sampler.batch_size / seconds
         self._end_epoch(batch.head(FIGURE_CLIPS), seconds, speed, waited / seconds)
         if self.ranks.any(self._stop.received is not None)[0]:
             raise Interrupted(self._stop.received or signal.SIGTERM)
 
-    def _make_step(self, batch: Batch) -> tuple[dict[str, float], bool, bool]:
-        """Make an optimizer step unless its gradient is not finite; return figures, whether to stop, and to save."""
+    def _make_step(self, batch: Batch) -> tuple[bool, bool]:
+        """Make an optimizer step unless its gradient is not finite; return whether to stop, and whether to save."""
         position = self.epoch * self.steps_per_epoch + self.step
         # The generator of dropout, different in each process.
         torch.manual_seed(seed_for(self.seed, "step", self.epoch, self.step, self.ranks.rank))
         lr = learning_rate(self.config, position, self.steps_per_epoch, [row["dev_eer"] for row in self.history])
         margin = self.system.at_epoch(position / self.steps_per_epoch)
-        figures = self.optimization.backward(batch, lr)
-
-        norms = [figures.get(name, 0.0) for name in ("loss", "grad_norm", "auxiliary_grad_norm")]
-        bad = not all(map(math.isfinite, norms))
+        figures, finite = self.optimization.backward(batch, lr)
+        finite = self.ranks.all(finite)
+        self.optimization.apply(finite)
+        self.books.note(self.epoch, self.step, batch, figures, finite, lr, margin)
+        if self.ranks.world > 1 and (self.step + 1) % STEPS_TO_AGREE:
+            return False, False
         due = self.ranks.is_first and (time.monotonic() - self._saved) / 60 >= self.config.checkpoint_minutes
-        bad, stop, save = self.ranks.any(bad, self._stop.received is not None, due)
-        if bad:
-            self.optimization.discard()
-            self._skip(figures, batch, lr)
-        else:
-            self.optimization.apply()
-            self._skipped_in_a_row = 0
-            self._gather({**figures, "margin": margin, "lr": lr})
-        return figures, stop, save or stop
+        stop, save = self.ranks.any(self._stop.received is not None, due)
+        return stop, save or stop
 
-    def _gather(self, figures: dict[str, float]) -> None:
-        for name, value in figures.items():
-            self._gathered[f"sum {name}"] = self._gathered.get(f"sum {name}", 0.0) + value
-            self._gathered[f"count {name}"] = self._gathered.get(f"count {name}", 0) + 1
-
-    def _skip(self, figures: dict[str, float], batch: Batch, lr: float) -> None:
-        self._gathered["skipped"] = self._gathered.get("skipped", 0) + 1
-        self._skipped_in_a_row += 1
-        where = f"epoch {self.epoch + 1}, step {self.step + 1}"
-        told = f"loss {figures['loss']:g}, gradient norm {figures['grad_norm']:g}"
-        if "auxiliary_grad_norm" in figures:
-            told += f", gradient norm of the supervision {figures['auxiliary_grad_norm']:g}"
-        told += f" at lr {lr:g}"
-        # With fp16, steps fail until the loss scale is suitable.
-        if not (self.optimization.scaler.is_enabled() and math.isfinite(figures["loss"])):
-            log(f"{where}: {told}: step skipped ({batch.keys[0]} and {len(batch) - 1} more)")
-        if self._skipped_in_a_row == MAX_SKIPPED:
-            raise DataError(
-                f"{where}: {MAX_SKIPPED} consecutive steps without a finite gradient ({told}):"
-                " decrease train.optimizer.lr, set train.clip_norm, or check the values of the features"
-            )
+    def _read_books(self) -> None:
+        for step in self.books.read():
+            if self._report is not None:
+                self._report.step(*step)
 
     def _end_epoch(self, batch: Batch, seconds: float, speed: float, wait_share: float) -> None:
         """Close the books of an epoch, whose last clips ``batch`` holds: its row, weights to keep, a checkpoint."""
-        gathered = self._gathered
-        names = sorted(name.removeprefix("sum ") for name in gathered if name.startswith("sum "))
-        means = {name: gathered[f"sum {name}"] / gathered[f"count {name}"] for name in names}
-        means = self._reduce(means | self.system.figures(batch))
+        means = self._reduce(self.books.means() | self.system.figures(batch))
         row = {"epoch": self.epoch + 1, **{"loss": math.nan, "accuracy": math.nan, **means}}
         row["lr"] = self.optimization.lr
         row["margin"] = self.system.at_epoch(self.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch)
-        row["skipped"] = gathered.get("skipped", 0)
+        row["skipped"] = self.books.sums.get("skipped", 0)
         row["dev_eer"] = self._development_eer()
         row.update(seconds=seconds, samples_per_second=speed, data_wait=wait_share)
         self.history.append(row)
         self._keep_weights(row["dev_eer"])
-        self.epoch, self.step, self._gathered = self.epoch + 1, 0, {}
+        self.epoch, self.step, self.books.sums = self.epoch + 1, 0, {}
         self._save()
         if self._report is not None:
             self._report.epoch(self.history)
@@ -268,7 +243,8 @@ class Trainer:
 
     def _save(self) -> None:
         """Save a checkpoint at the current position, in the first process only."""
-        gathered = self._reduce(self._gathered)
+        self._read_books()
+        gathered = self._reduce(self.books.sums)
         self._saved = time.monotonic()
         if not self.ranks.is_first:
             return
@@ -281,7 +257,7 @@ class Trainer:
             "history": self.history,
             "best": self.best,
             "gathered": gathered,
-            "skipped_in_a_row": self._skipped_in_a_row,
+            "skipped_in_a_row": self.books.skipped_in_a_row,
         }
         self.checkpoints.save(self.epoch, self.step, state)
 
@@ -311,7 +287,7 @@ class Trainer:
         self.optimization.load_state_dict(state)
         self.epoch, self.step = state["epoch"], state["step"]
         self.history, self.best = state["history"], state["best"]
-        self._gathered, self._skipped_in_a_row = state["gathered"], state["skipped_in_a_row"]
+        self.books.sums, self.books.skipped_in_a_row = state["gathered"], state["skipped_in_a_row"]
         if self.ranks.is_first and self.epoch < self.config.epochs:
             log(f"resuming at epoch {self.epoch + 1}, step {self.step + 1}")
         return True

@@ -75,5 +75,10 @@ def make_optimizer(
     groups = [group for group in groups if group["params"]]
     options = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
     if isinstance(settings, SGDConfig):
-        return torch.optim.SGD(groups, momentum=settings.momentum, **options)
+        optimizer = torch.optim.SGD(groups, momentum=settings.momentum, **options)
+        # A fused SGD makes the momenta of all parameters in its first step, but a parameter may have its first gradient
+        # later, and the first step may be skipped. The first momentum is the gradient either way.
+        for parameter in trained if settings.momentum else []:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     return torch.optim.AdamW(groups, **options)

@@ -32,9 +32,10 @@ from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
 from avsv.scoring.metrics import eer
 from avsv.train import loop
+from avsv.train.books import MAX_SKIPPED
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
-from avsv.train.loop import MAX_SKIPPED, Trainer
+from avsv.train.loop import Trainer
 from avsv.train.material import Sources
 from avsv.train.provenance import identity
 from avsv.train.run import train_system
