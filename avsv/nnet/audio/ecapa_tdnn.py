@@ -1,8 +1,11 @@
 """ECAPA-TDNN: a time-delay network with channel attention and multi-layer aggregation."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
+from avsv.nnet.audio.renaming import renamed
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.normalization import MaskedBatchNorm1d
 from avsv.nnet.pooling import PoolingName, build_pooling
@@ -227,3 +230,25 @@ class ECAPATDNN(Backbone):
             outputs.append(block(frames, mask))
             frames = frames + outputs[-1] if self.dense_sum else outputs[-1]
         return torch.relu(self.aggregate(torch.cat(outputs, dim=1))), given
+
+    def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert a state dict of WeSpeaker; see :meth:`avsv.nnet.backbone.Backbone.convert_published`."""
+        return renamed(self, state, _WESPEAKER, "projection")
+
+
+_WESPEAKER = (
+    (r"^layer1\.", "stem."),
+    (r"^layer([234])\.se_res2block\.", lambda match: f"blocks.{int(match[1]) - 2}."),
+    (r"^(blocks\.\d)\.0\.", r"\1.reduce."),
+    (r"^(blocks\.\d)\.1\.convs\.(\d+)\.", r"\1.res2.convs.\2.conv."),
+    (r"^(blocks\.\d)\.1\.bns\.(\d+)\.", r"\1.res2.convs.\2.norm."),
+    (r"^(blocks\.\d)\.2\.", r"\1.expand."),
+    (r"^(blocks\.\d)\.3\.linear1\.", r"\1.se.squeeze."),
+    (r"^(blocks\.\d)\.3\.linear2\.", r"\1.se.excite."),
+    (r"^conv\.", "aggregate."),
+    (r"^pool\.linear1\.", "pool.hidden."),
+    (r"^pool\.linear2\.", "pool.score."),
+    (r"^bn\.", "embed.0."),
+    (r"^linear\.", "embed.1."),
+    (r"\.bn\.", ".norm."),
+)

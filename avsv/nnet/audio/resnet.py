@@ -1,10 +1,14 @@
 """Residual networks over time and frequency: filterbank features as an image with one channel."""
 
+import re
+from collections.abc import Mapping
+from itertools import accumulate
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from avsv.nnet.audio.renaming import Rules, renamed
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.pooling import PoolingName, build_pooling
 
@@ -142,6 +146,7 @@ class ResNetTrunk(nn.Module):
 
     def __init__(self, depth: int, channels: int, simam: bool = False) -> None:
         super().__init__()
+        self.depth = depth
         self.stem = nn.Conv2d(1, channels, 3, padding=1, bias=False)
         self.norm = MaskedBatchNorm2d(channels)
         self.blocks = nn.ModuleList()
@@ -167,6 +172,22 @@ class ResNetTrunk(nn.Module):
             maps = block(maps, mask)
             mask = None if mask is None else mask[:, :: block.stride]
         return maps, given
+
+    def published_names(self) -> Rules:
+        """The rules from the names of these weights in WeSpeaker, as in ``layer2.0.conv1``, to those of a network."""
+        starts = [0, *accumulate(BLOCKS[self.depth])]
+
+        def block(match: re.Match[str]) -> str:
+            return f"trunk.blocks.{starts[int(match[1]) - 1] + int(match[2])}."
+
+        return (
+            (r"^conv1\.", "trunk.stem."),
+            (r"^bn1\.", "trunk.norm."),
+            (r"^layer(\d)\.(\d+)\.", block),
+            (r"\.bn([12])\.", r".norm\1."),
+            (r"\.(shortcut|downsample)\.0\.", ".shortcut."),
+            (r"\.(shortcut|downsample)\.1\.", ".shortcut_norm."),
+        )
 
 
 class ResNet(Backbone):
@@ -223,6 +244,12 @@ class ResNet(Backbone):
         check_features("ResNet", inputs, self.feature_dim)
         maps, mask = self.trunk(inputs, mask)
         return maps.flatten(1, 2), mask
+
+    def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert a state dict of WeSpeaker; see :meth:`avsv.nnet.backbone.Backbone.convert_published`."""
+        attention = ((r"^pool\.linear1\.", "pool.hidden."), (r"^pool\.linear2\.", "pool.score."))
+        rules = (*self.trunk.published_names(), *attention, (r"^seg_1\.", "embed."))
+        return renamed(self, state, rules, "projection")
 
 
 def frame_dim(channels: int, feature_dim: int) -> int:

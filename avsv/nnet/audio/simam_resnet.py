@@ -1,12 +1,14 @@
 """SimAM-ResNet: a residual network over features, with parameter-free gates on the residuals."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avsv.nnet.audio.renaming import renamed
 from avsv.nnet.audio.resnet import ResNetTrunk, check_features, frame_dim
 from avsv.nnet.backbone import Backbone
 from avsv.nnet.normalization import MaskedBatchNorm1d
@@ -139,3 +141,12 @@ class SimAMResNet(Backbone):
         check_features("SimAM-ResNet", inputs, self.feature_dim)
         maps, mask = self.trunk(inputs, mask)
         return maps.flatten(1, 2), mask
+
+    def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convert a state dict of WeSpeaker; see :meth:`avsv.nnet.backbone.Backbone.convert_published`."""
+        attention = tuple(
+            (rf"^pooling\.attention\.{number}\.", f"pool.{name}.")
+            for number, name in ((0, "hidden"), (2, "norm"), (3, "score"))
+        )
+        rules = ((r"^front\.", ""), *self.trunk.published_names(), *attention, (r"^bottleneck\.", "embed."))
+        return renamed(self, state, rules, "projection")
