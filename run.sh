@@ -183,6 +183,6 @@ if begin 11 "results"; then
 fi
 
 end_stage
-[ "$stop_stage" -lt 11 ] || printf '\n%s/results/report.html\n' "$work"
+[ "$stop_stage" -lt 11 ] || ! any_labels "$data/$eval_set"/trials/* || printf '\n%s/results/report.html\n' "$work"
 exit
 }

@@ -8,16 +8,33 @@ Example (of a run of the recipe)::
     model.verify("a.mp4", "b.mp4").llr
 """
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsv.errors import DataError
 
 if TYPE_CHECKING:
-    from avsv.verification.model import Model
+    from avsv.verification.model import Model, Used, Verification
+    from avsv.verification.recording import Recording
 
 __version__ = "0.2.0"
-__all__ = ["DataError", "__version__", "load"]
+__all__ = ["DataError", "Model", "Recording", "Used", "Verification", "__version__", "load"]
+
+# Where the classes are that take long to import.
+_CLASSES = {
+    "Model": "avsv.verification.model",
+    "Recording": "avsv.verification.recording",
+    "Used": "avsv.verification.model",
+    "Verification": "avsv.verification.model",
+}
+
+
+def __getattr__(name: str) -> type:
+    """Import a class when it is first asked for (PEP 562)."""
+    if name not in _CLASSES:
+        raise AttributeError(f"module 'avsv' has no attribute '{name}'")
+    return getattr(importlib.import_module(_CLASSES[name]), name)
 
 
 def load(
@@ -35,7 +52,7 @@ def load(
         detector_weights: folder with the detector's weights.
 
     Returns:
-        A :class:`avsv.verification.model.Model`, with ``verify(a, b)`` and ``embed(recording)``.
+        The model, with ``verify(a, b)`` and ``embed(recording)``.
 
     Raises:
         DataError: the folder holds neither, or only a part of one.

@@ -72,7 +72,7 @@ def main() -> None:
             f"gender from the {name}: right for {100 * ((probability > 0.5) == test.male).mean():.0f} % of utterances"
         )
     trial_set, row_of = read_trial_set(args.eval), {key: row for row, key in enumerate(test.keys)}
-    rows = np.array([row_of.get(key, -1) for key in trial_set.utterances])
+    rows = np.array([row_of.get(key, -1) for key in trial_set.sides])
     for trials in trial_set.lists:
         enroll, other = rows[trials.enroll], rows[trials.test]
         known = (enroll >= 0) & (other >= 0)

@@ -67,7 +67,8 @@ if [ ${#scored[@]} -eq 0 ]; then
   exit 0
 fi
 marker=$exp/analysis/.done
-stamp=$(stamp "$seed $2" "$data/utt2spk" "$data"/trials/* "${scored[@]}")
+trial_files "$data"
+stamp=$(stamp "$seed $2" "${_trial_files[@]}" "${scored[@]}")
 if is_done "$marker" "$stamp"; then
   [ ${#todo[@]} -gt 0 ] || log "$exp: analyses are up to date"
   exit 0
@@ -82,5 +83,5 @@ mark_done "$marker" "$stamp" "$exp"/analysis/hard.{csv,png}
 if [ -f "$exp/analysis/hard.csv" ]; then
   log "$exp: hard utterances of $data"
 else
-  log "$exp: no hard utterances: they are those of a system of the voice and one of the face"
+  log "$exp: no hard utterances: they are those of a system of the voice and one of the face, on a list with labels"
 fi

@@ -33,14 +33,14 @@ exp=${1%/} data=${3%/}
 read -r -a systems <<<"$2"
 shift 3
 
-need_file "$data/utt2spk" "$data"/trials/*
-inputs=("$data/utt2spk" "$data"/trials/*)
+trial_files "$data"
+inputs=("${_trial_files[@]}")
 options=()
 if [ -n "$quality" ]; then
   options=(--quality "$quality" --others "$@" --)
   for dir in "$data" "$@"; do
-    need_file "$dir/utt2spk" "$dir"/trials/*
-    inputs+=("$dir"/trials/*)
+    trial_files "$dir"
+    inputs+=("${_trial_files[@]}")
     for name in utt2dur utt2num_faces; do [ ! -f "$dir/$name" ] || inputs+=("$dir/$name"); done
   done
 fi

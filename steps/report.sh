@@ -19,7 +19,7 @@ scores of the lists <data-dir>/trials/*, compares the systems, and evaluates the
 as given by the lists utt2* and spk2* of <data-dir>. Writes <exp-dir>/results/results.csv,
 differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png, training.png, and report.html: one page with all
 tables and plots, clips of the hardest trials, and the contents of <exp-dir>/sweeps, <exp-dir>/analysis and
-<exp-dir>/SYSTEM/analysis. Prints the main table.
+<exp-dir>/SYSTEM/analysis. Prints the main table. Lists without labels have scores, but no error rates.
 "
 
 set -euo pipefail
@@ -45,8 +45,17 @@ if [ -f "$published" ]; then
   inputs+=("$published")
   options+=(--published "$published")
 fi
+labeled=
 for data; do
-  need_file "$data/utt2spk" "$data"/trials/*
+  trial_files "$data"
+  for file in "$data"/trials/*; do
+    if any_labels "$file"; then
+      labeled=yes
+    else
+      log "$file: no labels: scored in $exp/SYSTEM/scores/${file##*/}, but there are no error rates"
+    fi
+  done
+  [ ! -f "$data/enroll" ] || inputs+=("$data/enroll")
   for file in "$data"/{utt2,spk2,trials/}*; do [ ! -f "$file" ] || inputs+=("$file"); done
 done
 for system in "${systems[@]}"; do
@@ -62,6 +71,11 @@ for system in "${systems[@]}"; do
   [ -f "$scores/.calibration.done" ] || die "$exp/$system has no calibrated scores: run steps/calibrate.sh first"
   inputs+=("$scores/.norm.done" "$scores/.calibration.done")
 done
+
+if [ -z "$labeled" ]; then
+  log "$exp: no list of trials has labels: no results and no report"
+  exit 0
+fi
 
 marker=$results/.done
 stamp=$(stamp "$corpus $seed $resamples $command $names" "${inputs[@]}")

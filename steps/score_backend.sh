@@ -31,7 +31,7 @@ shift 2
 
 need_file "$training/utt2spk"
 inputs=("$training/utt2spk")
-for data; do need_file "$data/utt2spk" "$data"/trials/*; inputs+=("$data/utt2spk" "$data"/trials/*); done
+for data; do trial_files "$data"; inputs+=("${_trial_files[@]}"); done
 for data in "$training" ${adapt:+"$adapt"} "$@"; do
   data=${data%/}
   embedded=$system/embeddings/.${data##*/}.done

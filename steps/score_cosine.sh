@@ -12,7 +12,8 @@ Usage: $0 [options] <system-dir> <data-dir>...
 
 Scores every list <data-dir>/trials/LIST with <system-dir>/embeddings/SET.{A,V,AV}.scp, where SET is the name of the
 data directory, into <system-dir>/scores/LIST/MODE.cos. In a mode with different sides (AVxA), a trial is scored in both
-orders and the score is the mean. All ids in the lists are first checked against utt2spk.
+orders and the score is the mean. All ids in the lists are first checked against utt2spk. A side may be a model made of
+several utterances (<data-dir>/enroll); lists without labels are scored too: see docs/data-directories.md.
 "
 
 set -euo pipefail
@@ -30,8 +31,8 @@ for data; do
   data=${data%/}
   embedded=$system/embeddings/.${data##*/}.done
   [ -f "$embedded" ] || die "$system has no embeddings of $data: run steps/extract_embeddings.sh first"
-  need_file "$data/utt2spk" "$data"/trials/*
-  inputs+=("$embedded" "$data/utt2spk" "$data"/trials/*)
+  trial_files "$data"
+  inputs+=("$embedded" "${_trial_files[@]}")
 done
 if [ -n "$subtract_mean" ]; then
   embedded=$system/embeddings/.$(basename "$subtract_mean").done

@@ -30,8 +30,8 @@ need_file "$config"
 inputs=("$config")
 options=()
 if [ $# -eq 3 ]; then
-  need_file "$3/utt2spk" "$3"/trials/*
-  inputs+=("$3/utt2spk" "$3"/trials/*)
+  trial_files "$3"
+  inputs+=("${_trial_files[@]}")
   options=(--dev "$3")
 fi
 for system in "${systems[@]}"; do

@@ -33,7 +33,7 @@ shift 2
 
 need_file "$cohort/utt2spk"
 inputs=("$cohort/utt2spk")
-for data; do need_file "$data/utt2spk" "$data"/trials/*; inputs+=("$data/utt2spk" "$data"/trials/*); done
+for data; do trial_files "$data"; inputs+=("${_trial_files[@]}"); done
 for data in "$cohort" ${subtract_mean:+"$subtract_mean"} "$@"; do
   data=${data%/}
   embedded=$system/embeddings/.${data##*/}.done

@@ -54,11 +54,12 @@ if [ -n "$noise_dir" ]; then
 fi
 for data; do
   data=${data%/}
-  need_file "$data/utt2spk" "$data"/trials/*
+  trial_files "$data"
   for name in utt2spk audio.scp faces.scp faces.conf .fbank.done .faces.done; do
     [ ! -f "$data/$name" ] || common+=("$data/$name")
   done
   common+=("$data"/trials/*)
+  [ ! -f "$data/enroll" ] || common+=("$data/enroll")
 done
 stamps=()
 for system in "${systems[@]}"; do

@@ -43,7 +43,7 @@ for dir in "$train" "$dev"; do
   for name in utt2spk utt2age spk2age utt2session .fbank.done .faces.done faces.conf; do inputs+=("$dir/$name"); done
 done
 for dir in "$noise_dir" "$rir_dir"; do [ -z "$dir" ] || inputs+=("$dir/wav.scp" "$dir/utt2type"); done
-inputs+=("$dev"/trials/*)
+inputs+=("$dev"/trials/* "$dev/enroll")
 # A folder's name may have blanks: only 'audio=' and 'visual=' begin another entry.
 sources=${init// audio=/$'\n'audio=}
 sources=${sources// visual=/$'\n'visual=}

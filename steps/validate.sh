@@ -29,7 +29,7 @@ fi
 stamp_of() {   # <data-dir>
   local name
   local -a files=()
-  for name in utt2spk spk2utt wav.scp video.scp utt2dur utt2session spk2gender spk2age utt2age dropped.txt; do
+  for name in utt2spk spk2utt wav.scp video.scp utt2dur utt2session spk2gender spk2age utt2age enroll dropped.txt; do
     [ ! -f "$1/$name" ] || files+=("$1/$name")
   done
   for name in "$1"/trials/*; do

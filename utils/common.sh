@@ -69,6 +69,16 @@ need_file() {
   done
 }
 
+# Set $_trial_files to the lists that define the trials of a data directory, and check them.
+trial_files() {
+  _trial_files=("$1/utt2spk" "$1"/trials/*)
+  [ ! -f "$1/enroll" ] || _trial_files+=("$1/enroll")
+  need_file "${_trial_files[@]}"
+}
+
+# True when one of these trial lists says which trials are targets.
+any_labels() { awk 'NF > 2 {found = 1; exit} END {exit !found}' "$@"; }
+
 need_command() {
   local program
   for program; do

@@ -9,6 +9,7 @@ from avsv.io.names import system_name
 from avsv.scoring.calibrator import QualityReader, calibrate_system
 from avsv.scoring.quality import MEASURES
 from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.trials import with_labels
 
 
 def main() -> None:
@@ -35,10 +36,11 @@ def main() -> None:
             raise DataError(f"--quality: '{name}' is not one of {' '.join(MEASURES)}")
 
     data_dirs = [args.data, *args.others]
-    development, *others = read_trial_sets(data_dirs)
+    trial_sets = read_trial_sets(data_dirs)
+    development = with_labels(trial_sets[0], args.data)
     for system in args.systems:
         folder = args.exp / system
-        reader = QualityReader(folder, measures, data_dirs, [development, *others])
+        reader = QualityReader(folder, measures, data_dirs, trial_sets)
         calibrate_system(folder, development, args.prior, reader)
 
 

@@ -22,7 +22,7 @@ from avsv.results.seeds import (
     seeds_table,
 )
 from avsv.results.study import write_page
-from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.scorer import labeled_sets
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     if not systems and not pairs:
         raise DataError("nothing to compare: name systems with --systems, contrasts with --pairs, or a study")
 
-    sets = read_trial_sets(args.data)
+    sets = labeled_sets(args.data)
     rows, contrasts = compare_seeds(args.runs, systems, pairs, sets, args.stage, args.resamples, args.draw_seed)
     lines = []
     for trials in dict.fromkeys(row.trials for row in rows):

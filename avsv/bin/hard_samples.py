@@ -21,11 +21,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="seed of the projection")
     parser.add_argument("exp", type=Path, help="folder of the systems")
-    parser.add_argument("data", type=Path, help="data directory, whose first trial list is used")
+    parser.add_argument("data", type=Path, help="data directory, whose first trial list with labels is used")
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("systems", nargs="+", type=system_name, help="their names")
     args = parser.parse_args()
-    trial_set = read_trial_set(args.data)
+    trial_set = read_trial_set(args.data).labeled()
+    if not trial_set.lists:
+        print("no hard samples: no list of trials has labels")
+        return
     chosen = choose(read_scored(args.exp, system, trial_set) for system in args.systems)
     if chosen is None:
         print("no hard samples: they need a voice system and a face system")
@@ -41,7 +44,7 @@ def read_scored(exp: Path, system: str, trial_set: TrialSet) -> Scored:
         raise DataError(f"{exp}/{system}/scores/{trials.name}: no scores: run steps/score_cosine.sh first")
     values, is_target, places = read_trial_scores(path, trials)
     sides = trials.enroll[places], trials.test[places]
-    shares = error_shares(values, is_target, *sides, len(trial_set.utterances))
+    shares = error_shares(values, is_target, *sides, len(trial_set.sides))
     return Scored(system, path.stem, eer(values, is_target), shares)
 
 
@@ -50,13 +53,13 @@ def write_hard(exp: Path, out: Path, trial_set: TrialSet, chosen: Chosen, seed: 
     spaces = {}
     for system, mode, *_ in (*chosen.singles, *chosen.fused):
         scp = exp / system / "embeddings" / f"{trial_set.name}.{mode.split('x')[0]}.scp"
-        spaces[system] = read_embeddings(scp, trial_set.utterances)[1]
+        spaces[system] = trial_set.pool(read_embeddings(scp, trial_set.members.utterances)[1])
     identities = trial_set.speakers
     found = hard_samples(chosen.singles, spaces, identities)
     panels = {name: (tsne(of.vectors, seed), of.outlier, of.identities) for name, of in found.outliers.items()}
     out.mkdir(parents=True, exist_ok=True)
     hard_plot(out / "hard.png", panels, identities[found.rows])
-    write_text(out / "hard.csv", frame_csv(hard_table(found, trial_set.utterances, identities, chosen.singles)))
+    write_text(out / "hard.csv", frame_csv(hard_table(found, trial_set.sides, identities, chosen.singles)))
     counts = ", ".join(f"{system} {of.outlier.sum()}" for system, of in found.outliers.items())
     print(f"{len(found.rows)} hard samples, outliers among them: {counts}")
 

@@ -10,7 +10,7 @@ from avsv.report.content import read_content
 from avsv.report.page import Origin, render
 from avsv.results.differences import read_members
 from avsv.results.model import Results
-from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.scorer import labeled_sets
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+", help="data directories whose trial lists are reported")
     args = parser.parse_args()
 
-    trial_sets = read_trial_sets(args.data)
+    trial_sets = labeled_sets(args.data)
     folders = [Path(data) for data in args.data]
     lists = [(trials, data) for found, data in zip(trial_sets, folders, strict=True) for trials in found.lists]
     sizes = {trials.name: len(trials.enroll) for trials, _ in lists}

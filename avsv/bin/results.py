@@ -19,7 +19,7 @@ from avsv.results.plots import det_plot
 from avsv.results.rates import Row, Run, evaluate
 from avsv.results.style import COLORS
 from avsv.results.thresholds import OperatingPoint, apply_thresholds
-from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.scorer import labeled_sets
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
 
     run = Run(args.corpus, args.preset, args.seed, args.git, args.resamples, args.command)
     systems = args.systems
-    sets = read_trial_sets(args.data)
+    sets = labeled_sets(args.data)
     ensembles = read_members(args.exp / "ensembles")
     tables = {
         "results": (evaluate(args.exp, systems, sets, run), Row),

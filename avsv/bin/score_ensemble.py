@@ -9,7 +9,7 @@ from avsv.io.atomic import write_text
 from avsv.io.names import system_name
 from avsv.scoring.ensemble import read_ensembles
 from avsv.scoring.ensemble_scores import score_ensemble
-from avsv.scoring.trials import read_trial_set
+from avsv.scoring.trials import read_trial_set, with_labels
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     if not 0 < args.prior < 1:
         raise DataError(f"--prior {args.prior}: must be larger than 0 and smaller than 1")
 
-    development = read_trial_set(args.dev) if args.dev else None
+    development = with_labels(read_trial_set(args.dev), args.dev) if args.dev else None
     made = []
     for name, ensemble in read_ensembles(args.config).items():
         if name in args.systems:

@@ -17,7 +17,7 @@ from avsv.model.saved import TrainedEmbedder
 from avsv.scoring.bootstrap import resampled_eers, speaker_bootstrap
 from avsv.scoring.metrics import eer, eer_threshold
 from avsv.scoring.norm import Normalizer, speaker_cohort
-from avsv.scoring.scorer import read_trial_sets
+from avsv.scoring.scorer import labeled_sets
 from avsv.scoring.trials import Embeddings, TrialList, TrialSet, read_embedding_blocks, read_embeddings
 
 MODALITIES = ("AV", "A", "V")
@@ -93,7 +93,8 @@ class Bench:
         self, protocol: Protocol, systems: Sequence[str], device: torch.device | str = "cpu", num_workers: int = 0
     ) -> None:
         self.protocol, self.device, self.num_workers = protocol, device, num_workers
-        self.sets = list(zip(read_trial_sets(protocol.directories), protocol.directories, strict=True))
+        sets = zip(labeled_sets(protocol.directories), protocol.directories, strict=True)
+        self.sets = [(trial_set, directory) for trial_set, directory in sets if trial_set.lists]
         self.systems = [TrainedEmbedder.load(protocol.exp / name, device) for name in systems]
         cohort = protocol.cohort
         utt2spk = read_list(cohort / "utt2spk", fields=2)
@@ -107,8 +108,9 @@ class Bench:
             cohorts = {mode: read_embedding_blocks(folder / f"{cohort.name}.{mode}.scp") for mode in modes}
             self.cohorts[name] = {mode: speaker_cohort(*found, utt2spk) for mode, found in cohorts.items()}
             for trial_set, _ in self.sets:
-                found = {m: read_embeddings(folder / f"{trial_set.name}.{m}.scp", trial_set.utterances) for m in modes}
-                self.clean[name, trial_set.name] = {mode: embeddings for mode, (_, embeddings) in found.items()}
+                paths = {mode: folder / f"{trial_set.name}.{mode}.scp" for mode in modes}
+                found = {m: read_embeddings(path, trial_set.members.utterances) for m, path in paths.items()}
+                self.clean[name, trial_set.name] = {mode: trial_set.pool(x) for mode, (_, x) in found.items()}
         self._sides: dict[tuple[str, str], dict[str, Side]] = {}
         self._measured: dict[tuple[str, str], list[Measured]] = {}
 
@@ -199,7 +201,7 @@ class Bench:
             rows = np.concatenate([np.concatenate([x.test, x.enroll]) for x in trial_set.lists])
             if self.protocol.corrupted == "test":
                 rows = np.concatenate([x.test for x in trial_set.lists])
-            only = {trial_set.utterances[row] for row in np.unique(rows)}
+            only = trial_set.members.utterances_of(np.unique(rows))
             changed = self._run(systems, trial_set, directory, corruption.touches, corruption, only)
         result = {}
         for system in systems:
@@ -209,12 +211,14 @@ class Bench:
                     side[letter] = self._clean_side(system, trial_set, directory, letter)
             complete = np.logical_and.reduce([side[letter].present for letter in side])
             if missing:
-                lacks = np.array([corruption.lacks(key) for key in trial_set.utterances])
+                lacks = np.array([corruption.lacks(key) for key in trial_set.members.utterances])
                 found = side[corruption.touches]
                 side[corruption.touches] = found._replace(present=found.present & ~lacks)
             modes = modes_of_side(system, side, complete, self.device)
             result[system.name] = {
-                mode: found for mode, found in modes.items() if any(letter in corruption.touches for letter in mode)
+                mode: trial_set.pool(found)
+                for mode, found in modes.items()
+                if any(letter in corruption.touches for letter in mode)
             }
         return result
 
@@ -228,7 +232,7 @@ class Bench:
 
     def _run(self, systems, trial_set, directory, letters, corruption, only) -> dict[str, Side]:
         return embed_sides(
-            systems, directory, trial_set.utterances, letters, corruption, only, self.device, self.num_workers
+            systems, directory, trial_set.members.utterances, letters, corruption, only, self.device, self.num_workers
         )
 
 

@@ -26,10 +26,10 @@ from avsv.datadir.lists import (
     utterance_lists,
     write_lines,
 )
-from avsv.datadir.validate import VALUES, Problems, Validator, trial_problem
+from avsv.datadir.validate import VALUES, Problems, Validator, model_speakers, trial_problem
 from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
-from avsv.io.lists import trial_lists
+from avsv.io.lists import ENROLL, has_labels, trial_lists
 from avsv.io.names import first_odd_key, wrong_key
 from avsv.io.text import check_regular_file
 
@@ -43,7 +43,7 @@ _MARKERS = {
     "utt2num_faces": ".faces.done",
 }
 _TRIALS_GONE = {
-    "form": "not ENROLL TEST target|nontarget",
+    "form": "not ENROLL TEST target|nontarget, or ENROLL TEST on all lines",
     "unknown": "their utterances are not there",
     "label": "their labels contradict utt2spk",
 }
@@ -55,6 +55,7 @@ def fix_data(folder: Path, utterance_extra: Iterable[str] = (), speaker_extra: I
     An utterance stays when it has a speaker, at least one of audio and video, a positive duration (where there is
     ``utt2dur``) and a line in every other list that cannot lack one. Lines whose form or value is wrong go, and so do
     features that are not counted, and trials of utterances that are not there or whose label contradicts ``utt2spk``.
+    An enrollment model keeps those of its utterances that stay.
 
     Args:
         folder: the data directory.
@@ -106,12 +107,13 @@ class _Fixer:
     def fix(self) -> tuple[int, int]:
         """Write the changed lists; return the numbers of utterances kept and of all utterances."""
         trials = [f"trials/{path.name}" for path in trial_lists(self.folder)]
-        for name in [*self.utterance_lists, *self.speaker_lists, *trials]:
+        models = [ENROLL] if (self.folder / ENROLL).is_file() else []
+        for name in [*self.utterance_lists, *self.speaker_lists, *models, *trials]:
             check_regular_file(self.folder / name)
             self._drop_mark(name)
         if (self.folder / "spk2utt").is_dir():
             raise DataError(f"{self.folder}/spk2utt: is a folder, not a file: remove it")
-        for name in [*self.utterance_lists, *self.speaker_lists]:
+        for name in [*self.utterance_lists, *self.speaker_lists, *models]:
             self._sort(name)
         speaker_of = dict(read_pairs(self._path("utt2spk")))
         keep = self._complete(set(speaker_of))
@@ -127,8 +129,9 @@ class _Fixer:
             self._filter(name, groups)
         self._replace("spk2utt", (f"{speaker} {' '.join(groups[speaker])}\n" for speaker in groups))
         left = speaker_of if len(kept) == len(speaker_of) else {key: speaker_of[key] for key in kept}
+        sides = left | (self._fix_models(left) if models else {})
         for name in trials:
-            self._fix_trials(name, left)
+            self._fix_trials(name, sides)
         return len(keep), len(speaker_of)
 
     def _lists(self, names: Iterable[str]) -> Iterator[str]:
@@ -221,13 +224,33 @@ class _Fixer:
         if not all(map(allowed.__contains__, read_keys(path))):
             self._replace(name, select_lines(path, allowed.__contains__))
 
+    def _fix_models(self, speaker_of: dict[str, str]) -> dict[str, str]:
+        """Keep of each enrollment model the utterances that are there; returns the speakers of the models."""
+        models, removed, smaller = {}, 0, 0
+        for name, value in read_pairs(self._path(ENROLL)):
+            members = value.split()
+            kept = [key for key in dict.fromkeys(members) if key in speaker_of]
+            if name in speaker_of or not kept:
+                removed += 1
+                continue
+            models[name] = kept
+            smaller += len(kept) < len(members)
+        if removed or smaller:
+            note(
+                f"{self.folder}/{ENROLL}: {removed} models removed that have no utterance left or the name of an"
+                f" utterance, {smaller} models made smaller"
+            )
+            self._replace(ENROLL, (f"{name} {' '.join(members)}\n" for name, members in models.items()))
+        return model_speakers(models, speaker_of)
+
     def _fix_trials(self, name: str, speaker_of: dict[str, str]) -> None:
         """Keep the trials that validation has nothing against."""
         gone: Counter[str] = Counter()
+        labeled = has_labels(self._path(name))
 
         def left() -> Iterator[str]:
             for line in read_raw_lines(self._path(name)):
-                wrong = trial_problem(line, speaker_of)
+                wrong = trial_problem(line, speaker_of, labeled)
                 if wrong is None:
                     yield line
                 elif line.strip():

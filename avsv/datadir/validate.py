@@ -22,7 +22,7 @@ from avsv.datadir.lists import (
 )
 from avsv.datadir.media import probe
 from avsv.errors import DataError
-from avsv.io.lists import trial_lists
+from avsv.io.lists import ENROLL, has_labels, trial_lists, wrong_model
 from avsv.io.names import first_odd_key, wrong_key
 
 SHOWN_OF_A_KIND = 3
@@ -115,26 +115,49 @@ VALUES: dict[str, Callable[[str], str | None]] = {
 }
 
 
-def trial_problem(line: str, speaker_of: Mapping[str, str]) -> tuple[str, str] | None:
+def trial_problem(line: str, speaker_of: Mapping[str, str], labeled: bool = True) -> tuple[str, str] | None:
     """What is wrong with a line of a trial list, as (form, unknown or label; in words); None where nothing is.
 
     Args:
         line: of the list.
-        speaker_of: speakers of the utterances that there are.
+        speaker_of: speakers of the utterances and models that there are; empty for a model of several speakers.
+        labeled: whether the list has labels.
 
     Example:
         >>> trial_problem("a-1 b-1 target", {"a-1": "a", "b-1": "b"})
         ('label', 'labeled target, but the speakers are a and b')
     """
     fields = line.split()
-    if len(fields) != 3 or fields[2] not in ("target", "nontarget"):
+    if labeled and (len(fields) != 3 or fields[2] not in ("target", "nontarget")):
         return "form", f"'{line.strip()}' is not ENROLL TEST target|nontarget"
+    if len(fields) < 2:
+        return "form", f"'{line.strip()}' is not ENROLL TEST"
     enroll, test = (speaker_of.get(key) for key in fields[:2])
     if enroll is None or test is None:
-        return "unknown", f"'{fields[0] if enroll is None else fields[1]}' is not in utt2spk"
+        return "unknown", f"'{fields[0] if enroll is None else fields[1]}' is not in utt2spk or {ENROLL}"
+    if not labeled:
+        return None
+    if not enroll or not test:
+        name = fields[0] if not enroll else fields[1]
+        return "label", f"the model '{name}' has utterances of several speakers, so it can have no label"
     if (enroll == test) != (fields[2] == "target"):
         return "label", f"labeled {fields[2]}, but the speakers are {enroll} and {test}"
     return None
+
+
+def model_speakers(models: Mapping[str, Sequence[str]], speaker_of: Mapping[str, str]) -> dict[str, str]:
+    """The speakers of enrollment models, as far as they are no utterances; empty for one of several speakers.
+
+    Example:
+        >>> model_speakers({"m": ["a-1", "a-2"], "n": ["a-1", "b-1"]}, {"a-1": "a", "a-2": "a", "b-1": "b"})
+        {'m': 'a', 'n': ''}
+    """
+    found = {}
+    for name, members in models.items():
+        speakers = {speaker_of[key] for key in members if key in speaker_of}
+        if name not in speaker_of:
+            found[name] = speakers.pop() if len(speakers) == 1 else ""
+    return found
 
 
 class Validator:
@@ -185,6 +208,7 @@ class Validator:
         for name in speaker_lists(self.folder):
             for _ in self._keys(name, known, "not a speaker of"):
                 pass
+        self.speaker_of |= self._check_models()
         try:
             for path in trial_lists(self.folder):
                 self._check_trials(path)
@@ -338,6 +362,18 @@ class Validator:
         for key in sorted(wanted - there) if counts else ():
             self.problems.add(f"less {name}", f"{self.folder}/{name}: '{key}' of {source} is missing")
 
+    def _check_models(self) -> dict[str, str]:
+        """Check the enrollment models; returns their speakers, as :func:`model_speakers`."""
+        if not (self.folder / ENROLL).is_file():
+            return {}
+        path, models = self.folder / ENROLL, {}
+        for numbers, names, values in self._table(ENROLL, None):
+            for number, name, value in zip(numbers, names, values, strict=True):
+                models[name] = value.split()
+                if wrong := wrong_model(name, models[name], self.speaker_of):
+                    self.problems.add("model", f"{path}:{number}: {wrong}")
+        return model_speakers(models, self.speaker_of)
+
     def _check_trials(self, path: Path) -> None:
         try:
             self._check_trial_lines(path)
@@ -345,9 +381,9 @@ class Validator:
             self.problems.add("unreadable", str(error))
 
     def _check_trial_lines(self, path: Path) -> None:
-        count = 0
+        count, labeled = 0, has_labels(path)
         for count, line in enumerate(read_raw_lines(path), 1):
-            if wrong := trial_problem(line, self.speaker_of):
+            if wrong := trial_problem(line, self.speaker_of, labeled):
                 self.problems.add(f"{wrong[0]} {path}", f"{path}:{count}: {wrong[1]}")
         if count == 0:
             self.problems.add(f"empty {path}", f"{path}: the list is empty")

@@ -1,7 +1,7 @@
 """Text lists, trials and scores: strict reading with errors that name file and line, atomic writing."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -12,6 +12,9 @@ from avsv.errors import DataError
 from avsv.io.atomic import write_text
 from avsv.io.names import check_name, wrong_key
 from avsv.io.text import check_regular_file, refuse_mark
+
+ENROLL = "enroll"
+"""The list of a data directory that names its enrollment models, in the form of ``spk2utt``."""
 
 # What most keys are made of; the others are looked at more closely.
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}").fullmatch
@@ -46,10 +49,12 @@ def _lines(path: str | Path) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def _columns(path: str | Path, columns: int, form: str) -> list[list[str]]:
-    """The columns of a table whose every line has exactly ``columns`` fields."""
+def _columns(path: str | Path, columns: int, form: str, fewer: int | None = None) -> list[list[str]]:
+    """The columns of a table whose every line has exactly ``columns`` fields, or every line ``fewer``."""
     lines = _lines(path)
     counts = list(map(len, map(str.split, lines)))
+    if fewer is not None and set(counts) == {fewer}:
+        columns = fewer
     if set(counts) != {columns}:
         number, count = next((n, count) for n, count in enumerate(counts, 1) if count != columns)
         raise DataError(f"{path}:{number}: {count} field{'s' if count != 1 else ''}, expected {columns}: {form}")
@@ -125,6 +130,49 @@ def write_list(path: str | Path, mapping: Mapping[str, object]) -> None:
     write_text(path, "".join(f"{key} {mapping[key]}\n" for key in sorted(mapping)))
 
 
+def wrong_model(name: str, members: list[str], known: Container[str]) -> str | None:
+    """What is wrong with a line of ``enroll``, or None.
+
+    Args:
+        name: of the model.
+        members: the utterances it is made of.
+        known: the utterances that there are.
+
+    Example:
+        >>> wrong_model("ann", ["ann-1", "ann-3"], {"ann-1", "ann-2"})
+        "'ann-3' of the model 'ann' is not in utt2spk"
+    """
+    if name in known:
+        return f"the model '{name}' has the name of an utterance: rename it"
+    for key in members:
+        if key not in known:
+            return f"'{key}' of the model '{name}' is not in utt2spk"
+    if len(set(members)) < len(members):
+        return f"the model '{name}' has an utterance twice"
+    return None
+
+
+def read_models(path: str | Path, known: Container[str]) -> dict[str, list[str]]:
+    """Read ``MODEL UTTERANCE UTTERANCE ...`` lines: the utterances of every enrollment model.
+
+    Args:
+        path: the list ``enroll`` of a data directory, or one like it.
+        known: the utterances that there are.
+
+    Raises:
+        DataError: as :func:`read_list`, or :func:`wrong_model`.
+    """
+    models: dict[str, list[str]] = {}
+    for number, name, value in read_entries(path):
+        if name in models:
+            raise repeated(path, number, name)
+        members = value.split()
+        if wrong := wrong_model(name, members, known):
+            raise DataError(f"{path}:{number}: {wrong}")
+        models[name] = members
+    return models
+
+
 def trial_lists(folder: str | Path) -> list[Path]:
     """The trial lists of a data directory, ``FOLDER/trials/*``, sorted by name; none where there is no such folder.
 
@@ -139,12 +187,25 @@ def trial_lists(folder: str | Path) -> list[Path]:
     return paths
 
 
+def has_labels(path: str | Path) -> bool:
+    """Whether a trial list says which trials are targets: without labels, no line has more than the two sides.
+
+    Raises:
+        DataError: no such file, or not text.
+    """
+    with _open(path) as file:
+        try:
+            return any(len(line.split()) > 2 for line in file)
+        except UnicodeDecodeError:
+            raise _no_text(path) from None
+
+
 class Trials(NamedTuple):
-    """Verification trials: three arrays of equal length."""
+    """Verification trials: arrays of equal length; ``is_target`` is None for a list without labels."""
 
     enroll: np.ndarray
     test: np.ndarray
-    is_target: np.ndarray
+    is_target: np.ndarray | None
 
 
 class Scores(NamedTuple):
@@ -156,12 +217,16 @@ class Scores(NamedTuple):
 
 
 def read_trials(path: str | Path) -> Trials:
-    """Read ``enroll test target|nontarget`` lines.
+    """Read ``enroll test target|nontarget`` lines, or ``enroll test`` lines of a list without labels.
 
     Raises:
-        DataError: with file and line: no such file, an empty list, not three fields, an unknown label.
+        DataError: with file and line: no such file, an empty list, not three fields (or two on all lines), an unknown
+            label.
     """
-    enroll, test, label = map(np.array, _columns(path, 3, "ENROLL TEST target|nontarget"))
+    enroll, test, *rest = map(np.array, _columns(path, 3, "ENROLL TEST target|nontarget", fewer=2))
+    if not rest:
+        return Trials(enroll, test, None)
+    (label,) = rest
     is_target = label == "target"
     unknown = np.flatnonzero(~is_target & (label != "nontarget"))
     if len(unknown):

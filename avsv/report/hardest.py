@@ -209,9 +209,10 @@ def _share_of_same_gender(trials: TrialList, clips: ClipReader) -> float | None:
     """Share of the non-target trials between persons of the same gender; None if genders are unknown."""
     if not clips.genders:
         return None
-    gender = {key: clips.genders.get(speaker, "") for key, speaker in clips.speakers.items()}
     others = ~trials.trials.is_target
-    sides = [np.array([gender[key] for key in side[others].tolist()]) for side in trials.trials[:2]]
+    keys = [side[others].tolist() for side in trials.trials[:2]]
+    gender = {key: clips.genders.get(clips.speaker(key), "") for key in set().union(*keys)}
+    sides = [np.array([gender[key] for key in side]) for side in keys]
     known = (sides[0] != "") & (sides[1] != "")
     return float(np.mean((sides[0] == sides[1])[known])) if known.any() else None
 

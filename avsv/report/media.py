@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from avsv.audio.decode import read_audio
 from avsv.errors import DataError
 from avsv.io.ark import matrix_shape, read_rows
-from avsv.io.lists import read_list
+from avsv.io.lists import ENROLL, read_list, read_models
 from avsv.video.config import FaceFormat
 
 FRAMES = 3  # in a strip of face crops
@@ -30,7 +30,7 @@ class Clip(NamedTuple):
         faces: data URI of a strip of crops.
         voice: data URI of its sound.
         heard: duration of that sound in seconds.
-        missing: why there is no picture or no sound.
+        missing: what is not shown, and why.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Clip(NamedTuple):
 
 
 class ClipReader:
-    """Look up utterances of a data directory.
+    """Look up utterances of a data directory, and the models made of them.
 
     Args:
         data: the data directory; only ``utt2spk`` is required.
@@ -57,6 +57,8 @@ class ClipReader:
     def __init__(self, data: str | Path) -> None:
         self.data = Path(data)
         self.speakers = self._list("utt2spk")
+        enroll = self.data / ENROLL
+        self._models = read_models(enroll, self.speakers) if enroll.is_file() else {}
         self.sessions = self._list("utt2session")
         self.genders = self._list("spk2gender")
         self.durations = {key: float(value) for key, value in self._list("utt2dur").items()}
@@ -69,7 +71,22 @@ class ClipReader:
         return read_list(path) if path.is_file() else {}
 
     def read(self, key: str) -> Clip:
-        """Read an utterance with its picture and sound; failures are explained in ``missing``."""
+        """Read an utterance with its picture and sound; failures are explained in ``missing``.
+
+        Of a model made of several utterances, the first is shown.
+        """
+        if key in self._models:
+            members = self._models[key]
+            clip = self.read(members[0])
+            seconds = [self.durations[member] for member in members if member in self.durations]
+            sessions = {self.sessions.get(member) for member in members}
+            shown = [f"made of {len(members)} utterances, of which {members[0]} is shown"] if len(members) > 1 else []
+            return clip._replace(
+                key=key,
+                duration=float(np.mean(seconds)) if seconds else None,
+                session=clip.session if len(sessions) == 1 else None,
+                missing=[*shown, *clip.missing],
+            )
         faces, voice, heard, missing = None, None, 0.0, []
         try:
             faces = strip(self._read_faces(key)) if key in self._faces else None
@@ -87,6 +104,10 @@ class ClipReader:
         speaker = self.speakers[key]
         session, gender = self.sessions.get(key), self.genders.get(speaker)
         return Clip(key, speaker, session, gender, self.durations.get(key), faces, voice, heard, missing)
+
+    def speaker(self, key: str) -> str:
+        """The speaker of an utterance or of a model."""
+        return self.speakers[self._models[key][0] if key in self._models else key]
 
     def _read_faces(self, key: str) -> NDArray[np.uint8]:
         form = FaceFormat.read(self.data / "faces.conf")

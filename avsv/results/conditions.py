@@ -4,14 +4,15 @@ The conditions are defined by the lists of the data directory:
 
 - ``utt2dur``: duration of the shorter clip in seconds, in thirds of the trials;
 - ``utt2num_faces``: number of frames with a face in the clip that has fewer, in thirds; 0 for a clip without a line;
+  of a model, both are the means of its utterances;
 - ``utt2session``: target trials within one session and across two sessions, if there are both, each with all non-target
   trials;
 - every other ``utt2LABEL`` and ``spk2LABEL`` with 2 to 12 values, except ages: for each value, the trials that have it
   on both sides, and the trials with two different values. If no target trial has two values, as with gender, these are
   non-target trials together with all target trials.
 
-Trials with a side that is missing from a list are a condition too. Thirds are computed over the whole list, so that all
-systems have the same limits, rounded to two digits.
+Trials with a side that is missing from a list, or a model whose utterances have different values, are a condition too.
+Thirds are computed over the whole list, so that all systems have the same limits, rounded to two digits.
 """
 
 from collections.abc import Sequence
@@ -137,14 +138,18 @@ def conditions_of(data_dir: Path, trial_set: TrialSet, trials: TrialList) -> lis
     found: list[Condition] = []
     for name in sorted(names, key=lambda name: (name not in TITLES, name.startswith("spk2"), name)):
         path = data_dir / name
-        keys = trial_set.speakers.tolist() if name.startswith("spk2") else trial_set.utterances
-        listed = read_list(path, fields=2)
+        members, listed = trial_set.members, read_list(path, fields=2)
         if name in SIZES:
-            conditions = _by_size(name, _sizes(path, listed, keys), trials)
+            conditions = _by_size(name, members.mean(_sizes(path, listed, members.utterances)), trials)
         else:
+            of_speakers = name.startswith("spk2")
+            keys = trial_set.speakers.tolist() if of_speakers else members.utterances
             values, codes = np.unique([listed.get(key, "") for key in keys], return_inverse=True)
             if values[0] == "":
                 values, codes = values[1:], codes - 1
+            if not of_speakers:
+                codes, same = members.common(codes)
+                codes = np.where(same, codes, -1)
             if name == "utt2session":
                 conditions = _by_session(codes, trials)
             else:

@@ -157,6 +157,44 @@ def fit_backend(
     return LengthNormalizedPLDA(PLDAScorer(model), projection), of_plda
 
 
+class BackendLearner:
+    """Learns the back-end of two modalities when it is first asked for, and prints what from.
+
+    Args:
+        name, training, utt2spk, where, lda_dim, adaptation: see :func:`fit_backend`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        training: Source,
+        utt2spk: Mapping[str, str],
+        where: str,
+        lda_dim: int | None = None,
+        adaptation: Adaptation | None = None,
+    ) -> None:
+        self.name, self.training, self.utt2spk, self.where = name, training, utt2spk, where
+        self.lda_dim, self.adaptation = lda_dim, adaptation
+        self._learned: dict[tuple[str, ...], Backend] = {}
+
+    def __call__(self, enroll: str, test: str) -> Backend:
+        """The back-end for the modalities of the two sides, in either order.
+
+        Raises:
+            DataError: as :func:`fit_backend`.
+        """
+        modalities = tuple(sorted({enroll, test}))
+        if modalities not in self._learned:
+            self._learned[modalities], statistics = fit_backend(
+                self.name, modalities, self.training, self.utt2spk, self.where, self.lda_dim, self.adaptation
+            )
+            print(
+                f"{self.name} of {' and '.join(modalities)}: {len(statistics.counts)} speakers, {statistics.size}"
+                f" embeddings of {self.where}, {self.lda_dim or statistics.dim} dimensions"
+            )
+        return self._learned[modalities]
+
+
 def backend_scorer(backend_of: Callable[[str, str], Backend], embeddings: Mapping[str, Embeddings]) -> Scorer:
     """The scorer of trials whose sides may have different modalities.
 

@@ -61,7 +61,7 @@ class QualityReader:
             )
         data_dir, trial_set, trials = self.sources[name]
         modalities = sorted(set(parse_mode(mode)))
-        values = read_measures(self.measures, data_dir, trial_set.utterances, self.folder, modalities)
+        values = read_measures(self.measures, data_dir, trial_set, self.folder, modalities)
         places = places_in(path, scores, trials.trials)
         columns = quality_columns(values, mode, trials.enroll[places], trials.test[places])
         for column, numbers in columns.items():

@@ -13,6 +13,7 @@ from avsv.errors import DataError
 from avsv.io.ark import read_vectors
 from avsv.io.lists import read_list
 from avsv.scoring.modes import parse_mode
+from avsv.scoring.trials import TrialSet
 
 MEASURES = ("duration", "faces", "norm", "cohort")
 """Logarithms of seconds and of face crops, lengths of embeddings, mean scores of the nearest cohort speakers."""
@@ -21,44 +22,45 @@ OF_EMBEDDINGS = ("norm", "cohort")
 """Measures that an ensemble cannot use, because it has no embeddings."""
 
 Values = Mapping[str, NDArray[np.float64]]
-"""A measure of U utterances, per modality to which it applies; modalities can share one array."""
+"""A measure of the S sides of trials, per modality to which it applies; modalities can share one array."""
 
 
 def read_measures(
-    names: Sequence[str], data_dir: Path, utterances: list[str], system: Path, modalities: Sequence[str]
+    names: Sequence[str], data_dir: Path, trial_set: TrialSet, system: Path, modalities: Sequence[str]
 ) -> dict[str, Values]:
-    """Read measures of utterances.
+    """Read measures of the sides of trials; those of a model are the means of its utterances.
 
     Args:
         names: some of :data:`MEASURES`.
         data_dir: data directory with ``utt2dur`` and ``utt2num_faces``.
-        utterances: U ids.
+        trial_set: the trials of the data directory.
         system: folder with ``embeddings/SET.MODALITY.scp`` and ``scores/SET.MODALITY.cohort``.
         modalities: the required ones of A, V and AV.
 
     Returns:
-        The values of each measure; NaN for an utterance without a value.
+        The values of each measure; NaN for a side without a value.
 
     Raises:
         DataError: a file is missing, or contains something other than numbers, or numbers that must be positive are
             not.
     """
+    utterances, mean = trial_set.members.utterances, trial_set.members.mean
     measures: dict[str, Values] = {}
     for name in names:
         if name == "duration":
-            seconds = np.log(_read(data_dir / "utt2dur", utterances, positive=True))
+            seconds = np.log(mean(_read(data_dir / "utt2dur", utterances, positive=True)))
             measures[name] = dict.fromkeys(modalities, seconds)
         elif name == "faces":
             seen = [modality for modality in modalities if "V" in modality]
             if seen:
-                crops = np.log(_read(data_dir / "utt2num_faces", utterances, positive=True))
+                crops = np.log(mean(_read(data_dir / "utt2num_faces", utterances, positive=True)))
                 measures[name] = dict.fromkeys(seen, crops)
         elif name == "norm":
             paths = {m: system / "embeddings" / f"{data_dir.name}.{m}.scp" for m in modalities}
-            measures[name] = {m: _norms(path, utterances) for m, path in paths.items()}
+            measures[name] = {m: mean(_norms(path, utterances)) for m, path in paths.items()}
         elif name == "cohort":
             paths = {m: system / "scores" / f"{data_dir.name}.{m}.cohort" for m in modalities}
-            measures[name] = {m: _read(path, utterances) for m, path in paths.items()}
+            measures[name] = {m: _read(path, trial_set.sides) for m, path in paths.items()}
         else:
             raise DataError(f"quality measure '{name}' is not one of {' '.join(MEASURES)}")
     return measures
@@ -96,8 +98,8 @@ def quality_columns(
     return columns
 
 
-def _read(path: Path, utterances: list[str], positive: bool = False) -> NDArray[np.float64]:
-    """The numbers in a list, in the order of the utterances; NaN for an utterance that is not in the list."""
+def _read(path: Path, keys: list[str], positive: bool = False) -> NDArray[np.float64]:
+    """The numbers in a list, in the order of the keys; NaN for a key that is not in the list."""
     values = {}
     for number, (key, word) in enumerate(read_list(path, fields=2).items(), 1):
         try:
@@ -106,7 +108,7 @@ def _read(path: Path, utterances: list[str], positive: bool = False) -> NDArray[
             values[key] = np.nan
         if not np.isfinite(values[key]) or (positive and values[key] <= 0):
             raise DataError(f"{path}:{number}: '{word}', expected a number{' above 0' if positive else ''}")
-    return np.array([values.get(utterance, np.nan) for utterance in utterances])
+    return np.array([values.get(key, np.nan) for key in keys])
 
 
 def _norms(path: Path, utterances: list[str]) -> NDArray[np.float64]:

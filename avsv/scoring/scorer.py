@@ -50,6 +50,19 @@ def read_trial_sets(data_dirs: Sequence[str | Path]) -> list[TrialSet]:
     return sets
 
 
+def labeled_sets(data_dirs: Sequence[str | Path]) -> list[TrialSet]:
+    """As :func:`read_trial_sets`, without the lists that have no labels.
+
+    Raises:
+        DataError: as there, or no list has labels.
+    """
+    sets = read_trial_sets(data_dirs)
+    labeled = [trial_set.labeled() for trial_set in sets]
+    if not any(trial_set.lists for trial_set in labeled):
+        raise DataError(f"{sets[0].lists[0].path}: no labels (target or nontarget): there are no error rates without")
+    return labeled
+
+
 def modes_of(embeddings_dir: Path, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """The modes to score: those in ``wanted``, or all for which these data directories have embeddings.
 
@@ -92,9 +105,10 @@ def read_means(embeddings_dir: Path, data_dir: Path | None, modes: Sequence[str]
 def read_modalities(
     embeddings_dir: Path, trial_set: TrialSet, modes: Sequence[str], means: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, Embeddings]:
-    """Read the embeddings of the utterances of trials in every modality that the modes need, and subtract the means."""
+    """Read the embeddings of the sides of trials in every modality that the modes need, and subtract the means."""
     paths = {m: embeddings_dir / f"{trial_set.name}.{m}.scp" for m in modalities_of(modes)}
-    return {m: read_embeddings(path, trial_set.utterances, means.get(m))[1] for m, path in paths.items()}
+    read = {m: read_embeddings(path, trial_set.members.utterances, means.get(m)) for m, path in paths.items()}
+    return {m: trial_set.pool(embeddings) for m, (_, embeddings) in read.items()}
 
 
 def cosine_scorer(embeddings: dict[str, Embeddings]) -> Scorer:

@@ -1,4 +1,4 @@
-"""Trial lists of a data directory and the embeddings of their utterances."""
+"""Trial lists of a data directory and the embeddings of their sides: utterances, and models made of several."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from avsv.errors import DataError
 from avsv.io.ark import read_vector_blocks, read_vectors
-from avsv.io.lists import Scores, Trials, read_list, read_trials, trial_lists
+from avsv.io.lists import ENROLL, Scores, Trials, read_list, read_models, read_trials, trial_lists
+from avsv.scoring.members import Embeddings, Members
 from avsv.scoring.modes import assignments
 
 
@@ -20,7 +21,7 @@ class TrialList(NamedTuple):
         name: file name, which is also the name of the folder for its scores.
         path: path of the file.
         trials: ids and labels as in the list.
-        enroll, test: (N,) rows of both sides in the utterances of the :class:`TrialSet`.
+        enroll, test: (N,) rows of both sides in those of the :class:`TrialSet`.
     """
 
     name: str
@@ -36,55 +37,81 @@ class TrialSet(NamedTuple):
     Attributes:
         name: name of the data directory, which is part of the names of embeddings: ``eval`` in
             ``embeddings/eval.A.scp``.
-        utterances: ids of the U utterances that occur in a trial.
-        speakers: (U,) their speakers.
+        sides: ids of the S utterances and models that occur in a trial.
+        members: the utterances of each side.
+        speakers: (S,) their speakers; of a model with utterances of several speakers, the model itself.
         lists: the lists in the order of their names.
     """
 
     name: str
-    utterances: list[str]
+    sides: list[str]
+    members: Members
     speakers: NDArray[np.str_]
     lists: list[TrialList]
 
+    def labeled(self) -> "TrialSet":
+        """The same without the lists that have no labels, which have scores but no error rates."""
+        return self._replace(lists=[trials for trials in self.lists if trials.trials.is_target is not None])
 
-class Embeddings(NamedTuple):
-    """Embeddings of length 1.
-
-    Attributes:
-        matrix: (U, D) float32; rows of zeros for missing embeddings.
-        present: (U,) whether there is an embedding.
-    """
-
-    matrix: NDArray[np.float32]
-    present: NDArray[np.bool_]
+    def pool(self, embeddings: Embeddings) -> Embeddings:
+        """Embeddings (S, D) of the sides, from those of their utterances."""
+        return self.members.pool(embeddings, self.sides)
 
 
 def read_trial_set(data_dir: str | Path) -> TrialSet:
-    """Read and check ``DATA/trials/*`` against ``DATA/utt2spk``.
+    """Read and check ``DATA/trials/*`` against ``DATA/utt2spk`` and the models in ``DATA/enroll``, if there are any.
 
     Raises:
-        DataError: there is no list; a list is empty or has a malformed line; a trial contains an utterance that is not
-            in ``utt2spk`` (the message names the line of the first and the number of all).
+        DataError: there is no list; a list is empty or has a malformed line; a trial contains a side that is neither
+            an utterance nor a model (the message names the line of the first and the number of all); the speaker of a
+            model in a list with labels is not clear.
     """
     data_dir = Path(data_dir)
     paths = trial_lists(data_dir)
     if not paths:
         raise DataError(f"{data_dir}/trials: no trial list: prepare the data first")
     utt2spk = read_list(data_dir / "utt2spk", fields=2)
+    models = read_models(data_dir / ENROLL, utt2spk) if (data_dir / ENROLL).is_file() else {}
     row_of: dict[str, int] = {}
     lists = []
     for path in paths:
         trials = read_trials(path)
         sides = []
         for ids in (trials.enroll.tolist(), trials.test.tolist()):
-            for utterance in dict.fromkeys(ids):
-                if utterance in utt2spk:
-                    row_of.setdefault(utterance, len(row_of))
-            sides.append(np.fromiter((row_of.get(utterance, -1) for utterance in ids), np.int64, len(ids)))
+            for side in dict.fromkeys(ids):
+                if side in utt2spk or side in models:
+                    row_of.setdefault(side, len(row_of))
+            sides.append(np.fromiter((row_of.get(side, -1) for side in ids), np.int64, len(ids)))
         _check_ids(path, trials, *sides, data_dir)
         lists.append(TrialList(path.name, path, trials, *sides))
-    utterances = list(row_of)
-    return TrialSet(data_dir.name, utterances, np.array([utt2spk[u] for u in utterances]), lists)
+    names = list(row_of)
+    members = Members.of(names, models)
+    speakers, one = members.common(np.array([utt2spk[key] for key in members.utterances]))
+    for trials in lists:
+        if trials.trials.is_target is not None:
+            _check_speakers(trials, names, one, data_dir)
+    return TrialSet(data_dir.name, names, members, np.where(one, speakers, names), lists)
+
+
+def _check_speakers(trials: TrialList, names: list[str], one: NDArray[np.bool_], data_dir: Path) -> None:
+    """Raise DataError where a model in a list with labels has utterances of several speakers."""
+    mixed = ~(one[trials.enroll] & one[trials.test])
+    if mixed.any():
+        line = int(mixed.argmax())
+        rows = trials.enroll[line], trials.test[line]
+        name = names[rows[0] if not one[rows[0]] else rows[1]]
+        raise DataError(
+            f"{trials.path}:{line + 1}: the model '{name}' has utterances of several speakers: correct"
+            f" {data_dir}/{ENROLL}, or use it in lists without labels only"
+        )
+
+
+def with_labels(trial_set: TrialSet, data_dir: str | Path) -> TrialSet:
+    """The same without the lists that have no labels. Raises DataError where no list is left."""
+    labeled = trial_set.labeled()
+    if not labeled.lists:
+        raise DataError(f"{data_dir}/trials: no list has labels (target or nontarget), which are needed here")
+    return labeled
 
 
 def _check_ids(path: Path, trials: Trials, enroll, test, data_dir: Path) -> None:
@@ -92,11 +119,12 @@ def _check_ids(path: Path, trials: Trials, enroll, test, data_dir: Path) -> None
     if not unknown.any():
         return
     first = int(unknown.argmax())
-    utterance = trials.enroll[first] if enroll[first] < 0 else trials.test[first]
+    side = trials.enroll[first] if enroll[first] < 0 else trials.test[first]
     names = set(trials.enroll[enroll < 0].tolist()) | set(trials.test[test < 0].tolist())
+    models = f" or {data_dir}/{ENROLL}" if (data_dir / ENROLL).is_file() else ""
     raise DataError(
-        f"{path}:{first + 1}: unknown utterance '{utterance}': {np.count_nonzero(unknown)} of {len(unknown)} trials"
-        f" contain one of {len(names)} ids that are not in {data_dir}/utt2spk: correct the list or the data"
+        f"{path}:{first + 1}: unknown utterance '{side}': {np.count_nonzero(unknown)} of {len(unknown)} trials"
+        f" contain one of {len(names)} ids that are not in {data_dir}/utt2spk{models}: correct the list or the data"
     )
 
 

@@ -12,16 +12,17 @@ from avsv.data.lists import read_utterances
 from avsv.data.loading import load_batches
 from avsv.embed.extract import embed_batches
 from avsv.errors import DataError
-from avsv.io.lists import Trials, read_list, read_trials, trial_lists
 from avsv.model.config import SystemConfig
 from avsv.model.embedder import Embedder
+from avsv.scoring.members import Embeddings
 from avsv.scoring.metrics import eer
+from avsv.scoring.trials import TrialList, read_trial_set, with_labels
 from avsv.train.distributed import Ranks
 
 
 @dataclass
 class _TrialList:
-    """Trials, given as rows of the development utterances."""
+    """Trials, given as rows of the sides of the development trials."""
 
     enroll: np.ndarray
     test: np.ndarray
@@ -38,7 +39,7 @@ class Development:
         warn: called with the number of trials that cannot be used.
 
     Raises:
-        DataError: a trial contains an unknown utterance, or a list has no usable target or non-target trials.
+        DataError: as :func:`avsv.scoring.trials.read_trial_set`, or a list has no usable target or non-target trials.
     """
 
     def __init__(
@@ -50,21 +51,18 @@ class Development:
     ) -> None:
         directory = Path(directory)
         self.mode = config.modalities[0]
-        lists = {path: read_trials(path) for path in trial_lists(directory)}
-        known = read_list(directory / "utt2spk", fields=2)
-        for path, trials in lists.items():
-            _check_ids(path, trials, known, directory)
-        wanted = {key for trials in lists.values() for column in trials[:2] for key in np.unique(column).tolist()}
+        self.trials = with_labels(read_trial_set(directory), directory)
+        members = self.trials.members
         audio_list = whole_audio_list(config.embed, inputs)
-        table = read_utterances(directory, audio_list, inputs.video is not None, only=wanted)
+        table = read_utterances(directory, audio_list, inputs.video is not None, only=set(members.utterances))
         usable = np.ones(len(table), dtype=bool)
         if "A" in self.mode:
             usable &= table.audio_frames > 0
         if "V" in self.mode:
             usable &= table.video_frames > 0
-        rows = {key: row for row, key in enumerate(table.keys) if usable[row]}
-        self.lists = [_index(path, trials, rows, warn) for path, trials in lists.items()]
-        self.rows = rows
+        self.usable = {key for row, key in enumerate(table.keys) if usable[row]}
+        there = members.mean(np.array([1.0 if key in self.usable else np.nan for key in members.utterances])) == 1
+        self.lists = [_usable(trials, there, warn) for trials in self.trials.lists]
         self.clips = WholeUtterances(table, np.full(len(table), -1, dtype=np.int32), config.embed, inputs)
 
     def eer(self, embedder: Embedder, ranks: Ranks) -> float:
@@ -80,10 +78,14 @@ class Development:
                 vectors.update(zip(keys, matrix, strict=True))
         for others in ranks.gather(vectors):
             vectors.update(others)
-        matrix = np.zeros((len(self.clips.table), len(next(iter(vectors.values())))), dtype=np.float32)
-        for key, row in self.rows.items():
-            matrix[row] = vectors[key] / max(float(np.linalg.norm(vectors[key])), 1e-12)
-        return float(np.mean([self._score(matrix, trials) for trials in self.lists]))
+        keys = self.trials.members.utterances
+        present = np.array([key in self.usable for key in keys])
+        matrix = np.zeros((len(keys), len(next(iter(vectors.values())))), dtype=np.float32)
+        for row in np.flatnonzero(present):
+            vector = vectors[keys[row]]
+            matrix[row] = vector / max(float(np.linalg.norm(vector)), 1e-12)
+        sides = self.trials.pool(Embeddings(matrix, present)).matrix
+        return float(np.mean([self._score(sides, trials) for trials in self.lists]))
 
     @staticmethod
     def _score(matrix: np.ndarray, trials: _TrialList) -> float:
@@ -98,24 +100,12 @@ class Development:
         return eer(scores, trials.is_target)
 
 
-def _check_ids(path: Path, trials: Trials, known: dict[str, str], directory: Path) -> None:
-    for column in (trials.enroll, trials.test):
-        for key in np.unique(column).tolist():
-            if key not in known:
-                line = int(np.flatnonzero(column == key)[0]) + 1
-                raise DataError(
-                    f"{path}:{line}: '{key}' is not in {directory}/utt2spk: remove its trials from the list"
-                )
-
-
-def _index(path: Path, trials: Trials, rows: dict[str, int], warn: Callable[[str], None]) -> _TrialList:
-    unique, inverse = np.unique(np.concatenate([trials.enroll, trials.test]), return_inverse=True)
-    indices = np.array([rows.get(key, -1) for key in unique.tolist()])[inverse]
-    enroll, test = np.split(indices, 2)
-    usable = (enroll >= 0) & (test >= 0)
+def _usable(trials: TrialList, there: np.ndarray, warn: Callable[[str], None]) -> _TrialList:
+    """The trials of a list whose sides are ``there``."""
+    usable = there[trials.enroll] & there[trials.test]
     if not usable.all():
-        warn(f"{path}: {int((~usable).sum())} of {len(usable)} trials lack a modality and are not scored")
-    is_target = trials.is_target[usable]
+        warn(f"{trials.path}: {int((~usable).sum())} of {len(usable)} trials lack a modality and are not scored")
+    is_target = trials.trials.is_target[usable]
     if is_target.all() or not is_target.any():
-        raise DataError(f"{path}: needs target and nontarget trials whose utterances have all modalities")
-    return _TrialList(enroll[usable], test[usable], is_target)
+        raise DataError(f"{trials.path}: needs target and nontarget trials whose utterances have all modalities")
+    return _TrialList(trials.enroll[usable], trials.test[usable], is_target)

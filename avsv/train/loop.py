@@ -75,9 +75,13 @@ class Trainer:
         self.config = config.train
         self.optimization = Optimization(system, self.config, ranks)
         if self.config.keep == "best" and development is None:
-            raise DataError("train.keep: best needs development trials: add DEV/trials/NAME or set keep: last")
+            raise DataError(
+                "train.keep: best needs development trials with labels: add DEV/trials/NAME or set keep: last"
+            )
         if self.config.schedule.name == "plateau" and development is None:
-            raise DataError("train.schedule: plateau needs development trials: add DEV/trials/NAME or choose another")
+            raise DataError(
+                "train.schedule: plateau needs development trials with labels: add DEV/trials/NAME or choose another"
+            )
         self.system, self.clips, self.development = system, clips, development
         self.folder, self.ranks, self.seed, self.identity = folder, ranks, seed, identity
         self.num_workers, self.progress, self._prepare = num_workers, progress, prepare

@@ -15,7 +15,7 @@ from avsv.data.inputs import FEATURE_LISTS, Inputs
 from avsv.data.lists import read_ages, read_sessions, read_utterances
 from avsv.data.stored import check_fbank
 from avsv.errors import DataError
-from avsv.io.lists import trial_lists
+from avsv.io.lists import ENROLL, trial_lists
 from avsv.model.config import SystemConfig
 from avsv.model.inputs import inputs_of
 from avsv.video.config import FaceFormat
@@ -144,7 +144,7 @@ def _noise(config: SystemConfig, sources: Sources, audio: FbankConfig | None) ->
 def _files(
     config: SystemConfig, sources: Sources, inputs: Inputs, audio_list: str | None, noise: NoiseReverb | None
 ) -> list[Path]:
-    files = trial_lists(sources.dev)
+    files = [*trial_lists(sources.dev), sources.dev / ENROLL]
     for directory, name in ((sources.train, audio_list), (sources.dev, whole_audio_list(config.embed, inputs))):
         files.append(directory / "utt2spk")
         if name is not None:

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from avsv.io.atomic import write_text
-from avsv.io.lists import trial_lists
+from avsv.io.lists import has_labels, trial_lists
 from avsv.model.config import SystemConfig, load_config
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
@@ -66,7 +66,8 @@ def train_system(
     with Ranks(use_gpu) as ranks:
         warn = log if ranks.is_first else (lambda _message: None)
         material.warn(sources.train, warn)
-        development = Development(sources.dev, config, material.inputs, warn) if trial_lists(sources.dev) else None
+        labeled = any(map(has_labels, trial_lists(sources.dev)))
+        development = Development(sources.dev, config, material.inputs, warn) if labeled else None
         system, weights, new_speakers = _new_system(config, material, init, seed, weights_dir, warn)
         described = identity(config, seed, [*material.files, *weights], material.inputs.audio)
 

@@ -76,6 +76,11 @@ def _mean(before: float | None, count: int, values: Sequence[float | None]) -> f
     return float(np.mean(known)) if known else None
 
 
+def combine(name: str, recordings: Sequence[Embedded]) -> Embedded:
+    """Several recordings as one side of trials: an enrollment model of the recipe."""
+    return Person(name, {}, {}, None, None, {}).more(recordings).side()
+
+
 @dataclass(frozen=True)
 class Candidate:
     """How well a recording fits an enrolled person.

@@ -30,7 +30,7 @@ from avsv.verification.package import Package
 OPSET = 17
 TOLERANCE = 1e-4
 """Largest relative difference between a graph and PyTorch."""
-_UNSUPPORTED = {
+UNSUPPORTED = {
     "dvector": "it computes a short-time Fourier transform, which the exporter does not support",
     "audio_onnx": "it is a published graph already: use that file",
     "visual_onnx": "it is a published graph already: use that file",
@@ -74,8 +74,8 @@ def export_onnx(package: Package, folder: Path) -> list[Exported]:
     for name, config in (("audio", system.audio), ("visual", system.visual), ("fusion", system.fusion)):
         if config is None:
             continue
-        if config.name in _UNSUPPORTED:
-            exported.append(Exported(name, None, None, f"{config.name}: {_UNSUPPORTED[config.name]}"))
+        if config.name in UNSUPPORTED:
+            exported.append(Exported(name, None, None, f"{config.name}: {UNSUPPORTED[config.name]}"))
             continue
         path = folder / f"{name}.onnx"
         draw = {"audio": _audio, "visual": _video, "fusion": _embeddings}[name](package)

@@ -13,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from finished_run import FinishedRun, make_run
+from finished_run import FinishedRun, make_run, run_step
 from paths import ROOT
 from video_media import ffmpeg
 
@@ -137,6 +137,42 @@ def test_score_a_data_directory_and_files(run, clips, tmp_path):
     assert files["AVxA"].score[1] == pytest.approx(found.llr, rel=1e-4)
 
 
+def test_models_are_scored_as_the_recipe_scores_them(run, clips, tmp_path):
+    """Models of several utterances, in a list with labels and in one without, in all six modes."""
+    system, data = tmp_path / "exp/small", tmp_path / "eval"
+    shutil.copytree(run.system, system)
+    shutil.copytree(run.data["eval"], data)
+    (data / "enroll").write_text("m0 s0-u0 s0-u1\nm1 s1-u0 s1-u1 s1-u2\nm2 s2-u2\n")
+    tests = [f"s{n}-u2" for n in range(4)]
+    pairs = [(f"m{n}", key) for n in range(3) for key in tests] + [("s3-u0", "m0"), ("m1", "m2"), ("s3-u0", "s3-u1")]
+    (data / "trials/models").write_text(
+        "".join(f"{a} {b} {'target' if a[1] == b[1] else 'nontarget'}\n" for a, b in pairs)
+    )
+    (data / "trials/blind").write_text("".join(f"{a} {b}\n" for a, b in pairs))
+    run_step("score_cosine", system / "embeddings", system / "scores", run.data["dev"], data)
+    directories = run.data["train"], run.data["dev"], data
+    run_step("score_norm", "--top-n", 5, system / "embeddings", system / "scores", *directories)
+    run_step("calibrate", "--quality", "duration faces norm cohort", "--others", data, "--", system.parent,
+             run.data["dev"], "small")  # fmt: skip
+    for name, said in (("models", ""), ("blind", "blind: no labels: scored, but there are no error rates\n")):
+        done = command("score", system, data / "trials" / name, "--data", data, "-o", tmp_path / name)
+        assert done.returncode == 0 and done.stderr.endswith(said), done.stderr
+        for suffix in ("cos", "asnorm", "llr"):
+            ours, recipe = scores_of(tmp_path / name, suffix), scores_of(system / "scores" / name, suffix)
+            assert ours.keys() == recipe.keys() and (len(ours) == 6 or suffix == "llr")
+            for mode, scores in ours.items():
+                assert list(zip(scores.enroll, scores.test, strict=True)) == pairs
+                np.testing.assert_allclose(scores.score, recipe[mode].score, rtol=1e-5, atol=1e-5)
+    # The same models, of paths.
+    (tmp_path / "paths").write_text("m0 s1-u2.mkv\n")
+    (tmp_path / "enroll").write_text("m0 s0-u0.mkv s0-u1.mkv\n")
+    options = "--root", clips["s0-u0"].parent, "--enroll", tmp_path / "enroll", "--modes", "AVxAV"
+    done = command("score", system, tmp_path / "paths", *options, "-o", tmp_path / "files")
+    assert done.returncode == 0, done.stderr
+    wanted = scores_of(system / "scores/models", "cos")["AVxAV"].score[pairs.index(("m0", "s1-u2"))]
+    assert scores_of(tmp_path / "files", "cos")["AVxAV"].score.tolist() == [pytest.approx(wanted, abs=1e-4)]
+
+
 def test_score_recordings_of_a_data_directory_without_features(run, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -212,6 +248,10 @@ def test_bad_input_to_the_other_commands(run, clips, tmp_path):
         (["score", run.system, tmp_path / "unknown", "--data", data, "-o", out], "unknown:1: 'nobody' is not among"),
         (["score", run.system, tmp_path / "text", "--data", data, "-o", out], "'nothing' is not a trial list"),
         (["score", run.system, tmp_path / "none", "--data", data, "-o", out], "none: no such file"),
+        (
+            ["score", run.system, tmp_path / "unknown", "--data", data, "--enroll", tmp_path / "unknown", "-o", out],
+            "unknown:1: the model 's0-u0' has the name of an utterance",
+        ),
         (["embed", run.system, sounds["s0-u0"], "--mode", "V", "-o", out], "lacks what --mode V needs"),
         (["enroll", tmp_path / "gallery", "Ann", clips["s0-u0"]], "no such gallery: give --model to create it"),
         (["identify", tmp_path / "gallery", clips["s0-u0"]], "no such gallery: 'avsv enroll' creates one"),

@@ -520,6 +520,38 @@ def test_fix_removes_wrong_labels_and_trials(data):
     good("validate_data_dir.sh", "--sample", 0, data)
 
 
+def test_fix_models_and_lists_without_labels(data):
+    """A model keeps the utterances that are there; one without any goes, and so do its trials."""
+    (data / "enroll").write_text("m id1-a-00 id1-b-01 id9\nid1-a-00 id1-b-01\nempty id9\nwhole id3-a-00 id3-b-01\n")
+    (data / "trials/all").write_text("m id1-a-00 target\nwhole id1-a-00 nontarget\nempty id1-a-00 nontarget\n")
+    (data / "trials/blind").write_text("m id3-a-00\nempty id1-a-00\nid1-b-01 id3-a-00\n")
+    done = good("fix_data_dir.sh", data)
+    assert lines(data / "enroll") == ["m id1-a-00 id1-b-01", "whole id3-a-00 id3-b-01"]
+    assert lines(data / "trials/all") == ["m id1-a-00 target", "whole id1-a-00 nontarget"]
+    assert lines(data / "trials/blind") == ["m id3-a-00", "id1-b-01 id3-a-00"]
+    assert "enroll: 2 models removed that have no utterance left or the name of an utterance, 1 models" in done.stderr
+    good("validate_data_dir.sh", "--sample", 0, data)
+    before = snapshot(data)
+    good("fix_data_dir.sh", data)
+    assert snapshot(data) == before
+
+
+def test_copies_keep_models(data, tmp_path):
+    (data / "enroll").write_text("m id1-a-00 id1-b-01\nn id3-a-00 id3-b-01\n")
+    (data / "trials/blind").write_text("m id3-a-00\nn id3-a-00\n")
+    good("copy_data_dir.sh", "--utt-suffix=-x", data, tmp_path / "copy")
+    assert lines(tmp_path / "copy/enroll") == ["m id1-a-00-x id1-b-01-x", "n id3-a-00-x id3-b-01-x"]
+    assert lines(tmp_path / "copy/trials/blind") == ["m id3-a-00-x", "n id3-a-00-x"]
+    good("validate_data_dir.sh", "--sample", 0, tmp_path / "copy")
+    (tmp_path / "list").write_text("id1-b-01\nid3-a-00\n")
+    done = good("subset_data_dir.sh", "--utt-list", tmp_path / "list", data, tmp_path / "copy")
+    assert lines(tmp_path / "copy/enroll") == ["m id1-b-01", "n id3-a-00"]
+    assert "2 of 2 models have fewer utterances than in" in done.stderr
+    (tmp_path / "list").write_text("id1-c-02\n")
+    good("subset_data_dir.sh", "--utt-list", tmp_path / "list", data, tmp_path / "copy")
+    assert not (tmp_path / "copy/enroll").exists()
+
+
 def test_fix_reports_what_it_cannot_fix(data):
     text = (data / "utt2spk").read_text().replace("id3-b-01 id3", "id3-b-01 other")
     (data / "utt2spk").write_text(text)

@@ -163,6 +163,29 @@ MISTAKES = {
         replace("trials/t", "nontarget", "target"),
         "trials/t:2: labeled target, but the speakers are s00 and s01",
     ),
+    "trial of no model": (
+        lambda folder: (folder / "trials/t").write_text("s00-1 m\n"),
+        "trials/t:1: 'm' is not in utt2spk or enroll",
+    ),
+    "trial form": (
+        lambda folder: (folder / "trials/t").write_text("s00-1 s00-2\ns00-1\n"),
+        "trials/t:2: 's00-1' is not ENROLL TEST",
+    ),
+    "model": (
+        lambda folder: (folder / "enroll").write_text("m s00-1 s9-1\n"),
+        "enroll:1: 's9-1' of the model 'm' is not in utt2spk",
+    ),
+    "models unsorted": (
+        lambda folder: (folder / "enroll").write_text("n s00-1\nm s00-1\n"),
+        "enroll:2: not sorted: 'm' follows 'n'",
+    ),
+    "model speakers": (
+        lambda folder: (
+            (folder / "enroll").write_text("m s00-1 s01-2\n"),
+            (folder / "trials/t").write_text("s00-0 m nontarget\n"),
+        ),
+        "trials/t:1: the model 'm' has utterances of several speakers, so it can have no label",
+    ),
     "no trials": (lambda folder: (folder / "trials/t").write_text(""), "trials/t: the list is empty"),
     "segments": (lambda folder: (folder / "segments").write_text("a b 0 1\n"), "segments: not supported"),
     "not text": (lambda folder: (folder / "utt2age").write_bytes(b"\xff\xfe\n"), "utt2age: not a text file (UTF-8)"),
@@ -176,6 +199,14 @@ def test_mistakes(data, name):
     problems = Validator(data, audio=True, video=True, features=True, speaker_order=True, sample=0).run()
     assert any(line.startswith(str(data)) and message in line for line in problems.lines()), problems.lines()
     assert len(problems) >= 1
+
+
+def test_models_and_lists_without_labels(data):
+    (data / "enroll").write_text("both s00-1 s01-2\nm s00-1 s00-2\n")
+    (data / "trials/t").write_text("m s00-0 target\nm s01-2 nontarget\n")
+    (data / "trials/blind").write_text("m s00-0\nboth s01-2\ns00-1 m\n")
+    problems = Validator(data, audio=True, video=True, features=True, speaker_order=True, sample=0).run()
+    assert problems.lines() == []
 
 
 def test_problems_are_reported_together_and_counted(data):

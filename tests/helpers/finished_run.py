@@ -58,10 +58,10 @@ def make_run(
     merge_shares(parts, 1, modes, embeddings, list(data.values()))
     mean = ["--subtract-mean", data["train"]] if subtract_mean else []
     trials = [data["dev"], data["eval"]]
-    _run("score_cosine", *mean, embeddings, scores, *trials)
-    _run("score_norm", *mean, "--variant", variant, "--top-n", 5, embeddings, scores, data["train"], *trials)
+    run_step("score_cosine", *mean, embeddings, scores, *trials)
+    run_step("score_norm", *mean, "--variant", variant, "--top-n", 5, embeddings, scores, data["train"], *trials)
     of_quality = ["--quality", quality, "--others", data["eval"], "--"] if quality else []
-    _run("calibrate", *of_quality, system.parent, data["dev"], system.name)
+    run_step("calibrate", *of_quality, system.parent, data["dev"], system.name)
     return FinishedRun(system, data)
 
 
@@ -76,7 +76,8 @@ def _write_images(directory: Path) -> dict[str, Path]:
     return places
 
 
-def _run(name: str, *words: object) -> None:
+def run_step(name: str, *words: object) -> None:
+    """Run a command of ``avsv/bin``."""
     command = [sys.executable, "-m", f"avsv.bin.{name}", *map(str, words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from avsv.scoring.ensemble import (
     read_ensembles,
     widest_mode,
 )
+from avsv.scoring.members import Embeddings, Members
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
 from avsv.scoring.modes import MODES, assignments, available_modes, joint_mode, parse_mode
 from avsv.scoring.norm import (
@@ -31,10 +32,10 @@ from avsv.scoring.norm import (
     speaker_cohort,
 )
 from avsv.scoring.quality import quality_columns, read_measures
-from avsv.scoring.scorer import cosine_scorer, modes_of, read_trial_sets
+from avsv.scoring.scorer import cosine_scorer, labeled_sets, modes_of, read_trial_sets
 from avsv.scoring.thresholds import find_thresholds, read_thresholds, thresholds_csv
 from avsv.scoring.trials import (
-    Embeddings,
+    TrialSet,
     places_in,
     read_embedding_blocks,
     read_embeddings,
@@ -258,10 +259,87 @@ def data_dir(tmp_path):
 def test_trial_set(data_dir):
     trial_set = read_trial_set(data_dir("a-1 a-2 target\na-1 b-1 nontarget\n"))
     assert trial_set.name == "eval"
-    assert trial_set.utterances == ["a-1", "a-2", "b-1"]
+    assert trial_set.sides == trial_set.members.utterances == ["a-1", "a-2", "b-1"]
     assert trial_set.speakers.tolist() == ["a", "a", "b"]
     (trials,) = trial_set.lists
     assert (trials.name, trials.enroll.tolist(), trials.test.tolist()) == ("list", [0, 0], [1, 2])
+
+
+def test_models_of_several_utterances(data_dir):
+    folder = data_dir("m b-1 nontarget\nm a-2 target\n")
+    (folder / "enroll").write_text("m a-1 a-2\nn b-1\n")
+    trial_set = read_trial_set(folder)
+    assert trial_set.sides == ["m", "b-1", "a-2"]
+    assert trial_set.speakers.tolist() == ["a", "b", "a"]
+    data_dir("m b-1\n", "blind")
+    with_blind = read_trial_set(folder)
+    assert [trials.name for trials in with_blind.lists] == ["blind", "list"]
+    assert [trials.name for trials in with_blind.labeled().lists] == ["list"]
+    assert with_blind.lists[0].trials.is_target is None
+
+
+def test_the_embedding_of_a_model_is_the_mean_of_those_it_has():
+    rng = np.random.default_rng(3)
+    keys = [f"u{n}" for n in range(40)]
+    vectors = rng.normal(size=(40, 5))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    missing = {"u3", "u7", "u20", "u21"}
+    models = {f"m{n}": list(rng.choice(keys, rng.integers(1, 6), replace=False)) for n in range(15)}
+    models |= {"nothing": ["u20", "u21"], "some": ["u20", "u2"]}
+    sides = [*rng.permutation([*models, *keys[5:30]]).tolist()]
+    members = Members.of(sides, models)
+    present = np.array([key not in missing for key in members.utterances])
+    matrix = np.array([vectors[keys.index(key)] * (key not in missing) for key in members.utterances], np.float32)
+    found = members.pool(Embeddings(matrix, present), sides)
+    lengths = rng.uniform(1, 9, size=40)
+    means = members.mean(np.array([np.nan if key in missing else lengths[int(key[1:])] for key in members.utterances]))
+    for side, vector, there, mean in zip(sides, found.matrix, found.present, means, strict=True):
+        rows = [keys.index(key) for key in models.get(side, [side]) if key not in missing]
+        assert there == bool(rows)
+        if rows:
+            expected = vectors[rows].mean(axis=0)
+            np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-6)
+            assert mean == pytest.approx(lengths[rows].mean())
+        else:
+            assert not vector.any() and np.isnan(mean)
+    same = members.common(np.array([key[-1] for key in members.utterances]))[1]
+    assert same.tolist() == [len({key[-1] for key in models.get(side, [side])}) == 1 for side in sides]
+
+
+def test_a_model_whose_embeddings_cancel_out():
+    embeddings = Embeddings(np.array([[1, 0], [-1, 0]], np.float32), np.ones(2, bool))
+    with pytest.raises(DataError, match="model 'm': the embeddings cancel out to zero"):
+        Members.of(["m"], {"m": ["a", "b"]}).pool(embeddings, ["m"])
+
+
+@pytest.mark.parametrize(
+    ("enroll", "message"),
+    [
+        ("m a-1 x-1\n", "enroll:1: 'x-1' of the model 'm' is not in utt2spk"),
+        ("m a-1\na-2 a-1\n", "enroll:2: the model 'a-2' has the name of an utterance: rename it"),
+        ("m a-1 a-2 a-1\n", "enroll:1: the model 'm' has an utterance twice"),
+        ("m a-1\nm a-2\n", "enroll:2: 'm' occurs twice"),
+        ("m\n", "enroll:1: 1 field, expected a key and a value"),
+        (
+            "m a-1 b-1\n",
+            "list:2: the model 'm' has utterances of several speakers: correct .*eval/enroll, or use it in",
+        ),
+        ("n a-1\n", "list:2: unknown utterance 'm': 1 of 2 trials .* not in .*/utt2spk or .*/enroll"),
+    ],
+)
+def test_bad_models(data_dir, enroll, message):
+    folder = data_dir("a-1 a-2 target\na-2 m nontarget\n")
+    (folder / "enroll").write_text(enroll)
+    with pytest.raises(DataError, match=message):
+        read_trial_set(folder)
+
+
+def test_a_model_of_several_speakers_in_a_list_without_labels(data_dir):
+    folder = data_dir("m a-2\n")
+    (folder / "enroll").write_text("m a-1 b-1\n")
+    assert read_trial_set(folder).speakers.tolist() == ["m", "a"]
+    with pytest.raises(DataError, match="trials/list: no labels"):
+        labeled_sets([folder])
 
 
 @pytest.mark.parametrize(
@@ -529,6 +607,11 @@ def test_quality_columns_of_every_mode():
     np.testing.assert_array_equal(columns["faces_max"], np.maximum(crops[enroll], crops[test]))
 
 
+def set_of(*sides: str, **models: list[str]) -> TrialSet:
+    """Some sides of trials, without lists."""
+    return TrialSet("eval", list(sides), Members.of(sides, models), np.array(sides), [])
+
+
 def test_measures_are_read_and_checked(tmp_path):
     data, system = tmp_path / "eval", tmp_path / "ssa"
     for folder in (data, system / "embeddings", system / "scores"):
@@ -538,19 +621,25 @@ def test_measures_are_read_and_checked(tmp_path):
     write_list(system / "scores/eval.V.cohort", {"a": -0.25, "b": 0.5})
     write_vectors(system / "embeddings/eval.V", ["a", "b"], np.array([[3, 4], [0, 2]], dtype=np.float32))
     names = ["duration", "faces", "norm", "cohort"]
-    found = read_measures(names, data, ["b", "a"], system, ["V"])
+    trial_set = set_of("b", "a")
+    found = read_measures(names, data, trial_set, system, ["V"])
     expected = {"duration": np.log([8, 2]), "faces": [np.nan, np.log(25)], "norm": [2, 5], "cohort": [0.5, -0.25]}
     assert list(found) == names
     for name, values in expected.items():
         np.testing.assert_allclose(found[name]["V"], values)
-    assert read_measures(["faces"], data, ["a"], system, ["A"]) == {}
+    assert read_measures(["faces"], data, trial_set, system, ["A"]) == {}
+    write_list(system / "scores/eval.V.cohort", {"a": -0.25, "b": 0.5, "m": 0.75})
+    found = read_measures(names, data, set_of("a", "m", m=["a", "b"]), system, ["V"])
+    expected = {"duration": np.log([2, 5]), "faces": np.log([25, 25]), "norm": [5, 3.5], "cohort": [-0.25, 0.75]}
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name]["V"], values)
     (data / "utt2dur").write_text("a 2\nb 0\n")
     with pytest.raises(DataError, match="utt2dur:2: '0', expected a number above 0"):
-        read_measures(["duration"], data, ["a"], system, ["V"])
+        read_measures(["duration"], data, trial_set, system, ["V"])
     with pytest.raises(DataError, match="'length' is not one of duration faces norm cohort"):
-        read_measures(["length"], data, ["a"], system, ["V"])
+        read_measures(["length"], data, trial_set, system, ["V"])
     with pytest.raises(DataError, match=r"scores/eval.A.cohort: no such file"):
-        read_measures(["cohort"], data, ["a"], system, ["A"])
+        read_measures(["cohort"], data, trial_set, system, ["A"])
 
 
 @pytest.mark.parametrize("nontargets", [299, 300, 3000, 35_000])

@@ -180,6 +180,89 @@ def test_calibration_is_one_rising_map_fitted_on_development_trials(world):
     assert float(record["cllr"]) == pytest.approx(cllr(llr, trials.is_target), abs=1e-4)
 
 
+def test_models_and_lists_without_labels(scene):
+    """Stages 7 to 11 with models of several utterances, and with trials whose labels nobody knows."""
+    data, exp = scene / "data", scene / "exp"
+    utt2spk = read_list(data / "eval/utt2spk")
+    rng = np.random.default_rng(4)
+    own = {speaker: [key for key in utt2spk if utt2spk[key] == speaker] for speaker in sorted(set(utt2spk.values()))}
+    models = {f"m-{s}": sorted(rng.choice(own[s][:3], rng.integers(1, 4), replace=False)) for s in own}
+    write_list(data / "eval/enroll", {name: " ".join(members) for name, members in models.items()})
+    pairs = [(name, key) for name in models for s in own for key in own[s][3:]]
+    speaker_of = utt2spk | {name: name[2:] for name in models}
+    labels = np.array([speaker_of[a] == speaker_of[b] for a, b in pairs])
+    rows = [
+        f"{a} {b} {'target' if is_target else 'nontarget'}\n" for (a, b), is_target in zip(pairs, labels, strict=True)
+    ]
+    (data / "eval/trials/models").write_text("".join(rows))
+    (data / "eval/trials/blind").write_text("".join(f"{a} {b}\n" for a, b in pairs))
+    step("score_cosine", exp / "ssa", data / "dev", data / "eval")
+    step("score_norm", "--top-n", 10, exp / "ssa", data / "train", data / "dev", data / "eval")
+    step("score_ensemble", exp, "ssa", data / "dev")
+    step("calibrate", "--quality", "duration faces norm cohort", exp, "ssa", data / "dev", data / "eval")
+    step("analyse", exp, "ssa", data / "eval")
+    report = "report", "--resamples", 50, "--seed", 3, exp, "ssa", data / "eval"
+    said = step(*report)
+    assert f"{data}/eval/trials/blind: no labels: scored in {exp}/SYSTEM/scores/blind" in said
+
+    def unit(vector):
+        return vector / np.linalg.norm(vector)
+
+    def vector(modality, side):
+        stored = sides[modality]
+        return unit(np.mean([unit(stored[key]) for key in models.get(side, [side])], axis=0))
+
+    train, train_speakers = {}, read_list(data / "train/utt2spk")
+    sides = {m: vectors_of(scene, "ssa", f"eval.{m}") for m in ("AV", "V")}
+    for m in sides:
+        found = vectors_of(scene, "ssa", f"train.{m}")
+        names = sorted(set(train_speakers.values()))
+        train[m] = [unit(np.mean([unit(found[k]) for k in found if train_speakers[k] == s], axis=0)) for s in names]
+    for name in ("models", "blind"):
+        raw, norm = (read_scores(exp / f"ssa/scores/{name}/AVxV.{stage}") for stage in ("cos", "asnorm"))
+        assert list(zip(raw.enroll, raw.test, strict=True)) == pairs
+        for n in range(0, len(pairs), 13):
+            cosines, normalized = [], []
+            for order in (("AV", "V"), ("V", "AV")):
+                one, other = (vector(m, side) for m, side in zip(order, pairs[n], strict=True))
+                cosines.append(one @ other)
+                tops = [np.sort([x @ y for y in train[m]])[-10:] for m, x in zip(order, (one, other), strict=True)]
+                normalized.append(np.mean([(cosines[-1] - top.mean()) / top.std() for top in tops]))
+            assert raw.score[n] == pytest.approx(np.mean(cosines), abs=1e-6)
+            assert norm.score[n] == pytest.approx(np.mean(normalized), abs=1e-5)
+    table = {(row["trials"], row["system"], row["mode"], row["stage"]): row for row in results_of(scene)}
+    assert {key[0] for key in table} == {"eval", "models"}
+    row, scores = table["models", "ssa", "AxA", "cos"], read_scores(exp / "ssa/scores/models/AxA.cos").score
+    assert float(row["eer"]) == pytest.approx(100 * eer(scores, labels), abs=1e-4)
+    speakers = [[speaker_of[side] for side in column] for column in zip(*pairs, strict=True)]
+    low, high = speaker_bootstrap(scores, labels, *speakers, resamples=50, seed=3)
+    assert [float(row["eer_low"]), float(row["eer_high"])] == pytest.approx([100 * low, 100 * high], abs=1e-4)
+    assert "m-eval0" in (exp / "results/report.html").read_text()
+
+    # Measures of a model are the means of its utterances.
+    with (exp / "ssa/scores/calibration.csv").open() as file:
+        fit = next(row for row in csv.DictReader(file) if row["mode"] == "VxV")
+    norm, llr = (read_scores(exp / f"ssa/scores/blind/VxV.{stage}").score for stage in ("asnorm", "llr"))
+    lists = {"duration": read_list(data / "eval/utt2dur"), "faces": read_list(data / "eval/utt2num_faces")}
+    for n in range(0, len(pairs), 29):
+        found = float(fit["scale"]) * norm[n] + float(fit["offset"])
+        measures = {"norm": [], "cohort": [], "duration": [], "faces": []}
+        for side in pairs[n]:
+            members = models.get(side, [side])
+            for name, values in lists.items():
+                measures[name].append(np.log(np.mean([float(values[key]) for key in members])))
+            measures["norm"].append(np.mean([np.linalg.norm(sides["V"][key]) for key in members]))
+            measures["cohort"].append(np.sort([vector("V", side) @ y for y in train["V"]])[-10:].mean())
+        for name, (one, other) in measures.items():
+            found += float(fit[f"{name}_min"]) * min(one, other) + float(fit[f"{name}_max"]) * max(one, other)
+        assert llr[n] == pytest.approx(found, rel=1e-4, abs=1e-4)
+
+    for name in ("eval", "models"):
+        (data / "eval/trials" / name).unlink()
+    said = step(*report)
+    assert "no list of trials has labels: no results and no report" in said
+
+
 def test_mean_subtraction(scene):
     data, system = scene / "data", scene / "exp/ssa"
     cohort, dirs = data / "train", (data / "dev", data / "eval")

@@ -488,6 +488,33 @@ def test_development_eer_is_that_of_the_embeddings(corpus):
         assert development.eer(embedder, ranks) == pytest.approx(eer(scores, trials.is_target), abs=1e-9)
 
 
+def test_development_trials_of_models(tmp_path):
+    """The models of enroll are means of unit vectors; a list without labels has no part in the error rate."""
+    dev = make_data_dir(tmp_path / "dev", 3, 3)
+    (dev / "enroll").write_text("".join(f"m{n} s{n}-u0 s{n}-u1\n" for n in range(3)))
+    (dev / "trials").mkdir()
+    pairs = [(f"m{a}", f"s{b}-u2") for a in range(3) for b in range(3)]
+    lines = [f"{a} {b} {'target' if a[1] == b[1] else 'nontarget'}\n" for a, b in pairs]
+    (dev / "trials/dev").write_text("".join(lines))
+    (dev / "trials/blind").write_text("m0 s1-u2\n")
+    torch.manual_seed(1)
+    embedder = Embedder(config("V")).eval()
+    development = Development(dev, config("V"), Inputs(None, FACES), pytest.fail)
+    table, vectors = read_utterances(dev), {}
+    with torch.no_grad():
+        for index, key in enumerate(table.keys):
+            clips = WholeUtterances(table, np.zeros(len(table)), config("V").embed, Inputs(None, FACES))
+            vector = embedder.embed(clips.batch_of([index]).prepare("cpu"), ["V"])["V"][0].double()
+            vectors[key] = vector / vector.norm()
+    scores = []
+    for a, b in pairs:
+        model = vectors[f"s{a[1]}-u0"] + vectors[f"s{a[1]}-u1"]
+        scores.append(float(model @ vectors[b] / model.norm()))
+    with Ranks(use_gpu=False) as ranks:
+        expected = eer(scores, [a[1] == b[1] for a, b in pairs])
+        assert development.eer(embedder, ranks) == pytest.approx(expected, abs=1e-9)
+
+
 def test_development_trials_must_name_known_utterances(tmp_path):
     dev = make_data_dir(tmp_path / "dev", 2, 2, without_video=("s0-u0",))
     make_trials(dev)
@@ -496,7 +523,7 @@ def test_development_trials_must_name_known_utterances(tmp_path):
     assert len(development.lists[0].is_target) == 3
     assert told == [f"{dev}/trials/dev: 3 of 6 trials lack a modality and are not scored"]
     (dev / "trials" / "dev").write_text("s0-u0 s1-u0 nontarget\ns0-u0 nobody target\n")
-    with pytest.raises(DataError, match=r"trials/dev:2: 'nobody' is not in .*dev/utt2spk"):
+    with pytest.raises(DataError, match=r"trials/dev:2: unknown utterance 'nobody': .*dev/utt2spk"):
         Development(dev, config("AV"), Inputs(FBANK, FACES), told.append)
     (dev / "trials" / "dev").write_text("s0-u0 s1-u0 nontarget\n")
     with pytest.raises(DataError, match=r"trials/dev: needs target and nontarget trials"):

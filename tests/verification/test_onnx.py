@@ -10,7 +10,7 @@ import avsv
 from avsv.model.build import build_network
 from avsv.model.config import AudioConfig, FusionConfig, VisualConfig
 from avsv.model.registry import ROLES, find_class
-from avsv.verification.onnx import _UNSUPPORTED, TOLERANCE, export_network, export_onnx
+from avsv.verification.onnx import TOLERANCE, UNSUPPORTED, export_network, export_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the optional packages onnx and onnxruntime")
 pytest.importorskip("onnx", reason="the optional packages onnx and onnxruntime")
@@ -29,7 +29,7 @@ SMALL = {
 NETWORKS = [(role, name) for role in ("audio", "visual", "fusion") for name in ROLES[role].known]
 
 
-@pytest.mark.parametrize("role, name", [pair for pair in NETWORKS if pair[1] not in _UNSUPPORTED])
+@pytest.mark.parametrize("role, name", [pair for pair in NETWORKS if pair[1] not in UNSUPPORTED])
 def test_every_network_and_fusion(role, name, tmp_path):
     torch.manual_seed(0)
     kind = {"audio": AudioConfig, "visual": VisualConfig, "fusion": FusionConfig}[role]
