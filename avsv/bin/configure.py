@@ -17,6 +17,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -48,15 +49,20 @@ def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:
     """Look for the published weights of all systems.
 
     Raises:
-        DataError: some are not there; all of them are named.
+        DataError: some are not there, or need packages that are not; all of them are named.
     """
     missing: dict[str, list[str]] = {}
     for system, config in configs.items():
         for name in filter(None, (config.pretrained.audio, config.pretrained.visual)):
             try:
-                resolve_weights(name, folder)
+                path = resolve_weights(name, folder)
             except DataError as error:
                 missing.setdefault(str(error), []).append(system)
+                continue
+            lacking = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
+            if path.suffix == ".onnx" and lacking:
+                what = f"{path} needs packages: run 'pip install {' '.join(lacking)}' once"
+                missing.setdefault(what, []).append(system)
     if missing:
         raise DataError("; ".join(f"pretrained weights of {', '.join(of)}: {what}" for what, of in missing.items()))
 

@@ -9,6 +9,7 @@ from synthetic import config, make_data_dir, make_trials, write_config
 
 import avsv
 from avsv.audio.wav import read_window
+from avsv.bin import configure
 from avsv.errors import DataError
 from avsv.io.lists import read_list
 from avsv.model.presets import Configurator
@@ -87,6 +88,19 @@ def test_presets_train_no_system_that_is_not_trained(preset):
     assert systems["published_ssa"].audio == systems["published_voice"].audio
     with pytest.raises(DataError, match=r"published_voice\.yaml with .*: missing"):
         Configurator(ROOT / "conf", preset, ["published_voice:train.epochs=3"]).configs(["published_voice"])
+
+
+def test_the_packages_of_a_graph_are_named_before_any_work(tmp_path, monkeypatch):
+    for name in ("dvector.pt", "sface.onnx"):
+        (tmp_path / name).touch()
+    arguments = ["--conf", str(ROOT / "conf"), "--preset", "published", "--out", str(tmp_path / "out")]
+    arguments += ["--weights-dir", str(tmp_path), "published_ssa"]
+    monkeypatch.setattr(configure, "find_spec", lambda package: None)
+    with pytest.raises(DataError, match=r"of published_face: \S+sface\.onnx needs packages: run 'pip install onnx"):
+        configure.main(arguments)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(configure, "find_spec", lambda package: package)
+    configure.main(arguments)
 
 
 def test_a_fusion_is_trained_over_published_networks(corpus, tmp_path):
