@@ -1,11 +1,15 @@
 """The commands and the Python code of docs/use.md run as they stand there, without the optional dependencies."""
 
 import importlib
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ PAGE = (ROOT / "docs" / "use.md").read_text()
 # What pyproject.toml installs on request only, by the names of the modules.
 OPTIONAL = {"tensorboard": "tensorboard", "sox": "sox"}
 OPTIONAL |= {"onnx": "onnx", "onnxruntime": "onnxruntime"}
+OPTIONAL |= {"gradio": "gradio"}
 OPTIONAL |= {"matplotlib": "matplotlib", "jinja2": "jinja2", "MarkupSafe": "markupsafe"}
 BLOCK = "import sys\n\nsys.modules.update(dict.fromkeys({names}))\n"
 CLIPS = {"ann1.mp4": "s0-u0", "ann2.mp4": "s0-u1", "bob1.mp4": "s1-u0", "unknown.mp4": "s2-u0"}
@@ -75,6 +80,40 @@ def test_the_python_code_of_the_page(folder):
 def test_what_export_writes_is_listed(folder):
     listed = set(re.findall(r"^\| `([\w.]+)", PAGE, re.MULTILINE))
     assert {path.name for path in (folder / "model").iterdir()} <= listed
+
+
+def test_the_wheel_in_an_empty_environment(folder, tmp_path):
+    """What is built verifies without the checkout; of other packages it sees those that are installed here."""
+    source = tmp_path / "source"
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        source.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "avsv", source / "avsv", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": ""}
+
+    def good(*words: object, status: int = 0) -> str:
+        command = list(map(str, words))
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == status, done.stderr
+        return done.stdout
+
+    options = "--no-deps", "--no-build-isolation", "--disable-pip-version-check"
+    good(sys.executable, "-m", "pip", "wheel", *options, "-w", tmp_path, source)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"avsv/py.typed", "avsv/report/page.html", "avsv/report/page.css", "avsv/report/page.js"} <= set(names)
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"avsv", f"avsv-{avsv.__version__}.dist-info"}
+
+    good(sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty")
+    (site,) = (tmp_path / "empty/lib").glob("python*/site-packages")
+    good(sys.executable, "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--target", site, wheel)
+    (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = tmp_path / "empty/bin/python"
+    assert good(python, "-c", "import avsv; print(avsv.__file__)").startswith(str(site))
+    assert "verify" in good(python, site / "bin/avsv", "--help")
+    found = json.loads(good(python, site / "bin/avsv", "verify", "exp/mini/ssa", "ann1.mp4", "ann2.mp4", "--json"))
+    assert found["mode"] == "AVxAV" and found["accepted"]
 
 
 def test_a_missing_package_is_named(folder):

@@ -6,11 +6,11 @@ import warnings
 
 import avsv
 from avsv.bin.command import run_command
-from avsv.cli import embed, evaluate, export, gallery, score, verify
+from avsv.cli import demo, embed, evaluate, export, gallery, score, verify
 from avsv.errors import DataError
 
 # Packages that only some commands need, and the optional dependencies of pyproject.toml that bring them.
-_EXTRAS = {"matplotlib": "report", "jinja2": "report", "onnx": "onnx", "onnxruntime": "onnx"}
+_EXTRAS = {"matplotlib": "report", "jinja2": "report", "onnx": "onnx", "onnxruntime": "onnx", "gradio": "demo"}
 
 
 def main() -> int | None:
@@ -20,7 +20,7 @@ def main() -> int | None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify.add_command(commands)
     gallery.add_commands(commands)
-    for command in (embed, score, evaluate, export):
+    for command in (embed, score, evaluate, export, demo):
         command.add_command(commands)
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_: print(f"avsv: warning: {message}", file=sys.stderr)

@@ -16,11 +16,20 @@ _WIDTH, _HEIGHT = 640, 150  # of a drawing, in its own units
 _BINS = 60
 _SHOWN = 12  # face crops of a recording
 _NAMES = {"A": "voice", "V": "face"}
-_STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
-img { height: 96px; image-rendering: auto; margin: 2px } svg { max-width: 100%; display: block }
-table { border-collapse: collapse } td, th { padding: .2em 1em .2em 0; text-align: left } h2 { margin-top: 1.5em }
-.target { fill: #0072b288 } .nontarget { fill: #d55e0088 } .line { fill: none; stroke: #222; stroke-width: 1.5 }
-.threshold { stroke: #777; stroke-dasharray: 5 4 } .score { stroke: #000; stroke-width: 3 } text { font-size: 13px }"""
+_VERDICTS = {True: "The same person", False: "Different persons", None: "No decision"}
+_PAGE_STYLE = """:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }"""
+# Also for a part of another page, so that it touches nothing outside.
+_STYLE = """.explained img { display: inline-block; height: 96px; margin: 2px }
+.explained svg { display: block; width: 100%; max-width: 640px; height: auto }
+.explained table { border-collapse: collapse; width: auto }
+.explained td, .explained th { border: none; padding: .2em 1em .2em 0; text-align: left; vertical-align: top }
+.explained h2 { margin-top: 1.5em; overflow-wrap: anywhere }
+.explained .target { fill: #0072b2; fill-opacity: .7 } .explained .nontarget { fill: #d55e00; fill-opacity: .7 }
+.explained .line { fill: none; stroke: currentColor; stroke-width: 1.5 }
+.explained .threshold { stroke: currentColor; stroke-opacity: .6; stroke-dasharray: 5 4 }
+.explained .score { stroke: currentColor; stroke-width: 3 } .explained text { fill: currentColor; font-size: 13px }
+@media (max-width: 40em) { .explained text { font-size: 20px } }"""
 
 
 def attention(model: Model, reading: Reading, letter: str) -> NDArray[np.float32] | None:
@@ -38,22 +47,30 @@ def attention(model: Model, reading: Reading, letter: str) -> NDArray[np.float32
 
 
 def explain(model: Model, readings: Sequence[Reading], result: Verification) -> str:
-    """The page, as HTML that needs no other file.
+    """The page, as HTML that needs no other file; arguments as for :func:`explain_part`."""
+    title = html.escape(f"{_VERDICTS[result.accepted]}: {result.a.name}, {result.b.name}")
+    look = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8">{look}<title>{title}</title><style>{_PAGE_STYLE}</style>'
+    body = explain_part(model, readings, result)
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
+
+
+def explain_part(model: Model, readings: Sequence[Reading], result: Verification) -> str:
+    """What was compared, as a part of an HTML page.
 
     Args:
         model: that verified.
         readings: the two recordings, as it read them.
         result: what it found.
     """
-    verdict = {True: "The same person", False: "Different persons", None: "No decision"}[result.accepted]
+    verdict = _VERDICTS[result.accepted]
     parts = [f"<h1>{verdict}</h1>", _summary(model, result)]
     if result.llr is not None:
         parts += ["<h2>Among the development trials</h2>", _histogram(model, result)]
     for reading, used in zip(readings, (result.a, result.b), strict=True):
         parts += [f"<h2>{html.escape(reading.name)}</h2>", _side(model, reading, used)]
-    title = html.escape(f"{verdict}: {result.a.name}, {result.b.name}")
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    inside = "\n".join(parts)
+    return f'<style>{_STYLE}</style><div class="explained">\n{inside}\n</div>'
 
 
 def _summary(model: Model, result: Verification) -> str:

@@ -117,10 +117,19 @@ class Page:
         elif method == "Network.requestWillBeSent":
             self.requests.append(found["request"]["url"])
 
-    def open(self, path: Path) -> None:
-        """Open a file and wait until it is loaded."""
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+    def open(self, place: Path | str) -> None:
+        """Open a file or an address, and wait until it is loaded."""
+        address = place if isinstance(place, str) else place.resolve().as_uri()
+        self.call("Page.navigate", url=address)
+        protocol = address.partition("//")[0]
+        self.wait(f"document.readyState === 'complete' && location.protocol === '{protocol}'")
+
+    def upload(self, selector: str, number: int, path: Path) -> None:
+        """Choose a file in one of the elements that a selector finds, as a person does."""
+        self.call("DOM.enable")
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        found = self.call("DOM.querySelectorAll", nodeId=root, selector=selector)["nodeIds"]
+        self.call("DOM.setFileInputFiles", nodeId=found[number], files=[str(path.resolve())])
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, or of a promise when it is fulfilled."""
