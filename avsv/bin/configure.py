@@ -11,30 +11,35 @@ modality first, one a line: the name, `single` or `fused`, and the systems it st
 stands for `all.KEY`; `--set SYSTEM:KEY=VALUE` stands for `systems.SYSTEM.KEY=VALUE`.
 `--study FILE` takes the variants of a study (see avsv.model.study) as the systems.
 `--quality` and `--sweeps` are only checked.
+
+If nothing has changed since the last call with these options, its output is printed again; the networks are not loaded.
 """
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from avsv.bin.command import run_command
-from avsv.config.strict import nearest
-from avsv.corruption.kinds import read_sweeps
+from avsv.bin.remembered import Remembered, loaded_sources
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.model.config import SystemConfig
-from avsv.model.presets import Configurator
-from avsv.model.pretrained import resolve_weights
-from avsv.scoring.quality import MEASURES
+
+if TYPE_CHECKING:
+    from avsv.model.config import SystemConfig
+    from avsv.model.presets import Configurator
 
 
 def check_later_options(quality: Sequence[str], sweeps: Sequence[str], file: Path) -> None:
     """Raise DataError for a quality measure or a sweep that does not exist: it would only be found in stage 9 or 10."""
+    from avsv.config.strict import nearest
+    from avsv.corruption.kinds import read_sweeps
+    from avsv.scoring.quality import MEASURES
+
     for name in quality:
         if name not in MEASURES:
             raise DataError(f"--quality: '{name}' is not one of {' '.join(MEASURES)}")
@@ -45,12 +50,15 @@ def check_later_options(quality: Sequence[str], sweeps: Sequence[str], file: Pat
                 raise DataError(f"--sweeps: {file} has no sweep '{name}': {nearest(name, known)}")
 
 
-def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:
-    """Look for the published weights of all systems.
+def check_weights(configs: Mapping[str, "SystemConfig"], folder: Path) -> list[Path]:
+    """Look for the published weights of all systems; return the files that were looked at.
 
     Raises:
         DataError: some are not there, or need packages that are not; all of them are named.
     """
+    from avsv.model.pretrained import WEIGHTS_LIST, resolve_weights
+
+    found = [WEIGHTS_LIST]
     missing: dict[str, list[str]] = {}
     for system, config in configs.items():
         for name in filter(None, (config.pretrained.audio, config.pretrained.visual)):
@@ -59,12 +67,17 @@ def check_weights(configs: Mapping[str, SystemConfig], folder: Path) -> None:
             except DataError as error:
                 missing.setdefault(str(error), []).append(system)
                 continue
-            lacking = [package for package in ("onnx", "onnxruntime") if find_spec(package) is None]
+            found.append(path)
+            packages = {package: find_spec(package) for package in ("onnx", "onnxruntime")}
+            lacking = [package for package, there in packages.items() if there is None]
+            if path.suffix == ".onnx":
+                found += [Path(there.origin) for there in packages.values() if there is not None]
             if path.suffix == ".onnx" and lacking:
                 what = f"{path} needs packages: run 'pip install {' '.join(lacking)}' once"
                 missing.setdefault(what, []).append(system)
     if missing:
         raise DataError("; ".join(f"pretrained weights of {', '.join(of)}: {what}" for what, of in missing.items()))
+    return found
 
 
 def write_changed(path: Path, text: str) -> bool:
@@ -76,7 +89,7 @@ def write_changed(path: Path, text: str) -> bool:
     return True
 
 
-def report_overridden(path: Path, configurator: Configurator, preset: str) -> None:
+def report_overridden(path: Path, configurator: "Configurator", preset: str) -> None:
     """List the keys of system files that a preset overrides; say so when the list is new."""
     lines = [
         f"{name} {key}: {own} in the file, {used} by the preset\n"
@@ -90,7 +103,7 @@ def report_overridden(path: Path, configurator: Configurator, preset: str) -> No
         )
 
 
-def _image_channels(config: SystemConfig) -> int | None:
+def _image_channels(config: "SystemConfig") -> int | None:
     return config.visual.options["image_channels"] if config.visual is not None else None
 
 
@@ -108,7 +121,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quality", default="", help="quality measures of the calibration")
     parser.add_argument("--sweeps", default="", help="sweeps of CONF/sweeps.yaml, or all")
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help="name of a file in CONF/systems, or all")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
+    remembered = Remembered(options.out / ".configured", arguments)
+    output = remembered.recall()
+    if output is None:
+        output, files = configure(options)
+        remembered.store(output, files)
+    for line in output["warnings"]:
+        print(line, file=sys.stderr)
+    for line in output["systems"]:
+        print(line)
+
+
+def _tree(folder: Path) -> list[Path]:
+    """A folder and all files and folders in it; names in it may be links."""
+    found = []
+    for inner, _, names in os.walk(folder, followlinks=True):
+        found += [Path(inner), *(Path(inner, name) for name in names)]
+    return found
+
+
+def configure(options: argparse.Namespace) -> tuple[dict[str, list[str]], list[Path]]:
+    """Check and write everything; return the warnings and systems to print, and all files that were read or written."""
+    import yaml
+
+    from avsv.model.presets import Configurator
 
     check_later_options(options.quality.split(), options.sweeps.split(), options.conf / "sweeps.yaml")
     configurator = Configurator(options.conf, options.preset, options.settings, options.study)
@@ -117,23 +155,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.systems:
         raise DataError("no system is named: give names of files in CONF/systems, or all")
     configs = configurator.configs(configurator.known if options.systems == ["all"] else options.systems)
+    files = [*_tree(options.conf), *configurator.trained, *filter(None, [options.study])]
     if options.weights_dir is not None:
-        check_weights(configs, options.weights_dir)
+        files += check_weights(configs, options.weights_dir)
+    warnings = []
     sees_color = [name for name, config in configs.items() if _image_channels(config) == 3]
     if sees_color and configurator.faces.channels == 1:
-        print(
+        warnings.append(
             f"warning: {', '.join(sees_color)}: made for color, and the preset {options.preset} stores gray crops"
-            " (faces.channels: 1)",
-            file=sys.stderr,
+            " (faces.channels: 1)"
         )
     for name, config in (("fbank", configurator.fbank), ("faces", configurator.faces)):
         write_changed(options.out / f"{name}.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
     report_overridden(options.out / "overridden.txt", configurator, options.preset)
+    systems = []
     for name, config in configs.items():
         write_changed(options.out / "systems" / f"{name}.yaml", config.to_yaml())
-    for name, config in configs.items():
         sources = [f"{role}={source}" for role, source in dataclasses.asdict(config.init_from).items() if source]
-        print(name, "single" if config.fusion is None else "fused", *sources)
+        systems.append(" ".join([name, "single" if config.fusion is None else "fused", *sources]))
+    written = [options.out / "fbank.yaml", options.out / "faces.yaml", options.out / "overridden.txt"]
+    written += [options.out / "systems" / f"{name}.yaml" for name in configs]
+    return {"warnings": warnings, "systems": systems}, [*files, *written, *loaded_sources()]
 
 
 if __name__ == "__main__":

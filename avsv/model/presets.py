@@ -33,6 +33,8 @@ SECTIONS = ("fbank", "faces", "all", "fusion_systems", "networks", "systems")
 # Layers change what a system has; they never give it a network that it does not have.
 STRUCTURE = ("audio", "visual", "fusion", "supervision", "init_from")
 TRAINING = ("loss", "train", "data")
+# The files of a finished system.
+_CONFIG, _WEIGHTS = "config.yaml", "final.pt"
 # What the section networks is about.
 NETWORK_ROLES = ("audio", "visual", "fusion", "supervision", "classifier")
 
@@ -131,6 +133,12 @@ class Configurator:
         self._mappings: dict[str, dict[str, Any]] = {}
         self.overridden: dict[str, list[tuple[str, Any, Any]]] = {}  # keys of system files, their values, the preset's
         self._sources: dict[str, dict[str, Any]] = {}  # of init_from, by system or folder
+
+    @property
+    def trained(self) -> list[Path]:
+        """The files of finished systems that the systems read so far start from."""
+        folders = [Path(source) for source in self._sources if "/" in source]
+        return [folder / name for folder in folders for name in (_CONFIG, _WEIGHTS)]
 
     def _merged_file(self, section: str) -> tuple[dict[str, Any], str]:
         path = self.conf / f"{section}.yaml"
@@ -309,8 +317,8 @@ def _changes(own: Mapping[str, Any], merged: Mapping[str, Any], prefix: str = ""
 
 def _trained(folder: str, path: Path) -> dict[str, Any]:
     """The mapping of a trained system in the folder that ``path`` starts from."""
-    config = Path(folder) / "config.yaml"
-    for file in (config, Path(folder) / "final.pt"):
+    config = Path(folder) / _CONFIG
+    for file in (config, Path(folder) / _WEIGHTS):
         if not file.is_file():
             raise DataError(f"{path}: init_from: {file}: no such file: name the folder of a finished system")
     return {key: value for key, value in read_yaml(config).items() if value is not None}

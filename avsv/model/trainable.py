@@ -78,6 +78,11 @@ class TrainableSystem(nn.Module):
         }
         return {name: parameters for name, parameters in found.items() if parameters}
 
+    @property
+    def lacks_gradients(self) -> bool:
+        """Whether a batch may leave parameters without a gradient: those of the network of a modality that it lacks."""
+        return self.embedder.fusion is not None
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """The parameters of the audio and visual networks."""
         networks = [network for network in (self.embedder.audio, self.embedder.visual) if network is not None]

@@ -38,8 +38,7 @@ class Optimization:
         self.config, self.device = config, ranks.device
         self.model: nn.Module = system
         if ranks.world > 1:
-            # With batches that lack a modality, its network receives no gradient.
-            self.model = DistributedDataParallel(system, find_unused_parameters=True)
+            self.model = DistributedDataParallel(system, find_unused_parameters=system.lacks_gradients)
         supervision = system.supervision
         self.auxiliary: list[nn.Parameter] = []
         self._auxiliary_optimizer = None

@@ -353,6 +353,29 @@ def test_only_changed_files_are_written(capsys, conf, tmp_path):
     assert [path.name for path, time in before.items() if path.stat().st_mtime_ns != time] == ["a.yaml"]
 
 
+def test_a_second_call_does_nothing_until_something_changes(capsys, conf, tmp_path, monkeypatch):
+    words = ["--conf", str(conf), "--out", str(tmp_path / "out"), "--preset", "p", "av"]
+    work, calls = configure.configure, []
+    monkeypatch.setattr(configure, "configure", lambda options: calls.append(options) or work(options))
+
+    def call(*changes: str) -> tuple[list[str], int]:
+        before = len(calls)
+        configure.main([*words, *changes])
+        return capsys.readouterr().out.splitlines(), len(calls) - before
+
+    lines = ["a single", "v single", "av fused audio=a visual=v"]
+    assert call() == (lines, 1) and call() == (lines, 0)
+    (tmp_path / "out/systems/a.yaml").write_text("")
+    assert call() == (lines, 1) and (tmp_path / "out/systems/a.yaml").read_text() and call() == (lines, 0)
+    assert call("--set", "train.epochs=9") == (lines, 1)
+    (conf / "systems" / "another.yaml").write_text((conf / "systems" / "a.yaml").read_text())
+    assert call() == (lines, 1) and call() == (lines, 0)
+    (tmp_path / "out/.configured").write_text("{")
+    assert call() == (lines, 1)
+    code = f"import sys; from avsv.bin import configure; configure.main({words!r}); print('torch' in sys.modules)"
+    assert run(sys.executable, "-c", code).stdout.splitlines() == [*lines, "False"]
+
+
 def test_configuring_imports_what_is_named_and_no_more(tmp_path):
     code = (
         "import sys; from avsv.bin import configure; "

@@ -29,6 +29,7 @@ from avsv.errors import DataError
 from avsv.losses.margin import AAMSoftmax
 from avsv.model.config import load_config, parse_config
 from avsv.model.inputs import inputs_of
+from avsv.model.presets import Configurator
 from avsv.model.registry import find_class
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
@@ -499,7 +500,7 @@ def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
 @pytest.mark.parametrize("preset", ["tiny", "mini", "small"])
 def test_presets_change_no_system_in_kind(preset):
     names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
-    systems = configure.Configurator(ROOT / "conf", preset).configs(names)
+    systems = Configurator(ROOT / "conf", preset).configs(names)
     systems = {name: system for name, system in systems.items() if system.trained}
     for name, system in systems.items():
         train, warmup = system.train, system.train.margin_warmup
@@ -530,7 +531,7 @@ def test_networks_that_see_color_are_not_given_gray_in_silence(tmp_path, capsys)
         " crops (faces.channels: 1)"
     ]
     assert warnings("paper_color") == warnings("paper_aligned") == []
-    assert configure.Configurator(ROOT / "conf", "paper_aligned").faces.align
+    assert Configurator(ROOT / "conf", "paper_aligned").faces.align
 
 
 def test_every_system_can_be_built(tmp_path, capsys):

@@ -543,6 +543,7 @@ class ToySystem(nn.Module):
         self.register_buffer("seen", torch.zeros(20))
         self.spoil = lambda _batch: 1.0
         self.supervision = None
+        self.lacks_gradients = False
 
     def backbone_parameters(self) -> list:
         return []
