@@ -80,6 +80,9 @@ launch_jobs "faces of $data" "$logdir/make_face_crops.*.progress" "JOB=1:$nj" "$
   python -m avsv.bin.make_face_crops "${options[@]}" --progress "$logdir/make_face_crops.JOB.progress" \
   "$logdir/make_face_crops.JOB.scp" "$crops"
 merge_failed make_face_crops "$logdir" "$crops.failed" "$nj" "$wanted" "$max_lost"
+logs=()
+for ((n = 1; n <= nj; n++)); do logs+=("$logdir/make_face_crops.$n.log"); done
+show_warnings "$data" "${logs[@]}"
 
 # Lists appear whole or not at all: a reader never meets half of one.
 write_atomically "$data/faces.scp" cat_jobs "$crops.scp" "$nj"

@@ -61,7 +61,9 @@ launch_jobs "features of $data" "$logdir/make_fbank.*.progress" "JOB=1:$nj" "$lo
   python -m avsv.bin.make_fbank --config "$config" --progress "$logdir/make_fbank.JOB.progress" \
   ${options[@]+"${options[@]}"} "$logdir/make_fbank.JOB.scp" "$fbank"
 merge_failed make_fbank "$logdir" "$fbank.failed" "$nj" "$wanted" "$max_lost"
-for ((n = 1; n <= nj; n++)); do show_warnings "$data" "$logdir/make_fbank.$n.log"; done
+logs=()
+for ((n = 1; n <= nj; n++)); do logs+=("$logdir/make_fbank.$n.log"); done
+show_warnings "$data" "${logs[@]}"
 
 # Lists appear whole or not at all: a reader never meets half of one.
 write_atomically "$data/feats.scp" cat_jobs "$fbank.scp" "$nj"

@@ -233,6 +233,31 @@ def test_a_run_for_each_seed(tiny_run, tmp_path):
     assert [float(row["eer"]) for row in rows] == pytest.approx([*rates, sum(rates) / 2], abs=1e-3)
 
 
+def test_seeds_that_are_not_scored_are_not_compared(tmp_path):
+    command = ["steps/run_seeds.sh", "--seeds", "0 1", "--stop-stage", "5", "--exp", tmp_path, "ecapa", "data/eval"]
+    done = run(*command, "true")
+    assert done.returncode == 0, done.stderr
+    assert "no comparison over seeds: it needs the normalized scores of stage 8, and the runs stop" in done.stderr
+
+
+def test_run_sh_may_be_edited_while_it_runs(tmp_path):
+    """Bash reads a script as it goes; here everything is read before anything runs."""
+    for name in ("path.sh", "cmd.sh", "steps", "utils", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "run.sh", tmp_path)
+    (tmp_path / "local").mkdir()
+    prepare = tmp_path / "local/prepare_data.sh"
+    prepare.write_text(
+        "#!/usr/bin/env bash\n{ yes '# a longer comment' | head -n 300; cat run.sh; } >new; cat new >run.sh\n"
+    )
+    prepare.chmod(0o755)
+    done = run(tmp_path / "run.sh", "--preset", "tiny", "--systems", "ecapa", "--stop-stage", "0")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run.sh").read_text().startswith("# a longer comment")
+    assert (tmp_path / "data/options").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -39,7 +39,7 @@
 #   as_typed WORD...            a command line, each word quoted if a shell needs it
 #   corpus_of DATA-DIR          the name of the corpus: the word in the file "corpus" beside the data directory
 #   code_revision               the commit of the toolkit, with "-dirty" for changes to tracked files; or none
-#   show_warnings LABEL LOG     say each warning that a Python command has left in its log, where there is one
+#   show_warnings LABEL LOG...  say the first warnings that Python commands have left in their logs, where there are any
 #   start_progress LABEL GLOB...  one line of progress from the files that match ("DONE TOTAL" in each)
 #   stop_progress               end it
 # shellcheck shell=bash
@@ -289,9 +289,12 @@ code_revision() {
 }
 
 show_warnings() {
-  local line
-  [ -f "$2" ] || return 0
-  sed -n 's/^.*: UserWarning: //p' "$2" | sort -u | while read -r line; do log "warning: $1: $line"; done
+  local label=$1 index
+  local -a lines
+  shift
+  mapfile -t lines < <(cat -- "$@" 2>/dev/null | sed -n 's/^.*: UserWarning: //p' | sort -u)
+  for ((index = 0; index < ${#lines[@]} && index < 3; index++)); do log "warning: $label: ${lines[index]}"; done
+  [ ${#lines[@]} -le 3 ] || log "warning: $label: $((${#lines[@]} - 3)) more warnings in $*"
 }
 
 start_progress() {

@@ -354,6 +354,20 @@ def test_report_lost(tmp_path, wanted, made, share, status):
         assert f"at most a share of {share} may be" in done.stderr
 
 
+def test_show_warnings(tmp_path):
+    """The first warnings of all logs, each once, and how many more there are."""
+    for number in (1, 2):
+        lines = "".join(f"/x/y.py:1: UserWarning: {letter} is odd\n  warn()\n" for letter in "ab"[:number] + "cde")
+        (tmp_path / f"x.{number}.log").write_text(lines)
+    logs = [tmp_path / f"x.{number}.log" for number in (1, 2, 3)]
+    done = common('show_warnings "$@"', "data/train", *logs)
+    assert done.returncode == 0
+    lines = [line.partition(": ")[2] for line in done.stderr.splitlines()]
+    assert lines[:3] == [f"warning: data/train: {letter} is odd" for letter in "abc"]
+    assert lines[3].startswith(f"warning: data/train: 2 more warnings in {logs[0]} ") and len(lines) == 4
+    assert common('show_warnings "$@"', "data/train", logs[2]).stderr == ""
+
+
 # ---------------------------------------------------------------------------------------------- once.sh, progress.py
 
 
