@@ -44,6 +44,11 @@
 #   stop_progress               end it
 # shellcheck shell=bash
 
+# The number of a closed standard stream would be that of the next file which a program opens.
+[ -e /dev/fd/0 ] || exec </dev/null
+[ -e /dev/fd/1 ] || exec >/dev/null
+[ -e /dev/fd/2 ] || exec 2>/dev/null
+
 _utils_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 _progress_pid=
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,9 @@ def run_command(main: Callable[[], int | None]) -> None:
     memory, ...); 2 for bad options (argparse); 141 if nobody reads the output any more; 130 after Ctrl-C. Any other
     exception shows a traceback.
     """
+    _open_standard_streams()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see avsv.bin
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         status = main()
         sys.stdout.flush()
@@ -43,6 +47,18 @@ def run_command(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller has closed: their numbers would be those of the next files that are opened."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 -- as long as the program runs
 
 
 def _say(message: str) -> int:
