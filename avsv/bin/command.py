@@ -6,8 +6,12 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from avsv.errors import DataError
+
+# What the system says when a library cannot be mapped into memory.
+_NO_MEMORY = ("cannot allocate memory", "failed to map segment", "not enough memory")
 
 
 def run_command(main: Callable[[], int | None]) -> None:
@@ -18,7 +22,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     exception shows a traceback.
     """
     _open_standard_streams()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see avsv.bin
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see guard_imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         status = main()
@@ -47,6 +51,23 @@ def run_command(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)
+
+
+def guard_imports() -> None:
+    """Show no traceback where a program is interrupted, or gets no memory or no files, while it loads libraries."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.excepthook = _report_failed_import
+
+
+def _report_failed_import(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    reason = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(words in reason.lower() for words in _NO_MEMORY):
+        _say(f"out of memory while libraries are loaded ({reason}): give the job more memory")
+    elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN):
+        _say(f"{_of_system(error)} while libraries are loaded: raise the limit (ulimit)")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _open_standard_streams() -> None:
