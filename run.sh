@@ -132,6 +132,15 @@ train() {   # <system>...
     --num-workers "$num_workers" --seed "$seed" --weights-dir "$weights" "$data/$train_set" "$data/$dev_set" "$work" "$@"
 }
 if begin 4 "single-modality systems: ${single[*]}"; then
+  # Said before hours of training: a set of voices only cannot be embedded by a system of faces, nor the other way round.
+  for _name in "${single[@]+"${single[@]}"}"; do
+    list=wav.scp features=feats.scp
+    ! grep -qx 'audio: null' "$conf/systems/$_name.yaml" || list=video.scp features=faces.scp
+    for dir in "${sets[@]}"; do
+      [ -e "$dir/$list" ] || [ -e "$dir/$features" ] ||
+        die "$dir has no $list, which $_name needs: leave it, and systems that start from it, out of --systems"
+    done
+  done
   train ${single[@]+"${single[@]}"}
 fi
 if begin 5 "audio-visual systems: ${fused[*]}"; then

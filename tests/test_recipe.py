@@ -240,6 +240,21 @@ def test_seeds_that_are_not_scored_are_not_compared(tmp_path):
     assert "no comparison over seeds: it needs the normalized scores of stage 8, and the runs stop" in done.stderr
 
 
+def test_a_set_without_faces_is_named_before_the_training(tiny_run, tmp_path):
+    """A fused system starts from one of faces, which cannot embed an evaluation set of voices."""
+    shutil.copytree(tiny_run.data, tmp_path / "data", ignore=shutil.ignore_patterns("media", "arks", "log"))
+    for path in (tmp_path / "data/eval").glob("*[vf][ia][dc]e*"):  # video.scp, faces.scp, utt2num_faces
+        path.unlink()
+    command = ["./run.sh", "--preset", "tiny", "--data", tmp_path / "data", "--exp", tmp_path, "--stage", "4"]
+    done = run(*command)
+    assert done.returncode == 1
+    error = (
+        f"{tmp_path}/data/eval has no video.scp, which iresnet18 needs: leave it, and systems that start from it, out"
+    )
+    assert error in done.stderr
+    assert not list(tmp_path.rglob("train.log"))
+
+
 def test_run_sh_may_be_edited_while_it_runs(tmp_path):
     """Bash reads a script as it goes; here everything is read before anything runs."""
     for name in ("path.sh", "cmd.sh", "steps", "utils", "tools"):
