@@ -297,7 +297,12 @@ exit $((status != 0))
         match = re.search(r"Submitted batch job (\d+)", done.stdout)
         if done.returncode != 0 or not match:
             lines = (done.stderr or done.stdout).strip().splitlines()
-            die(f"error submitting jobs (status {done.returncode}): {' '.join(lines[-3:])}: see {self.scheduler_log}")
+            said = " ".join(lines[-3:])
+            advice = f"see {self.scheduler_log}"
+            if "Invalid job array specification" in said:
+                limit = "a cluster limits the numbers of tasks (MaxArraySize of 'scontrol show config')"
+                advice = f"{limit}: use fewer jobs (--nj): {advice}"
+            die(f"error submitting jobs (status {done.returncode}): {said}: {advice}")
         self.id = match[1]
 
     def remove_status_files(self) -> None:

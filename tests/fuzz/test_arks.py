@@ -146,7 +146,7 @@ def test_damaged_arks(tmp_path, inputs):
 
 @pytest.mark.parametrize(
     "location",
-    ["x.ark:3[0:9]", "x.ark:3[:,0:2]", "x.ark:-3", "x.ark:" + "9" * 5000, "x.ark:99999999999999999999", "", ":", ":3",
+    ["x.ark:3[0:9]", "x.ark:3[:,0:4]", "x.ark:-3", "x.ark:" + "9" * 5000, "x.ark:99999999999999999999", "", ":", ":3",
      "|", "cat x.ark |", "x\0.ark:3", "x" * 5000, "/dev/zero:0", "/dev", "x.ark:3:3", "x.ark:\u0663"],
 )  # fmt: skip
 def test_odd_locations(tmp_path, monkeypatch, location):

@@ -385,7 +385,7 @@ SBATCH = """\
 #!/usr/bin/env bash
 # Runs the tasks in the background; what each task does when it is to be lost stands in the file "lose".
 printf '%s\\n' "$*" >>"$FAKE/submitted"
-[ ! -e "$FAKE/refuse" ] || { echo "sbatch: error: invalid partition" >&2; exit 1; }
+[ ! -e "$FAKE/refuse" ] || { cat "$FAKE/refuse" >&2; exit 1; }
 array=; script="${!#}"
 while [ $# -gt 1 ]; do [ "$1" != --array ] || array=$2; shift; done
 range=${array%\\%*}
@@ -515,10 +515,15 @@ def test_slurm_submits_only_what_failed_again(cluster):
 
 def test_slurm_refusal(cluster):
     fake, work, env = cluster
-    (fake / "refuse").touch()
+    (fake / "refuse").write_text("sbatch: error: invalid partition\n")
     done = launch("a.log", "true", launcher=SLURM, cwd=work, env=env)
     assert done.returncode == 1
-    assert "slurm.py: error submitting jobs (status 1): sbatch: error: invalid partition" in done.stderr
+    assert "slurm.py: error submitting jobs (status 1): sbatch: error: invalid partition: see " in done.stderr
+    (fake / "refuse").write_text("sbatch: error: Batch job submission failed: Invalid job array specification\n")
+    done = launch("JOB=1:2000", "a.JOB.log", "true", launcher=SLURM, cwd=work, env=env)
+    assert done.returncode == 1
+    assert "Invalid job array specification: a cluster limits the numbers of tasks (MaxArraySize" in done.stderr
+    assert "use fewer jobs (--nj)" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
