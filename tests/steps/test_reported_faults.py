@@ -124,7 +124,7 @@ def test_valid_forms_of_kaldi_are_embedded(finished, tmp_path, form):
     expected = dict(kaldiio.load_scp(str(finished.system / "embeddings/eval.A.scp")))
     data = tmp_path / "eval"
     data.mkdir()
-    for name in ("utt2spk", "spk2utt", "wav.scp", "utt2num_frames"):
+    for name in ("utt2spk", "wav.scp", "utt2num_frames"):
         (data / name).write_text((given / name).read_text())
     places = read_list(given / "feats.scp")
     if form == "range":
