@@ -1,13 +1,27 @@
 """Building networks and losses from their configurations, and loading weights into them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from avsv.config.extension import is_outside
 from avsv.errors import DataError
 from avsv.model.config import NetworkConfig
 from avsv.model.registry import find_class
+
+
+class WithoutValues(TorchFunctionMode):
+    """Inside this context, modules get no initial values: for those on the meta device, where nothing has a value.
+
+    Drawing values there would make PyTorch import its compiler, which takes a second and more.
+    """
+
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        """Call a function of PyTorch, or leave out one that draws values in place."""
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_", "constant_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def build_network(config: NetworkConfig | None, *arguments: int) -> nn.Module | None:

@@ -16,7 +16,7 @@ from avsv.data.lists import UtteranceTable
 from avsv.data.stored import check_fbank
 from avsv.errors import DataError
 from avsv.io.torch_file import load_file, save_atomically
-from avsv.model.build import build_network, check_exactly, load_exactly, part_of
+from avsv.model.build import WithoutValues, build_network, check_exactly, load_exactly, part_of
 from avsv.model.config import SystemConfig, parse_config
 from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
@@ -96,7 +96,7 @@ class TrainedSystem:
     def build(self, device: torch.device | str = "cpu") -> Embedder:
         """Build the embedder with its trained weights, in evaluation mode."""
         # On the meta device nothing is allocated: settings of another size than the weights take no memory.
-        with torch.device("meta"):
+        with torch.device("meta"), WithoutValues():
             check_exactly(Embedder(self.config), self.embedder, "the system")
         embedder = Embedder(self.config)
         load_exactly(embedder, self.embedder, "the system")

@@ -292,6 +292,14 @@ def test_recordings_that_cannot_be_used(run, tmp_path):
             model.verify(good, good.audio, **options)
 
 
+def test_loading_a_model_does_not_import_the_compiler_of_pytorch(run):
+    """It takes longer than all else; arithmetic and random draws on the meta device would import it."""
+    code = "import sys, avsv; avsv.load(sys.argv[1]); print('torch' in sys.modules, 'torch._dynamo' in sys.modules)"
+    command = [sys.executable, "-c", code, str(run.system)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
 def test_importing_the_package_imports_nothing_that_takes_long():
     code = "import sys, avsv; print(avsv.__version__, {'torch', 'numpy', 'cv2', 'av'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

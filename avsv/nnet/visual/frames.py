@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,10 +48,12 @@ class FrameScaling(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        mean, scale = (torch.tensor(values).view(-1, 1, 1) for values in SCALINGS[name])
-        # Constants of the code, not weights: they are not saved in checkpoints.
-        self.register_buffer("mean", mean - 0.5, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
+        mean, scale = (np.array(values, np.float32) for values in SCALINGS[name])
+        # Constants of the code, not weights: they are not saved in checkpoints. Computed without PyTorch, which would
+        # import its compiler, in a second and more, where a network is built on the meta device.
+        mean -= np.float32(0.5)
+        self.register_buffer("mean", torch.tensor(mean.tolist()).view(-1, 1, 1), persistent=False)
+        self.register_buffer("scale", torch.tensor(scale.tolist()).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.scale
