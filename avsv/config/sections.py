@@ -50,6 +50,7 @@ class DataConfig:
             each speed is a class of its own (audio systems only).
         av_mixup: take the video of a clip from another utterance of the same identity, if possible from another
             recording.
+        modality_dropout: probability that a clip of voice and face loses one of the two, each with equal probability.
         utterances_per_speaker: M of N x M batches, which have N distinct identities with M utterances each; null for
             batches that contain every utterance once per epoch.
     """
@@ -61,10 +62,13 @@ class DataConfig:
     video_augment: bool = True
     speed_perturb: bool = False
     av_mixup: bool = False
+    modality_dropout: float = 0.0
     utterances_per_speaker: int | None = None
 
     def __post_init__(self) -> None:
         positive(window=self.window, video_frames=self.video_frames, utterances_per_speaker=self.utterances_per_speaker)
+        if not 0 <= self.modality_dropout <= 1:
+            raise ValueError(f"modality_dropout: {self.modality_dropout}: a probability is between 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,11 @@ class TrainingClips(Clips):
         else:
             seen = self._partners.draw(index, draw.counter("av_mixup"))
             audio_start, video_start = self._starts(index, None, rng)[0], self._starts(None, seen, rng)[1]
-        clip = Clip(self._hear(index, audio_start, draw), self._see(seen, video_start, draw))
+        kept = self._kept(index, seen, draw)
+        clip = Clip(
+            self._hear(index, audio_start, draw) if "A" in kept else None,
+            self._see(seen, video_start, draw) if "V" in kept else None,
+        )
         if "A" in self._worth and clip.audio is not None:
             rows = audio_start + np.arange(min(self.audio_window, int(self.table.audio_frames[index]) - audio_start))
             times = rows * self.inputs.audio.frame_shift * 0.001
@@ -212,6 +216,14 @@ class TrainingClips(Clips):
         shift = audio.frame_shift * 0.001 * video.fps
         start = rng.integers(min(video_spare, int(audio_spare * shift)) + 1)
         return min(round(start / shift), audio_spare), start
+
+    def _kept(self, heard: int, seen: int, draw: Draw) -> str:
+        """The modalities that remain of a clip; only of one that has both can one be dropped."""
+        share = self.config.modality_dropout
+        if share == 0 or self.table.audio_frames[heard] == 0 or self.table.video_frames[seen] == 0:
+            return "AV"
+        drawn = draw.counter("modality_dropout").uniform(0.0, 1.0)
+        return "AV" if drawn >= share else "AV"[int(drawn >= share / 2)]
 
     def _hear(self, index: int, start: int, draw: Draw) -> Tensor | None:
         """The audio of a window, or None."""

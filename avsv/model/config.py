@@ -228,6 +228,7 @@ class SystemConfig:
                 ("init_from.audio", self.init_from.audio is not None),
                 ("init_from.visual", self.init_from.visual is not None),
                 ("data.av_mixup", self.data.av_mixup),
+                ("data.modality_dropout", self.data.modality_dropout > 0),
                 ("loss.audio_weight", self.trained and self.loss.audio_weight > 0),
                 ("loss.visual_weight", self.trained and self.loss.visual_weight > 0),
             ):

@@ -401,6 +401,32 @@ def test_speeds_are_classes_of_their_own(data):
     assert seen == {0, 1, 2}
 
 
+def test_modality_dropout_takes_one_modality_from_a_share_of_the_clips(clock_data):
+    table = read_utterances(clock_data)
+    inputs, clips = Inputs(FbankConfig(num_mel_bins=2), CLOCK_FACES), {}
+    for share in (0.0, 0.4):
+        settings = DataConfig(
+            window=0.4, noise_reverb=False, spec_augment=None, video_augment=False, modality_dropout=share
+        )
+        clips[share] = TrainingClips(table, np.zeros(len(table)), settings, inputs, seed=1)
+    kept = []
+    for index, key in enumerate(table.keys):
+        whole, batch = (clips[share][[(epoch, index) for epoch in range(200)]] for share in (0.0, 0.4))
+        left = torch.stack([batch.audio_mask.any(dim=1), batch.video_mask.any(dim=1)], dim=1)
+        assert left.any(dim=1).all()
+        if key in "de":  # of one modality only: nothing can be dropped
+            assert (left == torch.tensor([key == "e", key == "d"])).all()
+        else:
+            kept.append(left)
+        # What remains is as it is without the dropout.
+        assert torch.equal(batch.audio[left[:, 0]], whole.audio[left[:, 0]])
+        assert torch.equal(batch.video[left[:, 1]], whole.video[left[:, 1]])
+    dropped = (~torch.cat(kept)).double().mean(dim=0)
+    assert dropped.tolist() == pytest.approx([0.2, 0.2], abs=0.04)  # 800 clips: a deviation of 0.014
+    with pytest.raises(ValueError, match=r"modality_dropout: 1.5: a probability is between 0 and 1"):
+        DataConfig(modality_dropout=1.5)
+
+
 def mixed_clips(folder: Path, sessions=None) -> TrainingClips:
     table = read_utterances(folder)
     settings = DataConfig(
