@@ -1,14 +1,15 @@
-"""Put the figures of a run into docs/findings.md.
+"""Put the results of studies and corruption sweeps into the documentation.
 
-    python tools/update_findings.py --exp exp/mini      # after the commands on that page
+    python tools/update_findings.py --exp exp/mini exp/studies/*/mini    # after the commands in docs/findings.md
 
-Fills the text between ``<!-- rates -->``, ``<!-- pairs A:B ... -->``, ``<!-- sweeps A ... -->`` and the next
-``<!-- end -->``: error rates of all systems in all modes, differences of the named pairs, and the corruption sweeps of
-the named fused systems.
+Copies the page and the plot of each study to docs/studies/NAME, and fills the text of docs/findings.md between
+``<!-- studies -->``, ``<!-- sweeps A ... -->`` and the next ``<!-- end -->``: what the studies in docs/studies allow to
+say, and the error rates of the named fused systems under every corruption.
 """
 
 import argparse
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,15 +17,26 @@ from avsv.bin.command import run_command
 from avsv.corruption.table import KINDS
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.results.differences import Comparison
 from avsv.results.frames import read_frame, records
 from avsv.results.markdown import markdown_table
-from avsv.results.rates import Row
+from avsv.results.study import PAGE as STUDY_PAGE
+from avsv.results.study import PLOT
 from avsv.results.sweeps import SweepRow, compare_lines, rate_cell
 from avsv.results.table import Column, Table
-from avsv.scoring.modes import MODES
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "findings.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "findings.md"
+
+
+def studies(folder: Path) -> list[str]:
+    """For every study of the documentation, its question and the sentence of each of its contrasts."""
+    lines = []
+    for path in sorted(folder.glob(f"*/{STUDY_PAGE}")):
+        text = path.read_text(encoding="utf-8").split("\n")
+        name = path.parent.name
+        lines += [f"### [{name}]({path.relative_to(DOCS).as_posix()})", "", f"*{text[2]}*", ""]
+        lines += [*(line for line in text if line.startswith("- ")), ""]
+    return lines[:-1]
 
 
 def table_lines(header: Sequence[str], cells: Sequence[Sequence[str]], left: int) -> list[str]:
@@ -32,36 +44,6 @@ def table_lines(header: Sequence[str], cells: Sequence[Sequence[str]], left: int
     columns = [Column(name, "text" if number < left else "number") for number, name in enumerate(header)]
     head = markdown_table(Table("", "", columns, []))
     return [*head, *("| " + " | ".join(row) + " |" for row in cells)]
-
-
-def rates(rows: Sequence[Row]) -> list[str]:
-    """Error rates of normalized scores, with one row per system and one column per mode."""
-    found = {(row.system, row.mode): rate_cell(row.eer, row.eer_low, row.eer_high) for row in rows}
-    systems = list(dict.fromkeys(system for system, _ in found))
-    cells = [[system, *(found.get((system, mode), "") for mode in MODES)] for system in systems]
-    return table_lines(["EER %", *MODES], cells, left=1)
-
-
-def pairs(names: Sequence[str], rows: Sequence[Comparison]) -> list[str]:
-    """Differences of pairs of systems in the mode of their comparison; bold if the interval does not contain 0."""
-    cells = []
-    for name in names:
-        a, _, b = name.partition(":")
-        for row in rows:
-            sign = {(a, b): 1, (b, a): -1}.get((row.system_a, row.system_b))
-            if sign is None:
-                continue
-            eers = (row.eer_a, row.eer_b)[::sign]
-            ends = sorted((sign * row.low, sign * row.high))
-            text = rate_cell(sign * row.difference, *ends, sign="+")
-            text = f"**{text}**" if ends[0] > 0 or ends[1] < 0 else text
-            modes = "/".join(row.mode.split("/")[::sign])
-            p = f"{row.p:.3f}" if row.p >= 0.001 else "< 0.001"
-            cells.append([a, b, modes, *(f"{eer:.2f}" for eer in eers), text, p])
-            break
-        else:
-            raise DataError(f"{PAGE}: the run did not compare '{a}' with '{b}'")
-    return table_lines(["a", "b", "mode", "EER % a", "EER % b", "a - b", "p"], cells, left=3)
 
 
 def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
@@ -94,34 +76,34 @@ def _sweep_cell(row: SweepRow) -> str:
 
 
 def main() -> None:
+    """Copy the studies and fill the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--exp", type=Path, required=True, help="folder of the run, with results/ and sweeps/")
-    parser.add_argument("--trials", default="eval", help="list of trials (%(default)s)")
+    parser.add_argument("--exp", type=Path, help="folder of a run with sweeps/; default: the sweeps stay as they are")
+    parser.add_argument("--trials", default="eval", help="list of trials of the sweeps (%(default)s)")
+    parser.add_argument("studies", nargs="*", type=Path, help="folders of studies, like exp/studies/pooling/mini")
     args = parser.parse_args()
 
-    results = args.exp / "results"
-    scored = records(read_frame(results / "results.csv", Row), Row)
-    normalized = [row for row in scored if (row.trials, row.stage) == (args.trials, "asnorm")]
-    compared = [
-        row
-        for row in records(read_frame(results / "differences.csv", Comparison), Comparison)
-        if row.trials == args.trials
-    ]
+    for folder in args.studies:
+        if not (folder / STUDY_PAGE).is_file():
+            raise DataError(f"{folder}: no {STUDY_PAGE}: name the folder that ./run.sh --study writes")
+        target = DOCS / "studies" / folder.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (STUDY_PAGE, PLOT):
+            shutil.copyfile(folder / name, target / name)
 
     def fill(found: re.Match) -> str:
-        kind, names = found["kind"], found["names"].split()
-        if kind == "rates":
-            lines = rates(normalized)
-        elif kind == "pairs":
-            lines = pairs(names, compared)
+        if found["kind"] == "studies":
+            lines = studies(DOCS / "studies")
+        elif args.exp is None:
+            return found[0]
         else:
-            lines = sweeps(names, args.exp / "sweeps", args.trials)
+            lines = sweeps(found["names"].split(), args.exp / "sweeps", args.trials)
         return "\n".join([found["marker"], *lines, "<!-- end -->"])
 
-    part = r"(?P<marker><!-- (?P<kind>rates|pairs|sweeps)(?P<names>[^>]*?) -->)\n.*?<!-- end -->"
+    part = r"(?P<marker><!-- (?P<kind>studies|sweeps)(?P<names>[^>]*?) -->)\n.*?<!-- end -->"
     text, count = re.subn(part, fill, PAGE.read_text(encoding="utf-8"), flags=re.S)
     if count == 0:
-        raise DataError(f"{PAGE}: no part to fill: there is no <!-- rates --> ... <!-- end --> or similar")
+        raise DataError(f"{PAGE}: no part to fill: there is no <!-- studies --> ... <!-- end --> or similar")
     write_text(PAGE, text)
 
 

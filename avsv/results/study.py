@@ -13,7 +13,7 @@ from avsv.results.plots import contrast_plot
 from avsv.results.seeds import SIGNIFICANT, SeedContrast, SeedRow, contrasts_table, seeds_table
 from avsv.results.table import Cell, Column, Table, number, text
 
-PLOT = "contrasts.png"
+PAGE, PLOT = "STUDY.md", "contrasts.png"
 # Columns of train.csv (docs/analyses.md), of those that start with a modality the rest, and of worth.csv.
 TRAINING = {
     "loss": "loss",
@@ -83,7 +83,7 @@ def write_page(
         parts += ["", *(f"- {verdict(row)}" for row in found)]
     parts += ["", f"![Differences with their 95 % intervals]({PLOT})"]
     contrast_plot(folder / PLOT, contrasts)
-    write_text(folder / "STUDY.md", "\n".join(parts) + "\n")
+    write_text(folder / PAGE, "\n".join(parts) + "\n")
 
 
 def variants_table(study: Study, runs: Sequence[Path]) -> Table:
