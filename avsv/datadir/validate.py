@@ -95,6 +95,12 @@ def is_age(value: str) -> str | None:
     return f"'{value}' is not an age in years: omit the line if it is unknown"
 
 
+def is_worth(value: str) -> str | None:
+    """What is wrong with the true worth of the moments of an utterance, or None."""
+    wrong = next((part for part in value.split(",") if not (NUMBER.fullmatch(part) and 0 <= float(part) <= 1)), None)
+    return None if wrong is None else f"'{wrong}' is not a number from 0 to 1: separate such numbers by commas"
+
+
 def is_media(value: str) -> str | None:
     """What is wrong with a file name or a command in wav.scp or video.scp, or None."""
     if value.startswith("~"):
@@ -110,6 +116,8 @@ VALUES: dict[str, Callable[[str], str | None]] = {
     "utt2gender": is_gender,
     "spk2age": is_age,
     "utt2age": is_age,
+    "utt2audio_worth": is_worth,
+    "utt2video_worth": is_worth,
     "wav.scp": is_media,
     "video.scp": is_media,
 }

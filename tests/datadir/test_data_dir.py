@@ -367,8 +367,15 @@ def test_speed_perturbation(data, tmp_path):
     rows[3] = f"{rows[3].split()[0]} {video}"
     (data / "wav.scp").write_text("\n".join(rows) + "\n")
 
+    worth = "".join(f"{key} 0,0.5,1\n" for key in read(data / "utt2spk"))
+    (data / "utt2audio_worth").write_text(worth)
+
     done = good("perturb_data_dir_speed.sh", "0.9", data, tmp_path / "slow")
-    assert "omitted because they do not apply to the new speed: feats.scp utt2num_frames video.scp" in done.stderr
+    assert not (tmp_path / "slow/utt2audio_worth").exists()
+    assert (
+        "omitted because they do not apply to the new speed: feats.scp utt2num_frames utt2audio_worth video.scp"
+        in done.stderr
+    )
     assert not (tmp_path / "slow/video.scp").exists()
     assert not (tmp_path / "slow/feats.scp").exists()
     assert not (tmp_path / "slow/faces.conf").exists()

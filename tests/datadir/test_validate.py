@@ -69,6 +69,7 @@ def data(media, tmp_path):
     write(folder / "utt2num_faces", dict.fromkeys(video, 25))
     write(folder / "spk2gender", dict.fromkeys(SPEAKERS[1:], "f"))
     write(folder / "utt2age", dict.fromkeys(UTTERANCES[3:], 33.5))
+    write(folder / "utt2audio_worth", dict.fromkeys(UTTERANCES, "0,0.5,1"))
     (folder / "trials/t").write_text("s00-1 s00-2 target\ns00-1 s01-2 nontarget\n")
     return folder
 
@@ -153,6 +154,10 @@ MISTAKES = {
     "gender": (replace("spk2gender", "s01 f", "s01 w"), "spk2gender:1: s01: 'w' is neither m nor f"),
     "gender of": (replace("spk2gender", "s04 f", "s4 f"), "spk2gender:4: 's4' is not a speaker of utt2spk"),
     "age": (replace("utt2age", "33.5", "?"), "utt2age:1: s00-3: '?' is not an age in years: omit the line"),
+    "worth": (
+        replace("utt2audio_worth", "0.5", "1.5"),
+        "utt2audio_worth:1: s00-0: '1.5' is not a number from 0 to 1: separate such numbers by commas",
+    ),
     "home": (replace("wav.scp", " /", " ~/"), "write the full path of the home folder, ~ is not expanded"),
     "trial": (replace("trials/t", "s01-2", "s01-9"), "trials/t:2: 's01-9' is not in utt2spk"),
     "trial label": (
