@@ -10,6 +10,8 @@ Usage: $0 [options] <exp-dir> <systems> <data-dir>
 
 Writes for each of <systems> (one word, names separated by blanks) to <exp-dir>/SYSTEM/analysis/
   geometry.csv    angles within and between identities, and between the voice and the face of a clip; silhouettes
+  averaging.csv   correlation of the fused cosines with the means of the cosines of voice and face (1: a fusion that
+                  only averages), of an audio-visual system
   angles.png      the angles as box plots
   projection.csv  utterances of some identities in the plane (UMAP), and projection.png
   cost.csv        parameters, multiply-adds and seconds of its networks for a clip of 3 s; needs SYSTEM/final.pt

@@ -129,6 +129,44 @@ def voice_to_face(voice: Space, face: Space) -> Array:
     return angles(voice.vectors[rows], face.vectors[others])
 
 
+class Averaging(NamedTuple):
+    """How far a fusion is the average of the scores of voice and face: a row of averaging.csv.
+
+    Attributes:
+        utterances: number of utterances whose pairs are compared.
+        correlation: of the cosines of the fused embeddings with the means of the cosines of the voice and of the face
+            embeddings of the same system; 1 for a fusion that only averages.
+        largest_difference: of the two.
+    """
+
+    utterances: int
+    correlation: float
+    largest_difference: float
+
+
+def averaging(fused: Space, voice: Space, face: Space, max_utterances: int = 1000, seed: int = 0) -> Averaging:
+    """Compare the fused cosines of all pairs of utterances with the means of those of voice and face.
+
+    Args:
+        fused, voice, face: embeddings of one system.
+        max_utterances: at most so many utterances that have all three are drawn.
+        seed: of the draw.
+    """
+    rows = [{key: row for row, key in enumerate(space.keys)} for space in (fused, voice, face)]
+    common = sorted(rows[0].keys() & rows[1].keys() & rows[2].keys())
+    if len(common) > max_utterances:
+        drawn = generator_for(seed, "averaging").choice(len(common), max_utterances, replace=False)
+        common = [common[index] for index in sorted(drawn)]
+    pairs = np.triu_indices(len(common), k=1)
+    cosines = []
+    for space, row_of in zip((fused, voice, face), rows, strict=True):
+        unit = _unit(space.vectors[[row_of[key] for key in common]])
+        cosines.append((unit @ unit.T)[pairs])
+    mean = (cosines[1] + cosines[2]) / 2
+    correlation = float(np.corrcoef(cosines[0], mean)[0, 1])
+    return Averaging(len(common), correlation, float(np.abs(cosines[0] - mean).max()))
+
+
 def geometry_table(
     measures: Mapping[str, Geometry],
     audio_video: Array | None,

@@ -8,7 +8,7 @@ import torch
 
 from avsv.analysis.attention import SECONDS, attention_maps, clip_weights, has_series
 from avsv.analysis.cost import Cost, clip_batch, measure_cost
-from avsv.analysis.geometry import geometry, geometry_table, voice_to_face
+from avsv.analysis.geometry import Averaging, averaging, geometry, geometry_table, voice_to_face
 from avsv.analysis.projection import project, projection_table
 from avsv.analysis.spaces import read_spaces
 from avsv.analysis.worth import Agreement, agreements, attending
@@ -55,6 +55,10 @@ def analyse(folder: Path, name: str, utt2spk: Mapping[str, str], seed: int) -> N
     table = geometry_table(measures, audio_video, {m: (points[m], shown[m]) for m in spaces})
     write_text(output / "geometry.csv", frame_csv(table, missing="nan"))
     print(f"{folder.name}: " + "; ".join(f"{m} {of.summary()}" for m, of in measures.items()))
+    if {"A", "V", "AV"} <= spaces.keys():
+        found = averaging(spaces["AV"], spaces["A"], spaces["V"], seed=seed)
+        write_text(output / "averaging.csv", to_csv([found], Averaging))
+        print(f"{folder.name}: fused cosine and mean of those of voice and face: correlation {found.correlation:.4f}")
 
 
 def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], seed: int) -> None:

@@ -9,6 +9,7 @@ from sklearn.metrics import silhouette_samples
 from avsv.analysis.geometry import (
     Geometry,
     angles,
+    averaging,
     between_angles,
     geometry,
     geometry_table,
@@ -35,6 +36,30 @@ def random_embeddings(identities, each):
     labels = np.repeat([f"id{n}" for n in range(identities)], each)
     order = rng.permutation(len(labels))
     return rng.normal(size=(len(labels), 8))[order] * 5, labels[order]
+
+
+def test_a_fusion_that_averages_is_recognized():
+    """An isometry of both embeddings averages their cosines; a sum in a common space does not."""
+    rng = np.random.default_rng(0)
+    keys = [f"u{n:02d}" for n in range(30)]
+    names = np.array(["x"] * 30)
+    parts = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in rng.normal(size=(2, 30, 6))]
+    voice, face = (Space(keys, part.astype(np.float32), names) for part in parts)
+    turn = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    joint = np.concatenate(parts, axis=1) @ turn
+    found = averaging(Space(keys, joint.astype(np.float32), names), voice, face)
+    assert (found.utterances, found.correlation) == (30, pytest.approx(1))
+    assert found.largest_difference < 1e-6
+    other = averaging(Space(keys[3:], sum(parts)[3:].astype(np.float32), names[3:]), voice, face)
+    expected = []
+    for a, b in itertools.combinations(range(3, 30), 2):
+        fused = [parts[0][n] + parts[1][n] for n in (a, b)]
+        cosine = fused[0] @ fused[1] / np.linalg.norm(fused[0]) / np.linalg.norm(fused[1])
+        expected.append((cosine, (parts[0][a] @ parts[0][b] + parts[1][a] @ parts[1][b]) / 2))
+    expected = np.array(expected)
+    assert other.correlation == pytest.approx(np.corrcoef(expected.T)[0, 1])
+    assert other.largest_difference == pytest.approx(np.abs(expected[:, 0] - expected[:, 1]).max(), abs=1e-6)
+    assert averaging(Space(keys, joint.astype(np.float32), names), voice, face, max_utterances=7).utterances == 7
 
 
 def test_angles_of_the_specification():
