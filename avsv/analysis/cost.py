@@ -56,10 +56,14 @@ def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: i
             shape = (inputs.audio.num_frames(samples), inputs.audio.num_mel_bins)
         fields["audio"] = 0.1 * torch.randn(1, *shape, generator=generator)
         fields["audio_mask"] = torch.ones(1, shape[0], dtype=torch.bool)
+        if "A" in inputs.worth:
+            fields["audio_worth"] = torch.ones(1, shape[0])
     if inputs.video is not None:
         frames = video_frames or round(seconds * inputs.video.fps)
         fields["video"] = torch.rand(1, frames, *inputs.image_shape, generator=generator) - 0.5
         fields["video_mask"] = torch.ones(1, frames, dtype=torch.bool)
+        if "V" in inputs.worth:
+            fields["video_worth"] = torch.ones(1, frames)
     return Batch(["clip"], torch.tensor([-1]), **fields)
 
 
@@ -84,14 +88,15 @@ def measure_cost(embedder: Embedder, batch: Batch) -> list[Cost]:
     # In inference mode, the counter breaks computed weights such as those of HuBERT's positional convolution.
     with torch.no_grad():
         embeddings = {}
-        for name, values, mask in (
-            ("audio", batch.audio, batch.audio_mask),
-            ("visual", batch.video, batch.video_mask),
+        for name, *given in (
+            ("audio", batch.audio, batch.audio_mask, batch.audio_worth),
+            ("visual", batch.video, batch.video_mask, batch.video_worth),
         ):
             network = getattr(embedder, name)
             if network is not None:
-                embeddings[name] = network(values, mask)
-                parts.append((name, network, (values, mask)))
+                arguments = tuple(given if network.pool.needs_worth else given[:2])
+                embeddings[name] = network(*arguments)
+                parts.append((name, network, arguments))
         if embedder.fusion is not None:
             both = torch.ones(1, 2, dtype=torch.bool)
             parts.append(("fusion", embedder.fusion, (*embeddings.values(), both)))

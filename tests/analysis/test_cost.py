@@ -1,9 +1,13 @@
 """Costs compared with counts by hand."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 from synthetic import FACES, FBANK, config, mapping
 
 from avsv.analysis.cost import clip_batch, measure_cost
+from avsv.errors import DataError
 from avsv.model.config import parse_config
 from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
@@ -42,3 +46,17 @@ def test_cost_is_counted_by_hand():
         network.eval().visual(batch.video, batch.video_mask)
     assert 0.7 * costs["visual"].multiply_adds < sum(counted) <= costs["visual"].multiply_adds
     assert all(cost.seconds > 0 for cost in costs.values())
+
+
+def test_cost_and_embedding_with_the_true_worth():
+    """A pooling by true worth has the cost of the mean, and embeds nothing whose worth is not known."""
+    costs = {}
+    for pooling in ("tap", "oracle"):
+        content = mapping("A")
+        settings = parse_config({**content, "audio": {**content["audio"], "pooling": pooling}}, "tests")
+        inputs = inputs_of(settings, FBANK, None)
+        costs[pooling] = measure_cost(Embedder(settings), clip_batch(inputs, 1.0, None))[-1]
+    assert costs["oracle"].multiply_adds == costs["tap"].multiply_adds
+    batch = replace(clip_batch(inputs, 1.0, None), audio_worth=None)
+    with pytest.raises(DataError, match="needs the true worth of every moment"):
+        Embedder(settings).eval().embed(batch, ["A"])
