@@ -10,8 +10,12 @@ from avsv.results.plots import MODALITY_NAMES
 from avsv.results.table import Cell, Column, Table, number, text, with_interval
 
 
-def geometry_table(systems: Sequence[System], geometry: Mapping[str, Sequence[Spread]]) -> Table:
-    """Medians of angles and mean silhouettes of all systems and modalities."""
+def geometry_table(
+    systems: Sequence[System],
+    geometry: Mapping[str, Sequence[Spread]],
+    mechanisms: Mapping[str, Mapping[tuple[str, str], float]],
+) -> Table:
+    """Medians of angles, mean silhouettes, attention and averaging of all systems and modalities."""
     cells = []
     for system in systems:
         spreads = {(s.modality, s.measure): s for s in geometry.get(system.name, ())}
@@ -28,6 +32,7 @@ def geometry_table(systems: Sequence[System], geometry: Mapping[str, Sequence[Sp
                     number(silhouette.mean if silhouette else None, 3),
                     number(projected.mean if projected else None, 3),
                     number(across.median if across else None, 1),
+                    *(number(mechanisms[system.name].get((modality, kind)), 2) for kind in ("attention", "averaging")),
                 ]
             )
     columns = [
@@ -38,6 +43,8 @@ def geometry_table(systems: Sequence[System], geometry: Mapping[str, Sequence[Sp
         Column("silhouette", explained="Mean over utterances, from -1 to 1; higher is better separated"),
         Column("in the plane", explained="Mean silhouette of the points of the UMAP"),
         Column("voice to face °", explained="Median angle between voice and face embedding of a clip"),
+        Column("attention", explained="Rank correlation over time of the attention with the true worth of the moments"),
+        Column("averaging", explained="Correlation of fused cosines with the means of those of voice and face"),
     ]
     return Table("Embeddings", "Medians of angles and mean silhouettes of all systems", columns, cells)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from avsv.errors import DataError
 from avsv.report.exhibits import is_sweep, read_exhibits, sweeps_of
-from avsv.report.gather import Cost, Point, ScoreSet, read_geometry, read_score_set
+from avsv.report.gather import Cost, Point, ScoreSet, read_geometry, read_mechanisms, read_score_set
 from avsv.report.hardest import hardest_trials
 from avsv.report.media import ClipReader
 from avsv.report.page import Content, Origin, Projection, TrialListView
@@ -45,6 +45,7 @@ def read_content(exp: Path, results: Results, lists: Sequence[tuple[TrialList, P
         drawn,
         views,
         {name: read_geometry(exp / name / "analysis" / "geometry.csv") for name in systems},
+        {name: read_mechanisms(exp / name / "analysis") for name in systems},
         _projections(exp, results.leaders(results.lists[0])),
         {name: records(read_frame(path, Cost), Cost) for name, path in costs.items() if path.is_file()},
         {name: read_history(path) for name, path in histories.items() if path.is_file()},

@@ -85,6 +85,40 @@ def read_geometry(path: Path) -> list[Spread]:
     return [spread for spread in records(read_frame(path, Spread), Spread) if spread.count] if path.is_file() else []
 
 
+class Agreement(NamedTuple):
+    """One line of worth.csv, as :class:`avsv.analysis.worth.Agreement`."""
+
+    modality: str
+    utterances: int
+    correlation: float
+    low: float
+    high: float
+    good_weight: float
+
+
+class Averaging(NamedTuple):
+    """The line of averaging.csv, as :class:`avsv.analysis.geometry.Averaging`."""
+
+    utterances: int
+    correlation: float
+    largest_difference: float
+
+
+def read_mechanisms(folder: Path) -> dict[tuple[str, str], float]:
+    """What worth.csv and averaging.csv in the folder of a system's analyses say, by modality and kind.
+
+    ``attention`` of A and V is the rank correlation of the attention with the true worth, ``averaging`` of AV that of
+    the fused cosines with the means of those of voice and face.
+    """
+    found = {}
+    if (path := folder / "worth.csv").is_file():
+        for row in records(read_frame(path, Agreement), Agreement):
+            found["A" if row.modality == "audio" else "V", "attention"] = row.correlation
+    if (path := folder / "averaging.csv").is_file():
+        found["AV", "averaging"] = records(read_frame(path, Averaging), Averaging)[0].correlation
+    return found
+
+
 class Point(NamedTuple):
     """One line of projection.csv: an utterance in the plane."""
 

@@ -107,6 +107,7 @@ class Content(NamedTuple):
     drawn: Sequence[System]
     views: Sequence[TrialListView]
     geometry: Mapping[str, Sequence[Spread]]
+    mechanisms: Mapping[str, Mapping[tuple[str, str], float]]
     projections: Sequence[Projection]
     costs: Mapping[str, Sequence[Cost]]
     histories: Mapping[str, pd.DataFrame]
@@ -240,7 +241,7 @@ def _geometry(content: Content, colors: Mapping[str, int]) -> tuple[Markup, Tabl
     ]
     if not rows:
         return None
-    table = geometry_table(content.results.systems, content.geometry)
+    table = geometry_table(content.results.systems, content.geometry, content.mechanisms)
     return angle_picture(rows, "Angles of embeddings; the figures are in the table that follows"), table
 
 
