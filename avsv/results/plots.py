@@ -268,8 +268,11 @@ def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) ->
 
 
 def contrast_plot(path: str | Path, contrasts: Sequence[SeedContrast]) -> None:
-    """Differences of error rates with their intervals, one on each line; filled if significant after correction."""
-    with new_figure(path, 1, 8, 1.2 + 0.34 * len(contrasts)) as (_, (axis,)):
+    """Differences of error rates with their intervals, one on each line; filled if significant after correction.
+
+    Left of 0, the first system makes fewer errors.
+    """
+    with new_figure(path, 1, 8, 1.6 + 0.34 * len(contrasts)) as (_, (axis,)):
         lists = list(dict.fromkeys(row.trials for row in contrasts))
         for place, row in enumerate(contrasts):
             look = color(lists.index(row.trials))
@@ -283,7 +286,7 @@ def contrast_plot(path: str | Path, contrasts: Sequence[SeedContrast]) -> None:
             names = [f"{name} ({row.trials})" for name, row in zip(names, contrasts, strict=True)]
         axis.set_yticks(range(len(contrasts)), names)
         axis.invert_yaxis()
-        axis.set_xlabel("difference of EERs in percentage points; left: the first makes fewer errors")
+        axis.set_xlabel("difference of EERs, percentage points")
 
 
 def hard_plot(
