@@ -1,5 +1,7 @@
 """Systems that keep published weights: stage 4 writes them, every later step and avsv take them like trained ones."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -99,7 +101,7 @@ def test_the_packages_of_a_graph_are_named_before_any_work(tmp_path, monkeypatch
     with pytest.raises(DataError, match=r"of published_face: \S+sface\.onnx needs packages: run 'pip install onnx"):
         configure.main(arguments)
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(configure, "find_spec", lambda package: package)
+    monkeypatch.setattr(configure, "find_spec", lambda package: SimpleNamespace(origin=__file__))
     configure.main(arguments)
 
 

@@ -668,8 +668,10 @@ def test_a_process_that_dies_does_not_leave_the_other_waiting(corpus, tmp_path):
 def test_killed_ranks_end_with_the_same_bytes(corpus, tmp_path):
     """Kill -9 of either rank: the other ends too, and both resume to the same bytes as an undisturbed run."""
     whole, exp = tmp_path / "whole" / "AV", tmp_path / "killed" / "AV"
-    assert join_ranks(start_ranks(2, lambda _rank: corpus.run(whole, "AV", data=AUGMENTED))) == [0, 0]
-    job = {"train": {"checkpoint_minutes": 1e-9}, "data": AUGMENTED}
+    # So many epochs that a training whose first checkpoint is seen is far from its end.
+    undisturbed = {"train": {"epochs": 8}, "data": AUGMENTED}
+    assert join_ranks(start_ranks(2, lambda _rank: corpus.run(whole, "AV", **undisturbed))) == [0, 0]
+    job = {"train": {"epochs": 8, "checkpoint_minutes": 1e-9}, "data": AUGMENTED}
     for victim in (0, 1):
         seen = checkpoints(exp)
         processes = start_ranks(2, lambda _rank: corpus.run(exp, "AV", **job))

@@ -25,10 +25,10 @@ class FrameGraph(nn.Module):
         - output: (N, D)
 
     Example:
-        >>> graph = FrameGraph(2, "bgr", "nhwc")
-        >>> graph.graph = lambda images: images[:, 0, 0, :2]
+        >>> graph = FrameGraph(3, "bgr", "nhwc")
+        >>> graph.graph = nn.Flatten()
         >>> graph(torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)).tolist()
-        [[3.0, 2.0]]
+        [[3.0, 2.0, 1.0]]
     """
 
     def __init__(self, embedding_dim: int, colors: str, layout: str) -> None:
