@@ -154,7 +154,7 @@ class ECAPATDNN(Backbone):
         res2_scale: Res2 splits of each of the three blocks.
         aggregate_channels: channels of the frames that are pooled.
         se_channels: hidden width of the squeeze and excitation.
-        pooling: asp, we_asp, we_asp_literal, tstp or tap.
+        pooling: a name of :data:`avsv.nnet.pooling.POOLINGS`, over time.
         attention_channels: width of the hidden layer of the attention (asp).
         context: the attention also receives the mean and standard deviation of the utterance (asp).
         extra_conv: add a convolution for the pass-through split of the first block.

@@ -201,7 +201,7 @@ class ResNet(Backbone):
         feature_dim: bins F of the features.
         channels: channels of the first stage; the others have 2, 4 and 8 times as many.
         embedding_dim: size D of the embedding.
-        pooling: tstp, asp, we_asp, we_asp_literal or tap.
+        pooling: a name of :data:`avsv.nnet.pooling.POOLINGS`, over time.
         attention_channels: width of the hidden layer of the attention (attentive poolings).
         context: the attention also receives the mean and standard deviation of the utterance (attentive poolings).
 

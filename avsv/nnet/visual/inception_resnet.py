@@ -93,7 +93,7 @@ class InceptionResNetV1(FrameBackbone):
         dropout: share of the averaged maps that is set to zero in training.
         frame_dim: size of the embedding of a frame.
         embedding_dim: size D of the embedding; None: the pooled frames, scaled to length 1.
-        pooling: tap, tstp, asp, we_asp or we_asp_literal over time.
+        pooling: a name of :data:`avsv.nnet.pooling.POOLINGS`, over time.
         attention_channels: width of the hidden layer of the attention (asp, we_asp, we_asp_literal).
         context: the attention also receives the mean and standard deviation of the clip (asp, we_asp, we_asp_literal).
 

@@ -74,7 +74,7 @@ class IResNet(FrameBackbone):
         head: arcface (BN, flatten, Linear to ``frame_dim``, BN with weight 1) or gap (BN, average over the image).
         frame_dim: size of the feature of a frame with the head arcface; with gap it is 8 * ``channels``.
         embedding_dim: size D of the embedding; None: the pooled frame features are the embedding.
-        pooling: asp, we_asp, we_asp_literal, tstp or tap over time.
+        pooling: a name of :data:`avsv.nnet.pooling.POOLINGS`, over time.
         attention_channels: width of the hidden layer of the attention (asp).
         context: the attention also receives the mean and standard deviation of the clip (asp).
 

@@ -68,7 +68,7 @@ class ResNet(FrameBackbone):
         scaling: half (frames in [-1, 1]), voxceleb or imagenet (mean and deviation of the colors of that data set).
         channels: channels of the first stage; the others have 2, 4 and 8 times as many, with depth 50 again 4 times.
         embedding_dim: size D of the embedding; None: the pooled frame features are the embedding.
-        pooling: tap, tstp, asp, we_asp or we_asp_literal over time.
+        pooling: a name of :data:`avsv.nnet.pooling.POOLINGS`, over time.
         attention_channels: width of the hidden layer of the attention (asp, we_asp, we_asp_literal).
         context: the attention also receives the mean and standard deviation of the clip (asp, we_asp, we_asp_literal).
 
