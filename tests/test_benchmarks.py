@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from commands import run
+from paths import ROOT
 from synthetic import make_data_dir, make_trials
 
 from avsv.io.lists import write_list
@@ -32,3 +33,62 @@ def test_gender_probe(corpus):
     assert float(found[1]) == pytest.approx(100 * (1 - alike), abs=0.05)
     assert float(found[2]) == pytest.approx(100 * alike / (1 + alike), abs=0.05)
     assert float(found[3]) < 45
+
+
+# Hands on batches that take 0.05 s to wait for, and notes them.
+COUNTING = """
+import sys, time
+sys.path.insert(0, {benchmarks!r})
+from rounds import Batches
+
+def batches():
+    for number in range(1000):
+        time.sleep(0.05)
+        yield number
+
+for number in Batches(steps=2, warm=1)(batches()):
+    print("this is not a figure")
+    print(number, file=open(sys.argv[1], "a"))
+"""
+
+
+def test_rounds_are_in_turns(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from rounds import Training, in_turns
+
+    code = COUNTING.format(benchmarks=str(ROOT / "benchmarks"))
+    names = ("a", "b")
+    commands = [[sys.executable, "-c", code, str(tmp_path / name)] for name in names]
+    trainings = [Training(name, command, {}, tmp_path / "log") for name, command in zip(names, commands, strict=True)]
+    try:
+        found = in_turns(trainings, 3)
+        for name, training in zip(names, trainings, strict=True):
+            assert (tmp_path / name).read_text().split() == [str(number) for number in range(1 + 3 * 2)]
+            assert [len(rounds) for rounds in found.values()] == [3, 3]
+            for wall, busy, waited in found[name]:
+                assert 0.1 <= waited <= wall
+                assert busy >= 0
+            # Nothing runs between the rounds.
+            assert all(fields[0] in "Tt" for _, fields in training._members())
+            assert 1 < training.mebibytes() < 1000
+    finally:
+        for training in trainings:
+            training.end()
+
+
+def test_a_training_that_fails_is_shown(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from rounds import Training
+
+    with pytest.raises(SystemExit, match=r"a failed:\n(.|\n)*no such thing"):
+        Training("a", [sys.executable, "-c", "raise SystemExit('no such thing')"], {}, tmp_path / "log")
+
+
+@pytest.mark.slow
+def test_training():
+    options = ["--rounds", "1", "--steps", "1", "--batch", "2", "--num-threads", "1", "--num-workers", "1"]
+    result = run(sys.executable, "benchmarks/training.py", "--rows", "ecapa256", "audio-visual", *options)
+    assert result.returncode == 0, result.stderr
+    rows = re.findall(r"(256 channels|soft attention) +(step|loop) +avsv +(\S+) +(\S+)", result.stdout)
+    assert [row[:2] for row in rows] == [(n, p) for n in ("256 channels", "soft attention") for p in ("step", "loop")]
+    assert all(float(rate) > 0 for row in rows for rate in row[2:])
