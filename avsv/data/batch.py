@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -77,6 +78,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def there(self, name: Literal["audio", "video"]) -> Tensor | slice | None:
+        """The utterances that have a modality, as an index of rows; None if no utterance has it."""
+        if name in self.complete:
+            return slice(None)
+        mask = getattr(self, f"{name}_mask")
+        rows = None if mask is None else mask.any(dim=1)
+        return rows if rows is not None and rows.any() else None
 
     def map_tensors(self, function: Callable) -> "Batch":
         """The same batch with every tensor replaced by a function of it."""

@@ -115,6 +115,8 @@ class LossConfig:
         classifier: the classification loss on the system's embedding (the fused one in an audio-visual system).
         audio_weight: weight of another such loss on the audio embedding of an audio-visual system.
         visual_weight: weight of another such loss on the visual embedding.
+        single_weight: weight of the same loss, with the same class centers, on the fused embedding of the voice alone and
+            on that of the face alone.
         auxiliary: additional terms on the system's embedding: all terms of the registry, with weight 0 for those that
             the file does not name, then those from outside the package.
     """
@@ -122,6 +124,7 @@ class LossConfig:
     classifier: ClassifierConfig
     audio_weight: float = 0.0
     visual_weight: float = 0.0
+    single_weight: float = 0.0
     auxiliary: tuple[AuxiliaryConfig, ...] = ()
 
     @classmethod
@@ -139,11 +142,12 @@ class LossConfig:
             "classifier": self.classifier,
             "audio_weight": self.audio_weight,
             "visual_weight": self.visual_weight,
+            "single_weight": self.single_weight,
         }
         return {**mapping, **{term.name: term.to_entry() for term in self.auxiliary}}
 
     def __post_init__(self) -> None:
-        not_negative(audio_weight=self.audio_weight, visual_weight=self.visual_weight)
+        not_negative(audio_weight=self.audio_weight, visual_weight=self.visual_weight, single_weight=self.single_weight)
 
     @property
     def terms(self) -> tuple[AuxiliaryConfig, ...]:
@@ -231,6 +235,7 @@ class SystemConfig:
                 ("data.modality_dropout", self.data.modality_dropout > 0),
                 ("loss.audio_weight", self.trained and self.loss.audio_weight > 0),
                 ("loss.visual_weight", self.trained and self.loss.visual_weight > 0),
+                ("loss.single_weight", self.trained and self.loss.single_weight > 0),
             ):
                 if given:
                     instead = (
@@ -253,6 +258,8 @@ class SystemConfig:
         name = self.loss.classifier.name
         if not find_class("classifier", name).compares_batch:
             return
+        if self.loss.single_weight > 0:
+            raise ValueError(f"loss.single_weight: {name} compares the fused embeddings of a batch: remove this key")
         if (self.data.utterances_per_speaker or 1) < 2:
             raise ValueError(
                 f"data.utterances_per_speaker: {name} compares utterances of an identity: set it to 2 or more"

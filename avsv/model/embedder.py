@@ -35,12 +35,15 @@ class Outputs(NamedTuple):
         networks: maps 'audio' and 'visual' to the outputs (B, D) of the networks; zeros if the modality is missing.
         views: two (B, embedding_dim) of a fusion whose views are classified; see :class:`avsv.nnet.fusion.base.Fusion`.
         weights: maps 'audio' and 'visual' to the temporal weights of their poolings, if requested.
+        single: maps 'audio' and 'visual' to the system's embeddings (N, embedding_dim) of one modality alone, of the
+            utterances that have it, if requested.
     """
 
     embedding: Tensor
     networks: dict[str, Tensor]
     views: tuple[Tensor, Tensor] | None
     weights: dict[str, Weights]
+    single: dict[str, Tensor]
 
 
 class Embedder(nn.Module):
@@ -92,12 +95,13 @@ class Embedder(nn.Module):
         """The number of speeds at which the network of a modality embeds an utterance."""
         return self.speeds if letter == "A" else 1
 
-    def forward(self, batch: Batch, with_weights: bool = False) -> Outputs:
+    def forward(self, batch: Batch, with_weights: bool = False, with_single: bool = False) -> Outputs:
         """Compute the outputs for a training batch from all modalities of each utterance, at the recorded speed.
 
         Args:
             batch: see :class:`avsv.data.batch.Batch`.
             with_weights: also return the temporal weights of the poolings.
+            with_single: also return the fused embeddings of one modality alone.
 
         Raises:
             DataError: an utterance has neither modality.
@@ -112,7 +116,8 @@ class Embedder(nn.Module):
                 weights[NETWORKS[letter]] = found
         fused = self._fuse(networks.get("audio"), networks.get("visual"), present)
         views = None if self.fusion is None else self.fusion.views(networks["audio"], networks["visual"])
-        return Outputs(fused, networks, views, weights)
+        single = self._single(networks, batch) if with_single else {}
+        return Outputs(fused, networks, views, weights, single)
 
     def embed(self, batch: Batch, modes: Sequence[str]) -> dict[str, Tensor]:
         """Compute embeddings in several modes, running every network only once.
@@ -211,6 +216,18 @@ class Embedder(nn.Module):
             encoded[letter].expand(speeds, -1, -1) if letter in encoded else nothing for letter in NETWORKS
         )
         return join_speeds([self._fuse(*pair, present) for pair in zip(audio, visual, strict=True)])
+
+    def _single(self, networks: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The fused embeddings (N, embedding_dim) of one modality alone, of the utterances of a batch that have it."""
+        single = {}
+        for letter, name in NETWORKS.items():
+            rows = batch.there(INPUTS[letter])
+            if rows is not None:
+                audio, visual = (networks[other][rows] for other in NETWORKS.values())
+                present = torch.zeros(len(audio), 2, dtype=torch.bool, device=audio.device)
+                present[:, "AV".index(letter)] = True
+                single[name] = self._fuse(audio, visual, present)
+        return single
 
     def _fuse(self, audio: Tensor | None, visual: Tensor | None, present: Tensor | None) -> Tensor:
         """The embedding (B, embedding_dim) at one speed; with None, both modalities are present everywhere."""

@@ -47,6 +47,7 @@ class Objective(nn.Module):
         self, config: SystemConfig, embedder: Embedder, num_classes: int, clip_frames: int | None = None
     ) -> None:
         super().__init__()
+        self.single_weight = config.loss.single_weight
         # Losses on the outputs of the single networks, by name.
         self.network_weights = {
             name: weight
@@ -82,17 +83,21 @@ class Objective(nn.Module):
 
         Returns:
             The loss, a scalar, and detached scalars: loss and accuracy (of the system's embedding, without margin),
-            audio_accuracy and visual_accuracy if these embeddings are classified too, and the figures of the other
-            losses.
+            audio_accuracy and visual_accuracy if these embeddings are classified too, audio_single_accuracy and
+            visual_single_accuracy if the fused embeddings of one modality are, and the figures of the other losses.
         """
         total, figures = self._classify(outputs, batch)
         for name, weight in self.network_weights.items():
-            rows = _there(batch, "audio" if name == "audio" else "video")
+            rows = batch.there("audio" if name == "audio" else "video")
             if rows is not None:
                 loss, figures[f"{name}_accuracy"] = self.classifiers[name](
                     outputs.networks[name][rows], batch.label[rows]
                 )
                 total = total + weight * loss
+        for name, embeddings in outputs.single.items():
+            rows = batch.there("audio" if name == "audio" else "video")
+            loss, figures[f"{name}_single_accuracy"] = self.main(embeddings, batch.label[rows])
+            total = total + self.single_weight * loss
         for name, term in self.auxiliary.items():
             pairs = outputs.embedding, {"label": batch.label, "age": batch.age}[term.target]
             loss, found = term(*(gather_batch(*pairs) if term.compares_batch else pairs))
@@ -117,7 +122,7 @@ class Objective(nn.Module):
             return loss, {"accuracy": accuracy}
         total, accuracies = 0.0, []
         for view, name in zip(outputs.views, ("audio", "video"), strict=True):
-            rows = _there(batch, name)
+            rows = batch.there(name)
             if rows is not None:
                 loss, accuracy = self.main(view[rows], batch.label[rows])
                 total = total + 0.5 * loss
@@ -143,11 +148,3 @@ class Objective(nn.Module):
         for classifier in self.classifiers.values():
             classifier.margin = margin
         return margin
-
-
-def _there(batch: Batch, name: str) -> Tensor | slice | None:
-    """The utterances of a batch that have audio or video, as an index; None if there are none."""
-    if name in batch.complete:
-        return slice(None)
-    rows = (batch.audio_mask if name == "audio" else batch.video_mask).any(dim=1)
-    return rows if rows.any() else None

@@ -43,7 +43,9 @@ class TrainableSystem(nn.Module):
         Raises:
             DataError: an utterance has neither modality.
         """
-        outputs = self.embedder(batch, with_weights=self.supervision is not None)
+        outputs = self.embedder(
+            batch, with_weights=self.supervision is not None, with_single=self.objective.single_weight > 0
+        )
         return self.objective(outputs, batch)
 
     @property

@@ -513,6 +513,21 @@ def test_losses_of_one_modality_skip_the_utterances_without_it():
     torch.testing.assert_close(system(batch)[0], main + extra)
 
 
+def test_fused_embeddings_of_one_modality_are_held_to_the_same_classes():
+    system, batch = _system("both", single_weight=0.5).eval(), _batch(audio=[9, 9, 0])
+    fused = _embed(system.embedder, batch, "AV")
+    heard = _embed(system.embedder, batch.head(2), "A")
+    seen = _embed(system.embedder, batch, "V")
+    losses = [
+        system.objective.main(*pair)[0]
+        for pair in ((fused, batch.label), (heard, batch.label[:2]), (seen, batch.label))
+    ]
+    loss, figures = system(batch)
+    torch.testing.assert_close(loss, losses[0] + 0.5 * (losses[1] + losses[2]))
+    assert set(figures) == {"loss", "accuracy", "audio_single_accuracy", "visual_single_accuracy"}
+    assert list(system.objective.classifiers) == ["main"]
+
+
 def test_the_margin_warms_up():
     mapping = _set(_mapping("audio"), "train.margin_warmup", {"start": 1, "end": 3})
     system = TrainableSystem(parse_config(mapping, "x.yaml"), 5)

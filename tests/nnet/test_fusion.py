@@ -333,6 +333,20 @@ def test_multi_view_fusion_by_hand():
     torch.testing.assert_close(fused, torch.stack([(a[0] + v[0]) / 2, a[1], v[2], (a[3] + v[3]) / 2]))
 
 
+@torch.no_grad()
+def test_private_layers_follow_the_shared_layer():
+    fusion = MultiViewFusion(5, 7, dim=4, private_layers=True).eval()
+    fusion.private[0][0].weight.copy_(2.0 * torch.eye(4))
+    fusion.private[1][0].weight.copy_(3.0 * torch.eye(4))
+    for layer in fusion.private:
+        layer[0].bias.zero_()
+    plain = MultiViewFusion(5, 7, dim=4).eval()
+    plain.load_state_dict({key: value for key, value in fusion.state_dict().items() if "private" not in key})
+    audio, visual = torch.randn(4, 5), torch.randn(4, 7)
+    first, second = plain.views(audio, visual)
+    torch.testing.assert_close(fusion.views(audio, visual), (2.0 * first, 3.0 * second))
+
+
 def test_views_do_not_depend_on_the_other_modality():
     fusion, audio, visual = MultiViewFusion(5, 7, dim=4, dropout=0.0), torch.randn(3, 5), torch.randn(3, 7)
     first, _ = fusion.views(audio, visual)

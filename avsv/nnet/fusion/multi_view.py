@@ -20,6 +20,7 @@ class MultiViewFusion(Fusion):
         visual_dim: size of the visual embedding.
         dim: size of the views.
         dropout: share of the values of a view that are dropped in training.
+        private_layers: whether a layer of each modality of its own follows the shared layer.
 
     Shape:
         - audio: (B, audio_dim)
@@ -39,16 +40,20 @@ class MultiViewFusion(Fusion):
         (torch.Size([3, 256]), torch.Size([3, 256]))
     """
 
-    def __init__(self, audio_dim: int, visual_dim: int, *, dim: int = 256, dropout: float = 0.1) -> None:
+    def __init__(
+        self, audio_dim: int, visual_dim: int, *, dim: int = 256, dropout: float = 0.1, private_layers: bool = False
+    ) -> None:
         super().__init__()
         self.embedding_dim = dim
         self.audio = nn.Linear(audio_dim, dim)
         self.visual = nn.Linear(visual_dim, dim)
-        self.shared = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), make_dropout(dropout))
+        self.shared = _layer(dim, dropout)
+        self.private = nn.ModuleList(_layer(dim, dropout) if private_layers else nn.Identity() for _ in range(2))
 
     def views(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
         """The audio and visual views, each (B, dim); the view of a missing modality has no meaning."""
-        return self.shared(self.audio(audio)), self.shared(self.visual(visual))
+        heard, seen = self.private
+        return heard(self.shared(self.audio(audio))), seen(self.shared(self.visual(visual)))
 
     def forward(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
         check_present(present)
@@ -56,3 +61,7 @@ class MultiViewFusion(Fusion):
         if present is None:
             return views.mean(dim=1)
         return views.masked_fill(~present.unsqueeze(2), 0.0).sum(dim=1) / present.sum(dim=1, keepdim=True)
+
+
+def _layer(dim: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), make_dropout(dropout))
