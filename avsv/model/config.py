@@ -115,8 +115,8 @@ class LossConfig:
         classifier: the classification loss on the system's embedding (the fused one in an audio-visual system).
         audio_weight: weight of another such loss on the audio embedding of an audio-visual system.
         visual_weight: weight of another such loss on the visual embedding.
-        single_weight: weight of the same loss, with the same class centers, on the fused embedding of the voice alone and
-            on that of the face alone.
+        single_weight: weight of the same loss, with the same class centers, on the fused embeddings of voice alone and
+            face alone.
         auxiliary: additional terms on the system's embedding: all terms of the registry, with weight 0 for those that
             the file does not name, then those from outside the package.
     """
