@@ -109,7 +109,9 @@ class Objective(nn.Module):
             if not batch.complete.issuperset(("audio", "video")):
                 complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
             if isinstance(complete, slice) or complete.any():
-                loss, found = self.supervision(*(self._series(outputs, name, complete) for name in ("audio", "visual")))
+                series = [self._series(outputs, name, complete) for name in ("audio", "visual")]
+                worth = self._worth(batch, complete) if self.supervision.needs_worth else None
+                loss, found = self.supervision(*series, worth)
                 total = total + loss
                 figures.update(found)
         return total, {"loss": total.detach(), **{name: value.detach() for name, value in figures.items()}}
@@ -133,6 +135,11 @@ class Objective(nn.Module):
         """The temporal weights of a network for some utterances, on the grid of the supervision: (N, clip_frames)."""
         weights = outputs.weights[name]
         return to_common_grid(weights.values[rows], weights.mask[rows], self.clip_frames)
+
+    def _worth(self, batch: Batch, rows: Tensor | slice) -> Tensor:
+        """The true worth of the moments of voice and face, on the grid of the supervision: (2, N, clip_frames)."""
+        series = (worth[rows] for worth in (batch.audio_worth, batch.video_worth))
+        return torch.stack([to_common_grid(worth, worth >= 0, self.clip_frames) for worth in series])
 
     def at_epoch(self, epoch: float) -> float:
         """Set the options that change during training for a time in epochs (may be a fraction); return the margin.

@@ -80,6 +80,7 @@ ROLES = {
             "cycle": "avsv.nnet.generative.cycle:CycleSupervision",
             "patch_nce": "avsv.nnet.generative.patch_nce:PatchNCESupervision",
             "diffusion": "avsv.nnet.generative.diffusion:DiffusionSupervision",
+            "true_worth": "avsv.nnet.generative.true_worth:TrueWorthSupervision",
         },
     ),
     "classifier": Role(

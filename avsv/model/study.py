@@ -70,6 +70,7 @@ def read_study(path: Path, systems: Sequence[str]) -> Study:
     entries = content.pop("variants", None)
     if not isinstance(entries, dict) or not entries:
         raise DataError(f"{path}: variants: expected 'NAME: {{base: SYSTEM, set: {{KEY: VALUE}}}}' lines")
+    common = _changes(content.pop("set", {}), f"{path}: set")
     file = read_dataclass(_File, content, str(path))
     variants = {}
     for name, entry in entries.items():
@@ -78,16 +79,20 @@ def read_study(path: Path, systems: Sequence[str]) -> Study:
         if not isinstance(entry, dict):
             raise DataError(f"{where}: expected 'base: SYSTEM' and 'set: {{KEY: VALUE}}', or nothing")
         check_keys(entry, ("base", "set"), f"{where}.")
-        base, changes = entry.get("base", file.base), entry.get("set", {})
+        base, changes = entry.get("base", file.base), _changes(entry.get("set", {}), f"{where}.set")
         if base not in systems:
             raise DataError(f"{where}: base: {base}: {nearest(str(base), systems)}")
-        if not isinstance(changes, dict):
-            raise DataError(f"{where}.set: expected dotted keys and their values")
-        variants[check_system(f"{path.stem}-{name}", str(path))] = Variant(base, changes)
+        variants[check_system(f"{path.stem}-{name}", str(path))] = Variant(base, common | changes)
     contrasts = [_contrast(text, path, entries) for text in file.contrasts]
     if not contrasts:
         raise DataError(f"{path}: contrasts: a study needs at least one, as in 'asp:mean'")
     return Study(path.stem, file.question, variants, contrasts, file.seeds)
+
+
+def _changes(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected dotted keys and their values")
+    return value
 
 
 def _contrast(text: str, path: Path, variants: Mapping[str, Any]) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from avsv.data.clips import TrainingClips, reads_waveforms, whole_audio_list
 from avsv.data.inputs import FEATURE_LISTS, Inputs
 from avsv.data.lists import read_ages, read_sessions, read_utterances
 from avsv.data.stored import check_fbank
+from avsv.data.worth import list_of
 from avsv.errors import DataError
 from avsv.io.lists import ENROLL, trial_lists
 from avsv.model.config import SystemConfig
 from avsv.model.inputs import inputs_of
+from avsv.model.registry import find_class
 from avsv.video.config import FaceFormat
 
 FBANK_STEP, FACES_STEP = "steps/make_fbank.sh", "steps/make_face_crops.sh"
@@ -99,8 +101,14 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
         classes = [speaker if speed == 1.0 else f"{speaker}#{speed}" for speed in SPEEDS for speaker in speakers]
     ages = read_ages(table) if config.loss.needs("age") else None
     sessions = read_sessions(table) if config.data.av_mixup else None
-    clips = TrainingClips(table, table.labels(speakers), config.data, inputs, seed, noise, ages, sessions)
-    return Material(inputs, clips, speakers, classes, _files(config, sources, inputs, audio_list, noise))
+    # A supervision needs the true worth in training only, unlike a pooling.
+    taught = config.supervision is not None and find_class("supervision", config.supervision.name).needs_worth
+    shown = replace(inputs, worth="AV") if taught else inputs
+    clips = TrainingClips(table, table.labels(speakers), config.data, shown, seed, noise, ages, sessions)
+    files = _files(config, sources, inputs, audio_list, noise)
+    files += [list_of(sources.train, letter) for letter in shown.worth]
+    files += [list_of(sources.dev, letter) for letter in inputs.worth]
+    return Material(inputs, clips, speakers, classes, files)
 
 
 def read_inputs(config: SystemConfig, config_path: str | Path, sources: Sources) -> Inputs:

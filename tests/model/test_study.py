@@ -28,6 +28,8 @@ def test_shipped_studies_change_what_they_say_and_nothing_else(path, preset):
         given, found = _flat(base.to_mapping()), _flat(configs[name].to_mapping())
         changed = {key for key in given.keys() | found.keys() if given.get(key) != found.get(key)}
         allowed = tuple(variant.set)
+        # With another source comes its network.
+        allowed += tuple(key.removeprefix("init_from.") for key in variant.set if key.startswith("init_from."))
         assert {key for key in changed if not key.startswith(allowed)} == set()
         for key, value in variant.set.items():
             if not isinstance(value, dict):
@@ -67,6 +69,15 @@ GOOD = {
 }
 
 
+def test_common_changes_are_those_of_all_variants(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"set": {"audio.pooling": "asp", "train.epochs": 3}}))
+    assert [dict(variant.set) for variant in read_study(path, SYSTEMS).variants.values()] == [
+        {"audio.pooling": "asp", "train.epochs": 3},
+        {"audio.pooling": "tap", "train.epochs": 3},
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -78,6 +89,7 @@ GOOD = {
         ({"contrasts": ["b"]}, "contrasts: b: expected VARIANT:VARIANT, as in asp:mean"),
         ({"contrasts": []}, "contrasts: a study needs at least one, as in 'asp:mean'"),
         ({"seeds": ["x"]}, "seeds[0]: expected a whole number, not the text x"),
+        ({"set": 3}, "set: expected dotted keys and their values"),
         ({"questions": 1}, "questions: unknown key: did you mean 'question'?"),
         ({"variants": {"../a": None}}, "s-../a"),
     ],

@@ -25,6 +25,7 @@ from avsv.nnet.generative.diffusion import (
 from avsv.nnet.generative.pairs import PairedMLP
 from avsv.nnet.generative.patch_nce import PatchNCESupervision, patch_nce
 from avsv.nnet.generative.supervision import series_figures
+from avsv.nnet.generative.true_worth import TrueWorthSupervision
 from avsv.nnet.pooling import WeightEnhancedStatsPooling
 
 SUPERVISIONS = [CycleSupervision, PatchNCESupervision, DiffusionSupervision]
@@ -234,6 +235,39 @@ def test_gradients_reach_both_poolings(kind):
         # The weights do not depend on the level of the logits.
         assert parameter.grad.isfinite().all()
         assert (parameter.grad.abs().max() > 1e-7) != name.endswith("score.bias"), name
+
+
+@pytest.mark.parametrize("kind", SUPERVISIONS)
+@pytest.mark.parametrize("learner", ["audio", "visual"])
+def test_one_modality_learns_from_the_other(kind, learner):
+    supervision = _small(kind, learner=learner)
+    both = _small(kind)
+    both.load_state_dict(supervision.state_dict())
+    series = torch.rand(2, 3, 8) + 0.5
+    gradients = []
+    for one in (supervision, both):
+        one.epoch = 1.0
+        audio, visual = (x.clone().requires_grad_() for x in series)
+        torch.manual_seed(0)
+        loss = one(audio, visual)[0]
+        loss.backward()
+        gradients.append((loss.detach(), audio.grad, visual.grad))
+    (loss, *grads), (same, *wanted) = gradients
+    learns = ("audio", "visual").index(learner)
+    torch.testing.assert_close(loss, same)
+    torch.testing.assert_close(grads[learns], wanted[learns])
+    assert grads[1 - learns] is None
+
+
+def test_true_worth_is_a_correlation():
+    series, worth = torch.rand(2, 5, 8), torch.rand(2, 5, 8)
+    worth[0, 0] = 1.0  # nothing to learn from this clip
+    supervision = TrueWorthSupervision(8, weight=0.5)
+    loss, figures = supervision(*series, worth)
+    pairs = (zip(*both, strict=True) for both in zip(series, worth, strict=True))
+    r = [[0.0 if w.std() == 0 else np.corrcoef(s, w)[0, 1] for s, w in pair] for pair in pairs]
+    assert figures["worth_a"].item() == pytest.approx(1.0 - np.mean(r[0]), abs=1e-5)
+    assert loss.item() == pytest.approx(0.5 * (2.0 - np.mean(r[0]) - np.mean(r[1])), abs=1e-5)
 
 
 def _steps(supervision, optimizers, count, first=0):

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avsv.nnet.generative.pairs import PairedMLP
-from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, check_weight
+from avsv.nnet.generative.supervision import GenerativeSupervision, Learner, check_size, check_weight
 
 
 def cosine_distances(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,6 +40,7 @@ class CycleSupervision(GenerativeSupervision):
         cycle_weight: weight of the cycle loss.
         hidden: width of the hidden layers.
         layers: layers of each network; None means 3 for up to 64 frames and 4 for more.
+        learner: the modality that learns, or both; see :class:`GenerativeSupervision`.
 
     Shape:
         - audio, visual: (B, T_c)
@@ -65,8 +66,9 @@ class CycleSupervision(GenerativeSupervision):
         cycle_weight: float = 0.5,
         hidden: int = 128,
         layers: int | None = None,
+        learner: Learner = "both",
     ) -> None:
-        super().__init__(frames)
+        super().__init__(frames, learner)
         self.mapping_weight = check_weight("mapping_weight", mapping_weight)
         self.cycle_weight = check_weight("cycle_weight", cycle_weight)
         layers = (3 if frames <= 64 else 4) if layers is None else check_size("layers", layers, 2)

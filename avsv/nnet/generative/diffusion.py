@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from avsv.nnet.generative.cycle import cosine_distances
 from avsv.nnet.generative.pairs import PairedLinear
-from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, check_weight
+from avsv.nnet.generative.supervision import GenerativeSupervision, Learner, check_size, check_weight
 
 STEPS = 1000
 
@@ -181,6 +181,7 @@ class DiffusionSupervision(GenerativeSupervision):
         draws: noise levels per series and training step.
         predictor_lr: learning rate of the noise predictors' Adam optimizer.
         average_decay: decay of the moving average; it starts at 0.1 and rises with the number of steps to this value.
+        learner: the modality that learns, or both; see :class:`GenerativeSupervision`.
 
     Shape:
         - audio, visual: (B, T_c)
@@ -214,8 +215,9 @@ class DiffusionSupervision(GenerativeSupervision):
         draws: int = 4,
         predictor_lr: float = 1e-3,
         average_decay: float = 0.999,
+        learner: Learner = "both",
     ) -> None:
-        super().__init__(frames)
+        super().__init__(frames, learner)
         if sigma_max is not None and not 0 < sigma_max <= 157:
             raise ValueError(f"sigma_max: {sigma_max}: must be in (0, 157]")
         if time_dim < 2 or time_dim % 2:

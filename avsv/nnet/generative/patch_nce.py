@@ -8,7 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from avsv.nnet.generative.pairs import PairedLinear, PairedMLP
-from avsv.nnet.generative.supervision import GenerativeSupervision, check_size, check_weight
+from avsv.nnet.generative.supervision import GenerativeSupervision, Learner, check_size, check_weight
 
 
 def patch_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
@@ -53,6 +53,7 @@ class PatchNCESupervision(GenerativeSupervision):
         query: real (features of the real series of the other modality, as printed) or generated (of the generated one).
         discriminator_hidden: width of the two hidden layers of the discriminators.
         discriminator_lr: learning rate of the discriminators' Adam optimizer.
+        learner: the modality that learns, or both; see :class:`GenerativeSupervision`.
 
     Shape:
         - audio, visual: (B, T_c)
@@ -81,8 +82,9 @@ class PatchNCESupervision(GenerativeSupervision):
         query: Literal["real", "generated"] = "real",
         discriminator_hidden: int = 64,
         discriminator_lr: float = 2e-4,
+        learner: Learner = "both",
     ) -> None:
-        super().__init__(frames)
+        super().__init__(frames, learner)
         if patch < 1 or patch % 2 == 0:
             raise ValueError(f"patch: {patch}: must be odd")
         if not temperature > 0:

@@ -1,6 +1,7 @@
 """The base class of generative supervisions."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,9 @@ from torch.nn import functional
 
 # Smallest number of frames of a series: the correlation of shorter ones is meaningless.
 MIN_FRAMES = 4
+
+# The poolings that a supervision changes: those of both modalities, or one by the other, which is not changed.
+Learner = Literal["both", "audio", "visual"]
 
 
 def series_figures(audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
@@ -42,23 +46,29 @@ class GenerativeSupervision(nn.Module, ABC):
 
     Args:
         frames: T_c, the length of the common grid, at least :data:`MIN_FRAMES`.
+        learner: the modality whose pooling learns from the other; the loss has no gradient to the weights of the other.
 
     Shape:
         - audio, visual: (B, T_c), the weights of utterances that have both modalities
+        - worth: (2, B, T_c), the true worth of the moments of voice and face, if :attr:`needs_worth` is set
         - output: the weighted loss, a scalar, and detached figures for the log
 
     Raises:
         ValueError: there are too few frames, or series have another shape.
     """
 
+    # Whether losses() takes the true worth of the moments as a second argument.
+    needs_worth: ClassVar[bool] = False
+
     auxiliary_lr: float = 0.0
     auxiliary_betas: tuple[float, float] = (0.9, 0.999)
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, learner: Learner = "both") -> None:
         super().__init__()
         if frames < MIN_FRAMES:
             raise ValueError(f"generative supervision: {frames} frames per clip, at least {MIN_FRAMES} are needed")
         self.frames = frames
+        self.learner = learner
         self.auxiliary: nn.Module | None = None
         # The training time in epochs, which may be a fraction; set by the training loop.
         self.epoch: float = 0.0
@@ -67,17 +77,19 @@ class GenerativeSupervision(nn.Module, ABC):
     def losses(self, series: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and the figures of series (2, B, T_c), audio first, then visual."""
 
-    def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, audio: Tensor, visual: Tensor, worth: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         if audio.ndim != 2 or audio.shape[1] != self.frames or visual.shape != audio.shape:
             raise ValueError(
                 f"generative supervision: series of shapes {tuple(audio.shape)} and {tuple(visual.shape)}, "
                 f"expected (B, {self.frames}) both"
             )
+        if self.learner != "both":
+            audio, visual = (audio, visual.detach()) if self.learner == "audio" else (audio.detach(), visual)
         # The networks are tiny, and losses below 0.01 need full precision.
         with torch.autocast(audio.device.type, enabled=False):
             series = torch.stack([audio, visual])
             series = series.to(torch.promote_types(series.dtype, torch.float32))
-            loss, figures = self.losses(series)
+            loss, figures = self.losses(series, worth) if self.needs_worth else self.losses(series)
             figures = figures | series_figures(*series.detach())
         return loss, {name: figure.detach() for name, figure in figures.items()}
 
