@@ -28,6 +28,7 @@ class Batch:
         video: (B, Tv, C, H, W) frames: float32 in [-0.5, 0.5], or uint8 pixels as loaded, see :meth:`prepare`.
         video_mask: (B, Tv) boolean.
         age: (B,) float32 ages in years, NaN if unknown; None if they are not needed.
+        gender: (B,) float32, 0 for f, 1 for m, NaN if unknown; None if it is not needed.
         audio_worth: (B, T') float32 true worth of the moments of the voice, evenly spread over each clip, negative in
             padding; None if no network needs it.
         video_worth: (B, T'), likewise of the face.
@@ -55,6 +56,7 @@ class Batch:
     video: Tensor | None = None
     video_mask: Tensor | None = None
     age: Tensor | None = None
+    gender: Tensor | None = None
     audio_worth: Tensor | None = None
     video_worth: Tensor | None = None
     other_speeds: Tensor | None = None
@@ -100,7 +102,7 @@ class Batch:
 
     def head(self, count: int) -> "Batch":
         """The first ``count`` utterances, at the recorded speed only."""
-        names = ("label", "audio", "audio_mask", "video", "video_mask", "age")
+        names = ("label", "audio", "audio_mask", "video", "video_mask", "age", "gender")
         values = {name: getattr(self, name) for name in names}
         first = {name: value[:count] for name, value in values.items() if value is not None}
         return replace(self, keys=self.keys[:count], other_speeds=None, other_speeds_mask=None, **first)

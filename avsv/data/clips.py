@@ -87,6 +87,7 @@ class TrainingClips(Clips):
         noise: adds noise or reverberation to a waveform; ``table.audio`` must then contain locations of waveforms.
         ages: (N,) ages in years, NaN if unknown; None if they are not needed.
         sessions: the source recording of each utterance; ``av_mixup`` prefers another one.
+        genders: (N,) 0 for f, 1 for m, NaN if unknown; None if they are not needed.
 
     Raises:
         DataError: the window is shorter than a feature or video frame, or the networks cannot process the configured
@@ -103,9 +104,10 @@ class TrainingClips(Clips):
         noise: NoiseReverb | None = None,
         ages: np.ndarray | None = None,
         sessions: np.ndarray | Sequence[str] | None = None,
+        genders: np.ndarray | None = None,
     ) -> None:
         super().__init__(table, labels, inputs)
-        self.config, self.seed, self.ages = config, seed, ages
+        self.config, self.seed, self.ages, self.genders = config, seed, ages, genders
         audio, video = inputs.audio, inputs.video
         self.audio_window = self.audio_length = 0
         if audio:
@@ -170,6 +172,8 @@ class TrainingClips(Clips):
             batch.hidden = torch.tensor([self._masks(index, draw) for index, draw in zip(indices, draws, strict=True)])
         if self.ages is not None:
             batch.age = torch.from_numpy(self.ages[indices].astype(np.float32))
+        if self.genders is not None:
+            batch.gender = torch.from_numpy(self.genders[indices])
         if self.config.speed_perturb:
             drawn = [draw_speed(self.seed, epoch, self.table.keys[index]) for epoch, index, *_ in item]
             speeds = torch.tensor([SPEEDS.index(speed) for speed in drawn])

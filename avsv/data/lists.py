@@ -139,6 +139,21 @@ def read_ages(table: UtteranceTable) -> np.ndarray:
     )
 
 
+def read_genders(table: UtteranceTable) -> np.ndarray:
+    """(N,) float32: the gender for each utterance of a table from spk2gender, 0 for f, 1 for m, NaN if unknown.
+
+    Raises:
+        DataError: a gender is neither m nor f.
+    """
+    path = table.directory / "spk2gender"
+    genders = read_list(path, fields=2) if path.is_file() else {}
+    for speaker, gender in genders.items():
+        if gender not in ("f", "m"):
+            raise DataError(f"{path}: {speaker}: '{gender}' is neither m nor f")
+    values = {speaker: float(gender == "m") for speaker, gender in genders.items()}
+    return np.array([values.get(speaker, np.nan) for speaker in table.speakers], dtype=np.float32)
+
+
 def _age(path: Path, key: str, text: str) -> float:
     try:
         age = float(text)

@@ -1,18 +1,15 @@
 """Auxiliary classification of age."""
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from avsv.losses.auxiliary import AuxiliaryLoss
-from avsv.losses.common import accuracy, at_least_float32
+from avsv.losses.trait import TraitClassifier
 
 
-class AgeClassifier(AuxiliaryLoss):
-    """Auxiliary age classification: a linear layer to one score per age class, and cross entropy.
+class AgeClassifier(TraitClassifier):
+    """Auxiliary classification of age in classes of years; see :class:`avsv.losses.trait.TraitClassifier`.
 
-    Source: the auxiliary task of REPTAR, arXiv:2309.07115, which does not publish its age classes. Used in training
-    only. Embeddings without an age are ignored. Computed at least in float32, also under autocast.
+    Source: the auxiliary task of REPTAR, arXiv:2309.07115, which does not publish its age classes.
 
     Args:
         embedding_dim: size D of the embeddings.
@@ -21,8 +18,7 @@ class AgeClassifier(AuxiliaryLoss):
     Shape:
         - embeddings: (B, D)
         - targets: (B,) ages in years; negative or NaN if the age is unknown
-        - output: the loss, a scalar, and the figures age_loss and age_accuracy, the share of known ages whose class has
-          the largest score; if no age is known, the loss is 0 without gradient and there are no figures
+        - output: the loss, a scalar, and the figures age_loss and age_accuracy
 
     Example (all scores 0 with 7 classes: ln 7):
         >>> classifier = AgeClassifier(4)
@@ -34,26 +30,14 @@ class AgeClassifier(AuxiliaryLoss):
     target = "age"
 
     def __init__(self, embedding_dim: int, *, edges: tuple[int, ...] = (20, 30, 40, 50, 60, 70)) -> None:
-        super().__init__()
         if len(edges) == 0 or list(edges) != sorted(set(edges)):
             raise ValueError(f"edges: {list(edges)}: must be one or more ages in increasing order")
+        super().__init__(embedding_dim, len(edges) + 1)
         self.edges = tuple(edges)
-        self.weight = nn.Parameter(torch.empty(len(edges) + 1, embedding_dim))
-        self.bias = nn.Parameter(torch.zeros(len(edges) + 1))
-        nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        classes = age_class(targets, self.edges)
-        known = classes >= 0
-        with torch.autocast(embeddings.device.type, enabled=False):
-            scores = functional.linear(at_least_float32(embeddings), self.weight, self.bias)
-            # A mean over no rows would be NaN.
-            loss = functional.cross_entropy(scores, classes, ignore_index=-1, reduction="sum") / known.sum().clamp(
-                min=1
-            )
-        if not known.any():
-            return loss, {}
-        return loss, {"age_loss": loss, "age_accuracy": accuracy(scores[known], classes[known])}
+    def classes(self, targets: Tensor) -> Tensor:
+        """The class (B,) of each age."""
+        return age_class(targets, self.edges)
 
 
 def age_class(ages: Tensor, edges: tuple[int, ...]) -> Tensor:

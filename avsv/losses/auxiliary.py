@@ -25,8 +25,8 @@ class AuxiliaryLoss(nn.Module, ABC):
         tensor(2.)
     """
 
-    # The targets that forward receives: the class of each utterance, or the age in years of its identity.
-    target: ClassVar[Literal["label", "age"]] = "label"
+    # The targets that forward receives: the class of each utterance, or the age in years or the gender of its identity.
+    target: ClassVar[Literal["label", "age", "gender"]] = "label"
 
     # Whether the loss compares the embeddings of a batch with each other; it then receives those of all processes.
     compares_batch: ClassVar[bool] = False
@@ -37,5 +37,6 @@ class AuxiliaryLoss(nn.Module, ABC):
 
         Args:
             embeddings: (B, embedding_dim).
-            targets: (B,) int64 labels, or float ages with NaN for unknown ones; see ``target``.
+            targets: (B,) int64 labels; or float ages, or float genders, 0 for f and 1 for m, with NaN for unknown ones;
+                see ``target``.
         """

@@ -117,6 +117,8 @@ class LossConfig:
         visual_weight: weight of another such loss on the visual embedding.
         single_weight: weight of the same loss, with the same class centers, on the fused embeddings of voice alone and
             face alone.
+        uncertainty: weigh the loss of the classifier and the auxiliary terms by learned uncertainties too; see
+            :class:`avsv.model.objective.Objective`.
         auxiliary: additional terms on the system's embedding: all terms of the registry, with weight 0 for those that
             the file does not name, then those from outside the package.
     """
@@ -125,6 +127,7 @@ class LossConfig:
     audio_weight: float = 0.0
     visual_weight: float = 0.0
     single_weight: float = 0.0
+    uncertainty: bool = False
     auxiliary: tuple[AuxiliaryConfig, ...] = ()
 
     @classmethod
@@ -143,6 +146,7 @@ class LossConfig:
             "audio_weight": self.audio_weight,
             "visual_weight": self.visual_weight,
             "single_weight": self.single_weight,
+            "uncertainty": self.uncertainty,
         }
         return {**mapping, **{term.name: term.to_entry() for term in self.auxiliary}}
 

@@ -17,7 +17,12 @@ from avsv.nnet.generative.supervision import GenerativeSupervision
 class Objective(nn.Module):
     """The loss of a system: a weighted sum of classification losses, auxiliary losses and generative supervision.
 
-    It is used in training only. Weights are named ``classifiers.*``, ``supervision.*`` and ``auxiliary.*``.
+    With ``loss.uncertainty``, the classification loss on the system's embedding and every auxiliary term L with the
+    weight w adds ``exp(-s) w L + s / 2`` with a learned s, which starts at 0, the logarithm of a variance; source:
+    Kendall et al. 2018, arXiv:1705.07115, section 3.2.
+
+    It is used in training only. Weights are named ``classifiers.*``, ``supervision.*``, ``auxiliary.*``
+    and ``log_variances.*``.
 
     Args:
         config: the configuration; initial weights are drawn from torch's current seed.
@@ -68,6 +73,8 @@ class Objective(nn.Module):
             {name: build_network(term, embedder.embedding_dim) for name, term in terms.items()}
         )
         self.auxiliary_weights = {name: term.weight for name, term in terms.items()}
+        weighed = ("main", *terms) if config.loss.uncertainty else ()
+        self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in weighed})
 
     @property
     def main(self) -> Classifier:
@@ -87,6 +94,7 @@ class Objective(nn.Module):
             visual_single_accuracy if the fused embeddings of one modality are, and the figures of the other losses.
         """
         total, figures = self._classify(outputs, batch)
+        total = self._weigh("main", total, figures)
         for name, weight in self.network_weights.items():
             rows = batch.there("audio" if name == "audio" else "video")
             if rows is not None:
@@ -99,9 +107,9 @@ class Objective(nn.Module):
             loss, figures[f"{name}_single_accuracy"] = self.main(embeddings, batch.label[rows])
             total = total + self.single_weight * loss
         for name, term in self.auxiliary.items():
-            pairs = outputs.embedding, {"label": batch.label, "age": batch.age}[term.target]
+            pairs = outputs.embedding, getattr(batch, term.target)
             loss, found = term(*(gather_batch(*pairs) if term.compares_batch else pairs))
-            total = total + self.auxiliary_weights[name] * loss
+            total = total + self._weigh(name, self.auxiliary_weights[name] * loss, figures)
             figures.update(found)
         if self.supervision is not None:
             # Only clips that fill the whole window in both modalities have the same time grid.
@@ -130,6 +138,14 @@ class Objective(nn.Module):
                 total = total + 0.5 * loss
                 accuracies.append(accuracy)
         return total, {"accuracy": torch.stack(accuracies).mean()}
+
+    def _weigh(self, name: str, loss: Tensor, figures: dict[str, Tensor]) -> Tensor:
+        """A term of the loss weighed by its uncertainty, if that is learned; its weight becomes a figure."""
+        if name not in self.log_variances:
+            return loss
+        log_variance = self.log_variances[name]
+        figures[f"{name}_uncertainty_weight"] = (-log_variance).exp()
+        return (-log_variance).exp() * loss + 0.5 * log_variance
 
     def _series(self, outputs: Outputs, name: str, rows: Tensor | slice) -> Tensor:
         """The temporal weights of a network for some utterances, on the grid of the supervision: (N, clip_frames)."""

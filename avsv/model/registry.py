@@ -91,6 +91,7 @@ ROLES = {
             "am_softmax": "avsv.losses.margin:AMSoftmax",
             "aam_softmax": "avsv.losses.margin:AAMSoftmax",
             "ge2e": "avsv.losses.ge2e:GE2E",
+            "triplet": "avsv.losses.triplet:BatchHardTriplet",
         },
     ),
     "auxiliary": Role(
@@ -99,6 +100,7 @@ ROLES = {
         {
             "orthogonality": "avsv.losses.orthogonality:OrthogonalityLoss",
             "age": "avsv.losses.age:AgeClassifier",
+            "gender": "avsv.losses.gender:GenderClassifier",
         },
     ),
 }

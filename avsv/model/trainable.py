@@ -68,7 +68,8 @@ class TrainableSystem(nn.Module):
         A supervision's own networks, which learn by an optimizer of their own, are left out.
         """
         modules = {"audio": self.embedder.audio, "visual": self.embedder.visual, "fusion": self.embedder.fusion}
-        modules |= {"classifiers": self.objective.classifiers, "losses": self.objective.auxiliary}
+        modules |= {"classifiers": self.objective.classifiers}
+        modules["losses"] = nn.ModuleList([self.objective.auxiliary, self.objective.log_variances])
         modules["supervision"] = self.supervision
         apart: set[int] = set()
         if self.supervision is not None and self.supervision.auxiliary is not None:

@@ -12,9 +12,10 @@ from avsv.audio.config import FbankConfig, load_fbank_config
 from avsv.audio.speed import SPEEDS
 from avsv.data.clips import TrainingClips, reads_waveforms, whole_audio_list
 from avsv.data.inputs import FEATURE_LISTS, Inputs
-from avsv.data.lists import read_ages, read_sessions, read_utterances
+from avsv.data.lists import PackedStrings, UtteranceTable, read_ages, read_genders, read_sessions, read_utterances
 from avsv.data.stored import check_fbank
 from avsv.data.worth import list_of
+from avsv.data.wrong import wrong_rows
 from avsv.errors import DataError
 from avsv.io.lists import ENROLL, trial_lists
 from avsv.model.config import SystemConfig
@@ -71,6 +72,8 @@ class Material:
             warn(f"{directory}/faces.conf: {_size(video)}; the network receives {_size(shown)}")
         if self.clips.ages is not None and np.isnan(self.clips.ages).all():
             warn(f"{directory}: no ages are known (utt2age, spk2age): training without the age loss")
+        if self.clips.genders is not None and np.isnan(self.clips.genders).all():
+            warn(f"{directory}: no genders are known (spk2gender): training without the gender loss")
 
 
 def read_material(config: SystemConfig, config_path: str | Path, sources: Sources, seed: int) -> Material:
@@ -93,22 +96,45 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     table = read_utterances(sources.train, audio_list, inputs.video is not None)
     if audio_list == FEATURE_LISTS["fbank"]:
         check_fbank(table, inputs.audio, f"in {sources.fbank}")
+    table = _relabeled(table, config.data.wrong_labels, seed)
     speakers = sorted(set(table.speakers))
     if len(speakers) < 2:
         raise DataError(f"{sources.train}/utt2spk: {len(speakers)} speaker with features: training needs at least two")
     classes = speakers
     if config.data.speed_perturb:
         classes = [speaker if speed == 1.0 else f"{speaker}#{speed}" for speed in SPEEDS for speaker in speakers]
-    ages = read_ages(table) if config.loss.needs("age") else None
+    ages = _ages(table, config.data.wrong_ages, seed) if config.loss.needs("age") else None
+    genders = read_genders(table) if config.loss.needs("gender") else None
     sessions = read_sessions(table) if config.data.av_mixup else None
     # A supervision needs the true worth in training only, unlike a pooling.
     taught = config.supervision is not None and find_class("supervision", config.supervision.name).needs_worth
     shown = replace(inputs, worth="AV") if taught else inputs
-    clips = TrainingClips(table, table.labels(speakers), config.data, shown, seed, noise, ages, sessions)
+    clips = TrainingClips(table, table.labels(speakers), config.data, shown, seed, noise, ages, sessions, genders)
     files = _files(config, sources, inputs, audio_list, noise)
     files += [list_of(sources.train, letter) for letter in shown.worth]
     files += [list_of(sources.dev, letter) for letter in inputs.worth]
     return Material(inputs, clips, speakers, classes, files)
+
+
+def _relabeled(table: UtteranceTable, share: float, seed: int) -> UtteranceTable:
+    """The table with the speakers of a share of its utterances exchanged."""
+    if share == 0:
+        return table
+    speakers = list(table.speakers)
+    rows, sources = wrong_rows(speakers, share, seed, "speaker")
+    taken = [speakers[source] for source in sources]
+    for row, speaker in zip(rows, taken, strict=True):
+        speakers[row] = speaker
+    return replace(table, speakers=PackedStrings(speakers))
+
+
+def _ages(table: UtteranceTable, share: float, seed: int) -> np.ndarray:
+    """The ages of a table, with those of a share of its utterances exchanged."""
+    ages = read_ages(table)
+    if share > 0:
+        rows, sources = wrong_rows([str(age) for age in ages], share, seed, "age")
+        ages[rows] = ages[sources]
+    return ages
 
 
 def read_inputs(config: SystemConfig, config_path: str | Path, sources: Sources) -> Inputs:
@@ -161,6 +187,8 @@ def _files(
             files += [directory / name for name in ("faces.scp", "utt2num_faces", "faces.conf", ".faces.done")]
     if config.loss.needs("age"):
         files += [sources.train / "utt2age", sources.train / "spk2age"]
+    if config.loss.needs("gender"):
+        files.append(sources.train / "spk2gender")
     if config.data.av_mixup:
         files.append(sources.train / "utt2session")
     if noise is not None:

@@ -21,10 +21,11 @@ from avsv.data.batch import Batch
 from avsv.data.clips import TrainingClips, WholeUtterances
 from avsv.data.face_source import spread_rows
 from avsv.data.inputs import Inputs
-from avsv.data.lists import read_ages, read_utterances
+from avsv.data.lists import read_ages, read_genders, read_utterances
 from avsv.data.loading import load_batches
 from avsv.data.mixup import Partners
 from avsv.data.sampler import BatchSampler, SpeakerBatchSampler
+from avsv.data.wrong import wrong_rows
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter
 from avsv.io.lists import write_list
@@ -423,7 +424,7 @@ def test_modality_dropout_takes_one_modality_from_a_share_of_the_clips(clock_dat
         assert torch.equal(batch.video[left[:, 1]], whole.video[left[:, 1]])
     dropped = (~torch.cat(kept)).double().mean(dim=0)
     assert dropped.tolist() == pytest.approx([0.2, 0.2], abs=0.04)  # 800 clips: a deviation of 0.014
-    with pytest.raises(ValueError, match=r"modality_dropout: 1.5: a probability is between 0 and 1"):
+    with pytest.raises(ValueError, match=r"modality_dropout: 1.5: must be between 0 and 1"):
         DataConfig(modality_dropout=1.5)
 
 
@@ -531,3 +532,29 @@ def test_ages_of_utterances_go_before_those_of_speakers(data, tmp_path):
     (tmp_path / "spk2age").write_text("s0 old\n")
     with pytest.raises(DataError, match=r"spk2age: s0: 'old' is not an age in years"):
         read_ages(table)
+
+
+def test_genders_of_speakers(data, tmp_path):
+    table = read_utterances(data)
+    table.directory = tmp_path
+    assert np.isnan(read_genders(table)).all() and len(read_genders(table)) == len(table)
+    (tmp_path / "spk2gender").write_text("s0 m\ns1 f\n")
+    genders = dict(zip(table.speakers, read_genders(table).tolist(), strict=True))
+    assert (genders["s0"], genders["s1"]) == (1, 0) and np.isnan(genders["s2"])
+    clips = TrainingClips(table, np.zeros(len(table)), PLAIN, Inputs(FBANK, FACES), 0, genders=read_genders(table))
+    assert clips[[(0, list(table.keys).index("s0-u0"))]].gender.tolist() == [1]
+    (tmp_path / "spk2gender").write_text("s0 male\n")
+    with pytest.raises(DataError, match=r"spk2gender: s0: 'male' is neither m nor f"):
+        read_genders(table)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 1.0])
+def test_wrong_labels_are_as_many_as_stated_and_none_is_right(share):
+    labels = np.random.default_rng(1).permutation(np.repeat(list("abcdefghij"), 12))
+    rows, sources = wrong_rows(list(labels), share, 5, "speaker")
+    wrong = labels.copy()
+    wrong[rows] = labels[sources]
+    assert (wrong != labels).sum() == len(set(rows)) == round(share * 120)
+    assert sorted(wrong) == sorted(labels)
+    again, other = wrong_rows(list(labels), share, 5, "speaker")[0], wrong_rows(list(labels), share, 6, "speaker")[0]
+    assert np.array_equal(again, rows) and (share in (0.0, 1.0) or set(other) != set(rows))

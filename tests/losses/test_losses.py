@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss
@@ -10,8 +11,10 @@ from torch.nn import functional
 
 from avsv.losses.age import AgeClassifier, age_class
 from avsv.losses.ge2e import GE2E
+from avsv.losses.gender import GenderClassifier
 from avsv.losses.margin import AAMSoftmax, AMSoftmax, Softmax, warm_margin
 from avsv.losses.orthogonality import OrthogonalityLoss
+from avsv.losses.triplet import BatchHardTriplet
 from avsv.nnet.fusion.mean import MeanFusion
 from avsv.nnet.fusion.soft_attention import SimpleSoftAttention
 
@@ -523,6 +526,50 @@ def test_age_in_half_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss, _ = classifier(embeddings, ages)
     assert loss.dtype == torch.float32 and torch.equal(loss, classifier(embeddings.float(), ages)[0])
+
+
+def test_gender_ignores_embeddings_without_a_gender():
+    classifier = GenderClassifier(4)
+    embeddings, genders = torch.randn(4, 4), torch.tensor([1.0, float("nan"), 0.0, 1.0])
+    loss, figures = classifier(embeddings, genders)
+    known = [0, 2, 3]
+    scores = (embeddings[known] @ classifier.weight.T + classifier.bias).detach()
+    assert loss.item() == pytest.approx(log_loss([1, 0, 1], scores.double().softmax(dim=1)), abs=1e-5)
+    assert figures["gender_accuracy"].item() == pytest.approx(accuracy_score([1, 0, 1], scores.argmax(dim=1)))
+
+
+# ---- triplets
+
+
+def test_batch_hard_triplets_by_loops():
+    embeddings, labels = torch.randn(9, 5), torch.tensor([3, 1, 3, 2, 1, 2, 2, 3, 1])
+    for margin in (0.0, 0.2, 1.5):
+        loss, accuracy = BatchHardTriplet(5, 4, margin=margin)(embeddings, labels)
+        units = (embeddings / embeddings.norm(dim=1, keepdim=True)).double().numpy()
+        losses, right = [], []
+        for i in range(9):
+            to = {j: np.linalg.norm(units[i] - units[j]) for j in range(9) if j != i}
+            own = [to[j] for j in to if labels[j] == labels[i]]
+            others = [to[j] for j in to if labels[j] != labels[i]]
+            losses.append(max(0.0, margin + max(own) - min(others)))
+            right.append(min(own) < min(others))
+        assert loss.item() == pytest.approx(np.mean(losses), abs=1e-5)
+        assert accuracy.item() == pytest.approx(np.mean(right))
+
+
+def test_triplets_of_equal_embeddings_have_a_gradient_without_nan():
+    embeddings = torch.ones(4, 3, requires_grad=True)
+    loss, _ = BatchHardTriplet(3, 2)(embeddings, torch.tensor([0, 0, 1, 1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.2, abs=1e-3) and embeddings.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 0, 1, 2], [0, 0, 1]])
+def test_triplets_need_pairs_of_several_identities(labels):
+    with pytest.raises(ValueError, match="triplet: a batch needs two or more identities, with two or more utterances"):
+        BatchHardTriplet(3, 4)(torch.randn(len(labels), 3), torch.tensor(labels))
+    with pytest.raises(ValueError, match="margin: -1"):
+        BatchHardTriplet(3, 4, margin=-1.0)
 
 
 @pytest.mark.parametrize("edges", [(), (30, 20), (20, 20)])

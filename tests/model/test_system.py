@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 import sys
 from pathlib import Path
 from typing import get_type_hints
@@ -526,6 +527,27 @@ def test_fused_embeddings_of_one_modality_are_held_to_the_same_classes():
     torch.testing.assert_close(loss, losses[0] + 0.5 * (losses[1] + losses[2]))
     assert set(figures) == {"loss", "accuracy", "audio_single_accuracy", "visual_single_accuracy"}
     assert list(system.objective.classifiers) == ["main"]
+
+
+def test_uncertainties_weigh_the_losses():
+    system = _system("both", orthogonality=2.0, uncertainty=True).eval()
+    plain = _system("both", orthogonality=2.0).eval()
+    plain.load_state_dict({key: value for key, value in system.state_dict().items() if "log_variances" not in key})
+    batch = _batch()
+    total, figures = plain(batch)
+    main, term = total - 2.0 * figures["orthogonality"], figures["orthogonality"]
+    log_variances = system.objective.log_variances
+    torch.testing.assert_close(system(batch)[0], total)
+    with torch.no_grad():
+        log_variances["main"].fill_(0.7)
+        log_variances["orthogonality"].fill_(-0.4)
+    loss, figures = system(batch)
+    torch.testing.assert_close(loss, main * math.exp(-0.7) + 0.35 + 2.0 * term * math.exp(0.4) - 0.2)
+    assert figures["main_uncertainty_weight"].item() == pytest.approx(math.exp(-0.7))
+    loss.backward()
+    expected = 0.5 - 2.0 * term.item() * math.exp(0.4)
+    assert log_variances["orthogonality"].grad.item() == pytest.approx(expected, rel=1e-5)
+    assert any(parameter is log_variances["main"] for parameter in system.parts()["losses"])
 
 
 def test_the_margin_warms_up():
