@@ -24,7 +24,7 @@ from avsv.train.checkpoint import CheckpointFolder, mean_weights
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
 from avsv.train.optimization import Optimization
-from avsv.train.provenance import difference
+from avsv.train.provenance import difference, with_new_keys
 from avsv.train.report import Report, log, write_history
 from avsv.train.schedule import learning_rate
 from avsv.train.signals import Interrupted, StopSignals
@@ -280,7 +280,10 @@ class Trainer:
             )
         if state is None:
             return False
-        changed = difference(state["identity"], self.identity)
+        before = state["identity"]
+        if self.identity["config"].keys() - before["config"].keys():
+            before = with_new_keys(before, self.folder / "config.yaml")
+        changed = difference(before, self.identity)
         if changed is not None:
             what = "a finished system" if finished else "an unfinished training"
             raise DataError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import avsv
 from avsv.audio.config import FbankConfig
-from avsv.model.config import SystemConfig
+from avsv.model.config import SystemConfig, load_config
 from avsv.train.machine import processor
 
 PACKAGES = ("torch", "torchaudio", "torchvision", "numpy", "scipy")
@@ -46,6 +46,19 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     for key, item in value.items():
         flat.update(_flat(item, f"{prefix}.{key}" if prefix else key))
     return flat
+
+
+def with_new_keys(before: dict[str, Any], config: Path) -> dict[str, Any]:
+    """An identity with the keys that systems have got since it was made, at their defaults.
+
+    Args:
+        before: the identity of a training.
+        config: its config.yaml.
+
+    Raises:
+        DataError: the configuration cannot be read.
+    """
+    return {**before, "config": {**_flat(load_config(config).to_mapping()), **before["config"]}}
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from ranks import FORK, join_ranks, start_ranks
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials, trained_weights, write_config
 from tensorboard.backend.event_processing import event_accumulator
@@ -282,6 +283,22 @@ def test_it_does_not_resume_with_other_inputs(corpus, tmp_path):
         feats.write_text(before)
     corpus.run(tmp_path / "A")
     assert (tmp_path / "A" / "final.pt").is_file()
+
+
+def test_a_training_from_before_a_new_setting_is_known_again(corpus, tmp_path):
+    corpus.run(tmp_path / "A")
+    config = tmp_path / "A" / "config.yaml"
+    # As a version without loss.uncertainty left them.
+    for path in (tmp_path / "A").glob("checkpoints/*.pt"):
+        checkpoint = torch.load(path)
+        assert checkpoint["identity"]["config"].pop("loss.uncertainty") == "False"
+        torch.save(checkpoint, path)
+    mapping = yaml.safe_load(config.read_text())
+    assert mapping["loss"].pop("uncertainty") is False
+    config.write_text(yaml.safe_dump(mapping))
+    corpus.run(tmp_path / "A")
+    with pytest.raises(DataError, match=r"finished system .*loss\.uncertainty was False, is now True"):
+        corpus.run(tmp_path / "A", loss={"uncertainty": True})
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
