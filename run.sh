@@ -20,6 +20,8 @@ max_lost=0.05         # largest share of a list's trials that a system may skip 
 subtract_mean=false   # subtract the mean training embedding from all embeddings before scoring
 norm=as-norm1         # score normalization: as-norm1, as-norm2, s-norm, or MODULE:NAME of your own
 quality=              # measures for the calibration besides the score, some of 'duration faces norm cohort'
+gates=                # audio-visual systems that stage 9 also scores with a gate, which weighs voice and face by the
+                      #   quality of the recordings, as in 'ssa'
 sweeps=               # corruption sweeps of conf/sweeps.yaml for stage 10, as in 'noise blur', or 'all'
 weights=data/weights  # published weights and weights of face detectors; the latter may also be in a folder 'detectors'
                       #   next to the corpora or one level above
@@ -84,6 +86,10 @@ mv "$work/.systems.tmp" "$work/systems"
 mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
 mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
 all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
+
+for _name in $gates; do
+  [[ " ${fused[*]-} " == *" $_name "* ]] || die "--gates: $_name is not an audio-visual system of this run (${fused[*]-})"
+done
 
 end_stage() {
   [ -z "${stage_started-}" ] || printf '   stage done in %s s\n' $((SECONDS - stage_started)) >&2
@@ -170,6 +176,15 @@ fi
 
 if begin 9 "ensembles and calibration"; then
   steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
+  noises=$data/musan
+  [ -f "$noises/wav.scp" ] || noises=
+  if [ -n "$gates" ]; then
+    steps/measure_quality.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/fbank.yaml" "$data/$dev_set" "$data/$eval_set"
+    steps/score_gate.sh --cmd "$cuda_cmd" --ngpu "$((ngpu > 0))" --seed "$seed" --noise-dir "$noises" \
+      "$work" "$gates" "$data/$train_set" "$data/$dev_set" "$data/$eval_set"
+  else
+    rm -f "$work/gates"
+  fi
   steps/calibrate.sh --cmd "$train_cmd" --quality "$quality" "$work" "${all[*]}" "$data/$dev_set" \
     ${quality:+"$data/$eval_set"}
 fi
@@ -181,12 +196,12 @@ if begin 10 "analyses"; then
     [ -f "$noises/wav.scp" ] || noises=
     [ "$norm $subtract_mean" = "as-norm1 false" ] || log "warning: sweeps ignore --norm and --subtract-mean"
     steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" --kinds "${sweeps#all}" \
-      --noise-dir "$noises" "$work" "${all[*]}" "$data/$train_set" "$data/$eval_set"
+      --noise-dir "$noises" "$work" "${all[*]}${gates:+ ${gates// /_gate }_gate}" "$data/$train_set" "$data/$eval_set"
   fi
 fi
 
 if begin 11 "results"; then
-  shown=$(cat "$data/options" 2>/dev/null || true)$(changed_options corpus_seed study max_lost subtract_mean norm quality)
+  shown=$(cat "$data/options" 2>/dev/null || true)$(changed_options corpus_seed study max_lost subtract_mean norm quality gates)
   for _name in ${set[@]+"${set[@]}"}; do shown+=" --set ${_name@Q}"; done
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
 fi

@@ -11,10 +11,10 @@ Usage: $0 [options] <exp-dir> <systems> <development-data-dir> [<data-dir>...]
  e.g.: $0 exp/mini 'ecapa iresnet18 ssa' data/dev
        $0 --quality 'duration cohort' exp/mini 'ecapa iresnet18 ssa' data/dev data/eval
 
-For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, fits scale and
-offset of every mode by prior-weighted logistic regression on the trials of the development data. Writes
-<exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, scores/calibration.csv, and scores/thresholds.csv: the thresholds
-for given false-accept rates. Evaluation trials are not used.
+For each of <systems> (one word, names separated by blanks), each ensemble in <exp-dir>/ensembles and each gate in
+<exp-dir>/gates, fits scale and offset of every mode by prior-weighted logistic regression on the trials of the
+development data. Writes <exp-dir>/SYSTEM/scores/LIST/MODE.llr for all its lists, scores/calibration.csv, and
+scores/thresholds.csv: the thresholds for given false-accept rates. Evaluation trials are not used.
 With --quality, the regression also fits weights for quality measures of both utterances, and <data-dir>... are the data
 directories of all other lists. The measures are the logarithm of the duration (utt2dur), in modes with video the
 logarithm of the number of face crops (utt2num_faces), the norm of the embedding, and the mean score against the nearest
@@ -45,7 +45,7 @@ if [ -n "$quality" ]; then
   done
 fi
 [ -f "$exp/ensembles" ] || die "$exp: the ensembles are not made: run steps/score_ensemble.sh first"
-while read -r name _; do systems+=("$name"); done <"$exp/ensembles"
+while read -r name _; do systems+=("$name"); done < <(ensembles_of "$exp")
 
 todo=()
 stamps=()

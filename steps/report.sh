@@ -14,7 +14,7 @@ help_message="Make the results of a run.
 Usage: $0 [options] <exp-dir> <systems> <data-dir>...
  e.g.: $0 --seed 0 exp/mini 'ecapa iresnet18 ssa' data/eval
 
-For each of <systems> (one word, names separated by blanks) and each ensemble in <exp-dir>/ensembles, evaluates all
+For each of <systems> (one word, names separated by blanks) and each ensemble and gate of <exp-dir>, evaluates all
 scores of the lists <data-dir>/trials/*, compares the systems, and evaluates them by condition, such as duration or gender,
 as given by the lists utt2* and spk2* of <data-dir>. Writes <exp-dir>/results/results.csv,
 differences.csv, conditions.csv, thresholds.csv, RESULTS.md, det.png, training.png, and report.html: one page with all
@@ -40,6 +40,7 @@ command="./run.sh --preset $preset --seed $seed --systems '$names'${run_options:
 
 [ -f "$exp/ensembles" ] || die "$exp: the ensembles are not made: run steps/score_ensemble.sh first"
 inputs=("$exp/ensembles")
+[ ! -f "$exp/gates" ] || inputs+=("$exp/gates")
 options=()
 if [ -f "$published" ]; then
   inputs+=("$published")
@@ -64,7 +65,7 @@ for system in "${systems[@]}"; do
   inputs+=("$cosine")
   [ ! -f "$exp/$system/train.csv" ] || inputs+=("$exp/$system/train.csv")
 done
-while read -r name _; do systems+=("$name"); done <"$exp/ensembles"
+while read -r name _; do systems+=("$name"); done < <(ensembles_of "$exp")
 for system in "${systems[@]}"; do
   scores=$exp/$system/scores
   [ -f "$scores/.norm.done" ] || die "$exp/$system has no normalized scores: run steps/score_norm.sh first"

@@ -23,6 +23,7 @@ Corrupts the test side of all trials in <data-dir>/trials, embeds it with each o
 by blanks), and scores it with adaptive s-norm against the stored clean enrollment and cohort. Needs the embeddings of
 all data directories. Writes <exp-dir>/sweeps/KIND.csv and KIND.png, and SWEEPS.md with all tables. Earlier measurements
 are kept in <exp-dir>/sweeps/parts, so that only new systems and new sweeps are measured.
+Of a gate (steps/score_gate.sh) among <systems>, the quality of the corrupted recordings is measured too.
 
 The noises are a fixed quarter of each type in the list, chosen by the hash of their names. Training uses its whole list:
 if the two lists are the same, a network may have heard these noises, at other places and with other voices.
@@ -62,9 +63,21 @@ for data; do
   [ ! -f "$data/enroll" ] || common+=("$data/enroll")
 done
 stamps=()
-for system in "${systems[@]}"; do
+for name in "${systems[@]}"; do
+  system=$name
+  inputs=("${common[@]}")
+  gate=$exp/$name/scores/gate.csv
+  if [ ! -f "$exp/$name/final.pt" ] && [ -f "$gate" ]; then
+    system=${name%_gate}
+    inputs+=("$gate")
+    for data; do
+      data=${data%/}
+      [ -f "$data/.quality.done" ] || die "$data has no measured quality: run steps/measure_quality.sh first"
+      inputs+=("$data/.quality.done" "$data"/utt2*_quality)
+    done
+  fi
   need_file "$exp/$system/final.pt"
-  inputs=("${common[@]}" "$exp/$system/final.pt")
+  inputs+=("$exp/$system/final.pt")
   for data in "$cohort" "$@"; do
     data=${data%/}
     embedded=$exp/$system/embeddings/.${data##*/}.done

@@ -37,6 +37,7 @@
 #   hold_lock DIR DESCRIPTOR    hold the lock of a folder, open as this file descriptor, until this process and all its
 #                               children have ended; wait for another run that holds it
 #   as_typed WORD...            a command line, each word quoted if a shell needs it
+#   ensembles_of EXP            lines 'NAME SYSTEM/MODE ...' of the ensembles and gates of a run
 #   corpus_of DATA-DIR          the name of the corpus: the word in the file "corpus" beside the data directory
 #   code_revision               the commit of the toolkit, with "-dirty" for changes to tracked files; or none
 #   show_warnings LABEL LOG...  say the first warnings that Python commands have left in their logs, where there are any
@@ -276,6 +277,11 @@ report_lost() {
 hold_lock() {
   eval "exec $2>\"\$1/.lock\""
   flock -n "$2" || { log "waiting: another run is working in $1"; flock "$2"; }
+}
+
+ensembles_of() {
+  cat -- "$1/ensembles"
+  [ ! -f "$1/gates" ] || cat -- "$1/gates"
 }
 
 corpus_of() {

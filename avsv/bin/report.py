@@ -29,7 +29,7 @@ def main() -> None:
     folders = [Path(data) for data in args.data]
     lists = [(trials, data) for found, data in zip(trial_sets, folders, strict=True) for trials in found.lists]
     sizes = {trials.name: len(trials.enroll) for trials, _ in lists}
-    results = Results.load(args.results, read_members(args.exp / "ensembles"), args.published, sizes)
+    results = Results.load(args.results, read_members(args.exp), args.published, sizes)
     origin = Origin(args.command, args.exp.name, [data.name for data in folders], args.systems, args.seed)
     page = args.results / "report.html"
     write_text(page, render(read_content(args.exp, results, lists, origin)))

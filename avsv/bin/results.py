@@ -45,7 +45,7 @@ def main() -> None:
     run = Run(args.corpus, args.preset, args.seed, args.git, args.resamples, args.command)
     systems = args.systems
     sets = labeled_sets(args.data)
-    ensembles = read_members(args.exp / "ensembles")
+    ensembles = read_members(args.exp)
     tables = {
         "results": (evaluate(args.exp, systems, sets, run), Row),
         "differences": (compare(args.exp, systems, ensembles, sets, run), Comparison),

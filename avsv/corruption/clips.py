@@ -1,11 +1,14 @@
 """Whole utterances whose audio or video is corrupted before features are computed."""
 
+import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from avsv.config.sections import EmbedConfig
 from avsv.corruption.kinds import Corruption
+from avsv.corruption.mixture import Mixture
 from avsv.data.audio_source import Waveforms, WaveformSource
 from avsv.data.clips import WholeUtterances
 from avsv.data.face_source import FaceCrops, FaceSource
@@ -14,8 +17,41 @@ from avsv.data.lists import UtteranceTable
 from avsv.seeding import generator_for
 
 
+class Sources(NamedTuple):
+    """Where the corrupted data of utterances are read; None for what the inputs lack.
+
+    Attributes:
+        table: the utterances, with the numbers of frames that are used.
+        waveforms: of the voices.
+        faces: as stored.
+    """
+
+    table: UtteranceTable
+    waveforms: "CorruptedWaveforms | None"
+    faces: "CorruptedFaces | None"
+
+
+def corrupted_sources(table: UtteranceTable, inputs: Inputs, corruption: Corruption | Mixture) -> Sources:
+    """Sources of corrupted waveforms and face frames.
+
+    Args:
+        table: the utterances; ``table.audio`` contains the locations of waveforms, whatever the input of the network.
+        inputs: the form of the stored data.
+        corruption: the corruption of every utterance.
+    """
+    used = _shorten(table, inputs, corruption)
+    excerpts = Excerpts(table, used, inputs, corruption)
+    waveforms, faces = None, None
+    if inputs.audio is not None:
+        rate = inputs.audio.sample_rate
+        waveforms = CorruptedWaveforms(Waveforms(used, rate), used, rate, corruption, excerpts)
+    if inputs.video is not None:
+        faces = CorruptedFaces(FaceCrops(used, inputs.video), used, inputs.video.fps, corruption, excerpts)
+    return Sources(used, waveforms, faces)
+
+
 def corrupted_utterances(
-    table: UtteranceTable, config: EmbedConfig, inputs: Inputs, corruption: Corruption
+    table: UtteranceTable, config: EmbedConfig, inputs: Inputs, corruption: Corruption | Mixture
 ) -> WholeUtterances:
     """Whole utterances with a corruption.
 
@@ -24,19 +60,12 @@ def corrupted_utterances(
     network.
 
     Args:
-        table: the utterances; ``table.audio`` contains the locations of waveforms, whatever the input of the network.
+        table: see :func:`corrupted_sources`.
         config: batch size and number of face frames.
         inputs: the form of the stored data and of the inputs of the networks.
         corruption: the corruption of every utterance.
     """
-    used = _shorten(table, inputs, corruption.level) if corruption.kind == "length" else table
-    excerpts = Excerpts(table, used, inputs, corruption)
-    waveforms, faces = None, None
-    if inputs.audio is not None:
-        rate = inputs.audio.sample_rate
-        waveforms = CorruptedWaveforms(Waveforms(used, rate), used, rate, corruption, excerpts)
-    if inputs.video is not None:
-        faces = CorruptedFaces(FaceCrops(used, inputs.video), used, inputs.video.fps, corruption, excerpts)
+    used, waveforms, faces = corrupted_sources(table, inputs, corruption)
     return WholeUtterances(used, np.full(len(used), -1), config, inputs, waveforms, faces)
 
 
@@ -50,7 +79,9 @@ class Excerpts:
         corruption: draws the start.
     """
 
-    def __init__(self, full: UtteranceTable, used: UtteranceTable, inputs: Inputs, corruption: Corruption) -> None:
+    def __init__(
+        self, full: UtteranceTable, used: UtteranceTable, inputs: Inputs, corruption: Corruption | Mixture
+    ) -> None:
         self.full, self.used, self.corruption = full, used, corruption
         self.audio_rate = inputs.audio and 1000 / inputs.audio.frame_shift
         self.video_rate = inputs.video and inputs.video.fps
@@ -87,7 +118,7 @@ class CorruptedWaveforms:
         waveforms: WaveformSource,
         table: UtteranceTable,
         sample_rate: int,
-        corruption: Corruption,
+        corruption: Corruption | Mixture,
         excerpts: Excerpts,
     ) -> None:
         self.waveforms, self.table, self.sample_rate = waveforms, table, sample_rate
@@ -112,7 +143,12 @@ class CorruptedFaces:
     """
 
     def __init__(
-        self, faces: FaceSource, table: UtteranceTable, fps: float, corruption: Corruption, excerpts: Excerpts
+        self,
+        faces: FaceSource,
+        table: UtteranceTable,
+        fps: float,
+        corruption: Corruption | Mixture,
+        excerpts: Excerpts,
     ) -> None:
         self.faces, self.table, self.fps = faces, table, fps
         self.corruption, self.excerpts = corruption, excerpts
@@ -140,11 +176,13 @@ class CorruptedFaces:
         return next(strangers, index)
 
 
-def _shorten(table: UtteranceTable, inputs: Inputs, seconds: float) -> UtteranceTable:
-    audio, video = table.audio_frames, table.video_frames
-    if inputs.audio is not None:
-        most = max(1, inputs.audio.num_frames(round(seconds * inputs.audio.sample_rate)))
-        audio = np.minimum(audio, np.int32(most))
-    if inputs.video is not None:
-        video = np.minimum(video, np.int32(max(1, round(seconds * inputs.video.fps))))
+def _shorten(table: UtteranceTable, inputs: Inputs, corruption: Corruption | Mixture) -> UtteranceTable:
+    audio, video = table.audio_frames.copy(), table.video_frames.copy()
+    for row, key in enumerate(table.keys):
+        seconds = {letter: corruption.seconds(key, letter) for letter in "AV"}
+        if inputs.audio is not None and seconds["A"] < math.inf:
+            most = max(1, inputs.audio.num_frames(round(seconds["A"] * inputs.audio.sample_rate)))
+            audio[row] = min(audio[row], most)
+        if inputs.video is not None and seconds["V"] < math.inf:
+            video[row] = min(video[row], max(1, round(seconds["V"] * inputs.video.fps)))
     return replace(table, audio_frames=audio, video_frames=video)

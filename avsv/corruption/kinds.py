@@ -1,5 +1,6 @@
 """The kinds of corruption and their levels."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +161,10 @@ class Corruption:
     def lacks(self, key: str) -> bool:
         """Whether the corruption, which affects a share of the clips, removes its modality from the utterance."""
         return self.kind in ("no_audio", "no_video") and self._generator(key).random() < self.level
+
+    def seconds(self, key: str, letter: str) -> float:
+        """The longest part of a modality of an utterance that is used, in seconds."""
+        return float(self.level) if self.kind == "length" else math.inf
 
     def start(self, key: str, spare: float) -> float:
         """The start of a shorter clip within a clip in seconds, given the difference of their lengths."""

@@ -30,19 +30,25 @@ def held_out(ids: Iterable[str]) -> list[str]:
 
 
 class Noises:
-    """The held-out recordings of a noise list; :func:`held_out` is applied to each type separately.
+    """The held-out recordings of a noise list, or the others; :func:`held_out` is applied to each type separately.
 
     Args:
         folder: folder with ``wav.scp`` and ``utt2type`` (noise, music or speech).
         sample_rate: sample rate of the recordings, which must be 16-bit mono wav.
+        others: use those that are not held out instead; a type of which there are none is missing.
 
     Raises:
         DataError: lists that are missing, empty or disagree.
     """
 
-    def __init__(self, folder: str | Path, sample_rate: int = 16000) -> None:
+    def __init__(self, folder: str | Path, sample_rate: int = 16000, others: bool = False) -> None:
         self.sample_rate = sample_rate
-        self.files = {kind: [found[key] for key in held_out(found)] for kind, found in noise_files(folder).items()}
+        self.files = {}
+        for kind, found in noise_files(folder).items():
+            chosen = set(held_out(found))
+            files = [found[key] for key in sorted(found) if (key in chosen) != others]
+            if files:
+                self.files[kind] = files
 
     def window(self, kind: str, size: int, rng: np.random.Generator) -> np.ndarray:
         """``size`` samples at a random position of a random recording of a type; a shorter recording is repeated."""

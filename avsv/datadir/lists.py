@@ -24,6 +24,8 @@ DERIVED = {
     "utt2num_frames": "feats.scp",
     "faces.scp": "video.scp",
     "utt2num_faces": "faces.scp",
+    "utt2voice_quality": "audio.scp",
+    "utt2face_quality": "faces.scp",
 }
 # Unknown values of an utterance or a speaker have no line either.
 PARTIAL = ("utt2age", "utt2gender", "utt2uniq", "spk2age", "spk2gender")

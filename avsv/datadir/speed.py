@@ -48,8 +48,8 @@ def perturb_speed(source: Path, target: Path, factor: str, keep_video: bool) -> 
     need_data_directory(source)
     if not (source / "wav.scp").is_file():
         raise DataError(f"{source}: no wav.scp: only the speed of audio can be changed")
-    video = ("video.scp", "faces.scp", "utt2num_faces", "utt2video_worth")
-    audio_results = ("feats.scp", "audio.scp", "utt2num_frames", "vad.scp", "utt2audio_worth")
+    video = ("video.scp", "faces.scp", "utt2num_faces", "utt2video_worth", "utt2face_quality")
+    audio_results = ("feats.scp", "audio.scp", "utt2num_frames", "vad.scp", "utt2audio_worth", "utt2voice_quality")
     leave_out = audio_results if keep_video else (*audio_results, *video)
     gone = [name for name in leave_out if (source / name).is_file()]
     if gone:

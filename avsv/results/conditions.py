@@ -35,7 +35,10 @@ MAX_VALUES = 12  # of a label
 MIN_TRIALS = 10  # of each class
 MIN_SPEAKERS = 5
 SIZES = {"utt2dur": " s", "utt2num_faces": ""}  # lists of sizes and their unit
-NO_CONDITIONS = ("utt2spk", "utt2uniq", "utt2num_frames", "utt2age", "spk2age", "utt2audio_worth", "utt2video_worth")
+NO_CONDITIONS = (
+    *("utt2spk", "utt2uniq", "utt2num_frames", "utt2age", "spk2age"),
+    *("utt2audio_worth", "utt2video_worth", "utt2voice_quality", "utt2face_quality"),
+)
 # Names of conditions contain a blank; values of a label do not.
 DIFFERENT, NOT_KNOWN = "not the same", "not known"
 EXPLAINED = (

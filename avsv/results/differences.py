@@ -40,14 +40,16 @@ class Comparison(NamedTuple):
     seed: int
 
 
-def read_members(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """The ensembles of a run with the systems and modes of their members, from lines ``NAME SYSTEM/MODE ...``."""
-    if not path.is_file():
-        return {}
+def read_members(exp: Path) -> dict[str, list[tuple[str, str]]]:
+    """The ensembles and gates of a run with the systems and modes of their members.
+
+    They are in the files ``ensembles`` and ``gates``, in lines ``NAME SYSTEM/MODE ...``.
+    """
     ensembles = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        name, *members = line.split()
-        ensembles[name] = [(system, mode) for system, _, mode in (member.rpartition("/") for member in members)]
+    for path in (exp / "ensembles", exp / "gates"):
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            name, *members = line.split()
+            ensembles[name] = [(system, mode) for system, _, mode in (member.rpartition("/") for member in members)]
     return ensembles
 
 

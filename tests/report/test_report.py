@@ -116,7 +116,7 @@ def make_run(folder: Path) -> Path:
     results.mkdir()
     run, sets = Run("made-up", "made", 5, "abc", 40, COMMAND), read_trial_sets([data])
     (results / "results.csv").write_text(to_csv(evaluate(exp, list(SYSTEMS), sets, run), Row))
-    found = compare(exp, list(SYSTEMS), read_members(exp / "ensembles"), sets, run)
+    found = compare(exp, list(SYSTEMS), read_members(exp), sets, run)
     (results / "differences.csv").write_text(to_csv(found, Comparison))
     conditions = evaluate_conditions(exp, list(SYSTEMS), sets, [data], run)
     (results / "conditions.csv").write_text(to_csv(conditions, ConditionRow))

@@ -144,7 +144,7 @@ WORLD = {"ecapa": {"AxA": 1.0}, "av": {"AVxAV": 0.8, "AxA": 1.3}, "mean": {"AVxA
 def test_all_pairs_are_compared_on_equal_draws(tmp_path):
     is_target, speakers, sets = make_world(tmp_path, WORLD)
     (tmp_path / "exp/ensembles").write_text("mean ecapa/AxA av/AxA\n")
-    members = read_members(tmp_path / "exp/ensembles")
+    members = read_members(tmp_path / "exp")
     assert members == {"mean": [("ecapa", "AxA"), ("av", "AxA")]}
     assert read_members(tmp_path / "exp/none") == {}
     rows = compare(tmp_path / "exp", list(WORLD), members, sets, RUN)

@@ -8,20 +8,27 @@ from pathlib import Path
 import commands
 import numpy as np
 import pytest
+import soundfile
 import torch
+import yaml
 from matplotlib.image import imread
 from paths import ROOT
 from synthetic import FACES, FBANK, config, make_data_dir, make_noise, make_trials
 
-from avsv.bin import sweep
+from avsv.audio.quality import voice_quality
+from avsv.bin import measure_quality, sweep
 from avsv.bin.analyse import analyse_networks
 from avsv.config.sections import EmbedConfig
+from avsv.corruption.gate import gate_material
 from avsv.corruption.kinds import Corruption
+from avsv.corruption.mixture import Mixture
 from avsv.corruption.sound import Noises
 from avsv.corruption.sweep import Bench, Protocol
 from avsv.data.clips import WholeUtterances
+from avsv.data.face_source import FaceCrops, spread_rows
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
+from avsv.data.quality import MEASURES, read_quality
 from avsv.embed.directories import embed_share, merge_shares
 from avsv.errors import DataError
 from avsv.io.lists import read_list
@@ -30,7 +37,9 @@ from avsv.model.inputs import inputs_of
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
 from avsv.scoring.bootstrap import speaker_bootstrap
+from avsv.scoring.gate import EXPERTS, Expert, Gate, Gated, Reliability, write_gate
 from avsv.scoring.metrics import eer
+from avsv.video.quality import face_quality
 
 SYSTEMS = {"voice": "A", "face": "V", "both": "AV"}
 SWEEPS = "noise: [10, 0]\nblur: [20]\nno_video: [0.5, 1]\ncodec: [gsm 13]\n"
@@ -123,6 +132,89 @@ def test_a_system_that_knows_nothing_guesses(world):
     share = 0.5
     (half,) = bench(world, names=("face",)).measure(Corruption("no_video", share), ["face"])["face"]
     assert 0 < half.guessed < half.n_target + half.n_nontarget
+
+
+@pytest.fixture(scope="module")
+def gated(world) -> Path:
+    """The world with measured quality, and a gate of the fused system that darkness and quiet voices close."""
+    for name in ("train", "eval"):
+        data = world / "data" / name
+        config = world / "fbank.yaml"
+        config.write_text(yaml.safe_dump(FBANK.to_dict()))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                sys, "argv", ["measure", "--fbank-config", str(config), *map(str, (data, data / "utt2spk", data))]
+            )
+            measure_quality.main()
+    reliabilities = {
+        "A": Reliability(MEASURES["A"], np.array([0.1, 0, 0, 0, 1.0]), 4.0),
+        "V": Reliability(MEASURES["V"], np.array([3.0, 0, 0, 0]), -12.0),
+    }
+    gate = Gate(reliabilities, {"AV": Expert(1.0, -1.0), "A": Expert(0.8, -0.5), "V": Expert(0.6, 0.1)})
+    folder = world / "exp/both_gate/scores"
+    folder.mkdir(parents=True)
+    write_gate(folder, Gated("both_gate", "both", gate))
+    return world
+
+
+def test_a_gate_uses_the_quality_of_what_was_embedded(gated):
+    """Trial by trial, from the faces in the dark and the scores of the fused system."""
+    measured = bench(gated, names=("both", "both_gate"))
+    corruption = Corruption("darkness", 0.1)
+    (rate,) = measured.measure(corruption, ["both", "both_gate"])["both_gate"]
+    (trial_set, directory), *_ = measured.sets
+    trials, gate = trial_set.lists[0], measured.gates["both_gate"].gate
+    table = read_utterances(directory, "audio.scp", True)
+    voice, clean, dark = {}, {}, {}
+    for index, key in enumerate(table.keys):
+        samples, _ = soundfile.read(table.audio[index], dtype="float32")
+        voice[key] = gate.reliabilities["A"](np.array([voice_quality(samples, 16000)]))[0]
+        faces = FaceCrops(table, FACES).read(index, spread_rows(int(table.video_frames[index]), 10))
+        for found, frames in ((clean, faces), (dark, corruption.picture(faces, key))):
+            found[key] = gate.reliabilities["V"](np.array([face_quality(frames)]))[0]
+    assert np.mean(list(dark.values())) < np.mean(list(clean.values())) - 0.5
+    tests = measured.embed([measured.systems["both"]], trial_set, directory, corruption)["both"]
+    scores = {
+        mode: measured.compare("both", trials, mode, embeddings, tests.get(mode, embeddings)).normalized
+        for mode, embeddings in measured.clean["both", "eval"].items()
+    }
+    llr = []
+    for n, (enroll, test) in enumerate(zip(trials.trials.enroll, trials.trials.test, strict=True)):
+        a, v = voice[enroll] * voice[test], clean[enroll] * dark[test]
+        both, one, other = (scores[mode][n] * gate.experts[mode].scale + gate.experts[mode].offset for mode in EXPERTS)
+        llr.append(a * v * both + a * (1 - v) * one + (1 - a) * v * other)
+    assert rate.eer == pytest.approx(100 * eer(llr, trials.trials.is_target), abs=1e-3)
+    assert (rate.mode, rate.guessed) == ("AVxAV", 0)
+
+
+def test_a_gate_without_video_is_the_voice(gated):
+    measured = bench(gated, names=("both_gate",))
+    (rate,) = measured.measure(Corruption("no_video", 1), ["both_gate"])["both_gate"]
+    (trial_set, directory), *_ = measured.sets
+    trials, gate = trial_set.lists[0], measured.gates["both_gate"].gate
+    clean = measured.clean["both", "eval"]["A"]
+    scores = measured.compare("both", trials, "A", clean, clean).normalized
+    reliability = gate.reliabilities["A"](read_quality(directory, "A", trial_set.sides))
+    r = reliability[trials.enroll] * reliability[trials.test]
+    assert rate.eer == pytest.approx(100 * eer(r * (0.8 * scores - 0.5), trials.trials.is_target), abs=1e-3)
+
+
+def test_material_of_a_gate_is_that_of_its_mixture(gated):
+    """Each utterance is corrupted as the mixture draws, so the two corruptions of a mixture of one kind are known."""
+    measured = bench(gated, names=("both",))
+    mixture = Mixture([("darkness", 0.1), ("no_audio", 1)], seed=3)
+    material = gate_material(measured, "both", [mixture, mixture])
+    (trial_set, _), *_ = measured.sets
+    trials = trial_set.lists[0]
+    assert len(material.is_target) == 2 * len(trials.enroll) == 2 * len(material.clean_target)
+    # Only faces are corrupted: a voice that is missing cannot be measured.
+    np.testing.assert_allclose(material.scores["A"][: len(trials.enroll)], material.clean["A"], atol=0.05)
+    changed = np.abs(material.scores["V"][: len(trials.enroll)] - material.clean["V"]) > 0.05
+    dark = np.array([mixture.of(key, "V") is not None for key in trials.trials.test])
+    assert 0 < dark.sum() < len(dark)
+    assert changed[dark].mean() > 0.9 and not changed[~dark].any()
+    light = material.quality["V"][: len(trials.enroll), 1, MEASURES["V"].index("brightness")]
+    assert light[dark].max() < light[~dark].min()
 
 
 def test_both_sides_corrupted_differ_from_the_test_side(world):
