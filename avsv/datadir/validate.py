@@ -26,7 +26,10 @@ from avsv.io.lists import ENROLL, has_labels, trial_lists, wrong_model
 from avsv.io.names import first_odd_key, wrong_key
 
 SHOWN_OF_A_KIND = 3
-FEATURES = ("feats.scp", "faces.scp", "audio.scp", "utt2num_frames", "utt2num_faces")
+FEATURES = (
+    *("feats.scp", "audio.scp", "utt2num_frames", "utt2voice_quality"),
+    *("faces.scp", "utt2num_faces", "utt2face_quality"),
+)
 NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+")
 
 
@@ -201,9 +204,9 @@ class Validator:
             return self.problems
         skipped = set() if self.features else set(FEATURES)
         if not self.audio:
-            skipped |= {"wav.scp", "feats.scp", "audio.scp", "utt2num_frames"}
+            skipped |= {"wav.scp", "feats.scp", "audio.scp", "utt2num_frames", "utt2voice_quality"}
         if not self.video:
-            skipped |= {"video.scp", "faces.scp", "utt2num_faces"}
+            skipped |= {"video.scp", "faces.scp", "utt2num_faces", "utt2face_quality"}
         keys = {}
         for name in utterance_lists(self.folder):
             if name != "utt2spk" and name not in skipped:
