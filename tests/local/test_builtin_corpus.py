@@ -83,7 +83,7 @@ def decode(path):
 
 
 def test_lists_are_the_same_on_every_machine(corpus):
-    """Recordings may differ in the last bit of a sample between processors; who says what, when and how well may not."""
+    """Processors may differ in the last bit of a sample, but not in who says what, when and how well."""
     found = {}
     for name in ("train", "dev", "eval"):
         digest = hashlib.md5()
