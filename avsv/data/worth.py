@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from avsv.data.lists import UtteranceTable
 from avsv.errors import DataError
-from avsv.io.lists import read_entries
+from avsv.io.lists import AUDIO_WORTH, VIDEO_WORTH, read_entries
 
-RATE = 25  # values per second in utt2audio_worth and utt2video_worth
+RATE = 25  # values per second in these lists
 
 
 def list_of(directory: Path, letter: Literal["A", "V"]) -> Path:
     """The list of a data directory with the true worth of a modality."""
-    return directory / ("utt2audio_worth" if letter == "A" else "utt2video_worth")
+    return directory / (AUDIO_WORTH if letter == "A" else VIDEO_WORTH)
 
 
 class Worth:

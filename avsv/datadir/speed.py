@@ -7,6 +7,7 @@ from avsv.datadir.copy import copy_data
 from avsv.datadir.create import is_positive, note, seconds_of
 from avsv.datadir.lists import need_data_directory, read_keys
 from avsv.errors import DataError
+from avsv.io.lists import AUDIO_WORTH, VIDEO_WORTH
 
 # Formats that every build of sox reads; ffmpeg decodes all others for it.
 SOX_SUFFIXES = (".wav", ".flac", ".sph", ".au", ".aiff")
@@ -48,8 +49,8 @@ def perturb_speed(source: Path, target: Path, factor: str, keep_video: bool) -> 
     need_data_directory(source)
     if not (source / "wav.scp").is_file():
         raise DataError(f"{source}: no wav.scp: only the speed of audio can be changed")
-    video = ("video.scp", "faces.scp", "utt2num_faces", "utt2video_worth", "utt2face_quality")
-    audio_results = ("feats.scp", "audio.scp", "utt2num_frames", "vad.scp", "utt2audio_worth", "utt2voice_quality")
+    video = ("video.scp", "faces.scp", "utt2num_faces", VIDEO_WORTH, "utt2face_quality")
+    audio_results = ("feats.scp", "audio.scp", "utt2num_frames", "vad.scp", AUDIO_WORTH, "utt2voice_quality")
     leave_out = audio_results if keep_video else (*audio_results, *video)
     gone = [name for name in leave_out if (source / name).is_file()]
     if gone:

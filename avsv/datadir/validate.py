@@ -22,7 +22,7 @@ from avsv.datadir.lists import (
 )
 from avsv.datadir.media import probe
 from avsv.errors import DataError
-from avsv.io.lists import ENROLL, has_labels, trial_lists, wrong_model
+from avsv.io.lists import AUDIO_WORTH, ENROLL, VIDEO_WORTH, has_labels, trial_lists, wrong_model
 from avsv.io.names import first_odd_key, wrong_key
 
 SHOWN_OF_A_KIND = 3
@@ -119,8 +119,8 @@ VALUES: dict[str, Callable[[str], str | None]] = {
     "utt2gender": is_gender,
     "spk2age": is_age,
     "utt2age": is_age,
-    "utt2audio_worth": is_worth,
-    "utt2video_worth": is_worth,
+    AUDIO_WORTH: is_worth,
+    VIDEO_WORTH: is_worth,
     "wav.scp": is_media,
     "video.scp": is_media,
 }

@@ -14,6 +14,8 @@ from avsv.io.names import check_name, wrong_key
 from avsv.io.text import check_regular_file, refuse_mark
 
 ENROLL = "enroll"
+# Lists of a made corpus: the true worth of the moments of each utterance; see avsv.data.worth.
+AUDIO_WORTH, VIDEO_WORTH = "utt2audio_worth", "utt2video_worth"
 """The list of a data directory that names its enrollment models, in the form of ``spk2utt``."""
 
 # What most keys are made of; the others are looked at more closely.

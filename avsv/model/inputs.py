@@ -2,6 +2,7 @@
 
 from avsv.audio.config import FbankConfig
 from avsv.data.inputs import Inputs
+from avsv.errors import DataError
 from avsv.model.config import NetworkConfig, SystemConfig
 from avsv.model.registry import find_class
 from avsv.nnet.pooling import find_pooling
@@ -9,10 +10,20 @@ from avsv.video.config import FaceFormat
 
 
 def inputs_of(config: SystemConfig, audio: FbankConfig | None, video: FaceFormat | None) -> Inputs:
-    """The inputs of the networks of a configuration, made from features and faces of the given forms."""
+    """The inputs of the networks of a configuration, made from features and faces of the given forms.
+
+    Raises:
+        DataError: the audio network takes recordings of another sample rate.
+    """
     kind, bins, image = "fbank", None, None
     if config.audio is not None:
-        kind = find_class("audio", config.audio.name).takes
+        network = find_class("audio", config.audio.name)
+        kind = network.takes
+        if audio is not None and network.sample_rate not in (None, audio.sample_rate):
+            raise DataError(
+                f"audio.name: {config.audio.name} takes recordings of {network.sample_rate} Hz, but fbank.sample_rate"
+                f" is {audio.sample_rate}: change it, or choose another network"
+            )
         bins = config.audio.options.get("feature_dim")
     if config.visual is not None:
         options = config.visual.options

@@ -24,6 +24,9 @@ class Backbone(nn.Module, ABC):
     # energies, computed from the waveform when a clip is read, and not normalized.
     takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "fbank"
 
+    # The only sample rate in Hz of recordings that it can take; None if features of any rate will do.
+    sample_rate: ClassVar[int | None] = None
+
     embedding_dim: int
     pool: Pooling
     embed: nn.Module

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from avsv.datadir.lists import speaker_lists, utterance_lists
 from avsv.datadir.validate import VALUES
 from avsv.errors import DataError
-from avsv.io.lists import read_list
+from avsv.io.lists import AUDIO_WORTH, VIDEO_WORTH, read_list
 from avsv.results.rates import Run
 from avsv.results.scores import eer_and_interval, read_trial_scores, score_files, speaker_numbers
 from avsv.scoring.trials import TrialList, TrialSet
@@ -37,7 +37,7 @@ MIN_SPEAKERS = 5
 SIZES = {"utt2dur": " s", "utt2num_faces": ""}  # lists of sizes and their unit
 NO_CONDITIONS = (
     *("utt2spk", "utt2uniq", "utt2num_frames", "utt2age", "spk2age"),
-    *("utt2audio_worth", "utt2video_worth", "utt2voice_quality", "utt2face_quality"),
+    *(AUDIO_WORTH, VIDEO_WORTH, "utt2voice_quality", "utt2face_quality"),
 )
 # Names of conditions contain a blank; values of a label do not.
 DIFFERENT, NOT_KNOWN = "not the same", "not known"

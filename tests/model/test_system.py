@@ -22,6 +22,7 @@ from avsv.errors import DataError
 from avsv.model.build import load_exactly, part_of
 from avsv.model.config import SystemConfig, load_config, parse_config
 from avsv.model.embedder import Embedder
+from avsv.model.inputs import inputs_of
 from avsv.model.registry import REQUIRED, ROLES, find_class, options_of
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
@@ -548,6 +549,15 @@ def test_uncertainties_weigh_the_losses():
     expected = 0.5 - 2.0 * term.item() * math.exp(0.4)
     assert log_variances["orthogonality"].grad.item() == pytest.approx(expected, rel=1e-5)
     assert any(parameter is log_variances["main"] for parameter in system.parts()["losses"])
+
+
+@pytest.mark.parametrize("name", ["rawnet3", "self_supervised", "dvector", "audio_onnx"])
+def test_networks_on_waveforms_refuse_another_sample_rate(name):
+    config = parse_config(_set(_mapping("audio"), "audio", {"name": name}), "x.yaml")
+    assert inputs_of(config, FbankConfig(), None).takes == "waveform"
+    with pytest.raises(DataError, match=f"{name} takes recordings of 16000 Hz, but fbank.sample_rate is 8000: change"):
+        inputs_of(config, FbankConfig(sample_rate=8000, high_freq=3800), None)
+    inputs_of(parse_config(_mapping("audio"), "x.yaml"), FbankConfig(sample_rate=8000, high_freq=3800), None)
 
 
 def test_the_margin_warms_up():

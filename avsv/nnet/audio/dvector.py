@@ -56,7 +56,7 @@ class DVector(Backbone):
         channels: size of the state of an LSTM layer.
         layers: LSTM layers.
         embedding_dim: size D of the embedding.
-        pooling: tap, tstp, asp, we_asp or we_asp_literal over the partial utterances.
+        pooling: over the partial utterances; see :func:`avsv.nnet.pooling.build_pooling`.
         attention_channels: width of the hidden layer of the attention (asp, we_asp, we_asp_literal).
         context: the attention also receives the mean and standard deviation (asp, we_asp, we_asp_literal).
 
@@ -77,6 +77,7 @@ class DVector(Backbone):
     """
 
     takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "waveform"
+    sample_rate: ClassVar[int | None] = SAMPLE_RATE
 
     def __init__(
         self,

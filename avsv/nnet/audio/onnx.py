@@ -51,6 +51,7 @@ class AudioONNX(Backbone):
     """
 
     takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "waveform"
+    sample_rate: ClassVar[int | None] = SAMPLE_RATE
 
     def __init__(
         self,

@@ -246,7 +246,8 @@ class RawNet3(Backbone):
         sinc_stride: samples between two frames of the sinc filters.
         res2_scale: Res2 splits of the blocks.
         aggregate_channels: channels of the frames that are pooled.
-        pooling: asp (the form of RawNet3, with ReLU and batch normalization), we_asp, we_asp_literal, tstp or tap.
+        pooling: see :func:`avsv.nnet.pooling.build_pooling`; asp has the form of RawNet3, with ReLU and batch
+            normalization.
         attention_channels: width of the hidden layer of the attention (attentive poolings).
         context: the attention also receives the mean and standard deviation of the utterance (attentive poolings).
         scalar_attention: one weight per frame for all channels instead of one per channel (asp).
@@ -268,6 +269,7 @@ class RawNet3(Backbone):
     """
 
     takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "waveform"
+    sample_rate: ClassVar[int | None] = 16000
 
     def __init__(
         self,

@@ -145,6 +145,7 @@ class SSLECAPA(ECAPATDNN):
     """
 
     takes: ClassVar[Literal["fbank", "waveform", "log_mel"]] = "waveform"
+    sample_rate: ClassVar[int | None] = 16000
 
     def __init__(
         self,

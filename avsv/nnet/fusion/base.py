@@ -86,24 +86,21 @@ def make_dropout(share: float) -> nn.Dropout:
     return nn.Dropout(share)
 
 
-def start_as_one_isometry(audio: nn.Linear, visual: nn.Linear) -> None:
-    """Initialize two transforms as one isometry, as far as their output size allows, with zero biases.
+def start_as_averaging(audio: nn.Linear, visual: nn.Linear, scores: nn.Linear) -> None:
+    """Initialize the layers of a fusion so that the first fused cosine is the mean of the cosines of voice and face.
 
-    With equal attention weights, the initial fused cosine is the mean of the two cosines: training starts from a score
-    fusion instead of noise.
+    Training then starts from a score fusion instead of noise.
+
+    Args:
+        audio, visual: transforms of both embeddings; together one isometry, as far as their output size allows.
+        scores: the layer whose output decides the weights of the modalities; these are equal.
     """
     joint = nn.init.orthogonal_(torch.empty(audio.out_features, audio.in_features + visual.in_features))
     with torch.no_grad():
         audio.weight.copy_(joint[:, : audio.in_features])
         visual.weight.copy_(joint[:, audio.in_features :])
-    nn.init.zeros_(audio.bias)
-    nn.init.zeros_(visual.bias)
-
-
-def start_undecided(scores: nn.Linear) -> None:
-    """Initialize a layer so that its scores are equal."""
-    nn.init.zeros_(scores.weight)
-    nn.init.zeros_(scores.bias)
+    for zeros in (audio.bias, visual.bias, scores.weight, scores.bias):
+        nn.init.zeros_(zeros)
 
 
 def check_present(present: Tensor | None) -> None:

@@ -7,8 +7,7 @@ from avsv.nnet.fusion.base import (
     Fusion,
     Start,
     check_present,
-    start_as_one_isometry,
-    start_undecided,
+    start_as_averaging,
     unit,
     weight_figures,
 )
@@ -69,8 +68,7 @@ class GatedFusion(Fusion):
         joint_dim = audio_dim + visual_dim
         last = nn.Linear(joint_dim if gate_hidden is None else gate_hidden, dim)
         if start == "averaging":
-            start_as_one_isometry(self.audio, self.visual)
-            start_undecided(last)
+            start_as_averaging(self.audio, self.visual, last)
         if gate_hidden is None:
             self.gate: nn.Module = last
         else:

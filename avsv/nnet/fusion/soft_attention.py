@@ -8,8 +8,7 @@ from avsv.nnet.fusion.base import (
     Fusion,
     Start,
     check_present,
-    start_as_one_isometry,
-    start_undecided,
+    start_as_averaging,
     unit,
     weight_figures,
 )
@@ -63,8 +62,7 @@ class SimpleSoftAttention(Fusion):
         self.visual = nn.Linear(visual_dim, dim)
         self.attention = nn.Linear(audio_dim + visual_dim, 2)
         if start == "averaging":
-            start_as_one_isometry(self.audio, self.visual)
-            start_undecided(self.attention)
+            start_as_averaging(self.audio, self.visual, self.attention)
 
     def weights(self, audio: Tensor, visual: Tensor, present: Tensor | None = None) -> Tensor:
         """The attention (B, 2): the weights of the audio and the visual embedding, whose sum is 1."""
