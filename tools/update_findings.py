@@ -4,7 +4,8 @@
 
 Copies the page and the plot of each study to docs/studies/NAME, and fills the text of docs/findings.md between
 ``<!-- studies -->``, ``<!-- sweeps A ... -->`` and the next ``<!-- end -->``: what the studies in docs/studies allow to
-say, and the error rates of the named fused systems under every corruption.
+say, and the error rates of the named fused systems under every corruption. Tables of systems that the run lacks stay as
+they are, so several runs can fill the page, one call after the other.
 """
 
 import argparse
@@ -46,14 +47,17 @@ def table_lines(header: Sequence[str], cells: Sequence[Sequence[str]], left: int
     return [*head, *("| " + " | ".join(row) + " |" for row in cells)]
 
 
-def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str]:
-    """Error rates with all corruptions, of the best single modalities and of the named fused systems."""
+def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str] | None:
+    """Error rates with all corruptions, of the best single modalities and of the named fused systems.
+
+    None where the run has not all of these systems: another run has filled their table, or will.
+    """
     cells = []
     for path in sorted(folder.glob("*.csv"), key=lambda path: list(KINDS).index(path.stem)):
         lines = compare_lines([row for row in records(read_frame(path, SweepRow), SweepRow) if row.trials == trials])
         fused = {line.system: line for line in lines.fused}
-        if missing := [name for name in names if name not in fused]:
-            raise DataError(f"{path} has no system '{missing[0]}' with both modalities")
+        if any(name not in fused for name in names):
+            return None
         shown = [lines.voice, lines.face, *(fused[name] for name in names)]
         for number, level in enumerate(lines.levels):
             if number == 0 and cells:
@@ -98,6 +102,9 @@ def main() -> None:
             return found[0]
         else:
             lines = sweeps(found["names"].split(), args.exp / "sweeps", args.trials)
+            if lines is None:
+                print(f"{args.exp}: not all of{found['names']} are in its sweeps: their table stays as it is")
+                return found[0]
         return "\n".join([found["marker"], *lines, "<!-- end -->"])
 
     part = r"(?P<marker><!-- (?P<kind>studies|sweeps)(?P<names>[^>]*?) -->)\n.*?<!-- end -->"

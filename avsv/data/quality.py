@@ -52,6 +52,11 @@ def measure_faces(table: UtteranceTable, faces: FaceSource) -> Iterator[tuple[st
 def read_quality(data_dir: Path, letter: str, utterances: Sequence[str]) -> NDArray[np.float64]:
     """The measures (U, K) of a modality of utterances, from the list in a data directory; NaN for one without a line.
 
+    Args:
+        data_dir: the data directory.
+        letter: A or V.
+        utterances: U different ids.
+
     Raises:
         DataError: no such list, or a line without the numbers.
     """

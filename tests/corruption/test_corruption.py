@@ -16,6 +16,7 @@ from avsv.corruption.kinds import (
     read_sweeps,
     why_impossible,
 )
+from avsv.corruption.mixture import Mixture
 from avsv.corruption.sound import DISTANCE, ROOM_VOLUME, Noises, add_room, held_out, room_response
 from avsv.corruption.table import KINDS
 from avsv.data.audio_source import Waveforms
@@ -344,3 +345,51 @@ def test_wrong_face_shows_another_person(world):
         seen = video.float().mean(dim=0).flatten()
         near = max(means, key=lambda other: torch.corrcoef(torch.stack([seen, means[other]]))[0, 1].item())
         assert near.split("-")[0] != key.split("-")[0]
+
+
+def test_a_mixture_draws_kinds_then_levels_for_voice_and_face_alone():
+    levels = [("clipping", 0.1), ("clipping", 0.2), ("length", 1), ("darkness", 0.1), ("no_video", 1), ("no_audio", 1)]
+    mixture = Mixture(levels, seed=5)
+    keys = [f"id{number}" for number in range(4000)]
+    drawn = {letter: [mixture.of(key, letter) for key in keys] for letter in "AV"}
+    for letter, shares in {
+        "A": {None: 1 / 2, ("clipping", 0.1): 1 / 8, ("clipping", 0.2): 1 / 8, ("length", 1): 1 / 4},
+        "V": {None: 1 / 2, ("darkness", 0.1): 1 / 4, ("length", 1): 1 / 4},
+    }.items():
+        found = [corruption and (corruption.kind, corruption.level) for corruption in drawn[letter]]
+        assert set(found) == set(shares)
+        for name, share in shares.items():
+            assert found.count(name) / len(keys) == pytest.approx(share, abs=0.03)
+    clean = {letter: np.array([corruption is None for corruption in part]) for letter, part in drawn.items()}
+    assert np.mean(clean["A"] & clean["V"]) == pytest.approx(1 / 4, abs=0.03)
+    assert [mixture.of(key, "A") for key in keys[:9]] == drawn["A"][:9]
+    assert [Mixture(levels, seed=6).of(key, "A") for key in keys] != drawn["A"]
+
+
+def test_a_mixture_corrupts_as_the_drawn_corruption():
+    mixture = Mixture(
+        [("clipping", 0.3), ("occlusion", 0.25), ("frame_drop", 0.9), ("wrong_face", 0.5), ("length", 0.5)]
+    )
+    wave, frames, rows = voice(), np.full((3, 1, 20, 20), 200, np.uint8), np.arange(50)
+    for key in (f"id{number}" for number in range(60)):
+        sound, face = mixture.of(key, "A"), mixture.of(key, "V")
+        np.testing.assert_array_equal(
+            mixture.sound(wave, key, RATE), wave if sound is None else sound.sound(wave, key, RATE)
+        )
+        np.testing.assert_array_equal(
+            mixture.picture(frames, key), frames if face is None else face.picture(frames, key)
+        )
+        np.testing.assert_array_equal(
+            mixture.rows(rows, 50, 25.0, key), rows if face is None else face.rows(rows, 50, 25.0, key)
+        )
+        strange = np.zeros(50, bool) if face is None else face.strangers(rows, 50, key)
+        np.testing.assert_array_equal(mixture.strangers(rows, 50, key), strange)
+        for letter, chosen in (("A", sound), ("V", face)):
+            assert mixture.seconds(key, letter) == (0.5 if chosen is not None and chosen.kind == "length" else np.inf)
+
+
+def test_the_noises_of_sweeps_are_not_those_of_gates(tmp_path):
+    folder, _ = make_noise(tmp_path)
+    held, others = Noises(folder), Noises(folder, others=True)
+    for kind, files in others.files.items():
+        assert not set(files) & set(held.files[kind])

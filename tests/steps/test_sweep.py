@@ -31,13 +31,13 @@ from avsv.data.lists import read_utterances
 from avsv.data.quality import MEASURES, read_quality
 from avsv.embed.directories import embed_share, merge_shares
 from avsv.errors import DataError
-from avsv.io.lists import read_list
+from avsv.io.lists import read_list, read_scores
 from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
 from avsv.model.saved import TrainedSystem
 from avsv.model.trainable import TrainableSystem
 from avsv.scoring.bootstrap import speaker_bootstrap
-from avsv.scoring.gate import EXPERTS, Expert, Gate, Gated, Reliability, write_gate
+from avsv.scoring.gate import EXPERTS, Expert, Gate, Gated, Reliability, find_gate, write_gate
 from avsv.scoring.metrics import eer
 from avsv.video.quality import face_quality
 
@@ -354,3 +354,52 @@ def test_step(world, tmp_path):
     assert made_by.endswith(" --kinds no_video exp/exp 'face both' data/train data/eval\n")
     code, text = step()
     assert code == 0 and "sweeps are up to date" in text
+
+
+@pytest.mark.slow
+def test_steps_of_a_gate(world, tmp_path):
+    """Quality is measured, a gate is fitted, listed and scored; a second call does nothing; a sweep takes it."""
+    for name in ("exp", "data"):
+        shutil.copytree(world / name, tmp_path / name)
+    data, exp = tmp_path / "data", tmp_path / "exp"
+    shutil.rmtree(exp / "both_gate", ignore_errors=True)
+    config = tmp_path / "fbank.yaml"
+    config.write_text(yaml.safe_dump(FBANK.to_dict()))
+    fit = ["score_gate", "--rounds", "2", "--noise-dir", data / "musan", "--config", world / "sweeps.yaml"]
+    fit += [exp, "both", data / "train", data / "eval"]
+
+    def step(name, *words):
+        done = commands.run(ROOT / f"steps/{name}.sh", *words)
+        return done.returncode, done.stderr
+
+    for quality in data.glob("*/utt2*_quality"):
+        quality.unlink()
+    code, said = step(*fit)
+    assert code != 0 and "has no measured quality: run steps/measure_quality.sh first" in said
+    assert step("measure_quality", "--nj", "3", "--config", config, data / "eval")[0] == 0
+    assert "quality is up to date" in step("measure_quality", "--config", config, data / "eval")[1]
+    for letter in "AV":
+        found = read_quality(data / "eval", letter, list(read_list(data / "eval/utt2spk")))
+        assert found.shape == (16, len(MEASURES[letter])) and np.isfinite(found).all()
+    assert step("score_norm", exp / "both", data / "train", data / "eval")[0] == 0
+    code, said = step(*fit)
+    assert code == 0, said
+    assert "both_gate: fitted on" in said
+    assert (exp / "gates").read_text() == "both_gate both/AVxAV both/AxA both/VxV\n"
+    assert "the gate is up to date" in step(*fit)[1]
+    gate = find_gate(exp, "both_gate").gate
+    parts = {mode: read_scores(exp / f"both/scores/eval/{mode}x{mode}.asnorm") for mode in EXPERTS}
+    usable = {}
+    for letter, reliability in gate.reliabilities.items():
+        keys = list(read_list(data / "eval/utt2spk"))
+        of = dict(zip(keys, reliability(read_quality(data / "eval", letter, keys)), strict=True))
+        usable[letter] = np.array([of[a] * of[b] for a, b in zip(parts["AV"].enroll, parts["AV"].test, strict=True)])
+    made = read_scores(exp / "both_gate/scores/eval/AVxAV.asnorm")
+    assert np.array_equal(made.test, parts["AV"].test)
+    expected = gate({mode: part.score for mode, part in parts.items()}, usable)
+    np.testing.assert_allclose(made.score, expected, rtol=1e-4, atol=1e-4)
+    sweep_options = ["--config", world / "sweeps.yaml", "--resamples", "20", "--kinds", "blur", "--nj", "1"]
+    code, said = step("sweep", *sweep_options, exp, "both both_gate", data / "train", data / "eval")
+    assert code == 0, said
+    rows = read(exp / "sweeps/blur.csv")
+    assert {row["mode"] for row in rows if row["system"] == "both_gate"} == {"AVxAV"}
