@@ -11,7 +11,7 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
     With zeros, the next convolution gives the same result as after the end of an unpadded utterance.
 
     Shape:
-        - frames: (B, C, T)
+        - frames: (B, C, T), whose layout in memory the output has too
         - mask: (B, T) boolean, True for valid frames; None if all are valid
         - output: (B, C, T)
 
@@ -23,16 +23,20 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
     """
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        if mask is None:
-            return super().forward(frames)
-        if not self.training:
-            return super().forward(frames).masked_fill(~mask.unsqueeze(1), 0.0)
+        if mask is None or not self.training:
+            # As maps of height 1, since torch knows only of maps that their channels may be adjacent in memory.
+            normed = super().forward(frames.unsqueeze(2)).squeeze(2)
+            return normed if mask is None else normed.masked_fill(~mask.unsqueeze(1), 0.0)
         by_frame = frames.transpose(1, 2)
         normed = super().forward(by_frame[mask])
         # As with autocast, half-precision input gives half-precision output.
         padded = normed.new_zeros(by_frame.shape)
         padded[mask] = normed
         return padded.transpose(1, 2)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim not in (2, 4):
+            raise ValueError(f"expected frames (B, C, T), got maps or rows of shape {tuple(input.shape)}")
 
 
 class RowBatchNorm(nn.BatchNorm1d):

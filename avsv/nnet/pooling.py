@@ -5,11 +5,13 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from avsv.config.extension import import_class, is_outside
 from avsv.config.strict import nearest
 from avsv.errors import DataError
+from avsv.nnet.convolution import FrameConv, convolve, is_by_frame
 
 
 class Pooling(nn.Module, ABC):
@@ -76,12 +78,54 @@ def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     return frames.masked_fill(~valid, 0.0), valid
 
 
-def weighted_mean_std(frames: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation over time: (B, C, T), weights summing to 1 over T -> two (B, C)."""
-    mean = (weights * frames).sum(dim=2)
-    # The centered form, because in float32 E[x^2] - E[x]^2 loses all digits if the mean is large.
-    variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
+def weighted_mean_std(frames: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation over time.
+
+    Args:
+        frames: (B, C, T).
+        weights: (B, C or 1, T), with sums of 1 over T; None for equal weights.
+
+    Returns:
+        Two tensors (B, C).
+    """
+    mean, variance = _Moments.apply(frames, weights) if torch.is_grad_enabled() else _moments(frames, weights)
     return mean, variance.clamp(min=1e-7).sqrt()
+
+
+def _moments(frames: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    mean = frames.mean(dim=2) if weights is None else (weights * frames).sum(dim=2)
+    # The centered form, because in float32 E[x^2] - E[x]^2 loses all digits if the mean is large.
+    squares = (frames - mean.unsqueeze(2)).square_()
+    return mean, squares.mean(dim=2) if weights is None else squares.mul_(weights).sum(dim=2)
+
+
+class _Moments(torch.autograd.Function):
+    """Weighted mean m and variance v of frames x with weights w, with a backward pass of few operations.
+
+    Since the weights sum to 1, the variance does not depend on the mean that is subtracted: dm/dx = w, dm/dw = x,
+    dv/dx = 2 w (x - m), dv/dw = (x - m)^2.
+    """
+
+    @staticmethod
+    def forward(ctx, frames: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        mean, variance = _moments(frames, weights)
+        ctx.save_for_backward(frames, weights, mean)
+        return mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_mean: Tensor, of_variance: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        frames, weights, mean = ctx.saved_tensors
+        of_mean, of_variance, mean = (values.unsqueeze(2) for values in (of_mean, of_variance, mean))
+        centered = frames - mean
+        if weights is None:
+            count = frames.shape[2]
+            return torch.addcmul(of_mean / count, centered, of_variance * (2 / count)), None
+        of_weights = None
+        if ctx.needs_input_grad[1]:
+            slope = torch.addcmul(of_mean, centered, of_variance)
+            of_weights = torch.addcmul(of_mean * mean, slope, centered).sum_to_size(weights.shape)
+        return torch.addcmul(of_mean, centered, 2 * of_variance).mul_(weights), of_weights
 
 
 class TemporalAveragePooling(Pooling):
@@ -196,14 +240,14 @@ class AttentivePooling(Pooling, ABC):
 
     def attention(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """See :meth:`Pooling.attention`."""
-        frames, valid = valid_frames(frames, mask)
-        return attention_over_time(self.logits(frames, mask), valid)
+        frames, _ = valid_frames(frames, mask)
+        return attention_over_time(self.logits(frames, mask), mask)
 
     def figures(self, frames: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Those of :func:`attention_figures`."""
         frames, valid = valid_frames(frames, mask)
         logits = self.logits(frames, mask)
-        return attention_figures(logits, attention_over_time(logits, valid), valid)
+        return attention_figures(logits, attention_over_time(logits, mask), valid)
 
 
 class SelfAttentivePooling(AttentivePooling):
@@ -282,18 +326,18 @@ class AttentiveStatsPooling(AttentivePooling):
         super().__init__()
         self.output_dim = 2 * channels
         self.context = context
-        self.hidden = nn.Conv1d(3 * channels if context else channels, bottleneck, kernel_size=1)
-        self.score = nn.Conv1d(bottleneck, channels, kernel_size=1)
+        self.hidden = FrameConv(3 * channels if context else channels, bottleneck, kernel_size=1)
+        self.score = FrameConv(bottleneck, channels, kernel_size=1)
 
     def logits(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """See :meth:`AttentivePooling.logits`."""
         frames, valid = valid_frames(frames, mask)
         channels = frames.shape[1]
         weight = self.hidden.weight
-        hidden = functional.conv1d(frames, weight[:, :channels], self.hidden.bias)
+        hidden = convolve(frames, weight[:, :channels], self.hidden.bias)
         if self.context:
             # The statistics are the same for all frames, so they are projected only once.
-            uniform = valid.to(frames.dtype) / valid.sum(dim=2, keepdim=True)
+            uniform = None if mask is None else valid.to(frames.dtype) / valid.sum(dim=2, keepdim=True)
             statistics = torch.cat(weighted_mean_std(frames, uniform), dim=1)
             hidden = hidden + functional.linear(statistics, weight[:, channels:, 0]).unsqueeze(2)
         return self.score(torch.tanh(hidden))
@@ -303,9 +347,13 @@ class AttentiveStatsPooling(AttentivePooling):
         return torch.cat(weighted_mean_std(frames, self.attention(frames, mask)), dim=1)
 
 
-def attention_over_time(logits: Tensor, valid: Tensor) -> Tensor:
-    """The softmax over time of logits (B, C, T), 0 where they are padding; ``valid`` is (B, 1, T)."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).masked_fill(~valid, float("-inf")).softmax(dim=2)
+def attention_over_time(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """The softmax over time of logits (B, C, T), 0 where the mask (B, T) is False; None if all frames are valid."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if mask is not None:
+        logits = logits.masked_fill(~mask.unsqueeze(1), float("-inf"))
+    # The softmax would copy frames whose channels are adjacent in memory to the other layout.
+    return logits.transpose(1, 2).softmax(dim=1).transpose(1, 2) if is_by_frame(logits) else logits.softmax(dim=2)
 
 
 def attention_figures(logits: Tensor, attention: Tensor, valid: Tensor) -> dict[str, Tensor]:
@@ -449,13 +497,13 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         """
         frames, valid = valid_frames(frames, mask)
         enhanced, weights = enhance_logits(self.logits(frames, mask), valid, self.mode == "literal")
-        return torch.cat(weighted_mean_std(frames, attention_over_time(enhanced, valid)), dim=1), weights
+        return torch.cat(weighted_mean_std(frames, attention_over_time(enhanced, mask)), dim=1), weights
 
     def attention(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """See :meth:`Pooling.attention`."""
         frames, valid = valid_frames(frames, mask)
         enhanced, _ = enhance_logits(self.logits(frames, mask), valid, self.mode == "literal")
-        return attention_over_time(enhanced, valid)
+        return attention_over_time(enhanced, mask)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.pool_with_weights(frames, mask)[0]
@@ -469,7 +517,7 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         frames, valid = valid_frames(frames, mask)
         logits = self.logits(frames, mask)
         enhanced, series = enhance_logits(logits, valid, self.mode == "literal")
-        before, after = attention_over_time(logits, valid), attention_over_time(enhanced, valid)
+        before, after = attention_over_time(logits, mask), attention_over_time(enhanced, mask)
         found = attention_figures(logits, after, valid)
         found["enhancement_moved"] = (after - before).abs().sum(dim=2).mean() / 2
         pairs = [_deviations(values, valid[:, 0]) for values in (series, after.mean(dim=1))]

@@ -18,6 +18,7 @@ from avsv.nnet.pooling import (
     WeightEnhancedStatsPooling,
     build_pooling,
     enhance_logits,
+    weighted_mean_std,
 )
 
 POOLINGS = ["tap", "tstp", "sap", "asp", "we_asp", "we_asp_literal"]
@@ -53,6 +54,31 @@ def test_oracle_pooling_is_the_mean_of_what_has_worth():
     torch.testing.assert_close(everywhere, build_pooling("tap", 6, 4, True)(frames, mask))
     nowhere = build_pooling("oracle", 6, 4, True)(frames, mask, torch.zeros_like(worth))
     torch.testing.assert_close(nowhere, everywhere)
+
+
+@pytest.mark.parametrize("by_frame", [False, True])
+@pytest.mark.parametrize("channels", [3, 1, None])
+def test_gradient_of_weighted_statistics(by_frame, channels):
+    """The gradient written by hand, compared with that of autograd on the definition."""
+
+    def plain(frames, weights):
+        weights = torch.full_like(frames, 1 / 7) if weights is None else weights
+        mean = (weights * frames).sum(dim=2)
+        return mean, (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2).clamp(min=1e-7).sqrt()
+
+    frames = torch.randn(2, 3, 7, dtype=torch.float64)
+    frames[1, 2] = 0.5  # no deviation
+    frames = frames.transpose(1, 2).contiguous().transpose(1, 2) if by_frame else frames
+    logits = torch.randn(2, channels or 1, 7, dtype=torch.float64)
+    factors, gradients = torch.randn(2, 2, 3, dtype=torch.float64), []
+    for function in (weighted_mean_std, plain):
+        given, scores = frames.clone().requires_grad_(), logits.clone().requires_grad_()
+        found = torch.stack(function(given, scores.softmax(dim=2) if channels else None))
+        (found * factors).sum().backward()
+        gradients.append((found, given.grad, scores.grad))
+        with torch.no_grad():
+            torch.testing.assert_close(torch.stack(function(given, scores.softmax(2) if channels else None)), found)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
 
 
 def test_attention_by_hand():

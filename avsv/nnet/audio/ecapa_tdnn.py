@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from avsv.nnet.audio.renaming import renamed
 from avsv.nnet.backbone import Backbone
+from avsv.nnet.convolution import FrameConv, concatenate, split
 from avsv.nnet.normalization import MaskedBatchNorm1d
 from avsv.nnet.pooling import PoolingName, build_pooling
 
@@ -33,11 +34,11 @@ class ConvReLUNorm(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, dilation: int = 1) -> None:
         super().__init__()
         padding = dilation * (kernel_size - 1) // 2
-        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size, padding=padding, dilation=dilation)
+        self.conv = FrameConv(in_channels, out_channels, kernel_size, padding=padding, dilation=dilation)
         self.norm = MaskedBatchNorm1d(out_channels)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.norm(torch.relu(self.conv(frames)), mask)
+        return self.norm(torch.relu_(self.conv(frames)), mask)
 
 
 class Res2Conv(nn.Module):
@@ -73,12 +74,12 @@ class Res2Conv(nn.Module):
         self.convs = nn.ModuleList(ConvReLUNorm(width, width, 3, dilation) for _ in range(count))
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
-        splits = frames.chunk(self.scale, dim=1)
+        splits = split(frames, self.scale)
         outputs = []
         for index, conv in enumerate(self.convs):
             outputs.append(conv(splits[index] + outputs[-1] if outputs else splits[index], mask))
         outputs.extend(splits[len(outputs) :])
-        return torch.cat(outputs, dim=1)
+        return concatenate(outputs)
 
 
 class SqueezeExcitation(nn.Module):
@@ -104,7 +105,8 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         # Padding is zero, so only the count needs the mask, not the sum.
-        mean = frames.mean(dim=2) if mask is None else frames.sum(dim=2) / mask.sum(dim=1, keepdim=True)
+        count = frames.shape[2] if mask is None else mask.sum(dim=1, keepdim=True)
+        mean = frames.sum(dim=2) / count
         gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(mean))))
         return frames * gate.unsqueeze(2)
 
@@ -205,7 +207,7 @@ class ECAPATDNN(Backbone):
             SERes2Block(channels, scale, dilation, se_channels, extra_conv and dilation == 2)
             for scale, dilation in zip(res2_scale, (2, 3, 4), strict=True)
         )
-        self.aggregate = nn.Conv1d(3 * channels, aggregate_channels, kernel_size=1)
+        self.aggregate = FrameConv(3 * channels, aggregate_channels, kernel_size=1)
         self.pool = build_pooling(pooling, aggregate_channels, attention_channels, context)
         self.embed = nn.Sequential(nn.BatchNorm1d(self.pool.output_dim), nn.Linear(self.pool.output_dim, embedding_dim))
         if final_norm:
@@ -218,7 +220,10 @@ class ECAPATDNN(Backbone):
                 f"ECAPA-TDNN: features of shape {tuple(inputs.shape)}, expected (B, T, {self.feature_dim})"
             )
         given = mask
+        # With the channels of a frame adjacent in memory, a training step takes less time on a CPU.
         frames = inputs.transpose(1, 2)
+        if inputs.is_cuda:
+            frames = frames.contiguous()
         if mask is not None:
             if mask.all():
                 mask = None
@@ -229,7 +234,7 @@ class ECAPATDNN(Backbone):
         for block in self.blocks:
             outputs.append(block(frames, mask))
             frames = frames + outputs[-1] if self.dense_sum else outputs[-1]
-        return torch.relu(self.aggregate(torch.cat(outputs, dim=1))), given
+        return torch.relu_(self.aggregate(concatenate(outputs))), given
 
     def convert_published(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Convert a state dict of WeSpeaker; see :meth:`avsv.nnet.backbone.Backbone.convert_published`."""

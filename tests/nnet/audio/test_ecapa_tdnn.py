@@ -3,8 +3,13 @@
 import pytest
 import torch
 from networks import count_parameters, settle
+from torch import nn
 from torch.nn import functional
 
+from avsv.data.threads import one_thread
+from avsv.losses.margin import AAMSoftmax
+from avsv.nnet import convolution, normalization, pooling
+from avsv.nnet.audio import ecapa_tdnn
 from avsv.nnet.audio.ecapa_tdnn import ECAPATDNN, Res2Conv, SERes2Block
 
 
@@ -148,3 +153,68 @@ def test_block_is_the_identity_where_its_branch_is_silent():
     torch.nn.init.zeros_(block.expand.norm.weight)
     frames = torch.randn(2, 16, 30)
     torch.testing.assert_close(block(frames), frames)
+
+
+def _losses(dtype, steps=200):
+    """The losses of a training of a small network on random features."""
+    torch.manual_seed(0)
+    net = ECAPATDNN(
+        feature_dim=10, channels=16, embedding_dim=8, res2_scale=(2, 4, 2), aggregate_channels=24, se_channels=4,
+        attention_channels=4,
+    ).to(dtype)  # fmt: skip
+    classifier = AAMSoftmax(8, 4).to(dtype)
+    optimizer = torch.optim.SGD([*net.parameters(), *classifier.parameters()], lr=3e-4, momentum=0.9)
+    means, losses = torch.randn(4, 1, 10, dtype=dtype), []
+    for _ in range(steps):
+        labels = torch.randint(4, (16,))
+        inputs = means[labels] + torch.randn(16, 16, 10, dtype=dtype)
+        loss, _ = classifier(net(inputs), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+def _plain_mean_std(frames, weights=None):
+    weights = torch.full_like(frames, 1 / frames.shape[2]) if weights is None else weights
+    mean = (weights * frames).sum(dim=2)
+    variance = (weights * (frames - mean.unsqueeze(2)) ** 2).sum(dim=2)
+    return mean, variance.clamp(min=1e-7).sqrt()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-2)])
+def test_losses_of_200_steps_are_those_of_plain_layers(monkeypatch, dtype, tolerance):
+    """The layout of the frames and the gradients written by hand change the losses by no more than rounding."""
+    with one_thread():
+        fast = _losses(dtype)
+    plain = nn.Conv1d(1, 1, 1).forward.__func__
+    monkeypatch.setattr(convolution.FrameConv, "forward", lambda self, frames: plain(self, frames.contiguous()))
+    monkeypatch.setattr(pooling, "convolve", lambda frames, *args: functional.conv1d(frames.contiguous(), *args))
+    monkeypatch.setattr(pooling, "weighted_mean_std", _plain_mean_std)
+    monkeypatch.setattr(ecapa_tdnn, "concatenate", lambda parts: torch.cat(parts, dim=1))
+    monkeypatch.setattr(ecapa_tdnn, "split", lambda frames, count: frames.chunk(count, dim=1))
+    monkeypatch.setattr(
+        normalization.MaskedBatchNorm1d, "forward", lambda self, frames, mask=None: nn.BatchNorm1d.forward(self, frames)
+    )
+    monkeypatch.setattr(normalization.MaskedBatchNorm1d, "_check_input_dim", nn.BatchNorm1d._check_input_dim)
+    with one_thread():
+        expected = _losses(dtype)
+    assert expected[-20:].mean() < expected[:20].mean() / 2
+    torch.testing.assert_close(fast, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_frames_stay_in_the_layout_of_the_inputs():
+    """A copy to the other layout and back in every layer would be slower than either."""
+    net, strides = ECAPATDNN(channels=32, aggregate_channels=24), []
+
+    def note(_module, _inputs, output):
+        strides.append(output.stride())
+        output.register_hook(lambda gradient: strides.append(gradient.stride()))
+
+    for module in net.modules():
+        if isinstance(module, (convolution.FrameConv, normalization.MaskedBatchNorm1d)):
+            module.register_forward_hook(note)
+    net(torch.randn(2, 20, 80)).square().sum().backward()
+    assert len(strides) > 2 * (1 + 3 * 9) + 3
+    assert all(stride[1] == 1 for stride in strides)
