@@ -45,6 +45,7 @@ def test_tables_of_systems_that_a_run_lacks_stay(tool, tmp_path, monkeypatch, ca
     tool.main()
     text = (tmp_path / "findings.md").read_text()
     assert "| 8 | 10.00 [9.00, 11.00] | 20.00 [19.00, 21.00] | _13.00 [12.00, 14.00]_ |" in text
+    assert "- `both` is better than the best single modality at 0 of 1 levels, and worse at 1: blur 8.\n\n|" in text
     assert "of an earlier run" not in text
     assert "<!-- sweeps other -->\nof another run\n<!-- end -->" in text
     assert "not all of other are in its sweeps" in capsys.readouterr().out

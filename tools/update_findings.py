@@ -48,17 +48,24 @@ def table_lines(header: Sequence[str], cells: Sequence[Sequence[str]], left: int
 
 
 def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str] | None:
-    """Error rates with all corruptions, of the best single modalities and of the named fused systems.
+    """At how many levels of corruption the named fused systems are better and worse than the best single modality, and
+    the error rates of both.
 
     None where the run has not all of these systems: another run has filled their table, or will.
     """
     cells = []
+    found: dict[str, dict[str, list[str]]] = {name: {"better": [], "worse": [], "level": []} for name in names}
     for path in sorted(folder.glob("*.csv"), key=lambda path: list(KINDS).index(path.stem)):
         lines = compare_lines([row for row in records(read_frame(path, SweepRow), SweepRow) if row.trials == trials])
         fused = {line.system: line for line in lines.fused}
         if any(name not in fused for name in names):
             return None
         shown = [lines.voice, lines.face, *(fused[name] for name in names)]
+        for name in names:
+            for row in fused[name].rows[1:]:
+                found[name]["level"].append(f"{KINDS[path.stem].title} {row.level}")
+                for verdict in _verdict(row):
+                    found[name][verdict].append(found[name]["level"][-1])
         for number, level in enumerate(lines.levels):
             if number == 0 and cells:
                 continue  # without corruption, all sweeps are equal
@@ -67,16 +74,27 @@ def sweeps(names: Sequence[str], folder: Path, trials: str) -> list[str] | None:
     if not cells:
         raise DataError(f"{folder}: no sweeps: run with --sweeps all")
     head = ["corruption", "level", *(f"{line.system} {line.mode}" for line in shown)]
-    return table_lines(head, cells, left=2)
+    sentences = []
+    for name, part in found.items():
+        worse = f"{len(part['worse'])}{': ' if part['worse'] else ''}{', '.join(part['worse'])}"
+        sentences.append(
+            f"- `{name}` is better than the best single modality at {len(part['better'])} of {len(part['level'])}"
+            f" levels, and worse at {worse}."
+        )
+    return [*sentences, "", *table_lines(head, cells, left=2)]
 
 
 def _sweep_cell(row: SweepRow) -> str:
     text = rate_cell(row.eer, row.low, row.high)
+    mark = {"better": "**", "worse": "_"}
+    return next((f"{mark[verdict]}{text}{mark[verdict]}" for verdict in _verdict(row)), text)
+
+
+def _verdict(row: SweepRow) -> list[str]:
+    """Whether a fused system is better or worse than the best single modality, or neither."""
     if row.difference is None:
-        return text
-    if row.difference_high < 0:
-        return f"**{text}**"
-    return f"_{text}_" if row.difference_low > 0 else text
+        return []
+    return ["better"] if row.difference_high < 0 else ["worse"] if row.difference_low > 0 else []
 
 
 def main() -> None:

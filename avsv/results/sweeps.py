@@ -98,18 +98,20 @@ def compare_with_best_single(found: Sequence[Drawn]) -> list[SweepRow]:
     """The rows, those of fused systems in mode AVxAV with their difference from the best single modality.
 
     It is chosen again at every level, which favors it: the lowest rate of the systems of one modality, and of the fused
-    system itself when it uses only the voice, or only the face. Where the two could not score the same trials, there is
-    no difference.
+    system itself when it uses only the voice, or only the face. A gate has no such modes, and is compared with those of
+    all systems. Where the two could not score the same trials, there is no difference.
     """
     names = {drawn.row.system for drawn in found if drawn.row.mode == "AVxAV"}
     singles: dict[tuple[str, str], list[Drawn]] = {}
     for drawn in found:
         if drawn.row.mode in ("AxA", "VxV"):
             singles.setdefault((drawn.row.trials, drawn.row.level), []).append(drawn)
+    alone = {drawn.row.system for drawn in found if drawn.row.mode in ("AxA", "VxV")}
     rows = []
     for row, draws, n_speakers in found:
         others = singles.get((row.trials, row.level), [])
-        others = [other for other in others if other.row.system == row.system or other.row.system not in names]
+        if row.system in alone:
+            others = [other for other in others if other.row.system == row.system or other.row.system not in names]
         best = min(others, key=lambda other: other.row.eer, default=None)
         if row.mode == "AVxAV" and best is not None and _same_trials(row, best.row):
             result = difference_of_draws(row.eer - best.row.eer, draws - best.draws, n_speakers)
@@ -316,6 +318,6 @@ def _introduction(origin: Origin) -> str:
 - Voice and face are the systems of one modality with the lowest rate without corruption.
 - Difference: a fused system's rate minus that of the best single modality at the same level, in percentage points, with
   its 95 % interval from the same draws. The best single modality, named after it, is chosen again at every level, among
-  the systems of one modality and the fused system itself with only its voice or only its face. Bold: the interval is
-  below 0, so fusion helps.
+  the systems of one modality and the fused system itself with only its voice or only its face; a gate is compared with
+  those of all systems. Bold: the interval is below 0, so fusion helps.
 - Where a clip lacks all that a system may use, the system guesses: half of these trials count as errors."""

@@ -48,6 +48,14 @@ def test_best_single_modality_is_chosen_at_every_level():
     assert compare_with_best_single(found)[1].difference is None
 
 
+def test_a_gate_is_compared_with_the_modes_of_all_systems():
+    noise = np.random.default_rng(1).standard_normal(200)
+    rates = {("av", "AVxAV"): 6, ("av", "AxA"): 4, ("av", "VxV"): 9, ("gate", "AVxAV"): 3}
+    found = [Drawn(row(*key, "clean", rate), rate + 0.1 * noise, 20) for key, rate in rates.items()]
+    gate = compare_with_best_single(found)[-1]
+    assert (gate.single, gate.difference) == ("av AxA", pytest.approx(-1))
+
+
 def test_plot_shows_every_line(tmp_path):
     comparison = compare_lines(
         [row(s, m, x, 5.0) for s, m in (("a", "AxA"), ("v", "VxV"), ("f", "AVxAV")) for x in ("clean", "10")]
