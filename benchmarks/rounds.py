@@ -47,7 +47,8 @@ class Batches:
         while True:
             if left == 0:
                 print(waited, file=self._out, flush=True)
-                sys.stdin.readline()
+                if not sys.stdin.readline():
+                    sys.exit("the benchmark has ended")
                 waited, left = 0.0, self._steps
             start = time.perf_counter()
             batch = next(iterator)
