@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
@@ -91,7 +92,8 @@ def variants_table(study: Study, runs: Sequence[Path]) -> Table:
     """What each system is and costs: parameters, multiply-adds of a clip, mean minutes of a training."""
     cells = []
     for name, variant in study.variants.items():
-        changes = ", ".join(f"{key}: {value}" for key, value in variant.set.items())
+        # The text of a mapping between its braces, as a file of conf has it.
+        changes = yaml.safe_dump(dict(variant.set), default_flow_style=True, sort_keys=False, width=1000).strip()[1:-1]
         parameters, multiply_adds = _cost(runs[0] / name / "analysis" / "cost.csv")
         minutes = [_minutes(run / name / "train.csv") for run in runs]
         cells.append(
@@ -167,27 +169,31 @@ def verdict(row: SeedContrast) -> str:
     Example:
         >>> row = SeedContrast("eval", "asnorm", "a", "AxA", "b", "AxA", 3, 4.0, 6.0, -2.0, -3.0, -1.0, 0.01, 0.02)
         >>> verdict(row)
-        '`a` makes fewer errors than `b`: EER lower by 2.00 points (95 % interval 1.00 to 3.00, p = 0.020 after Holm).'
+        '`a` makes fewer errors than `b` in AxA: EER lower by 2.00 points (95 % interval 1.00 to 3.00, p = 0.020 \
+after Holm).'
         >>> verdict(row._replace(difference=-0.5, low=-1.5, high=0.5, p_holm=0.4))
-        'Not decided: `a` against `b`, -0.50 points (95 % interval -1.50 to +0.50). If this is the true difference, \
-about 4 times as many seeds and identities would show it.'
+        'Not decided: `a` against `b` in AxA, -0.50 points (95 % interval -1.50 to +0.50). If this is the true \
+difference, about 4 times as many seeds and identities would show it.'
     """
+    (a, b), mode = (f"`{row.a}`", f"`{row.b}`"), f" in {row.mode_a}"
+    if row.mode_a != row.mode_b:
+        (a, b), mode = (f"`{row.a}/{row.mode_a}`", f"`{row.b}/{row.mode_b}`"), ""
     if row.p_holm < SIGNIFICANT:
-        better, worse = (row.a, row.b) if row.difference < 0 else (row.b, row.a)
+        better, worse = (a, b) if row.difference < 0 else (b, a)
         low, high = sorted((abs(row.low), abs(row.high)))
         p = f"p = {row.p_holm:.3f}" if row.p_holm >= 0.001 else "p < 0.001"
         return (
-            f"`{better}` makes fewer errors than `{worse}`: EER lower by {abs(row.difference):.2f} points (95 %"
+            f"{better} makes fewer errors than {worse}{mode}: EER lower by {abs(row.difference):.2f} points (95 %"
             f" interval {low:.2f} to {high:.2f}, {p} after Holm)."
         )
     seen = f"{row.difference:+.2f} points (95 % interval {row.low:+.2f} to {row.high:+.2f})"
     half = (row.high - row.low) / 2
     factor = (half / abs(row.difference)) ** 2 if row.difference else float("inf")
     if factor < 1.5:
-        return f"Not decided: `{row.a}` against `{row.b}`, {seen}; p is {row.p:.3f}, {row.p_holm:.3f} after Holm."
+        return f"Not decided: {a} against {b}{mode}, {seen}; p is {row.p:.3f}, {row.p_holm:.3f} after Holm."
     if factor > 100:
-        return f"No difference seen: `{row.a}` against `{row.b}`, {seen}."
+        return f"No difference seen: {a} against {b}{mode}, {seen}."
     return (
-        f"Not decided: `{row.a}` against `{row.b}`, {seen}. If this is the true difference, about {factor:.0f} times as"
+        f"Not decided: {a} against {b}{mode}, {seen}. If this is the true difference, about {factor:.0f} times as"
         " many seeds and identities would show it."
     )
