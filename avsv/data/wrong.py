@@ -27,7 +27,7 @@ def wrong_rows(
 
     Example:
         >>> rows, sources = wrong_rows("abcdef", 0.5, 0, "speaker")
-        >>> len(rows), sorted(rows) == sorted(sources), (rows == sources).any()
+        >>> len(rows), sorted(rows) == sorted(sources), bool((rows == sources).any())
         (3, True, False)
     """
     rng = generator_for(seed, "wrong", what)

@@ -22,7 +22,7 @@ class AgeClassifier(TraitClassifier):
 
     Example (all scores 0 with 7 classes: ln 7):
         >>> classifier = AgeClassifier(4)
-        >>> _ = nn.init.zeros_(classifier.weight)
+        >>> _ = torch.nn.init.zeros_(classifier.weight)
         >>> round(classifier(torch.randn(3, 4), torch.tensor([25.0, -1.0, float("nan")]))[0].item(), 4)
         1.9459
     """

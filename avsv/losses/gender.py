@@ -19,6 +19,7 @@ class GenderClassifier(TraitClassifier):
         - output: the loss, a scalar, and the figures gender_loss and gender_accuracy
 
     Example (all scores 0 with 2 classes: ln 2):
+        >>> import torch
         >>> classifier = GenderClassifier(4)
         >>> _ = torch.nn.init.zeros_(classifier.weight)
         >>> round(classifier(torch.randn(3, 4), torch.tensor([0.0, 1.0, float("nan")]))[0].item(), 4)

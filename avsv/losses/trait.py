@@ -1,6 +1,6 @@
 """The base class of auxiliary classifications of traits: properties that identities share."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from avsv.losses.auxiliary import AuxiliaryLoss
 from avsv.losses.common import accuracy, at_least_float32
 
 
-class TraitClassifier(AuxiliaryLoss):
+class TraitClassifier(AuxiliaryLoss, ABC):
     """Base class of auxiliary classifications: a linear layer to one score per class, and cross entropy.
 
     Used in training only. Embeddings whose class is unknown are ignored. Computed at least in float32, also under

@@ -118,8 +118,9 @@ class Objective(nn.Module):
                 complete = batch.audio_mask.all(dim=1) & batch.video_mask.all(dim=1)
             if isinstance(complete, slice) or complete.any():
                 series = [self._series(outputs, name, complete) for name in ("audio", "visual")]
-                worth = self._worth(batch, complete) if self.supervision.needs_worth else None
-                loss, found = self.supervision(*series, worth)
+                if self.supervision.needs_worth:
+                    series.append(self._worth(batch, complete))
+                loss, found = self.supervision(*series)
                 total = total + loss
                 figures.update(found)
         return total, {"loss": total.detach(), **{name: value.detach() for name, value in figures.items()}}
