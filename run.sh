@@ -174,10 +174,12 @@ if begin 8 "score normalization"; then
   done
 fi
 
+# Of gates and sweeps; stage 0 makes them.
+noises=$data/musan
+[ -f "$noises/wav.scp" ] || noises=
+
 if begin 9 "ensembles and calibration"; then
   steps/score_ensemble.sh --cmd "$train_cmd" "$work" "${all[*]}" "$data/$dev_set"
-  noises=$data/musan
-  [ -f "$noises/wav.scp" ] || noises=
   if [ -n "$gates" ]; then
     steps/measure_quality.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/fbank.yaml" "$data/$dev_set" "$data/$eval_set"
     steps/score_gate.sh --cmd "$cuda_cmd" --ngpu "$((ngpu > 0))" --seed "$seed" --noise-dir "$noises" \
@@ -192,8 +194,6 @@ fi
 if begin 10 "analyses"; then
   steps/analyse.sh --cmd "$train_cmd" --seed "$seed" "$work" "${all[*]}" "$data/$eval_set"
   if [ -n "$sweeps" ]; then
-    noises=$data/musan
-    [ -f "$noises/wav.scp" ] || noises=
     [ "$norm $subtract_mean" = "as-norm1 false" ] || log "warning: sweeps ignore --norm and --subtract-mean"
     steps/sweep.sh --cmd "$cuda_cmd" --nj "$nj" --ngpu "$ngpu" --seed "$seed" --kinds "${sweeps#all}" \
       --noise-dir "$noises" "$work" "${all[*]}${gates:+ ${gates// /_gate }_gate}" "$data/$train_set" "$data/$eval_set"

@@ -14,7 +14,7 @@ from avsv.data.quality import read_quality, side_quality
 from avsv.embed.device import job_device
 from avsv.errors import DataError
 from avsv.io.names import system_name
-from avsv.scoring.gate import Gated, fit_gate, write_gate, write_gate_scores
+from avsv.scoring.gate import Gate, Gated, fit_gate, write_gate, write_gate_scores
 from avsv.scoring.trials import read_trial_set
 from avsv.seeding import seed_for
 
@@ -55,7 +55,7 @@ def main() -> None:
             print(f"{path}: {count} trials")
 
 
-def _fit(args: argparse.Namespace):
+def _fit(args: argparse.Namespace) -> Gate:
     # The noises that are held out are those of sweeps.
     noises = Noises(args.noise_dir, others=True) if args.noise_dir else None
     sweeps = Plan.read(args.config, [], noises).sweeps

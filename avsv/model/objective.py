@@ -13,6 +13,9 @@ from avsv.model.embedder import Embedder, Outputs
 from avsv.nnet.generative.align import to_common_grid
 from avsv.nnet.generative.supervision import GenerativeSupervision
 
+# The input of each network in a batch.
+_IN_BATCH = {"audio": "audio", "visual": "video"}
+
 
 class Objective(nn.Module):
     """The loss of a system: a weighted sum of classification losses, auxiliary losses and generative supervision.
@@ -96,14 +99,14 @@ class Objective(nn.Module):
         total, figures = self._classify(outputs, batch)
         total = self._weigh("main", total, figures)
         for name, weight in self.network_weights.items():
-            rows = batch.there("audio" if name == "audio" else "video")
+            rows = batch.there(_IN_BATCH[name])
             if rows is not None:
                 loss, figures[f"{name}_accuracy"] = self.classifiers[name](
                     outputs.networks[name][rows], batch.label[rows]
                 )
                 total = total + weight * loss
         for name, embeddings in outputs.single.items():
-            rows = batch.there("audio" if name == "audio" else "video")
+            rows = batch.there(_IN_BATCH[name])
             loss, figures[f"{name}_single_accuracy"] = self.main(embeddings, batch.label[rows])
             total = total + self.single_weight * loss
         for name, term in self.auxiliary.items():

@@ -120,11 +120,9 @@ def _relabeled(table: UtteranceTable, share: float, seed: int) -> UtteranceTable
     """The table with the speakers of a share of its utterances exchanged."""
     if share == 0:
         return table
-    speakers = list(table.speakers)
+    speakers = np.array(list(table.speakers), dtype=object)
     rows, sources = wrong_rows(speakers, share, seed, "speaker")
-    taken = [speakers[source] for source in sources]
-    for row, speaker in zip(rows, taken, strict=True):
-        speakers[row] = speaker
+    speakers[rows] = speakers[sources]
     return replace(table, speakers=PackedStrings(speakers))
 
 
