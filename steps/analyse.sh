@@ -19,8 +19,14 @@ Writes for each of <systems> (one word, names separated by blanks) to <exp-dir>/
                   clip; only for trained systems with weight-enhanced pooling in both networks
   worth.csv       the attention of its poolings against the true worth of every moment, where data-dir has it
                   (utt2audio_worth, utt2video_worth)
-and, if there are scores, to <exp-dir>/analysis/ hard.csv and hard.png: about 20 utterances that the best voice and face
-systems most often get wrong, the systems in whose embedding space they are outliers, and a t-SNE plot of them.
+  null.csv        how an audio-visual system represents a missing modality: the distance of embeddings without it from
+                  their mean over the voices or faces of others
+and to <exp-dir>/analysis/
+  identities.csv  angles within each identity, and between voice and face of its clips, by system; identities.png shows
+                  some of them
+  hard.csv        if there are scores: about 20 utterances that the best voice and face systems most often get wrong, on
+                  the list on which they err most, and the systems in whose embedding space they are outliers; hard.png
+                  shows them (t-SNE)
 "
 
 set -euo pipefail
@@ -36,9 +42,10 @@ read -r -a systems <<<"$2"
 need_file "$data/utt2spk"
 todo=()
 stamps=()
+markers=()
 for system in "${systems[@]}"; do
-  embedded=$exp/$system/embeddings/.${data##*/}.done
-  [ -f "$embedded" ] || die "$exp/$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+  need_embeddings "$exp/$system" "$data"
+  markers+=("$embedded")
   stamp=$(stamp "$seed" "$embedded" "$data/utt2spk")
   is_done "$exp/$system/analysis/.done" "$stamp" && continue
   todo+=("$system")
@@ -58,6 +65,16 @@ if [ ${#todo[@]} -gt 0 ]; then
   log "$exp: angles, projections and costs of ${todo[*]}"
 fi
 
+mkdir -p "$exp/analysis"
+remove_stale "$exp/analysis"
+stamp=$(stamp "$seed $2" "${markers[@]}" "$data/utt2spk")
+if ! is_done "$exp/analysis/.identities.done" "$stamp"; then
+  rm -f "$exp/analysis/.identities.done"
+  launch "$exp/log/identities.log" \
+    python -m avsv.bin.compare_identities --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
+  mark_done "$exp/analysis/.identities.done" "$stamp" "$exp"/analysis/identities.{csv,png}
+fi
+
 scored=()
 for system in "${systems[@]}"; do
   for name in cosine norm; do
@@ -75,9 +92,7 @@ if is_done "$marker" "$stamp"; then
   [ ${#todo[@]} -gt 0 ] || log "$exp: analyses are up to date"
   exit 0
 fi
-mkdir -p "$exp/analysis"
 rm -f "$marker" "$exp"/analysis/hard.{csv,png}
-remove_stale "$exp/analysis"
 launch "$exp/log/hard_samples.log" \
   python -m avsv.bin.hard_samples --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
 write_command "$exp/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$2" "data/${data##*/}"

@@ -34,8 +34,7 @@ inputs=("$training/utt2spk")
 for data; do trial_files "$data"; inputs+=("${_trial_files[@]}"); done
 for data in "$training" ${adapt:+"$adapt"} "$@"; do
   data=${data%/}
-  embedded=$system/embeddings/.${data##*/}.done
-  [ -f "$embedded" ] || die "$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+  need_embeddings "$system" "$data"
   inputs+=("$embedded")
 done
 marker=$system/scores/.$backend.done

@@ -29,14 +29,12 @@ shift
 inputs=()
 for data; do
   data=${data%/}
-  embedded=$system/embeddings/.${data##*/}.done
-  [ -f "$embedded" ] || die "$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+  need_embeddings "$system" "$data"
   trial_files "$data"
   inputs+=("$embedded" "${_trial_files[@]}")
 done
 if [ -n "$subtract_mean" ]; then
-  embedded=$system/embeddings/.$(basename "$subtract_mean").done
-  [ -f "$embedded" ] || die "$system has no embeddings of $subtract_mean: run steps/extract_embeddings.sh first"
+  need_embeddings "$system" "${subtract_mean%/}"
   inputs+=("$embedded")
 fi
 marker=$system/scores/.cosine.done

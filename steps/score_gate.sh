@@ -65,8 +65,7 @@ for system in "${systems[@]}"; do
   [ -f "$exp/$system/scores/.norm.done" ] || die "$exp/$system has no normalized scores: run steps/score_norm.sh first"
   for data in "$cohort" "$1"; do
     data=${data%/}
-    embedded=$exp/$system/embeddings/.${data##*/}.done
-    [ -f "$embedded" ] || die "$exp/$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+    need_embeddings "$exp/$system" "$data"
     inputs+=("$embedded")
   done
   name=${system}_gate

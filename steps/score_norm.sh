@@ -36,8 +36,7 @@ inputs=("$cohort/utt2spk")
 for data; do trial_files "$data"; inputs+=("${_trial_files[@]}"); done
 for data in "$cohort" ${subtract_mean:+"$subtract_mean"} "$@"; do
   data=${data%/}
-  embedded=$system/embeddings/.${data##*/}.done
-  [ -f "$embedded" ] || die "$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+  need_embeddings "$system" "$data"
   inputs+=("$embedded")
 done
 marker=$system/scores/.norm.done

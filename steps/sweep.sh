@@ -80,8 +80,7 @@ for name in "${systems[@]}"; do
   inputs+=("$exp/$system/final.pt")
   for data in "$cohort" "$@"; do
     data=${data%/}
-    embedded=$exp/$system/embeddings/.${data##*/}.done
-    [ -f "$embedded" ] || die "$exp/$system has no embeddings of $data: run steps/extract_embeddings.sh first"
+    need_embeddings "$exp/$system" "$data"
     inputs+=("$embedded")
   done
   stamps+=("$(stamp "$corrupted $seed $resamples $top_n" "${inputs[@]}")")

@@ -38,6 +38,8 @@
 #                               children have ended; wait for another run that holds it
 #   as_typed WORD...            a command line, each word quoted if a shell needs it
 #   ensembles_of EXP            lines 'NAME SYSTEM/MODE ...' of the ensembles and gates of a run
+#   need_embeddings SYSTEM-DIR DATA-DIR
+#                               set $embedded to the marker of the system's embeddings of the data, or die
 #   corpus_of DATA-DIR          the name of the corpus: the word in the file "corpus" beside the data directory
 #   code_revision               the commit of the toolkit, with "-dirty" for changes to tracked files; or none
 #   show_warnings LABEL LOG...  say the first warnings that Python commands have left in their logs, where there are any
@@ -80,6 +82,11 @@ trial_files() {
   _trial_files=("$1/utt2spk" "$1"/trials/*)
   [ ! -f "$1/enroll" ] || _trial_files+=("$1/enroll")
   need_file "${_trial_files[@]}"
+}
+
+need_embeddings() {
+  embedded=$1/embeddings/.${2##*/}.done
+  [ -f "$embedded" ] || die "$1 has no embeddings of $2: run steps/extract_embeddings.sh first"
 }
 
 # True when one of these trial lists says which trials are targets.

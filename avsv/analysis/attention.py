@@ -18,7 +18,6 @@ from avsv.corruption.clips import corrupted_utterances
 from avsv.corruption.kinds import Corruption
 from avsv.data.batch import Batch
 from avsv.data.lists import read_utterances
-from avsv.errors import DataError
 from avsv.model.embedder import Embedder
 from avsv.model.saved import TrainedEmbedder
 from avsv.nnet.backbone import Backbone
@@ -133,11 +132,7 @@ def clip_weights(system: TrainedEmbedder, directory: Path, seed: int) -> ClipWei
     embed = replace(system.config, video_frames=None, mirror=False)
     clips = corrupted_utterances(table, embed, system.inputs, Corruption("length", SECONDS, seed))
     keys, parts, first = [], [], None
-    for number in range(len(clips)):
-        batch = clips[number]
-        if isinstance(batch, DataError):
-            raise batch
-        batch = batch.prepare("cpu")
+    for batch in clips.prepared():
         first = first or batch
         keys += batch.keys
         parts.append(np.stack(weight_series(system.embedder, batch, grid), axis=1))

@@ -4,35 +4,19 @@ The fusion study of Claborne et al. does not compare the costs of its systems.
 """
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from avsv.analysis.rows import Cost
 from avsv.audio.log_mel import LogMel
 from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
 from avsv.model.embedder import Embedder
 
 _RUNS = 5  # timed runs, of which the median is used, after a warm-up run
-
-
-class Cost(NamedTuple):
-    """The cost of a part of a system for one clip.
-
-    Attributes:
-        part: audio, visual, fusion or all.
-        parameters: trained parameters, without classifiers.
-        multiply_adds: multiply-adds of matrix products and convolutions.
-        seconds: processor time on this machine with one thread.
-    """
-
-    part: str
-    parameters: int
-    multiply_adds: int
-    seconds: float
 
 
 def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: int = 0) -> Batch:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from avsv.analysis.rows import Averaging
 from avsv.analysis.spaces import Space
 from avsv.seeding import generator_for
 
@@ -127,21 +128,6 @@ def voice_to_face(voice: Space, face: Space) -> Array:
         return np.empty(0)
     rows, others = np.array(pairs).T
     return angles(voice.vectors[rows], face.vectors[others])
-
-
-class Averaging(NamedTuple):
-    """How far a fusion is the average of the scores of voice and face: a row of averaging.csv.
-
-    Attributes:
-        utterances: number of utterances whose pairs are compared.
-        correlation: of the cosines of the fused embeddings with the means of the cosines of the voice and of the face
-            embeddings of the same system; 1 for a fusion that only averages.
-        largest_difference: of the two.
-    """
-
-    utterances: int
-    correlation: float
-    largest_difference: float
 
 
 def averaging(fused: Space, voice: Space, face: Space, max_utterances: int = 1000, seed: int = 0) -> Averaging:

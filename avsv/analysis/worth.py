@@ -2,39 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from avsv.analysis.attention import mean_interval
+from avsv.analysis.rows import Agreement
 from avsv.data.clips import WholeUtterances
 from avsv.data.lists import read_utterances
 from avsv.data.worth import list_of
-from avsv.errors import DataError
 from avsv.model.embedder import NETWORKS, Embedder
 from avsv.model.saved import TrainedEmbedder
 from avsv.nnet.backbone import spread_worth
-
-
-class Agreement(NamedTuple):
-    """How well the attention to one modality finds what is worth attending to: a row of worth.csv.
-
-    Attributes:
-        modality: audio or visual.
-        utterances: number of utterances with moments of different worth.
-        correlation, low, high: Spearman's rank correlation over time of the attention, averaged over channels, with the
-            true worth: mean over utterances and its 95 % interval from speakers.
-        good_weight: weight of the frames with a worth above one half, over their share of all frames; 1 for the mean.
-    """
-
-    modality: str
-    utterances: int
-    correlation: float
-    low: float
-    high: float
-    good_weight: float
 
 
 def attending(embedder: Embedder, directory: Path) -> str:
@@ -58,11 +38,7 @@ def agreements(system: TrainedEmbedder, directory: Path) -> list[Agreement]:
     table = read_utterances(directory, inputs.audio_list, inputs.video is not None)
     speakers = dict(zip(table.keys, table.speakers, strict=True))
     clips = WholeUtterances(table, np.full(len(table), -1), replace(system.config, speeds=False), inputs)
-    for number in range(len(clips)):
-        batch = clips[number]
-        if isinstance(batch, DataError):
-            raise batch
-        batch = batch.prepare("cpu")
+    for batch in clips.prepared():
         for letter in letters:
             values = (batch.audio, batch.audio_mask, batch.audio_worth)
             values = values if letter == "A" else (batch.video, batch.video_mask, batch.video_worth)

@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 
 from avsv.analysis.attention import SECONDS, attention_maps, clip_weights, has_series
-from avsv.analysis.cost import Cost, clip_batch, measure_cost
-from avsv.analysis.geometry import Averaging, averaging, geometry, geometry_table, voice_to_face
+from avsv.analysis.cost import clip_batch, measure_cost
+from avsv.analysis.geometry import averaging, geometry, geometry_table, voice_to_face
+from avsv.analysis.null import null_representations
 from avsv.analysis.projection import project, projection_table
+from avsv.analysis.rows import Agreement, Averaging, Cost, NullRepresentation
 from avsv.analysis.spaces import read_spaces
-from avsv.analysis.worth import Agreement, agreements, attending
+from avsv.analysis.worth import agreements, attending
 from avsv.bin.command import run_command
 from avsv.io.atomic import write_text
 from avsv.io.lists import read_list
@@ -62,7 +64,7 @@ def analyse(folder: Path, name: str, utt2spk: Mapping[str, str], seed: int) -> N
 
 
 def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], seed: int) -> None:
-    """Write ``analysis/cost.csv`` of a trained system, and attention.csv and .png if both poolings have weights."""
+    """Write cost.csv of a trained system to its ``analysis``; null.csv, worth.csv and attention.csv where possible."""
     torch.set_num_threads(1)
     system = TrainedEmbedder.load(folder)
     costs = measure_cost(system.embedder, clip_batch(system.inputs, COST_SECONDS, system.config.video_frames, seed))
@@ -72,10 +74,23 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
         f"{folder.name}: {whole.parameters:,} parameters; a clip of {COST_SECONDS:g} s takes {whole.multiply_adds:,}"
         f" multiply-adds, {whole.seconds:.3f} s"
     )
+    if system.embedder.fusion is not None:
+        compare_null(system, directory, folder / "analysis")
     if attending(system.embedder, directory):
         compare_attention(system, directory, folder / "analysis")
     if has_series(system.embedder):
         analyse_attention(system, directory, utt2spk, folder / "analysis", seed)
+
+
+def compare_null(system: TrainedEmbedder, directory: Path, output: Path) -> None:
+    """Write ``null.csv``: how the fusion represents a missing modality."""
+    rows = null_representations(system, directory)
+    write_text(output / "null.csv", to_csv(rows, NullRepresentation))
+    for row in rows:
+        print(
+            f"{system.name}: without {row.missing} input, embeddings are {row.distance:.2f} (95 % interval"
+            f" {row.low:.2f} to {row.high:.2f}) deviations from the mean over the inputs of others"
+        )
 
 
 def compare_attention(system: TrainedEmbedder, directory: Path, output: Path) -> None:

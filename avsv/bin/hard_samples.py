@@ -13,7 +13,7 @@ from avsv.results.frames import frame_csv
 from avsv.results.plots import hard_plot
 from avsv.results.scores import preferred_scores, read_trial_scores
 from avsv.scoring.metrics import eer
-from avsv.scoring.trials import TrialSet, read_embeddings, read_trial_set
+from avsv.scoring.trials import TrialList, TrialSet, read_embeddings, read_trial_set
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="seed of the projection")
     parser.add_argument("exp", type=Path, help="folder of the systems")
-    parser.add_argument("data", type=Path, help="data directory, whose first trial list with labels is used")
+    parser.add_argument("data", type=Path, help="data directory with lists of trials")
     parser.add_argument("out", type=Path, help="folder to write to")
     parser.add_argument("systems", nargs="+", type=system_name, help="their names")
     args = parser.parse_args()
@@ -29,16 +29,22 @@ def main() -> None:
     if not trial_set.lists:
         print("no hard samples: no list of trials has labels")
         return
-    chosen = choose(read_scored(args.exp, system, trial_set) for system in args.systems)
-    if chosen is None:
+    # As in the papers, which take VoxCeleb1-H: the list on which the voice and the face system err most.
+    found = {
+        trials.name: choose(read_scored(args.exp, system, trial_set, trials) for system in args.systems)
+        for trials in trial_set.lists
+    }
+    rates = {name: sum(one.rate for one in chosen.singles) for name, chosen in found.items() if chosen}
+    if not rates:
         print("no hard samples: they need a voice system and a face system")
         return
-    write_hard(args.exp, args.out, trial_set, chosen, args.seed)
+    name = max(rates, key=rates.get)
+    print(f"trials {name}: ", end="")
+    write_hard(args.exp, args.out, trial_set, found[name], args.seed)
 
 
-def read_scored(exp: Path, system: str, trial_set: TrialSet) -> Scored:
-    """The errors of a system on the first list, with normalized scores if there are any."""
-    trials = trial_set.lists[0]
+def read_scored(exp: Path, system: str, trial_set: TrialSet, trials: TrialList) -> Scored:
+    """The errors of a system on a list, with normalized scores if there are any."""
     path = preferred_scores(exp / system / "scores" / trials.name)
     if path is None:
         raise DataError(f"{exp}/{system}/scores/{trials.name}: no scores: run steps/score_cosine.sh first")

@@ -1,7 +1,7 @@
 """Batches of clips: windows of training utterances, and whole utterances for embedding."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -345,6 +345,14 @@ class WholeUtterances(Clips):
         if not 0 <= item < len(self):
             raise IndexError(item)
         return self.batch_of(self.batches[item].tolist())
+
+    def prepared(self) -> Iterator[Batch]:
+        """All batches one after another on the CPU, ready for the networks. Raises DataError as :meth:`batch`."""
+        for number in range(len(self)):
+            batch = self[number]
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch.prepare("cpu")
 
     def batch_of(self, indices: Sequence[int]) -> Batch:
         """Make a batch of some utterances, given by their rows in the table."""

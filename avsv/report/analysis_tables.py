@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
+from avsv.analysis.rows import Cost
 from avsv.corruption.table import KINDS as CORRUPTIONS
 from avsv.report.exhibits import MAX_ROWS, Difference, Exhibit, Rate, Sweep
-from avsv.report.gather import Cost, Spread
+from avsv.report.gather import Spread
 from avsv.results.model import System
 from avsv.results.plots import MODALITY_NAMES
 from avsv.results.table import Cell, Column, Table, number, text, with_interval
+
+MECHANISMS = {
+    "attention": "Rank correlation over time of the attention with the true worth of the moments",
+    "averaging": "Correlation of fused cosines with the means of those of voice and face",
+    "null": "Distance of embeddings without the other modality from their mean over that of others, as a share of the"
+    " deviation from this mean; 0: a missing modality is represented by its mean",
+}
 
 
 def geometry_table(
@@ -32,7 +40,7 @@ def geometry_table(
                     number(silhouette.mean if silhouette else None, 3),
                     number(projected.mean if projected else None, 3),
                     number(across.median if across else None, 1),
-                    *(number(mechanisms[system.name].get((modality, kind)), 2) for kind in ("attention", "averaging")),
+                    *(number(mechanisms[system.name].get((modality, kind)), 2) for kind in MECHANISMS),
                 ]
             )
     columns = [
@@ -43,8 +51,7 @@ def geometry_table(
         Column("silhouette", explained="Mean over utterances, from -1 to 1; higher is better separated"),
         Column("in the plane", explained="Mean silhouette of the points of the UMAP"),
         Column("voice to face °", explained="Median angle between voice and face embedding of a clip"),
-        Column("attention", explained="Rank correlation over time of the attention with the true worth of the moments"),
-        Column("averaging", explained="Correlation of fused cosines with the means of those of voice and face"),
+        *(Column(name, explained=explained) for name, explained in MECHANISMS.items()),
     ]
     return Table("Embeddings", "Medians of angles and mean silhouettes of all systems", columns, cells)
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from avsv.analysis.rows import Cost
 from avsv.errors import DataError
 from avsv.report.exhibits import is_sweep, read_exhibits, sweeps_of
-from avsv.report.gather import Cost, Point, ScoreSet, read_geometry, read_mechanisms, read_score_set
+from avsv.report.gather import Point, ScoreSet, read_geometry, read_mechanisms, read_score_set
 from avsv.report.hardest import hardest_trials
 from avsv.report.media import ClipReader
 from avsv.report.page import Content, Origin, Projection, TrialListView

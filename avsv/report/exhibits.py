@@ -23,7 +23,7 @@ MAX_PICTURES = 3_000_000  # total bytes of all pictures, so that the page stays 
 MAX_ROWS = 200  # rows of a table in the page
 _SHOWN_ELSEWHERE = (
     *("results.csv", "differences.csv", "conditions.csv", "thresholds.csv"),
-    *("geometry.csv", "projection.csv", "cost.csv", "worth.csv", "averaging.csv"),
+    *("geometry.csv", "projection.csv", "cost.csv", "worth.csv", "averaging.csv", "null.csv", "identities.csv"),
 )
 _DRAWN_ELSEWHERE = ("det", "training", "angles", "projection")
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from avsv.analysis.rows import Agreement, Averaging, NullRepresentation
 from avsv.errors import DataError
 from avsv.results.frames import read_frame, records
 from avsv.results.scores import read_trial_scores, score_files
@@ -85,30 +86,12 @@ def read_geometry(path: Path) -> list[Spread]:
     return [spread for spread in records(read_frame(path, Spread), Spread) if spread.count] if path.is_file() else []
 
 
-class Agreement(NamedTuple):
-    """One line of worth.csv, as :class:`avsv.analysis.worth.Agreement`."""
-
-    modality: str
-    utterances: int
-    correlation: float
-    low: float
-    high: float
-    good_weight: float
-
-
-class Averaging(NamedTuple):
-    """The line of averaging.csv, as :class:`avsv.analysis.geometry.Averaging`."""
-
-    utterances: int
-    correlation: float
-    largest_difference: float
-
-
 def read_mechanisms(folder: Path) -> dict[tuple[str, str], float]:
-    """What worth.csv and averaging.csv in the folder of a system's analyses say, by modality and kind.
+    """What worth.csv, averaging.csv and null.csv in the folder of a system's analyses say, by modality and kind.
 
     ``attention`` of A and V is the rank correlation of the attention with the true worth, ``averaging`` of AV that of
-    the fused cosines with the means of those of voice and face.
+    the fused cosines with the means of those of voice and face, ``null`` of A and V the distance of their embeddings
+    without the other modality from the mean.
     """
     found = {}
     if (path := folder / "worth.csv").is_file():
@@ -116,6 +99,9 @@ def read_mechanisms(folder: Path) -> dict[tuple[str, str], float]:
             found["A" if row.modality == "audio" else "V", "attention"] = row.correlation
     if (path := folder / "averaging.csv").is_file():
         found["AV", "averaging"] = records(read_frame(path, Averaging), Averaging)[0].correlation
+    if (path := folder / "null.csv").is_file():
+        for row in records(read_frame(path, NullRepresentation), NullRepresentation):
+            found["V" if row.missing == "audio" else "A", "null"] = row.distance
     return found
 
 
@@ -127,12 +113,3 @@ class Point(NamedTuple):
     identity: str
     x: float
     y: float
-
-
-class Cost(NamedTuple):
-    """One line of cost.csv: the cost of a part of a system, as :class:`avsv.analysis.cost.Cost`."""
-
-    part: str
-    parameters: int
-    multiply_adds: int
-    seconds: float

@@ -9,10 +9,11 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from avsv.analysis.rows import Cost
 from avsv.corruption.table import KINDS as CORRUPTIONS
 from avsv.report.analysis_tables import cost_table, exhibit_table, geometry_table, sweep_table
 from avsv.report.exhibits import Exhibit, Sweep
-from avsv.report.gather import Cost, ScoreSet, Spread
+from avsv.report.gather import ScoreSet, Spread
 from avsv.report.hardest import HardTrial
 from avsv.report.pictures import (
     AngleRow,

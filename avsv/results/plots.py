@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from avsv.analysis.geometry import Geometry
+from avsv.analysis.identities import MEASURES, shown_identities
+from avsv.analysis.rows import IdentityBox
 from avsv.results.seeds import SIGNIFICANT, SeedContrast
 from avsv.results.style import COLORS, GRAY, GROUND, INK, MARKERS, QUIET, color, dashes, new_figure
 from avsv.scoring.metrics import det_curve, eer, min_dcf_point
@@ -187,6 +189,37 @@ def draw_angles(axis: Axes, boxes: Sequence[AngleBox]) -> None:
     axis.tick_params(axis="y", length=0)
     axis.set(xlim=(0, max(95.0, 1.02 * max(box.p95 for box in boxes))), ylim=(place + 0.3, 0.7))
     axis.set_xlabel("angle (degrees)")
+
+
+def identities_plot(path: str | Path, boxes: Sequence[IdentityBox], seed: int) -> None:
+    """Plot the angles of identities as box plots in groups, one box per system; a panel per measure, in a PNG file.
+
+    Boxes are quartiles with the median, lines reach from 5 to 95 %. The seed draws the identities if there are many.
+    """
+    systems = list(dict.fromkeys(box.system for box in boxes))
+    measures = [name for name in MEASURES if any(box.measure == name for box in boxes)]
+    identities = shown_identities(boxes, seed)
+    width = 2 + max(8, 0.22 * len(systems) * len(identities))
+    with new_figure(path, len(measures), width, 2.6 * len(measures) + 0.5, stacked=True) as (figure, axes):
+        for axis, measure in zip(axes, measures, strict=True):
+            shown = [box for box in boxes if box.measure == measure and box.identity in identities]
+            members = list(dict.fromkeys(box.system for box in shown))
+            for number, system in enumerate(members):
+                mine = [box for box in shown if box.system == system]
+                shift, half = 0.8 * ((number + 0.5) / len(members) - 0.5), 0.35 / len(members)
+                places = np.array([identities.index(box.identity) for box in mine]) + shift
+                low, q1, median, q3, high = np.array([box[-5:] for box in mine]).T
+                shade = color(systems.index(system))
+                axis.vlines(places, low, high, color=shade, linewidth=1)
+                axis.bar(places, q3 - q1, 2 * half, bottom=q1, color=shade, alpha=0.6, label=system)
+                axis.hlines(median, places - half, places + half, color=INK, zorder=3)
+            axis.set_xticks(range(len(identities)), identities if axis is axes[-1] else [])
+            axis.tick_params(axis="x", rotation=45, length=0)
+            axis.grid(visible=False, axis="x")
+            axis.set(title=MEASURES[measure], ylabel="degrees", xlim=(-0.6, len(identities) - 0.4))
+            axis.set_ylim(bottom=0)
+        found = {container.get_label(): container for axis in axes for container in axis.containers}
+        figure.legend([found[name] for name in systems], systems, loc="outside right upper", fontsize=8, frameon=False)
 
 
 def projection_plot(

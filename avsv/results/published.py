@@ -22,6 +22,7 @@ class Published(NamedTuple):
         modality: ``A``, ``V`` or ``AV``.
         corpus, trials: data of the measurement.
         mode: evaluation mode.
+        stage: ``asnorm`` for scores after score normalization, ``cos`` where the paper mentions none.
         metric: ``eer`` (percent) or ``mindcf`` (normalized, P_target 0.01, unit costs).
         value: the figure as printed.
         condition: training data, pretraining and preparation of the published system.
@@ -35,12 +36,13 @@ class Published(NamedTuple):
     corpus: str
     trials: str
     mode: str
+    stage: str
     metric: str
     value: str
     condition: str
 
 
-METRICS = ("eer", "mindcf")
+STAGES, METRICS = ("asnorm", "cos"), ("eer", "mindcf")
 
 
 def read_published(path: str | Path) -> list[Published]:
@@ -66,7 +68,8 @@ def read_published(path: str | Path) -> list[Published]:
                 raise ValueError(f"value '{figure.value}' is not finite")
         except (DataError, ValueError) as error:
             raise DataError(f"{path}:{number}: {error}") from error
-        if figure.metric not in METRICS:
-            raise DataError(f"{path}:{number}: metric '{figure.metric}' is not one of {' '.join(METRICS)}")
+        for column, known in (("stage", STAGES), ("metric", METRICS)):
+            if (value := getattr(figure, column)) not in known:
+                raise DataError(f"{path}:{number}: {column} '{value}' is not one of {' '.join(known)}")
         figures.append(figure)
     return figures

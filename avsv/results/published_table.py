@@ -3,6 +3,7 @@
 import pandas as pd
 
 from avsv.results.model import Results
+from avsv.results.published import STAGES
 from avsv.results.table import Cell, Column, Table, text
 from avsv.scoring.modes import MODES
 
@@ -25,15 +26,16 @@ def published_table(results: Results) -> Table | None:
     ).sort_values(["place", "width"], kind="stable")
     theirs = sorted(shown["trials"].unique(), key=lambda name: "OEH".find(name[-1]))
     notes = list(shown["note"].unique())
-    ours = results.best.set_index(["trials", "system", "mode"])
+    ours = _by_stage(results)
     cells = []
-    for (system, mode, source, note), part in shown.groupby(["system", "mode", "source", "note"], sort=False):
+    keys = ["system", "mode", "stage", "source", "note"]
+    for (system, mode, stage, source, note), part in shown.groupby(keys, sort=False):
         figures = part.set_index(["trials", "metric"])["value"].to_dict()
         cells.append(
             [
                 text(system),
                 Cell(mode, order=MODES.index(mode)),
-                *(_ours(ours, (name, system, mode)) for name in results.lists),
+                *(_ours(ours, (name, system, mode, stage)) for name in results.lists),
                 *(_pair(figures.get((name, "eer")), figures.get((name, "mindcf"))) for name in theirs),
                 Cell(source, order=source, note=notes.index(note) + 1),
             ]
@@ -50,10 +52,17 @@ def published_table(results: Results) -> Table | None:
         "EER % and minDCF of this run and as published",
         columns,
         cells,
-        "EER % (minDCF) of the systems of this run after score normalization, and as published."
-        f" {_comparable(results, shown)}",
+        "EER % (minDCF) of the systems of this run and as published; after score normalization if the published figure"
+        f" is, otherwise of raw scores. {_comparable(results, shown)}",
         notes,
     )
+
+
+def _by_stage(results: Results) -> pd.DataFrame:
+    """Our figures by list, system, mode and stage; of an ensemble, whose scores have one stage, they are the same."""
+    best = [results.best.assign(stage=stage) for stage in STAGES]
+    rows = pd.concat([results.scores[results.scores["stage"] == "cos"], *best])
+    return rows.drop_duplicates(["trials", "system", "mode", "stage"]).set_index(["trials", "system", "mode", "stage"])
 
 
 def _comparable(results: Results, shown: pd.DataFrame) -> str:
@@ -67,7 +76,7 @@ def _comparable(results: Results, shown: pd.DataFrame) -> str:
     )
 
 
-def _ours(rows: pd.DataFrame, key: tuple[str, str, str]) -> Cell:
+def _ours(rows: pd.DataFrame, key: tuple[str, str, str, str]) -> Cell:
     if key not in rows.index:
         return Cell()
     return _pair(f"{rows.loc[key, 'eer']:.2f}", f"{rows.loc[key, 'mindcf']:.3f}")

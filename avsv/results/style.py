@@ -66,20 +66,24 @@ def dash_array(number: int) -> str:
 
 
 @contextmanager
-def new_figure(path: str | Path, columns: int, width: float, height: float) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure with panels next to each other, saved atomically as a PNG file.
+def new_figure(
+    path: str | Path, panels: int, width: float, height: float, stacked: bool = False
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure with panels next to each other, or stacked, saved atomically as a PNG file.
 
     Args:
         path: file to write.
-        columns: number of panels.
+        panels: number of panels.
         width, height: size of the figure in inches.
+        stacked: one panel below the other.
 
     Yields:
         The figure and its panels.
     """
     with rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots(1, columns, squeeze=False)[0]
+        rows, columns = (panels, 1) if stacked else (1, panels)
+        yield figure, figure.subplots(rows, columns, squeeze=False).ravel()
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=110, format="png", facecolor="white")
 

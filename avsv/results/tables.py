@@ -12,6 +12,8 @@ from avsv.results.table import Cell, Column, Table, emphasize_lowest, number, te
 from avsv.scoring.modes import MODES
 from avsv.scoring.thresholds import MIN_ACCEPTED
 
+# The modes that Claborne et al. average in Table I.
+MATCHED = [mode for mode in MODES if set.intersection(*map(set, mode.split("x")))]
 MAX_PAIRS = 200  # largest number of pairs of systems that are shown
 
 
@@ -113,12 +115,20 @@ def _modes(results: Results, trials: str) -> Table | None:
     found = {(row.system, row.mode): with_interval(row.eer, row.eer_low, row.eer_high) for row in rows.itertuples()}
     systems = [system for system in results.of_list(trials)["system"] if system in set(rows["system"])]
     cells = [[text(system), *(found.get((system, mode), Cell()) for mode in modes)] for system in systems]
+    columns = [Column("system", "system"), *(Column(mode) for mode in modes)]
+    explanation = "EER % after score normalization and its 95 % interval, for systems with several modes"
+    if set(MATCHED) <= set(modes):
+        rates = rows.set_index(["system", "mode"])["eer"]
+        means = [number(rates[system].reindex(MATCHED).mean(skipna=False), 2) for system in systems]
+        cells = [[*row, mean] for row, mean in zip(cells, means, strict=True)]
+        columns.append(Column("matched", explained="Mean of the modes whose sides have a modality in common"))
+        explanation += "; matched: the mean of the modes whose sides have a modality in common"
     return Table(
         "All modes",
         f"EER % of normalized scores and its 95 % interval in all modes, on the trials {trials}",
-        [Column("system", "system"), *(Column(mode) for mode in modes)],
-        emphasize_lowest(cells, range(1, len(modes) + 1)),
-        "EER % after score normalization and its 95 % interval, for systems with several modes.",
+        columns,
+        emphasize_lowest(cells, range(1, len(columns))),
+        f"{explanation}.",
     )
 
 

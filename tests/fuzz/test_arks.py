@@ -13,7 +13,7 @@ from memory import limited_memory
 from paths import ROOT
 from synthetic import FACES, FBANK, config
 
-from avsv.analysis.cost import Cost
+from avsv.analysis.rows import Cost
 from avsv.errors import DataError
 from avsv.io.ark import matrix_shape, read_rows, read_vectors
 from avsv.io.lists import read_list, read_scores, read_trials

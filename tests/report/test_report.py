@@ -125,10 +125,10 @@ def make_run(folder: Path) -> Path:
     points = apply_thresholds(exp, list(SYSTEMS), sets, run)
     (results / "thresholds.csv").write_text(to_csv(points, OperatingPoint))
     (folder / "published.csv").write_text(
-        "system,paper,table,row,modality,corpus,trials,mode,metric,value,condition\n"
-        "av,A & B 1999,Table <1>,Theirs,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,eer,0.16,much data\n"
-        "av,A & B 1999,Table <1>,Theirs,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,mindcf,0.014,much data\n"
-        "other,C 2000,Table 2,Not ours,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,eer,0.99,nothing\n"
+        "system,paper,table,row,modality,corpus,trials,mode,stage,metric,value,condition\n"
+        "av,A & B 1999,Table <1>,Theirs,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,asnorm,eer,0.16,much data\n"
+        "av,A & B 1999,Table <1>,Theirs,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,asnorm,mindcf,0.014,much data\n"
+        "other,C 2000,Table 2,Not ours,AV,VoxCeleb1,VoxCeleb1-O,AVxAV,asnorm,eer,0.99,nothing\n"
     )
     return folder
 

@@ -322,6 +322,7 @@ def test_published_figures_are_next_to_ours():
         row("jap_cycle", "asnorm", 3.0),
         row("jap_cycle", "asnorm", 9.0, "AxA"),
         row("mean_fusion", "asnorm", 12.0),
+        row("mean_fusion", "cos", 14.0),
         row("ours_only", "asnorm", 5.0),
     ]
     text = to_markdown(results(rows, published=published), RUN, [])
@@ -340,7 +341,9 @@ def test_published_figures_are_next_to_ours():
         ["3.00 (0.500)", "", "0.18 (0.017)", "0.26 (0.035)", "0.49 (0.058)"],
     ]
     assert {line[0] for line in table[1:]} == {"ecapa", "jap_cycle", "mean_fusion"}
-    assert len([line for line in table if line[0] == "mean_fusion"]) == 6
+    # The paper of this system does not normalize scores.
+    ours = {line[1]: line[2] for line in table if line[0] == "mean_fusion"}
+    assert len(ours) == 6 and ours["AVxAV"] == "14.00 (0.500)"
     notes = {
         int(line.split(".")[0]) for line in text.split("## Published figures")[1].splitlines() if line[:1].isdigit()
     }
@@ -356,14 +359,15 @@ def test_published_figures_are_next_to_ours():
     ("text", "message"),
     [
         ("a,b\n", ":1: expected the columns system,paper"),
-        ("{header}\na,b\n", ":2: 2 fields instead of 11"),
-        ("{header}\ns,p,t,r,A,c,l,AxB,eer,1,x\n", ":2: mode 'AxB' is not one of"),
-        ("{header}\ns,p,t,r,A,c,l,AxA,eer,low,x\n", ":2: could not convert string to float: 'low'"),
-        ("{header}\ns,p,t,r,A,c,l,AxA,cllr,1,x\n", ":2: metric 'cllr' is not one of eer mindcf"),
+        ("{header}\na,b\n", ":2: 2 fields instead of 12"),
+        ("{header}\ns,p,t,r,A,c,l,AxB,cos,eer,1,x\n", ":2: mode 'AxB' is not one of"),
+        ("{header}\ns,p,t,r,A,c,l,AxA,cos,eer,low,x\n", ":2: could not convert string to float: 'low'"),
+        ("{header}\ns,p,t,r,A,c,l,AxA,llr,eer,1,x\n", ":2: stage 'llr' is not one of asnorm cos"),
+        ("{header}\ns,p,t,r,A,c,l,AxA,cos,cllr,1,x\n", ":2: metric 'cllr' is not one of eer mindcf"),
     ],
 )
 def test_bad_published_figures(tmp_path, text, message):
-    header = "system,paper,table,row,modality,corpus,trials,mode,metric,value,condition"
+    header = "system,paper,table,row,modality,corpus,trials,mode,stage,metric,value,condition"
     path = tmp_path / "published.csv"
     path.write_text(text.format(header=header))
     with pytest.raises(DataError, match=message):

@@ -571,7 +571,13 @@ def test_results_for_people(world):
     lowest = min(float(rate.strip("*")) for rate in rates.values())
     assert {rate.startswith("**") for rate in rates.values() if float(rate.strip("*")) == lowest} == {True}
     assert {rate.startswith("**") for rate in rates.values() if float(rate.strip("*")) > lowest} == {False}
-    for name in ("results/det.png", "results/training.png", "ssa/analysis/angles.png", "ssa/analysis/projection.png"):
+    for name in (
+        "analysis/identities.png",
+        "results/det.png",
+        "results/training.png",
+        "ssa/analysis/angles.png",
+        "ssa/analysis/projection.png",
+    ):
         assert (world / "exp" / name).read_bytes().startswith(b"\x89PNG")
     report = (world / "exp/results/report.html").read_text()
     assert f"steps/report.sh --seed 3 exp/exp &#39;{' '.join(SYSTEMS)}&#39; data/eval" in report
@@ -607,6 +613,27 @@ def test_changed_options_and_inputs_redo(scene):
     assert {path.name for path in (exp / "ssa/scores/eval").glob("*.cos")} == {"VxV.cos", "AxV.cos"}
     (exp / "ecapa/scores/thresholds.csv").unlink()
     assert "calibrated ecapa on" in step("calibrate", exp, "ecapa iresnet18 ssa", data / "dev")
+
+
+def test_hard_utterances_are_of_the_hardest_list(scene):
+    """A list that is not the first by name, with the trials on which the voice system errs most."""
+    data, exp = scene / "data", scene / "exp"
+    scores = read_scores(exp / "ecapa/scores/eval/AxA.asnorm")
+    trials = read_trials(data / "eval/trials/eval")
+    middle = np.median(scores.score)
+    easy = scores.score > middle
+    keep = np.flatnonzero(np.where(trials.is_target, scores.score < np.median(scores.score[trials.is_target]), easy))
+    kind = {True: "target", False: "nontarget"}
+    lines = [f"{trials.enroll[n]} {trials.test[n]} {kind[bool(trials.is_target[n])]}\n" for n in keep]
+    (data / "eval/trials/hardest").write_text("".join(lines))
+    for system in SYSTEMS:
+        step("score_cosine", exp / system, data / "dev", data / "eval")
+        step("score_norm", "--top-n", 10, exp / system, data / "train", data / "dev", data / "eval")
+    step("analyse", exp, " ".join(SYSTEMS), data / "eval")
+    assert "trials hardest: 20 hard samples" in (exp / "log/hard_samples.log").read_text()
+    (data / "eval/trials/hardest").unlink()
+    step("analyse", exp, " ".join(SYSTEMS), data / "eval")
+    assert "trials eval: 20 hard samples" in (exp / "log/hard_samples.log").read_text()
 
 
 def test_labels_of_the_trials_redo_the_results(scene):

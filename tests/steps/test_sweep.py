@@ -322,6 +322,10 @@ def test_networks_are_analyzed(world, tmp_path, capsys):
         analyse_networks(folder, world / "data" / "eval", utt2spk, seed=0)
     assert [line["part"] for line in read(tmp_path / "voice/analysis/cost.csv")] == ["audio", "all"]
     assert not (tmp_path / "voice/analysis/attention.csv").exists()
+    assert not (tmp_path / "voice/analysis/null.csv").exists()
+    null = read(tmp_path / "both/analysis/null.csv")
+    assert [line["missing"] for line in null] == ["audio", "visual"]
+    assert all(float(line["distance"]) > 0 and int(line["utterances"]) == len(utt2spk) for line in null)
     rows = read(tmp_path / "both/analysis/attention.csv")
     assert {row["utterance"]: row["speaker"] for row in rows} == utt2spk
     assert all(-1 <= float(row["correlation"]) <= 1 for row in rows)
