@@ -5,6 +5,7 @@ rounds: in between the whole session is stopped, so that no loader process prepa
 measured.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -79,7 +80,11 @@ class Training:
                 text=True,
                 start_new_session=True,
             )
-        self._end_of_round()
+        try:
+            self._end_of_round()
+        except BaseException:  # also when the benchmark itself is ended: nobody else knows this process yet
+            self.end()
+            raise
         self.stop()
 
     def _end_of_round(self) -> float:
@@ -130,8 +135,15 @@ class Training:
 
     def end(self) -> None:
         """End all its processes."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # has ended
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end this program in order; they do not reach its trainings, which have own sessions."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def in_turns(trainings: list[Training], rounds: int) -> dict[str, list[Round]]:

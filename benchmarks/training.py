@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
-from rounds import Round, Training, in_turns
+from rounds import Round, Training, exit_on_signals, in_turns
 from windows import ALLOCATOR, RATE, write_noise, write_wav
 
 from avsv.audio.config import FbankConfig
@@ -123,6 +123,7 @@ def main() -> None:
         checkout = getattr(args, name.lower())
         if checkout and not (checkout / file).is_file():
             parser.error(f"{checkout}: there is no {file}: not a checkout of {name}")
+    exit_on_signals()
     with tempfile.TemporaryDirectory(dir=args.dir) as name:
         corpus = Path(name)
         write_corpus(corpus)

@@ -1,10 +1,13 @@
 """Benchmarks that print figures of the documentation."""
 
+import os
 import re
+import signal
+import subprocess
 import sys
 
 import pytest
-from commands import run
+from commands import run, wait_until
 from paths import ROOT
 from synthetic import make_data_dir, make_trials
 
@@ -82,6 +85,30 @@ def test_a_training_that_fails_is_shown(tmp_path, monkeypatch):
 
     with pytest.raises(SystemExit, match=r"a failed:\n(.|\n)*no such thing"):
         Training("a", [sys.executable, "-c", "raise SystemExit('no such thing')"], {}, tmp_path / "log")
+
+
+# A benchmark that waits for the first batch of its training.
+WAITING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {benchmarks!r})
+from rounds import Training, exit_on_signals
+
+exit_on_signals()
+Training("a", [sys.executable, "-c", {training!r}, sys.argv[1]], {{}}, Path(sys.argv[1]).with_name("log"))
+"""
+TRAINING = "import os, sys, time; print(os.getpid(), file=open(sys.argv[1], 'w'), flush=True); time.sleep(600)"
+
+
+def test_an_ended_benchmark_leaves_no_training(tmp_path):
+    code = WAITING.format(benchmarks=str(ROOT / "benchmarks"), training=TRAINING)
+    number = tmp_path / "number"
+    process = subprocess.Popen([sys.executable, "-c", code, number])
+    wait_until(lambda: number.is_file() and number.read_text().endswith("\n"))
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
 
 
 @pytest.mark.slow

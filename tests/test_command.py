@@ -63,10 +63,20 @@ def test_few_open_files(tmp_path, count):
     assert "open files" in done.stderr or "no such file" in done.stderr
 
 
-@pytest.mark.parametrize("library", ["_ctypes", "_multiarray_umath", "libtorch_cpu", "libtorch_python"])
-def test_interrupted_while_it_loads(library):
+STEP = ["avsv.bin.extract_embeddings", "a", "b", "c", "--parts", "d"]
+PROGRAM = ["avsv.cli", "verify", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("module", "library"),
+    [
+        *((STEP, name) for name in ("_ctypes", "_multiarray_umath", "libtorch_cpu", "libtorch_python")),
+        *((PROGRAM, name) for name in ("_ctypes", "_multiarray_umath")),
+    ],
+)
+def test_interrupted_while_it_loads(module, library):
     """Ctrl-C shows no traceback, whatever library the program is loading."""
-    command = [sys.executable, "-m", "avsv.bin.extract_embeddings", "a", "b", "c", "--parts", "d"]
+    command = [sys.executable, "-m", *module]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: library in Path(f"/proc/{process.pid}/maps").read_text())
     process.send_signal(signal.SIGINT)
