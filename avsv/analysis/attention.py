@@ -129,7 +129,7 @@ def clip_weights(system: TrainedEmbedder, directory: Path, seed: int) -> ClipWei
         return None
     step = -(-len(long) // MAX_CLIPS)
     table = read_utterances(directory, "audio.scp", True, only=set(long[::step]))
-    embed = replace(system.config, video_frames=None, mirror=False)
+    embed = replace(system.config, video_frames=None, video_fps=None, mirror=False)
     clips = corrupted_utterances(table, embed, system.inputs, Corruption("length", SECONDS, seed))
     keys, parts, first = [], [], None
     for batch in clips.prepared():

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from avsv.analysis.rows import Cost
 from avsv.audio.log_mel import LogMel
+from avsv.config.sections import EmbedConfig
 from avsv.data.batch import Batch
 from avsv.data.inputs import Inputs
 from avsv.model.embedder import Embedder
@@ -19,13 +20,13 @@ from avsv.model.embedder import Embedder
 _RUNS = 5  # timed runs, of which the median is used, after a warm-up run
 
 
-def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: int = 0) -> Batch:
+def clip_batch(inputs: Inputs, seconds: float, config: EmbedConfig, seed: int = 0) -> Batch:
     """Make a batch of one clip of noise as input of the networks.
 
     Args:
         inputs: form of the inputs.
         seconds: length of the clip.
-        video_frames: number of its video frames that are used; None for all.
+        config: how many of its face frames are used.
         seed: seed of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -43,7 +44,7 @@ def clip_batch(inputs: Inputs, seconds: float, video_frames: int | None, seed: i
         if "A" in inputs.worth:
             fields["audio_worth"] = torch.ones(1, shape[0])
     if inputs.video is not None:
-        frames = video_frames or round(seconds * inputs.video.fps)
+        frames = config.num_faces(round(seconds * inputs.video.fps), inputs.video.fps)
         fields["video"] = torch.rand(1, frames, *inputs.image_shape, generator=generator) - 0.5
         fields["video_mask"] = torch.ones(1, frames, dtype=torch.bool)
         if "V" in inputs.worth:
@@ -63,7 +64,8 @@ def measure_cost(embedder: Embedder, batch: Batch) -> list[Cost]:
         ...     "loss": {"classifier": {"name": "aam_softmax"}},
         ...     "train": {"epochs": 1, "batch_size": 2, "optimizer": {"name": "sgd"}, "schedule": {"name": "constant"}},
         ... }, "example")
-        >>> costs = measure_cost(Embedder(config), clip_batch(inputs_of(config, FbankConfig(), None), 2.0, None))
+        >>> batch = clip_batch(inputs_of(config, FbankConfig(), None), 2.0, config.embed)
+        >>> costs = measure_cost(Embedder(config), batch)
         >>> [cost.part for cost in costs]
         ['audio', 'all']
     """

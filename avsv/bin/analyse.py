@@ -67,7 +67,7 @@ def analyse_networks(folder: Path, directory: Path, utt2spk: Mapping[str, str], 
     """Write cost.csv of a trained system to its ``analysis``; null.csv, worth.csv and attention.csv where possible."""
     torch.set_num_threads(1)
     system = TrainedEmbedder.load(folder)
-    costs = measure_cost(system.embedder, clip_batch(system.inputs, COST_SECONDS, system.config.video_frames, seed))
+    costs = measure_cost(system.embedder, clip_batch(system.inputs, COST_SECONDS, system.config, seed))
     write_text(folder / "analysis" / "cost.csv", to_csv(costs, Cost))
     whole = costs[-1]
     print(

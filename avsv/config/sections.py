@@ -244,6 +244,8 @@ class EmbedConfig:
     Args:
         batch_size: utterances in one forward pass, sorted by length; it affects results only by rounding.
         video_frames: number of evenly spaced face frames of an utterance; null for all.
+        video_fps: evenly spaced face frames per second of an utterance, at least one; cannot be combined with
+            ``video_frames``.
         mirror: the visual network also embeds the horizontally mirrored frames.
         speeds: the audio network also embeds the utterance at 0.9 and 1.1 times its speed. A network that was trained
             with ``data.speed_perturb`` treats these as other identities, so each speed is another comparison of two
@@ -253,11 +255,29 @@ class EmbedConfig:
 
     batch_size: int = 16
     video_frames: int | None = None
+    video_fps: float | None = None
     mirror: bool = False
     speeds: bool = False
 
     def __post_init__(self) -> None:
-        positive(batch_size=self.batch_size, video_frames=self.video_frames)
+        positive(batch_size=self.batch_size, video_frames=self.video_frames, video_fps=self.video_fps)
+        if self.video_frames is not None and self.video_fps is not None:
+            raise ValueError("video_fps: cannot be combined with video_frames")
+
+    def num_faces(self, frames: int, fps: float) -> int:
+        """The number of face frames that the visual network receives of an utterance.
+
+        Args:
+            frames: face frames of the utterance; at least 1.
+            fps: their number per second.
+
+        Example:
+            >>> EmbedConfig(video_fps=6).num_faces(100, 25.0), EmbedConfig(video_frames=5).num_faces(3, 25.0)
+            (24, 5)
+        """
+        if self.video_fps is not None:
+            return min(frames, max(1, round(frames * self.video_fps / fps)))
+        return self.video_frames or frames
 
 
 @dataclass(frozen=True)

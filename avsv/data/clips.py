@@ -321,8 +321,9 @@ class WholeUtterances(Clips):
                 (self.inputs.video, self.table.video_frames),
             )
         )
-        if self.config.video_frames is not None:
-            video = np.where(video > 0, self.config.video_frames, 0)
+        if self.inputs.video is not None:
+            fps = self.inputs.video.fps
+            video = np.array([self.config.num_faces(frames, fps) if frames else 0 for frames in video.tolist()])
         if self.config.mirror:
             video = 2 * video
         has = 2 * (audio > 0) + (video > 0)
@@ -369,7 +370,7 @@ class WholeUtterances(Clips):
                 times = np.arange(frames) * self.inputs.audio.frame_shift * 0.001
                 clip.audio_worth = torch.from_numpy(self._worth["A"].at(index, times))
         if self._faces is not None and (frames := int(self.table.video_frames[index])) > 0:
-            rows = spread_rows(frames, self.config.video_frames)
+            rows = spread_rows(frames, self.config.num_faces(frames, self.inputs.video.fps))
             video = self.inputs.show(self._faces.read(index, rows))
             if "V" in self._worth:
                 worth = self._worth["V"].at(index, rows / self.inputs.video.fps)

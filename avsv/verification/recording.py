@@ -234,10 +234,10 @@ class Reader:
         if config.detector == "none":
             rows, pixels = self._cropper(location), None
             count = len(rows)
-            rows = rows[spread_rows(count, self.config.video_frames)]
+            rows = rows[self._chosen(count)]
         else:
             count, matrices = self._cropper.locate(location)
-            wanted, places = np.unique(spread_rows(count, self.config.video_frames), return_inverse=True)
+            wanted, places = np.unique(self._chosen(count), return_inverse=True)
             rows = FaceCutter(config)(VideoSource(location, config.source_fps), matrices, wanted)[places]
             scales = np.hypot(*np.array(matrices)[:, :, 0].T)
             pixels = float(np.median(min(config.width, config.height) / scales))
@@ -255,8 +255,12 @@ class Reader:
                 " (T, height, width)"
             )
         crops = frames[:, None] if frames.ndim == 3 else frames.transpose(0, 3, 1, 2)
-        chosen = crops[spread_rows(len(crops), self.config.video_frames)]
+        chosen = crops[self._chosen(len(crops))]
         return self._faces(chosen, len(crops), None)
+
+    def _chosen(self, count: int) -> NDArray[np.int64]:
+        """The face frames, of this number, that the network receives."""
+        return spread_rows(count, self.config.num_faces(count, self.inputs.video.fps))
 
     def _faces(self, crops: NDArray[np.uint8], count: int, pixels: float | None) -> Faces:
         video = self.inputs.show(crops)

@@ -20,6 +20,7 @@ from avsv.analysis.attention import (
     weight_series,
 )
 from avsv.analysis.cost import clip_batch
+from avsv.config.sections import EmbedConfig
 from avsv.data.lists import read_utterances
 from avsv.model.embedder import Embedder
 from avsv.model.inputs import inputs_of
@@ -32,7 +33,7 @@ def test_attention_of_a_clip():
     assert has_series(system)
     assert not has_series(Embedder(config("AV")))
     assert not has_series(Embedder(config("A")))
-    batch = clip_batch(inputs_of(settings, FBANK, FACES), 0.8, 20)
+    batch = clip_batch(inputs_of(settings, FBANK, FACES), 0.8, EmbedConfig(video_frames=20))
     found = attention_of(system.audio, batch.audio, batch.audio_mask)
     assert found.logits.shape == found.enhanced.shape == (32, 78)
     # The weights are the enhanced logits' means over channels, up to a factor.

@@ -7,6 +7,7 @@ import torch
 from synthetic import FACES, FBANK, config, mapping
 
 from avsv.analysis.cost import clip_batch, measure_cost
+from avsv.config.sections import EmbedConfig
 from avsv.errors import DataError
 from avsv.model.config import parse_config
 from avsv.model.embedder import Embedder
@@ -18,14 +19,14 @@ def test_cost_of_computed_weights():
     options = {"freeze": False, "layers": 1, "width": 32, "channels": 32, "aggregate_channels": 64}
     settings = parse_config({**mapping("A"), "audio": {"name": "self_supervised", **options}}, "tests")
     inputs = inputs_of(settings, FBANK, None)
-    audio, whole = measure_cost(Embedder(settings), clip_batch(inputs, 1.0, None))
+    audio, whole = measure_cost(Embedder(settings), clip_batch(inputs, 1.0, EmbedConfig()))
     # 49 frames; the first of the convolutions of stride 5, 2, 2, 2, 2, 2, 2 alone has 32 x 10 weights at 3199 places.
     assert whole.multiply_adds == audio.multiply_adds > 3199 * 320
 
 
 def test_cost_is_counted_by_hand():
     inputs = inputs_of(config("AV"), FBANK, FACES)
-    batch = clip_batch(inputs, 1.0, 3)
+    batch = clip_batch(inputs, 1.0, EmbedConfig(video_frames=3))
     assert (batch.audio.shape, batch.video.shape) == ((1, 98, 20), (1, 3, 1, 16, 16))
     costs = {cost.part: cost for cost in measure_cost(Embedder(config("AV")), batch)}
     assert list(costs) == ["audio", "visual", "fusion", "all"]
@@ -55,8 +56,8 @@ def test_cost_and_embedding_with_the_true_worth():
         content = mapping("A")
         settings = parse_config({**content, "audio": {**content["audio"], "pooling": pooling}}, "tests")
         inputs = inputs_of(settings, FBANK, None)
-        costs[pooling] = measure_cost(Embedder(settings), clip_batch(inputs, 1.0, None))[-1]
+        costs[pooling] = measure_cost(Embedder(settings), clip_batch(inputs, 1.0, EmbedConfig()))[-1]
     assert costs["oracle"].multiply_adds == costs["tap"].multiply_adds
-    batch = replace(clip_batch(inputs, 1.0, None), audio_worth=None)
+    batch = replace(clip_batch(inputs, 1.0, EmbedConfig()), audio_worth=None)
     with pytest.raises(DataError, match="needs the true worth of every moment"):
         Embedder(settings).eval().embed(batch, ["A"])

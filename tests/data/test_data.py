@@ -219,6 +219,26 @@ def test_whole_utterances_hold_everything_once_and_alike(data):
         assert batch.video[row].flatten(1).numpy().astype(float).tolist() == rows.tolist()
 
 
+def test_face_frames_per_second(data):
+    """The middle frames of equal parts of the clip, as many as its length has at this rate, and at least one."""
+    table = read_utterances(data)
+    every = WholeUtterances(table, np.zeros(24), EmbedConfig(), Inputs(None, FACES))
+    for rate in (2, 10, 25, 100, 1e-3):
+        clips = WholeUtterances(table, np.zeros(24), EmbedConfig(video_fps=rate), Inputs(None, FACES))
+        counts = set()
+        for index in np.flatnonzero(table.video_frames).tolist():
+            found, whole = clips.batch_of([index]).video[0], every.batch_of([index]).video[0]
+            count = min(len(whole), max(1, round(len(whole) / FACES.fps * rate)))
+            rows = [int((j + 0.5) * len(whole) / count) for j in range(count)]
+            assert torch.equal(found, whole[rows])
+            counts.add(count)
+        assert counts == {1} or rate > 1e-3
+        in_batches = [batch.video_mask.sum(dim=1) for batch in clips.prepared() if batch.video is not None]
+        assert set(torch.cat(in_batches).tolist()) - {0} == counts
+    with pytest.raises(ValueError, match="video_fps: cannot be combined with video_frames"):
+        EmbedConfig(video_frames=3, video_fps=2)
+
+
 def test_mirrored_frames_follow_the_frames(data):
     table = read_utterances(data)
     plain, mirrored = (

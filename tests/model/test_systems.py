@@ -490,7 +490,7 @@ def test_the_plateau_schedule_goes_by_the_development_eer(corpus, tmp_path, monk
 # --- configurations --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["tiny", "mini", "small", "paper", "paper_color", "paper_aligned"])
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "conf/presets").glob("*.yaml")))
 def test_every_system_of_the_recipe_can_be_configured(tmp_path, capsys, preset):
     names = sorted(path.stem for path in (ROOT / "conf/systems").glob("*.yaml"))
     configure.main(["--conf", str(ROOT / "conf"), "--preset", preset, "--out", str(tmp_path), *names])
@@ -518,6 +518,27 @@ def test_presets_change_no_system_in_kind(preset):
     assert large.data.window > source.data.window
     assert large.loss.classifier.options["margin"] > source.loss.classifier.options["margin"]
     assert systems["ecapa512"].audio.options["channels"] < source.audio.options["channels"]
+
+
+def test_presets_of_papers_differ_from_the_preset_paper_in_what_they_say():
+    def configs(preset: str) -> dict:
+        names = ["ecapa_we", "iresnet18", "jap_cycle", "mean_fusion"]
+        return Configurator(ROOT / "conf", preset).configs(names)
+
+    first, later, study = (configs(preset) for preset in ("sun2022", "sun2023", "claborne2023"))
+    assert {system.audio.options["pooling"] for system in (first["jap_cycle"], later["jap_cycle"])} == {
+        "we_asp_literal"
+    }
+    for name in ("ecapa_we", "iresnet18", "jap_cycle"):
+        # SPEC.md, section J: the rate has fallen to 1e-5 after 20 and after 50 epochs.
+        for system, every, epochs in ((first[name], 2, 20), (later[name], 5, 50)):
+            assert (system.train.schedule.every, system.train.epochs) == (every, epochs)
+            rate = system.train.optimizer.lr * system.train.schedule.factor ** (epochs / every)
+            assert rate == pytest.approx(9.77e-6, rel=1e-3)
+    weights = [system["jap_cycle"].supervision.options for system in (first, later)]
+    assert [(of["mapping_weight"], of["cycle_weight"]) for of in weights] == [(1.0, 0.5), (0.5, 0.5)]
+    assert first["jap_cycle"].embed.num_faces(250, 25.0) == 60 and later["jap_cycle"].embed.num_faces(250, 25.0) == 250
+    assert study["mean_fusion"].embed.num_faces(250, 25.0) == 20
 
 
 def test_networks_that_see_color_are_not_given_gray_in_silence(tmp_path, capsys):
