@@ -53,6 +53,8 @@ class DataConfig:
         modality_dropout: probability that a clip of voice and face loses one of the two, each with equal probability.
         wrong_labels: share of the training utterances that are labeled with the identity of another one, to study how
             much of it a training tolerates.
+        wrong_faces: share of the training utterances that show the face of another identity; not for systems that need
+            the true worth of every moment.
         wrong_ages: share of the training utterances that have the age of another one.
         utterances_per_speaker: M of N x M batches, which have N distinct identities with M utterances each; null for
             batches that contain every utterance once per epoch.
@@ -67,12 +69,13 @@ class DataConfig:
     av_mixup: bool = False
     modality_dropout: float = 0.0
     wrong_labels: float = 0.0
+    wrong_faces: float = 0.0
     wrong_ages: float = 0.0
     utterances_per_speaker: int | None = None
 
     def __post_init__(self) -> None:
         positive(window=self.window, video_frames=self.video_frames, utterances_per_speaker=self.utterances_per_speaker)
-        for name in ("modality_dropout", "wrong_labels", "wrong_ages"):
+        for name in ("modality_dropout", "wrong_labels", "wrong_faces", "wrong_ages"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)}: must be between 0 and 1")
 

@@ -96,6 +96,7 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     table = read_utterances(sources.train, audio_list, inputs.video is not None)
     if audio_list == FEATURE_LISTS["fbank"]:
         check_fbank(table, inputs.audio, f"in {sources.fbank}")
+    table = _with_other_faces(table, config.data.wrong_faces, seed)
     table = _relabeled(table, config.data.wrong_labels, seed)
     speakers = sorted(set(table.speakers))
     if len(speakers) < 2:
@@ -109,6 +110,8 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     # A supervision needs the true worth in training only, unlike a pooling.
     taught = config.supervision is not None and find_class("supervision", config.supervision.name).needs_worth
     shown = replace(inputs, worth="AV") if taught else inputs
+    if config.data.wrong_faces and "V" in shown.worth:
+        raise DataError(f"{config_path}: data.wrong_faces: the true worth of moments is known of the right face only")
     clips = TrainingClips(table, table.labels(speakers), config.data, shown, seed, noise, ages, sessions, genders)
     files = _files(config, sources, inputs, audio_list, noise)
     files += [list_of(sources.train, letter) for letter in shown.worth]
@@ -124,6 +127,17 @@ def _relabeled(table: UtteranceTable, share: float, seed: int) -> UtteranceTable
     rows, sources = wrong_rows(speakers, share, seed, "speaker")
     speakers[rows] = speakers[sources]
     return replace(table, speakers=PackedStrings(speakers))
+
+
+def _with_other_faces(table: UtteranceTable, share: float, seed: int) -> UtteranceTable:
+    """The table with the faces of a share of its utterances exchanged."""
+    if share == 0:
+        return table
+    seen = np.flatnonzero(table.video_frames > 0)
+    rows, sources = (seen[of] for of in wrong_rows([table.speakers[row] for row in seen], share, seed, "face"))
+    video, frames = np.array(list(table.video), dtype=object), table.video_frames.copy()
+    video[rows], frames[rows] = video[sources], frames[sources]
+    return replace(table, video=PackedStrings(video), video_frames=frames)
 
 
 def _ages(table: UtteranceTable, share: float, seed: int) -> np.ndarray:
