@@ -317,6 +317,12 @@ _EXPLAINED = {
         " row per channel, and the weights of both. The table contains the correlation of the two weights in every"
         " clip: if it is negative, one modality attends where the other does not.",
     ),
+    "identities": (
+        "Angles by identity",
+        "Angles between voice and face of a clip, between two voices and between two faces of an identity, for every"
+        " system: quartiles with the median, and lines from 5 to 95 %. The folder of the run has a table of all"
+        " identities.",
+    ),
     "hard": (
         "Hard utterances",
         "The utterances with the most errors of the best voice and face systems, projected with t-SNE, each connected"
