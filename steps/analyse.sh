@@ -72,6 +72,7 @@ if ! is_done "$exp/analysis/.identities.done" "$stamp"; then
   rm -f "$exp/analysis/.identities.done"
   launch "$exp/log/identities.log" \
     python -m avsv.bin.compare_identities --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
+  write_command "$exp/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$2" "data/${data##*/}"
   mark_done "$exp/analysis/.identities.done" "$stamp" "$exp"/analysis/identities.{csv,png}
 fi
 
@@ -95,7 +96,6 @@ fi
 rm -f "$marker" "$exp"/analysis/hard.{csv,png}
 launch "$exp/log/hard_samples.log" \
   python -m avsv.bin.hard_samples --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
-write_command "$exp/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$2" "data/${data##*/}"
 mark_done "$marker" "$stamp" "$exp"/analysis/hard.{csv,png}
 if [ -f "$exp/analysis/hard.csv" ]; then
   log "$exp: hard utterances of $data"

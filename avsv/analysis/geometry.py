@@ -58,10 +58,21 @@ def within_angles(embeddings: ArrayLike, identities: ArrayLike) -> Array:
         >>> within_angles([[1, 0], [0, 1], [1, 1]], ["a", "a", "b"]).tolist()
         [90.0]
     """
-    unit, numbers = _unit(embeddings), np.unique(identities, return_inverse=True)[1]
+    unit = _unit(embeddings)
+    return np.concatenate([_pair_angles(unit[rows]) for rows in identity_rows(identities).values()])
+
+
+def identity_rows(identities: ArrayLike) -> dict[str, NDArray[np.intp]]:
+    """The rows of every identity, by name.
+
+    Example:
+        >>> {name: rows.tolist() for name, rows in identity_rows(["b", "a", "b"]).items()}
+        {'a': [1], 'b': [0, 2]}
+    """
+    names, numbers = np.unique(identities, return_inverse=True)
     order = np.argsort(numbers, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
-    return np.concatenate([_pair_angles(unit[part]) for part in parts])
+    return dict(zip(names.tolist(), parts, strict=True))
 
 
 def between_angles(embeddings: ArrayLike, identities: ArrayLike) -> Array:

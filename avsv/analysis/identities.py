@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avsv.analysis.geometry import sample_identities, voice_to_face, within_angles
+from avsv.analysis.geometry import identity_rows, sample_identities, voice_to_face, within_angles
 from avsv.analysis.rows import IdentityBox
 from avsv.analysis.spaces import Space
 
@@ -60,18 +60,11 @@ def _angles(spaces: Mapping[str, Space]) -> Iterator[tuple[str, str, NDArray[np.
 
 def _by_identity(*spaces: Space) -> Iterator[tuple[str, list[Space]]]:
     """The parts of spaces that belong to each identity of the first."""
-    rows = [_rows(space) for space in spaces]
+    rows = [identity_rows(space.identities) for space in spaces]
     for identity in rows[0]:
         if all(identity in of for of in rows):
             parts = [(space, of[identity]) for space, of in zip(spaces, rows, strict=True)]
             yield identity, [_part(space, mine) for space, mine in parts]
-
-
-def _rows(space: Space) -> dict[str, NDArray[np.intp]]:
-    names, numbers = np.unique(space.identities, return_inverse=True)
-    order = np.argsort(numbers, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
-    return dict(zip(names.tolist(), parts, strict=True))
 
 
 def _part(space: Space, rows: NDArray[np.intp]) -> Space:
