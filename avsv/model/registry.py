@@ -47,6 +47,7 @@ ROLES = {
             "mobilenetv2": "avsv.nnet.audio.mobilenetv2:MobileNetV2Audio",
             "self_supervised": "avsv.nnet.audio.ssl_ecapa:SSLECAPA",
             "dvector": "avsv.nnet.audio.dvector:DVector",
+            "speechbrain_ecapa": "avsv.nnet.audio.speechbrain_ecapa:SpeechBrainECAPA",
             "audio_onnx": "avsv.nnet.audio.onnx:AudioONNX",
         },
     ),

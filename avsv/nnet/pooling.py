@@ -78,18 +78,21 @@ def valid_frames(frames: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     return frames.masked_fill(~valid, 0.0), valid
 
 
-def weighted_mean_std(frames: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def weighted_mean_std(
+    frames: Tensor, weights: Tensor | None = None, least_variance: float = 1e-7
+) -> tuple[Tensor, Tensor]:
     """Weighted mean and standard deviation over time.
 
     Args:
         frames: (B, C, T).
         weights: (B, C or 1, T), with sums of 1 over T; None for equal weights.
+        least_variance: smaller variances count as this: the root of 0 has no gradient.
 
     Returns:
         Two tensors (B, C).
     """
     mean, variance = _Moments.apply(frames, weights) if torch.is_grad_enabled() else _moments(frames, weights)
-    return mean, variance.clamp(min=1e-7).sqrt()
+    return mean, variance.clamp(min=least_variance).sqrt()
 
 
 def _moments(frames: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -322,6 +325,8 @@ class AttentiveStatsPooling(AttentivePooling):
         [2.0, 0.8165]
     """
 
+    least_variance: ClassVar[float] = 1e-7
+
     def __init__(self, channels: int, bottleneck: int = 128, context: bool = True) -> None:
         super().__init__()
         self.output_dim = 2 * channels
@@ -338,13 +343,17 @@ class AttentiveStatsPooling(AttentivePooling):
         if self.context:
             # The statistics are the same for all frames, so they are projected only once.
             uniform = None if mask is None else valid.to(frames.dtype) / valid.sum(dim=2, keepdim=True)
-            statistics = torch.cat(weighted_mean_std(frames, uniform), dim=1)
+            statistics = torch.cat(weighted_mean_std(frames, uniform, self.least_variance), dim=1)
             hidden = hidden + functional.linear(statistics, weight[:, channels:, 0]).unsqueeze(2)
-        return self.score(torch.tanh(hidden))
+        return self.score(self.activate(hidden, mask))
+
+    def activate(self, hidden: Tensor, _mask: Tensor | None) -> Tensor:
+        """The output of the hidden layer (B, bottleneck, T)."""
+        return torch.tanh(hidden)
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         frames, _ = valid_frames(frames, mask)
-        return torch.cat(weighted_mean_std(frames, self.attention(frames, mask)), dim=1)
+        return torch.cat(weighted_mean_std(frames, self.attention(frames, mask), self.least_variance), dim=1)
 
 
 def attention_over_time(logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -497,7 +506,8 @@ class WeightEnhancedStatsPooling(AttentiveStatsPooling):
         """
         frames, valid = valid_frames(frames, mask)
         enhanced, weights = enhance_logits(self.logits(frames, mask), valid, self.mode == "literal")
-        return torch.cat(weighted_mean_std(frames, attention_over_time(enhanced, mask)), dim=1), weights
+        attention = attention_over_time(enhanced, mask)
+        return torch.cat(weighted_mean_std(frames, attention, self.least_variance), dim=1), weights
 
     def attention(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         """See :meth:`Pooling.attention`."""

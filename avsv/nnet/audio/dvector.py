@@ -126,9 +126,10 @@ class DVector(Backbone):
             samples = _amplified(samples.to(torch.promote_types(samples.dtype, torch.float32)), lengths)
             end = ((number - 1) * STEP_FRAMES + PARTIAL_FRAMES) * HOP
             mel = self.mel(functional.pad(samples, (0, max(0, end - samples.shape[1]))))
-        partials = mel[:, :, : end // HOP].unfold(2, PARTIAL_FRAMES, STEP_FRAMES).permute(0, 2, 3, 1)
-        wanted = torch.arange(number, device=inputs.device) < counts.unsqueeze(1)
-        found = self._partials(partials[wanted])
+            partials = mel[:, :, : end // HOP].unfold(2, PARTIAL_FRAMES, STEP_FRAMES).permute(0, 2, 3, 1)
+            wanted = torch.arange(number, device=inputs.device) < counts.unsqueeze(1)
+            # Nor do all processors have LSTM layers in half precision.
+            found = self._partials(partials[wanted])
         frames = found.new_zeros(len(inputs), number, found.shape[1])
         frames[wanted] = found
         return frames.transpose(1, 2), None if mask is None else wanted

@@ -9,6 +9,7 @@ from avsv.nnet.audio.mobilenetv2 import MobileNetV2Audio
 from avsv.nnet.audio.rawnet3 import RawNet3
 from avsv.nnet.audio.resnet import ResNet
 from avsv.nnet.audio.simam_resnet import SimAMResNet
+from avsv.nnet.audio.speechbrain_ecapa import SpeechBrainECAPA
 
 POOLINGS = ["asp", "tstp", "tap", "we_asp", "we_asp_literal"]
 
@@ -20,6 +21,12 @@ TINY = {
     "rawnet3": (lambda **o: RawNet3(channels=16, aggregate_channels=12, embedding_dim=6, **o), 4000, 2345, None),
     "mobilenet": (tiny_mobilenet, 61, 35, 32),
     "dvector": (lambda **o: DVector(channels=8, layers=2, embedding_dim=6, **o), 50_000, 30_000, None),
+    "speechbrain": (
+        lambda **o: SpeechBrainECAPA(mel_bins=16, channels=16, aggregate_channels=12, embedding_dim=6, **o),
+        4000,
+        2345,
+        None,
+    ),
 }
 
 
