@@ -56,6 +56,8 @@ class DataConfig:
         wrong_faces: share of the training utterances that show the face of another identity; not for systems that need
             the true worth of every moment.
         wrong_ages: share of the training utterances that have the age of another one.
+        held_out: share of the utterances of each identity that are not trained on. Their accuracy is computed after
+            every epoch, and takes the place of the development EER for ``train.keep: best`` and the schedule plateau.
         utterances_per_speaker: M of N x M batches, which have N distinct identities with M utterances each; null for
             batches that contain every utterance once per epoch.
     """
@@ -71,11 +73,12 @@ class DataConfig:
     wrong_labels: float = 0.0
     wrong_faces: float = 0.0
     wrong_ages: float = 0.0
+    held_out: float = 0.0
     utterances_per_speaker: int | None = None
 
     def __post_init__(self) -> None:
         positive(window=self.window, video_frames=self.video_frames, utterances_per_speaker=self.utterances_per_speaker)
-        for name in ("modality_dropout", "wrong_labels", "wrong_faces", "wrong_ages"):
+        for name in ("modality_dropout", "wrong_labels", "wrong_faces", "wrong_ages", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)}: must be between 0 and 1")
 
@@ -197,7 +200,8 @@ class TrainConfig:
         margin_warmup: null for the full margin from the start.
         num_threads: CPU threads of a training process; the last bits of sums depend on it.
         checkpoint_minutes: minutes between checkpoints; the end of each epoch is saved too.
-        keep: final.pt contains the weights of the last epoch, or those of the epoch with the best development EER.
+        keep: final.pt contains the weights of the last epoch, or those of the epoch with the best development EER (or
+            accuracy on held-out clips, see ``data.held_out``).
         average_last: final.pt averages the weights after each of the last n epochs (with keep: last).
         evaluate_every: epochs between two computations of the development EER; the last epoch always has one.
         fuse_classes: a system that starts from an audio and a visual system of the same speakers starts with the fusion

@@ -68,6 +68,15 @@ class UtteranceTable:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def take(self, rows: Sequence[int]) -> "UtteranceTable":
+        """The table of some of its rows, in the given order."""
+        names, speakers, sounds, faces = (
+            PackedStrings(column[row] for row in rows) for column in (self.keys, self.speakers, self.audio, self.video)
+        )
+        return UtteranceTable(
+            self.directory, names, speakers, sounds, self.audio_frames[rows], faces, self.video_frames[rows]
+        )
+
     def labels(self, classes: Sequence[str]) -> np.ndarray:
         """(N,) int32: the speaker of each utterance as an index into ``classes``; -1 if it is not one of them."""
         index = {speaker: position for position, speaker in enumerate(classes)}
@@ -106,13 +115,9 @@ def read_utterances(
         there &= np.array([key in only for key in keys])
     if not there.any():
         raise DataError(f"{directory}: no utterance has features or face crops: make them first")
-    columns = [PackedStrings(keys), packed_speakers, sounds, faces]
-    if not there.all():
-        chosen = np.flatnonzero(there)
-        columns = [PackedStrings(column[row] for row in chosen) for column in columns]
-        sound_frames, face_frames = sound_frames[chosen], face_frames[chosen]
-    names, of, sounds, faces = columns
-    return UtteranceTable(directory, names, of, sounds, sound_frames, faces, face_frames)
+    packed_keys = PackedStrings(keys)
+    table = UtteranceTable(directory, packed_keys, packed_speakers, sounds, sound_frames, faces, face_frames)
+    return table if there.all() else table.take(np.flatnonzero(there))
 
 
 def read_ages(table: UtteranceTable) -> np.ndarray:

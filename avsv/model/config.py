@@ -262,6 +262,10 @@ class SystemConfig:
         name = self.loss.classifier.name
         if not find_class("classifier", name).compares_batch:
             return
+        if self.data.held_out > 0:
+            raise ValueError(
+                f"data.held_out: {name} has no classes that a clip could be recognized as: remove this key"
+            )
         if self.loss.single_weight > 0:
             raise ValueError(f"loss.single_weight: {name} compares the fused embeddings of a batch: remove this key")
         if (self.data.utterances_per_speaker or 1) < 2:

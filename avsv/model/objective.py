@@ -128,6 +128,10 @@ class Objective(nn.Module):
                 figures.update(found)
         return total, {"loss": total.detach(), **{name: value.detach() for name, value in figures.items()}}
 
+    def accuracy(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """The share of a batch whose identity is recognized, without margin; a scalar."""
+        return self._classify(outputs, batch)[1]["accuracy"]
+
     def _classify(self, outputs: Outputs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and accuracy of the system's embedding, or of both views of a fusion, each with weight 0.5."""
         if outputs.views is None:

@@ -48,6 +48,10 @@ class TrainableSystem(nn.Module):
         )
         return self.objective(outputs, batch)
 
+    def accuracy(self, batch: Batch) -> Tensor:
+        """The share of a batch whose identity is recognized, without margin; a scalar."""
+        return self.objective.accuracy(self.embedder(batch), batch)
+
     @property
     def supervision(self) -> GenerativeSupervision | None:
         """The generative supervision, or None."""

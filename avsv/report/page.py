@@ -253,6 +253,7 @@ def _training(content: Content, colors: Mapping[str, int]) -> list[tuple[str, Ma
     panels = (
         ("loss", 1, "Training loss"),
         ("accuracy", 100, "Training accuracy (%)"),
+        ("held_out_accuracy", 100, "Accuracy on held-out clips (%)"),
         ("dev_eer", 100, "Development EER (%)"),
         # Of the systems with such a part; see docs/analyses.md.
         ("audio_attention_entropy", 1, "Entropy of the attention to the voice, of its maximum"),

@@ -23,6 +23,7 @@ from avsv.train.books import Books
 from avsv.train.checkpoint import CheckpointFolder, mean_weights
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
+from avsv.train.held_out import HeldOut
 from avsv.train.optimization import Optimization
 from avsv.train.provenance import difference, with_new_keys
 from avsv.train.report import Report, log, write_history
@@ -45,6 +46,7 @@ class Trainer:
         system: a newly built system on the device of ``ranks``.
         config: training options.
         clips: training clips.
+        held_out: clips of the same speakers that are not trained on; None for none.
         development: development trials; None for no development EER.
         folder: folder for checkpoints/, train.csv and tensorboard/.
         ranks: the processes that train together.
@@ -63,6 +65,7 @@ class Trainer:
         system: TrainableSystem,
         config: SystemConfig,
         clips: TrainingClips,
+        held_out: HeldOut | None,
         development: Development | None,
         folder: Path,
         ranks: Ranks,
@@ -74,15 +77,13 @@ class Trainer:
     ) -> None:
         self.config = config.train
         self.optimization = Optimization(system, self.config, ranks)
-        if self.config.keep == "best" and development is None:
-            raise DataError(
-                "train.keep: best needs development trials with labels: add DEV/trials/NAME or set keep: last"
-            )
-        if self.config.schedule.name == "plateau" and development is None:
-            raise DataError(
-                "train.schedule: plateau needs development trials with labels: add DEV/trials/NAME or choose another"
-            )
-        self.system, self.clips, self.development = system, clips, development
+        if development is None and held_out is None:
+            needs = "needs development trials with labels, or data.held_out: add DEV/trials/NAME or"
+            if self.config.keep == "best":
+                raise DataError(f"train.keep: best {needs} set keep: last")
+            if self.config.schedule.name == "plateau":
+                raise DataError(f"train.schedule: plateau {needs} choose another")
+        self.system, self.clips, self.held_out, self.development = system, clips, held_out, development
         self.folder, self.ranks, self.seed, self.identity = folder, ranks, seed, identity
         self.num_workers, self.progress, self._prepare = num_workers, progress, prepare
         self.sampler = _sampler(config, clips, seed, ranks)
@@ -161,7 +162,7 @@ class Trainer:
         position = self.epoch * self.steps_per_epoch + self.step
         # The generator of dropout, different in each process.
         torch.manual_seed(seed_for(self.seed, "step", self.epoch, self.step, self.ranks.rank))
-        lr = learning_rate(self.config, position, self.steps_per_epoch, [row["dev_eer"] for row in self.history])
+        lr = learning_rate(self.config, position, self.steps_per_epoch, list(map(self._error, self.history)))
         margin = self.system.at_epoch(position / self.steps_per_epoch)
         figures, finite = self.optimization.backward(batch, lr)
         finite = self.ranks.all(finite)
@@ -185,10 +186,14 @@ class Trainer:
         row["lr"] = self.optimization.lr
         row["margin"] = self.system.at_epoch(self.epoch + (self.steps_per_epoch - 1) / self.steps_per_epoch)
         row["skipped"] = self.books.sums.get("skipped", 0)
+        # Each process has running statistics of its own batches; those of the first process are saved.
+        self.ranks.copy_from_first(self.optimization.buffers)
         row["dev_eer"] = self._development_eer()
+        if self.held_out is not None:
+            row["held_out_accuracy"] = self.held_out.accuracy(self.system, self.ranks)
         row.update(seconds=seconds, samples_per_second=speed, data_wait=wait_share)
         self.history.append(row)
-        self._keep_weights(row["dev_eer"])
+        self._keep_weights(self._error(row))
         self.epoch, self.step, self.books.sums = self.epoch + 1, 0, {}
         self._save()
         if self._report is not None:
@@ -205,15 +210,17 @@ class Trainer:
         due = (self.epoch + 1) % self.config.evaluate_every == 0 or self.epoch + 1 == self.config.epochs
         if self.development is None or not due:
             return None
-        # Each process has running statistics of its own batches; those of the first process are saved.
-        self.ranks.copy_from_first(self.optimization.buffers)
         return self.development.eer(self.system.embedder, self.ranks)
 
-    def _keep_weights(self, dev_eer: float | None) -> None:
+    def _error(self, row: dict[str, Any]) -> float | None:
+        """The error of an epoch by which the best one is chosen: on the held-out clips, or the development EER."""
+        return row["dev_eer"] if self.held_out is None else 1.0 - row["held_out_accuracy"]
+
+    def _keep_weights(self, error: float | None) -> None:
         """Save the weights for the final average or choice, before the checkpoint that marks the epoch as finished."""
-        better = self.config.keep == "best" and dev_eer is not None and (self.best is None or dev_eer < self.best)
+        better = self.config.keep == "best" and error is not None and (self.best is None or error < self.best)
         if better:
-            self.best = dev_eer
+            self.best = error
         if not self.ranks.is_first:
             return
         path = None

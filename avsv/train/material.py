@@ -21,6 +21,7 @@ from avsv.io.lists import ENROLL, trial_lists
 from avsv.model.config import SystemConfig
 from avsv.model.inputs import inputs_of
 from avsv.model.registry import find_class
+from avsv.train.held_out import HeldOut, held_out_rows
 from avsv.video.config import FaceFormat
 
 FBANK_STEP, FACES_STEP = "steps/make_fbank.sh", "steps/make_face_crops.sh"
@@ -52,6 +53,7 @@ class Material:
     Args:
         inputs: the form of the stored data and of the inputs of the networks.
         clips: the training clips.
+        held_out: clips of the same speakers that are not trained on; None for none.
         speakers: the speakers of the training list.
         classes: the speakers in the order of their labels; with speed perturbation, those at other speeds follow.
         files: all lists and files on which the clips and the development trials depend, with the markers of the steps
@@ -60,6 +62,7 @@ class Material:
 
     inputs: Inputs
     clips: TrainingClips
+    held_out: HeldOut | None
     speakers: list[str]
     classes: list[str]
     files: list[Path]
@@ -96,6 +99,9 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     table = read_utterances(sources.train, audio_list, inputs.video is not None)
     if audio_list == FEATURE_LISTS["fbank"]:
         check_fbank(table, inputs.audio, f"in {sources.fbank}")
+    kept_out = held_out_rows(table.speakers, config.data.held_out, seed)
+    others = table.take(kept_out)
+    table = table.take(np.setdiff1d(np.arange(len(table)), kept_out)) if len(kept_out) else table
     table = _with_other_faces(table, config.data.wrong_faces, seed)
     table = _relabeled(table, config.data.wrong_labels, seed)
     speakers = sorted(set(table.speakers))
@@ -113,10 +119,29 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     if config.data.wrong_faces and "V" in shown.worth:
         raise DataError(f"{config_path}: data.wrong_faces: the true worth of moments is known of the right face only")
     clips = TrainingClips(table, table.labels(speakers), config.data, shown, seed, noise, ages, sessions, genders)
+    held_out = _held_out(others, speakers, config, inputs, seed)
     files = _files(config, sources, inputs, audio_list, noise)
+    if held_out is not None and inputs.audio is not None:
+        files.append(sources.train / inputs.audio_list)
     files += [list_of(sources.train, letter) for letter in shown.worth]
     files += [list_of(sources.dev, letter) for letter in inputs.worth]
-    return Material(inputs, clips, speakers, classes, files)
+    return Material(inputs, clips, held_out, speakers, classes, files)
+
+
+def _held_out(
+    table: UtteranceTable, speakers: list[str], config: SystemConfig, inputs: Inputs, seed: int
+) -> HeldOut | None:
+    """The held-out clips of a table."""
+    if config.data.held_out == 0:
+        return None
+    if len(table) == 0:
+        raise DataError(
+            f"data.held_out: {config.data.held_out}: {table.directory} has too few utterances per speaker to hold one"
+            " out: make it larger, or set it to 0"
+        )
+    # What is trained on may be read as waveforms, to which noise is added.
+    table = read_utterances(table.directory, inputs.audio_list, inputs.video is not None, only=set(table.keys))
+    return HeldOut(table, table.labels(speakers), config.data, inputs, seed, config.train.batch_size)
 
 
 def _relabeled(table: UtteranceTable, share: float, seed: int) -> UtteranceTable:

@@ -53,6 +53,8 @@ def epoch_line(row: dict[str, Any], epochs: int, seconds_left: float) -> str:
         'epoch 1/12: loss 2.5000, accuracy 50.0 %, dev EER 10.00 %, lr 0.01, margin 0.2, 8s, 40 clips/s, ...'
     """
     parts = [f"loss {row['loss']:.4f}", f"accuracy {100 * row['accuracy']:.1f} %"]
+    if "held_out_accuracy" in row:
+        parts.append(f"held out {100 * row['held_out_accuracy']:.1f} %")
     if row["dev_eer"] is not None:
         parts.append(f"dev EER {100 * row['dev_eer']:.2f} %")
     parts += [f"lr {row['lr']:.3g}", f"margin {row['margin']:.3g}"]

@@ -80,6 +80,7 @@ def train_system(
             system.to(ranks.device),
             config,
             material.clips,
+            material.held_out,
             development,
             folder,
             ranks,

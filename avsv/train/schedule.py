@@ -16,7 +16,7 @@ from avsv.config.sections import (
 )
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, dev_eers: Sequence[float] = ()) -> float:
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, errors: Sequence[float] = ()) -> float:
     """The learning rate of an optimizer step.
 
     It depends only on the position and on the earlier epochs, so a resumed training needs no scheduler state. The
@@ -28,7 +28,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, dev_eers
         config: training options, of which epochs, optimizer, schedule and warmup_epochs are used.
         step: number of the step since the start of training, counted from 0.
         steps_per_epoch: steps per epoch.
-        dev_eers: development EERs of the earlier epochs, which the plateau schedule uses.
+        errors: errors of the earlier epochs, such as the development EER, which the plateau schedule uses.
 
     Example (lr 0.01 halved every 2 epochs, at epoch 4):
         >>> from avsv.config.sections import SGDConfig, StepSchedule
@@ -45,7 +45,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int, dev_eers
     elif isinstance(schedule, CosineSchedule):
         value = schedule.final_lr + (lr - schedule.final_lr) * (1 + math.cos(math.pi * progress)) / 2
     elif isinstance(schedule, PlateauSchedule):
-        stuck = sum(eer >= min(dev_eers[:epoch]) for epoch, eer in enumerate(dev_eers) if epoch > 0)
+        stuck = sum(error >= min(errors[:epoch]) for epoch, error in enumerate(errors) if epoch > 0)
         value = lr * schedule.factor**stuck
     else:
         value = lr

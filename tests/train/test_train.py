@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import kaldiio
 import numpy as np
 import pytest
 import torch
@@ -36,6 +37,7 @@ from avsv.train import loop
 from avsv.train.books import MAX_SKIPPED
 from avsv.train.development import Development
 from avsv.train.distributed import Ranks
+from avsv.train.held_out import held_out_rows
 from avsv.train.loop import Trainer
 from avsv.train.material import Sources
 from avsv.train.provenance import identity
@@ -409,6 +411,57 @@ def test_the_best_epoch_is_kept(corpus, tmp_path, monkeypatch):
     assert all(torch.equal(best[name], second[name]) for name in best)
 
 
+def test_the_epoch_with_the_best_accuracy_on_held_out_clips_is_kept(corpus, tmp_path):
+    """One of the four utterances of each speaker; recognized by the cosines of its whole features, one at a time."""
+    sections = {"data": {"held_out": 0.25, "window": 2.0}, "train": {"epochs": 3, "keep": "best"}}
+    corpus.run(tmp_path / "best", **sections)
+    found = [float(row["held_out_accuracy"]) for row in rows(tmp_path / "best")]
+    trained, settings = TrainedSystem.load(tmp_path / "best" / "final.pt"), load_config(tmp_path / "best.yaml")
+    embedder = Embedder(settings).eval()
+    load_exactly(embedder, trained.embedder, "the networks")
+    table = read_utterances(corpus.train, video=False)
+    held_out = held_out_rows(table.speakers, 0.25, seed=0)
+    assert sorted(table.speakers[row] for row in held_out) == [f"s{number}" for number in range(6)]
+    features = kaldiio.load_scp(str(corpus.train / "feats.scp"))
+    right = 0
+    for row in held_out.tolist():
+        frames = torch.tensor(features[table.keys[row]])
+        with torch.inference_mode():
+            embedding = embedder.audio((frames - frames.mean(dim=0))[None])
+        cosines = functional.cosine_similarity(embedding, trained.objective["classifiers.main.weight"])
+        right += table.speakers[row] == f"s{int(cosines.argmax())}"
+    assert found[int(np.argmax(found))] == pytest.approx(right / 6, abs=1e-5)
+    first = corpus.run(tmp_path / "first", data=sections["data"], train={"epochs": 1 + int(np.argmax(found))})
+    assert all(torch.equal(value, first[name]) for name, value in trained_weights(tmp_path / "best").items())
+
+
+def test_what_is_held_out_is_not_trained_on(corpus, tmp_path, capfd):
+    """An epoch of what is left, and a message where nothing can be held out or recognized."""
+    corpus.run(tmp_path / "half", data={"held_out": 0.5}, train={"epochs": 1, "batch_size": 4})
+    assert "; 12 utterances of 6 speakers" in capfd.readouterr().err
+    with pytest.raises(DataError, match=r"data.held_out: 0.1: .*/train has too few utterances per speaker"):
+        corpus.run(tmp_path / "few", data={"held_out": 0.1})
+    with pytest.raises(DataError, match=r"data.held_out: ge2e has no classes"):
+        loss, batches = {"classifier": {"name": "ge2e"}}, {"held_out": 0.25, "utterances_per_speaker": 2}
+        corpus.run(tmp_path / "ge2e", loss=loss, data=batches)
+
+
+def test_another_face_has_no_true_worth(corpus, tmp_path):
+    """Neither for a pooling by it nor for a supervision."""
+    for name, sections in {
+        "pooling": {"visual": {"pooling": "oracle"}},
+        "supervision": {
+            "audio": {"pooling": "we_asp"},
+            "visual": {"pooling": "we_asp"},
+            "supervision": {"name": "true_worth"},
+        },
+    }.items():
+        with pytest.raises(
+            DataError, match=rf"{name}.yaml: data.wrong_faces: the true worth of moments is known of the"
+        ):
+            corpus.run(tmp_path / name, "AV", data={"wrong_faces": 0.5}, **sections)
+
+
 def test_the_development_eer_is_measured_as_often_as_asked_and_at_the_end(corpus, tmp_path):
     def rates(name: str, every: int) -> list[str]:
         corpus.run(tmp_path / name, train={"epochs": 5, "evaluate_every": every})
@@ -591,7 +644,7 @@ def toy_training(corpus: Corpus, folder: Path, ranks: Ranks, spoil=None, **train
     system = ToySystem(6)
     if spoil is not None:
         system.spoil = spoil
-    return system, Trainer(system, settings, clips, None, folder, ranks, 0, identity(settings, 0, []))
+    return system, Trainer(system, settings, clips, None, None, folder, ranks, 0, identity(settings, 0, []))
 
 
 def test_a_spoilt_step_is_skipped_and_leaves_no_trace(corpus, tmp_path, capfd):
