@@ -87,6 +87,7 @@ mapfile -t single < <(awk '$2 == "single" {print $1}' "$work/systems")
 mapfile -t fused < <(awk '$2 == "fused" {print $1}' "$work/systems")
 all=("${single[@]+"${single[@]}"}" "${fused[@]+"${fused[@]}"}")
 
+[ -z "$gates" ] || [ "$norm $subtract_mean" = "as-norm1 false" ] || die "--gates: gates are fitted to scores of --norm as-norm1 without --subtract-mean"
 for _name in $gates; do
   [[ " ${fused[*]-} " == *" $_name "* ]] || die "--gates: $_name is not an audio-visual system of this run (${fused[*]-})"
 done

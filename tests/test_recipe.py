@@ -291,6 +291,7 @@ def test_run_sh_may_be_edited_while_it_runs(tmp_path):
         (["--set", "train.epochs"], "--set train.epochs: expected KEY=VALUE"),
         (["--study", "poolin"], "poolin.yaml: no such study: did you mean 'pooling'?"),
         (["--quality", "duration lenght"], "--quality: 'lenght' is not one of duration faces norm cohort"),
+        (["--gates", "ssa", "--norm", "s-norm"], "--gates: gates are fitted to scores of --norm as-norm1"),
         (["--subtract-mean", "yes"], "option --subtract-mean must be true or false, not 'yes'"),
     ],
 )
@@ -344,7 +345,7 @@ def test_every_system_of_the_papers(tiny_run, tmp_path):
     conf = tmp_path / "tiny/conf/systems"
     programs = PythonPrograms(tmp_path)
     rows = run_systems(tiny_run, tmp_path, "all", programs.environment)
-    systems = {path.stem for path in (ROOT / "conf/systems").glob("*.yaml")}
+    systems = {path.stem for path in (ROOT / "conf/systems").glob("*.yaml") if not path.stem.startswith("published_")}
     assert {path.stem for path in conf.glob("*.yaml")} == systems
     assert sum("avsv.bin.train" in line for line in programs.started()) == len(systems)  # each is trained once
     check_modes(rows, conf)

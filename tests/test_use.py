@@ -121,7 +121,9 @@ def test_a_missing_package_is_named(folder):
     scores = folder / "exp/mini/ssa/scores/eval/AxA.cos"
     done = run_python(folder, "-m", "avsv.cli", "eval", str(scores), "--trials", str(trials), "--det", "det.png")
     assert done.returncode == 1
-    assert done.stderr.endswith("matplotlib is not installed: run pip install 'avsv[report]'\n")
+    assert done.stderr.endswith(
+        "matplotlib is not installed: run 'pip install matplotlib' (in avsv's extra 'report')\n"
+    )
 
 
 def test_the_version_is_the_same_everywhere():

@@ -80,6 +80,16 @@ def check_weights(configs: Mapping[str, "SystemConfig"], folder: Path) -> list[P
     return found
 
 
+def trained_configs(configs: Mapping[str, "SystemConfig"]) -> dict[str, "SystemConfig"]:
+    """The systems whose networks are trained: others need published weights, whatever the preset."""
+    published = {name for name, config in configs.items() if not config.trained}
+    return {
+        name: config
+        for name, config in configs.items()
+        if name not in published and not published.intersection(dataclasses.asdict(config.init_from).values())
+    }
+
+
 def write_changed(path: Path, text: str) -> bool:
     """Write a file only when its text would change, so that its time says when it did; returns whether it did."""
     if path.is_file() and path.read_text(encoding="utf-8") == text:
@@ -120,7 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--study", type=Path, metavar="FILE", help="conf/studies/NAME.yaml")
     parser.add_argument("--quality", default="", help="quality measures of the calibration")
     parser.add_argument("--sweeps", default="", help="sweeps of CONF/sweeps.yaml, or all")
-    parser.add_argument("systems", nargs="*", metavar="SYSTEM", help="name of a file in CONF/systems, or all")
+    parser.add_argument(
+        "systems", nargs="*", metavar="SYSTEM", help="name of a file in CONF/systems; all: those that are trained"
+    )
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)
     remembered = Remembered(options.out / ".configured", arguments)
@@ -155,6 +167,8 @@ def configure(options: argparse.Namespace) -> tuple[dict[str, list[str]], list[P
     if not options.systems:
         raise DataError("no system is named: give names of files in CONF/systems, or all")
     configs = configurator.configs(configurator.known if options.systems == ["all"] else options.systems)
+    if options.systems == ["all"]:
+        configs = trained_configs(configs)
     files = [*_tree(options.conf), *configurator.trained, *filter(None, [options.study])]
     if options.weights_dir is not None:
         files += check_weights(configs, options.weights_dir)

@@ -41,7 +41,9 @@ def _main() -> int | None:
         extra = _EXTRAS.get(package)
         if extra is None:
             raise
-        raise DataError(f"{package} is not installed: run pip install 'avsv[{extra}]'") from None
+        raise DataError(
+            f"{package} is not installed: run 'pip install {package}' (in avsv's extra '{extra}')"
+        ) from None
 
 
 if __name__ == "__main__":

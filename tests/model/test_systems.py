@@ -587,6 +587,14 @@ def test_missing_weights_are_all_named_before_any_work(tmp_path):
     configure.main(["--preset", "tiny", *arguments])
 
 
+def test_all_systems_are_those_that_need_no_published_weights(tmp_path, capsys):
+    arguments = ["--conf", str(ROOT / "conf"), "--preset", "tiny", "--out", str(tmp_path / "out")]
+    configure.main([*arguments, "--weights-dir", str(tmp_path), "all"])
+    found = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    files = {path.stem for path in (ROOT / "conf/systems").glob("*.yaml")}
+    assert files - found == {"published_voice", "published_face", "published_ssa"} and found < files
+
+
 def test_a_supervision_of_too_few_frames_is_refused_before_any_work(tmp_path):
     arguments = ["--conf", str(ROOT / "conf"), "--preset", "small", "--out", str(tmp_path), "jap_cycle"]
     with pytest.raises(DataError, match=r"jap_cycle.yaml with .*data.video_frames: a training clip shows 3, and the"):
