@@ -46,7 +46,9 @@ markers=()
 for system in "${systems[@]}"; do
   need_embeddings "$exp/$system" "$data"
   markers+=("$embedded")
-  stamp=$(stamp "$seed" "$embedded" "$data/utt2spk")
+  inputs=("$embedded" "$data/utt2spk")
+  for name in utt2{audio,video}_worth; do [ ! -f "$data/$name" ] || inputs+=("$data/$name"); done
+  stamp=$(stamp "$seed" "${inputs[@]}")
   is_done "$exp/$system/analysis/.done" "$stamp" && continue
   todo+=("$system")
   stamps+=("$stamp")

@@ -36,7 +36,7 @@ stamps=()
 for data; do
   data=${data%/}
   inputs=("$system/final.pt")
-  for name in utt2spk feats.scp audio.scp faces.scp faces.conf .fbank.done .faces.done; do
+  for name in utt2spk feats.scp audio.scp faces.scp faces.conf utt2{audio,video}_worth .fbank.done .faces.done; do
     [ ! -f "$data/$name" ] || inputs+=("$data/$name")
   done
   stamp=$(stamp "$modes" "${inputs[@]}")

@@ -74,11 +74,11 @@ else
   rm -f "$data/audio.scp"
 fi
 
-mark_done "$data/.fbank.done" "$stamp" "$data"/{feats.scp,utt2num_frames,audio.scp} "${fbank/%JOB/}"*.ark \
-  "${audio/%JOB/}"*.ark
 # Arks of an earlier run with more jobs are in no list any more.
 for ((n = nj + 1; ; n++)); do
   [ -f "${fbank/%JOB/$n}.ark" ] || break
   rm -f "${fbank/%JOB/$n}".* "${audio/%JOB/$n}".*
 done
+mark_done "$data/.fbank.done" "$stamp" "$data"/{feats.scp,utt2num_frames,audio.scp} "${fbank/%JOB/}"*.ark \
+  "${audio/%JOB/}"*.ark
 log "$data: features for $made of $wanted utterances"

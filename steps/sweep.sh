@@ -92,7 +92,7 @@ marker=$out/.done
 stamp=$(stamp "$corpus $kinds $names ${stamps[*]}" "$config")
 ! up_to_date "$marker" "$stamp" "$out: sweeps are" || exit 0
 mkdir -p "$parts" "$exp/log"
-remove_stale "$out" "$parts" "$exp/log"
+remove_stale "$out" "$parts"/* "$exp/log"
 options+=(--git "$(code_revision)" --config "$config" --kinds "$kinds" --systems "$names" --stamps "${stamps[*]}" --cohort "$cohort"
   --corrupted "$corrupted" --seed "$seed" --resamples "$resamples" --top-n "$top_n" --parts "$parts")
 resources=()

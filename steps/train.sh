@@ -40,7 +40,7 @@ need_file "$config" "$fbank_config" "$train/utt2spk" "$dev/utt2spk"
 # The training itself knows which of these it depends on; here more than enough go into the stamp.
 inputs=("$config" "$fbank_config")
 for dir in "$train" "$dev"; do
-  for name in utt2spk utt2age spk2age utt2session .fbank.done .faces.done faces.conf; do inputs+=("$dir/$name"); done
+  for name in utt2spk utt2age spk2age spk2gender utt2session utt2{audio,video}_worth .fbank.done .faces.done faces.conf; do inputs+=("$dir/$name"); done
 done
 for dir in "$noise_dir" "$rir_dir"; do [ -z "$dir" ] || inputs+=("$dir/wav.scp" "$dir/utt2type"); done
 inputs+=("$dev"/trials/* "$dev/enroll")

@@ -25,9 +25,22 @@ _po_dir=${BASH_SOURCE[0]%/*}
 # shellcheck source=utils/common.sh
 . "$_po_dir/common.sh"
 
-# Names of the options this script knows: the lower-case variables that do not merely come from the environment.
+# Names of the options this script knows: the lower-case variables that do not merely come from the environment. One that it
+# sets itself is an option even where the caller has exported a variable of that name.
 _po_known() {
-  compgen -v | grep -x '[a-z][a-zA-Z0-9_]*' | grep -vxF -e help_message | grep -vxF -f <(compgen -e) || true
+  local _po_name
+  compgen -v | grep -x '[a-z][a-zA-Z0-9_]*' | grep -vxF -e help_message | while read -r _po_name; do
+    [[ ! $(declare -p "$_po_name") =~ ^declare\ -[A-Za-z]*x ]] || _po_assigns "$_po_name" || continue
+    printf '%s\n' "$_po_name"
+  done
+}
+
+_po_assigns() {  # whether a configuration block sets this variable
+  local _po_file
+  for _po_file in "${OPTION_FILES[@]-$0}"; do
+    [ ! -f "$_po_file" ] || ! sed '/^help_message=/,$d' "$_po_file" | grep -E "^([^#]*[[:space:]])?$1=" >/dev/null || return 0
+  done
+  return 1
 }
 
 _po_help() {
@@ -63,7 +76,7 @@ _po_is_option() {  # $1 is --NAME of an option of this script
   [[ $1 =~ ^--[a-z][a-zA-Z0-9_-]*$ ]] || return 1
   local _po_name=${1#--}
   _po_name=${_po_name//-/_}
-  [ "$_po_name" != help_message ] && declare -p "$_po_name" &>/dev/null
+  [[ " ${_po_names[*]} " == *" $_po_name "* ]]
 }
 
 # Split the option at the front of "$@" into $_po_name, $_po_value and $_po_words (how many words it took).
@@ -106,7 +119,7 @@ _po_parse() {
           _po_name=${_po_rest[0]%%=*}
           if [ "$_po_name" != --config ] && ! _po_is_option "$_po_name"; then
             _po_name=${_po_name#--}
-            usage_error "unknown option --$_po_name: the options are$(_po_known | sed 's/_/-/g; s/^/ --/' | tr -d '\n')"
+            usage_error "unknown option --$_po_name: the options are$(printf ' --%s' "${_po_names[@]//_/-}")"
           fi
           _po_take "${_po_rest[@]}"
           if [ "$_po_pass" = configs ]; then
@@ -152,9 +165,10 @@ _po_set() {
 }
 
 declare -A _po_defaults=()
-while read -r _po_name; do
+mapfile -t _po_names < <(_po_known)
+for _po_name in "${_po_names[@]}"; do
   [[ $(declare -p "$_po_name") == "declare -a"* ]] || _po_defaults[$_po_name]=${!_po_name}
-done < <(_po_known)
+done
 
 changed_options() {
   local name value

@@ -56,6 +56,7 @@ def measure_shares(
         corruption = Corruption(*condition, protocol.seed, noises) if condition else None
         rates = bench.measure(corruption, [share.system for share in group])
         for share in group:
+            share.path.parent.mkdir(exist_ok=True)
             write_text(share.path, json.dumps([{**rate._asdict(), "git": revision} for rate in rates[share.system]]))
         done += len(group)
         if progress is not None:

@@ -77,7 +77,7 @@ class Share:
         self.system, self.condition = system, condition
         self.name = CLEAN if condition is None else f"{condition[0]} {format_level(condition[1])}"
         digest = hashlib.md5(f"{stamp} {self.name}".encode(), usedforsecurity=False).hexdigest()[:12]
-        self.path = folder / f"{system}.{self.name.replace(' ', '_')}.{digest}.json"
+        self.path = folder / system / f"{self.name.replace(' ', '_')}.{digest}.json"
 
     def read(self) -> list[dict[str, Any]]:
         """The rates: the fields of :class:`avsv.corruption.sweep.Measured`, and the revision ``git`` of the code."""
@@ -115,6 +115,7 @@ class Shares:
     def remove_others(self, sweeps: Sweeps) -> None:
         """Remove shares of these systems that have other stamps or belong to other sweeps."""
         current = {share.path for share in self.of(sweeps)}
-        for path in self.folder.glob("*.json"):
-            if path not in current and path.name.split(".")[0] in self.stamps:
-                path.unlink()
+        for system in self.stamps:
+            for path in (self.folder / system).glob("*.json"):
+                if path not in current:
+                    path.unlink()

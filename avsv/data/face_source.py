@@ -40,19 +40,20 @@ class FaceCrops:
         """See :meth:`FaceSource.read`. Raises DataError with the utterance id if they cannot be read."""
         location, form = self.table.video[index], self.form
         with naming(self.table.keys[index]):
-            pixels = _read(location, rows)
+            pixels = read_crops(location, rows)
         check_columns(pixels, form.row, self.table, index, location, "steps/make_face_crops.sh")
         return pixels.reshape(-1, form.channels, form.height, form.width)
 
 
-def _read(location: str, rows: np.ndarray) -> np.ndarray:
+def read_crops(location: str, rows: np.ndarray) -> np.ndarray:
+    """Read face crops (T, C * H * W), given by their numbers (T,) in any order, from an ark or online."""
+    wanted, places = np.unique(rows, return_inverse=True)
     if is_online(location):
         from avsv.video.online import read_faces
 
-        wanted, places = np.unique(rows, return_inverse=True)
         return read_faces(location, wanted)[places]
-    first = int(rows.min())
-    return read_rows(location, first, int(rows.max()) + 1)[rows - first]
+    first = int(wanted[0])
+    return read_rows(location, first, int(wanted[-1]) + 1)[rows - first]
 
 
 def spread_rows(count: int, wanted: int | None) -> np.ndarray:

@@ -40,7 +40,10 @@ def probe(name: str, location: str, folder_fps: float = FOLDER_FPS) -> float:
     Raises:
         DataError: the recording is missing, unreadable, truncated or empty.
     """
-    seconds = _probe_video(location, folder_fps) if name == "video.scp" else _probe_audio(location)
+    try:
+        seconds = _probe_video(location, folder_fps) if name == "video.scp" else _probe_audio(location)
+    except OSError as error:  # a path that is too long, a folder that cannot be read
+        raise DataError(f"{location}: {error.strerror or error}") from None
     if seconds <= 0:
         raise DataError(f"{location}: no {'frames' if name == 'video.scp' else 'samples'}")
     return seconds
@@ -74,7 +77,7 @@ def _probe_audio(location: str) -> float:
 
 
 def _probe_video(location: str, folder_fps: float) -> float:
-    from avsv.video.decode import VideoSource, folder_rate, list_images
+    from avsv.video.decode import IMAGE_SUFFIXES, VideoSource, folder_rate, list_images
 
     if is_command(location):
         return sum(count for _, count in VideoSource(location).frames(FOLDER_FPS)) / FOLDER_FPS
@@ -82,6 +85,9 @@ def _probe_video(location: str, folder_fps: float) -> float:
         next(VideoSource(location).frames(FOLDER_FPS))
         return float(len(list_images(Path(location))) / folder_rate(Path(location), folder_fps))
     _need_content(location)
+    if Path(location).suffix.lower() in IMAGE_SUFFIXES:
+        next(VideoSource(location).frames(FOLDER_FPS))
+        return 1.0 / folder_fps
     return _probe_container(location, "video")
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsv.audio.decode import read_audio
+from avsv.data.face_source import read_crops, spread_rows
 from avsv.errors import DataError
-from avsv.io.ark import matrix_shape, read_rows
+from avsv.io.ark import is_online
 from avsv.io.lists import ENROLL, read_list, read_models
 from avsv.video.config import FaceFormat
 
@@ -63,6 +64,7 @@ class ClipReader:
         self.genders = self._list("spk2gender")
         self.durations = {key: float(value) for key, value in self._list("utt2dur").items()}
         self._faces = self._list("faces.scp")
+        self._counts = self._list("utt2num_faces")
         # With audio.scp, sound is already decoded.
         self._voices = self._list("wav.scp") | self._list("audio.scp")
 
@@ -112,12 +114,15 @@ class ClipReader:
     def _read_faces(self, key: str) -> NDArray[np.uint8]:
         form = FaceFormat.read(self.data / "faces.conf")
         location = self._faces[key]
-        count, columns = matrix_shape(location)
-        if columns != form.row:
-            raise DataError(f"{location}: {columns} columns instead of {form.row} as in faces.conf")
-        places = ((np.arange(FRAMES) + 0.5) * count / FRAMES).astype(int)
-        rows = [read_rows(location, place, place + 1) for place in dict.fromkeys(places.tolist())]
-        return np.concatenate(rows).astype(np.uint8).reshape(-1, form.channels, form.height, form.width)
+        if key not in self._counts:
+            raise DataError(f"{self.data}/utt2num_faces: no line for {key}")
+        places = np.unique(spread_rows(int(self._counts[key]), FRAMES))
+        # An ark gives single frames; a film is decoded once.
+        parts = [places] if is_online(location) else np.split(places, len(places))
+        rows = np.concatenate([read_crops(location, part) for part in parts])
+        if rows.shape[1] != form.row:
+            raise DataError(f"{location}: {rows.shape[1]} columns instead of {form.row} as in faces.conf")
+        return rows.astype(np.uint8).reshape(-1, form.channels, form.height, form.width)
 
 
 def strip(frames: NDArray[np.uint8]) -> str:

@@ -25,6 +25,12 @@ class Operating(NamedTuple):
     nontarget: int
 
 
+def check_far(far: float) -> None:
+    """Raise DataError for a false-accept rate that is not between 0 and 1."""
+    if not 0 < far < 1:
+        raise DataError(f"--far {far:g}: a false-accept rate is between 0 and 1, as in 0.01")
+
+
 def operating_point(target: NDArray, nontarget: NDArray, far: float) -> Operating:
     """Find the threshold for a false-accept rate.
 
@@ -43,8 +49,7 @@ def operating_point(target: NDArray, nontarget: NDArray, far: float) -> Operatin
         >>> operating_point(llr[900:], llr[:900], 0.01).measured
         False
     """
-    if not 0 < far < 1:
-        raise DataError(f"--far {far:g}: a false-accept rate is between 0 and 1, as in 0.01")
+    check_far(far)
     if far * len(nontarget) >= MIN_ACCEPTED:
         llr = np.concatenate([target, nontarget])
         (found,) = find_thresholds("", llr, np.arange(len(llr)) < len(target), [100 * far])

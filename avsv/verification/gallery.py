@@ -7,7 +7,7 @@ model's identity.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from avsv.errors import DataError
 from avsv.io.safetensors import read_tensors, write_tensors
-from avsv.verification.decision import operating_point
+from avsv.scoring.modes import assignments
+from avsv.verification.decision import check_far, operating_point
 from avsv.verification.model import Model
 from avsv.verification.pairs import Embedded, possible_assignments
 
-_FORMAT = "1"
+_FORMAT = "2"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Person:
         seconds: mean duration of the recordings; None if unknown.
         faces: mean number of face crops; None if no recording has any.
         lengths: per mode the mean length of the embeddings before they were scaled.
+        known: the number of recordings of which ``seconds`` is known, and of which ``faces`` is.
     """
 
     name: str
@@ -41,11 +43,7 @@ class Person:
     seconds: float | None
     faces: float | None
     lengths: dict[str, float]
-
-    @property
-    def letters(self) -> str:
-        """The modalities that the recordings have: A, V or AV."""
-        return "".join(letter for letter in "AV" if any(letter in mode for mode in self.sums))
+    known: dict[str, int] = field(default_factory=dict)
 
     def side(self) -> Embedded:
         """The person as a side of trials."""
@@ -62,18 +60,38 @@ class Person:
                 sums[mode] = sums.get(mode, 0) + vector.astype(np.float64)
                 counts[mode] = counts.get(mode, 0) + 1
                 lengths[mode] = lengths.get(mode, 0.0) + recording.lengths[mode]
-        before = max(self.counts.values(), default=0)
-        seconds = _mean(self.seconds, before, [recording.seconds for recording in recordings])
-        faces = _mean(self.faces, before, [recording.faces for recording in recordings])
-        means = {mode: total / counts[mode] for mode, total in lengths.items()}
-        return Person(self.name, sums, counts, seconds, faces, means)
+        means: dict[str, float | None] = {}
+        known = {}
+        for name in ("seconds", "faces"):
+            new = [value for recording in recordings if (value := getattr(recording, name)) is not None]
+            before = self.known.get(name, 0)
+            known[name] = before + len(new)
+            total = before * (getattr(self, name) or 0.0) + sum(new)
+            means[name] = total / known[name] if known[name] else None
+        lengths = {mode: total / counts[mode] for mode, total in lengths.items()}
+        return Person(self.name, sums, counts, means["seconds"], means["faces"], lengths, known)
 
 
-def _mean(before: float | None, count: int, values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    if before is not None:
-        known += [before] * count
-    return float(np.mean(known)) if known else None
+def common_mode(modes: Sequence[str], person: Person, recording: Embedded) -> str | None:
+    """The mode in which a person and a recording are compared, of those that are possible; None if none is.
+
+    The one that uses most modalities, then the one with most of them on both sides, then the one for which the person
+    has most recordings: somebody whose voice and face are from different recordings is compared by one of the two.
+
+    Example:
+        >>> one = np.ones(1)
+        >>> person = Person("ann", {"A": one, "V": one}, {"A": 2, "V": 1}, None, None, {"A": 1.0, "V": 1.0})
+        >>> recording = Embedded("x.mp4", {"A": one, "V": one, "AV": one}, {})
+        >>> common_mode(["AVxAV", "AxA", "VxV", "AVxA", "AVxV", "AxV"], person, recording)
+        'AVxA'
+    """
+    found = [
+        ((len(a) + len(b), len(set(a) & set(b)), person.counts[a]), mode)
+        for mode in modes
+        for a, b in assignments(mode)
+        if a in person.sums and b in recording.vectors
+    ]
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def combine(name: str, recordings: Sequence[Embedded]) -> Embedded:
@@ -139,17 +157,20 @@ class Gallery:
         if metadata.get("gallery") != _FORMAT:
             raise DataError(f"{path}: not a gallery of format {_FORMAT}, which this version of avsv reads")
         people = {}
-        for number, about in enumerate(json.loads(metadata["people"])):
-            sums = {mode: arrays[f"{number}.{mode}"] for mode in about["counts"]}
-            people[about["name"]] = Person(sums=sums, **about)
-        return cls(metadata["identity"], metadata["model"], people)
+        try:
+            for number, about in enumerate(json.loads(metadata["people"])):
+                sums = {mode: arrays[f"{number}.{mode}"] for mode in about["counts"]}
+                people[about["name"]] = Person(sums=sums, **about)
+            return cls(metadata["identity"], metadata["model"], people)
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise DataError(f"{path}: a damaged gallery: copy it again, or enroll its people again") from None
 
     def write(self, path: Path) -> None:
         """Write the file; it appears complete or not at all."""
         arrays, people = {}, []
         for number, person in enumerate(self.people.values()):
             arrays.update({f"{number}.{mode}": total for mode, total in person.sums.items()})
-            about = {name: getattr(person, name) for name in ("name", "counts", "seconds", "faces", "lengths")}
+            about = {name: getattr(person, name) for name in ("name", "counts", "seconds", "faces", "lengths", "known")}
             people.append(about)
         metadata = {
             "gallery": _FORMAT,
@@ -191,19 +212,22 @@ class Gallery:
             far: rate at which a stranger is mistaken for somebody who is enrolled.
 
         Raises:
-            DataError: nobody is enrolled, or nobody has anything in common with the recording.
+            DataError: nobody is enrolled, nobody has anything in common with the recording, or not a rate.
         """
-        if not self.people:
-            raise DataError("nobody is enrolled in the gallery")
-        letters = "".join(letter for letter in "AV" if any(letter in mode for mode in recording.vectors))
-        sides = [person.side() for person in self.people.values()]
-        modes = [model.find_mode(person.letters, letters) for person in self.people.values()]
+        check_far(far)
+        sides, modes = [], []
+        for person in self.people.values():
+            mode = common_mode(model.modes, person, recording)
+            if mode is not None:
+                sides.append(person.side())
+                modes.append((mode, tuple(possible_assignments(mode, sides[-1], recording))))
+        if not sides:
+            what = "has anything in common with the recording" if self.people else "is enrolled in the gallery"
+            raise DataError(f"nobody {what}")
         calibration, development = model.package.settings.calibration, model.package.development
         candidates = []
-        for mode in dict.fromkeys(modes):
-            rows = np.array([n for n, chosen in enumerate(modes) if chosen == mode])
-            # All have the same modalities in this mode.
-            orders = possible_assignments(mode, sides[rows[0]], recording)
+        for mode, orders in dict.fromkeys(modes):
+            rows = np.array([n for n, chosen in enumerate(modes) if chosen == (mode, orders)])
             found = model.score([*sides, recording], rows, np.full(len(rows), len(sides)), mode, orders)
             threshold = None
             if mode in calibration:

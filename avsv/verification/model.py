@@ -1,5 +1,6 @@
 """A trained system in use: two recordings to a decision."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from avsv.embed.extract import embed_batches
 from avsv.errors import DataError
 from avsv.scoring.modes import assignments, available_modes, parse_mode
-from avsv.verification.decision import Operating, operating_point
+from avsv.verification.decision import Operating, check_far, operating_point
 from avsv.verification.package import SETTINGS, FaceSettings, Package
 from avsv.verification.pairs import Embedded, PairScores, possible_assignments, scale_to_unit, score_pairs
 from avsv.verification.recording import Reader, Reading, Recording
@@ -114,8 +115,11 @@ class Model:
             form = FaceFormat.from_settings({**package.faces.settings(), **changes}, "face detection")
             settings = replace(package.settings, faces=FaceSettings(form))
             package = replace(package, settings=settings)
-        if device != "cpu" and not torch.cuda.is_available():
-            raise DataError(f"device {device}: no GPU is visible: use cpu")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+            raise DataError(f"device {device}: expected cpu, cuda or cuda:NUMBER")
+        number = int(device.partition(":")[2] or 0)
+        if device != "cpu" and number >= torch.cuda.device_count():
+            raise DataError(f"device {device}: {torch.cuda.device_count()} GPUs are visible: use cpu")
         return cls(package, device)
 
     def find_mode(self, a: str, b: str, wanted: str | None = None) -> str:
@@ -256,6 +260,7 @@ class Model:
         sides = [self.embed_reading(a), self.embed_reading(b)]
         orders = possible_assignments(chosen, *sides)
         found = self.score(sides, np.array([0]), np.array([1]), chosen, orders)
+        check_far(far)
         point = self.operating_point(chosen, far)
         llr = None if found.llr is None else float(found.llr[0])
         used = [_used(reading, {order[n] for order in orders}) for n, reading in enumerate((a, b))]

@@ -140,7 +140,7 @@ class Settings:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(f"{path}: no such file: {path.parent} is not the folder of a model") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read: {error}") from None
         if not isinstance(values, dict) or type(values.get("format")) is not int:
             raise DataError(f"{path}: has no number under 'format': it is not the description of a model")
@@ -207,23 +207,31 @@ class Package:
             DataError: the folder holds something else; the detector's weights are not there.
         """
         check_target(folder)
+        settings, faces = self.settings, self.faces
+        sources = []
+        if faces is not None and faces.detector_weights:
+            sources = [Path(faces.detector_weights) / name for name in weight_files(faces)]
+            settings = dataclasses.replace(
+                settings, faces=FaceSettings(dataclasses.replace(faces, detector_weights=DETECTOR))
+            )
+        for source in sources:
+            if not source.is_file():
+                raise DataError(f"{source}: no such file: the model needs the weights of its face detector")
         folder.mkdir(parents=True, exist_ok=True)
+        # The sources may be those of the model that is replaced.
+        incoming = folder / f".{DETECTOR}"
+        shutil.rmtree(incoming, ignore_errors=True)
+        for source in sources:
+            incoming.mkdir(exist_ok=True)
+            shutil.copyfile(source, incoming / source.name)
         (folder / SETTINGS).unlink(missing_ok=True)
+        shutil.rmtree(folder / DETECTOR, ignore_errors=True)
+        if sources:
+            incoming.rename(folder / DETECTOR)
         arrays = {name: value.numpy() for name, value in self.embedder.state_dict().items()}
         write_tensors(folder / WEIGHTS, arrays, {})
         content = self.normalization.to_tensors()
         write_tensors(folder / SCORES, content.arrays | development_tensors(self.development), content.metadata)
-        settings, faces = self.settings, self.faces
-        shutil.rmtree(folder / DETECTOR, ignore_errors=True)
-        if faces is not None and faces.detector_weights:
-            (folder / DETECTOR).mkdir()
-            for name in weight_files(faces):
-                source = Path(faces.detector_weights) / name
-                if not source.is_file():
-                    raise DataError(f"{source}: no such file: the model needs the weights of its face detector")
-                shutil.copyfile(source, folder / DETECTOR / name)
-            kept = dataclasses.replace(faces, detector_weights=DETECTOR)
-            settings = dataclasses.replace(settings, faces=FaceSettings(kept))
         write_text(folder / SETTINGS, settings.to_json())
 
     @classmethod

@@ -21,6 +21,7 @@ import avsv
 from avsv.cli.__main__ import program
 from avsv.io.ark import read_vectors
 from avsv.io.lists import Scores, read_list, read_scores
+from avsv.io.safetensors import read_tensors, write_tensors
 from avsv.model.saved import TrainedSystem
 
 
@@ -99,7 +100,7 @@ def test_export_and_verify_elsewhere(run, clips, tmp_path):
         (["SYSTEM", "a.wav", "b.wav"], "a.wav: no such file or folder"),
         (["SYSTEM", "CLIP", "CLIP", "--far", "2"], "--far 2: a false-accept rate is between 0 and 1"),
         (["SYSTEM", "CLIP", "CLIP", "--mode", "AB"], "mode 'AB' is not one of AVxAV AxA VxV AVxA AVxV AxV"),
-        (["SYSTEM", "CLIP", "CLIP", "--device", "cuda"], "device cuda: no GPU is visible: use cpu"),
+        (["SYSTEM", "CLIP", "CLIP", "--device", "cuda"], "device cuda: 0 GPUs are visible: use cpu"),
         (["SYSTEM", "CLIP", "CLIP", "--detector", "yunet", "--detector-weights", "."], "no such file: detector yunet"),
     ],
 )
@@ -223,6 +224,54 @@ def test_enroll_and_identify(run, clips, tmp_path):
     assert found["candidates"][0]["cosine"] == pytest.approx(ann @ unit["s0-u2"] / np.linalg.norm(ann), abs=1e-4)
     stranger = command("identify", gallery, clips["s3-u0"], "--far", 0.001)
     assert stranger.returncode == 3 and stranger.stdout.startswith("nobody\n")
+
+
+def test_a_person_whose_voice_and_face_are_from_different_recordings(run, clips, tmp_path):
+    """They are compared by one of the two, whoever else is in the gallery and in whatever order they were enrolled."""
+    sounds, videos = (read_list(run.data["eval"] / name) for name in ("wav.scp", "video.scp"))
+    found = []
+    for order in (("Ann", "Bob"), ("Bob", "Ann")):
+        gallery = tmp_path / order[0]
+        recordings = {"Ann": [sounds["s0-u0"], sounds["s0-u1"], videos["s0-u0"]], "Bob": [sounds["s1-u0"]]}
+        for name in order:
+            for recording in recordings[name]:
+                assert command("enroll", gallery, name, recording, "--model", run.system).returncode == 0
+        done = command("identify", gallery, clips["s0-u2"], "--json", "--far", 0.1)
+        found.append(json.loads(done.stdout))
+        assert {one["name"]: one["mode"] for one in found[-1]["candidates"]} == {"Ann": "AVxA", "Bob": "AVxA"}
+        face = json.loads(command("identify", gallery, videos["s0-u2"], "--json", "--far", 0.1).stdout)
+        assert {one["name"]: one["mode"] for one in face["candidates"]} == {"Ann": "VxV", "Bob": "AxV"}
+    assert found[0] == found[1]
+    voices, both = (
+        dict(zip(*read_vectors(run.system / f"embeddings/eval.{mode}.scp"), strict=True)) for mode in ("A", "AV")
+    )
+    ann = sum(voices[key] / np.linalg.norm(voices[key]) for key in ("s0-u0", "s0-u1"))
+    wanted = ann @ both["s0-u2"] / np.linalg.norm(ann) / np.linalg.norm(both["s0-u2"])
+    assert found[0]["candidates"][0]["cosine"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_rate_that_is_none_is_refused_however_many_people_are_enrolled(run, clips, tmp_path):
+    for key, name in (("s0-u0", "Ann"), ("s1-u0", "Bob")):
+        assert command("enroll", tmp_path / "g", name, clips[key], "--model", run.system).returncode == 0
+    done = command("identify", tmp_path / "g", clips["s0-u1"], "--far", 1.5)
+    assert done.returncode == 1 and "--far 1.5: a false-accept rate is between 0 and 1" in done.stderr
+
+
+def test_a_damaged_gallery(run, clips, tmp_path):
+    assert command("enroll", tmp_path / "g", "Ann", clips["s0-u0"], "--model", run.system).returncode == 0
+    content = read_tensors(tmp_path / "g")
+    for people in (
+        None,
+        "",
+        "{",
+        '[{"name": "Ann"}]',
+        "[" * 100_000,
+        json.dumps([{"name": "Ann", "counts": {"X": 1}}]),
+    ):
+        about = {key: value for key, value in content.metadata.items() if key != "people"}
+        write_tensors(tmp_path / "bad", content.arrays, about | ({} if people is None else {"people": people}))
+        done = command("identify", tmp_path / "bad", clips["s0-u1"])
+        assert done.returncode == 1 and "bad: a damaged gallery: copy it again" in done.stderr, people
 
 
 def test_a_gallery_of_another_model(run, clips, tmp_path):

@@ -51,9 +51,10 @@ def test_a_share_is_found_by_system_condition_and_stamp(tmp_path):
     ]
     assert len({share.path for share in shares}) == len(shares)
     assert [share.name for share in shares[:4]] == ["clean", "blur 20", "blur 5", "codec opus 6"]
-    assert shares[3].path.name.startswith("a.codec_opus_6.")
+    assert shares[3].path.parent.name == "a" and shares[3].path.name.startswith("codec_opus_6.")
     # The level is the one in its name.
     assert Share(tmp_path, "a", "x", ("blur", 20.0)).path == shares[1].path
+    shares[0].path.parent.mkdir()
     shares[0].path.write_text(json.dumps([{"eer": 1.5}]))
     assert shares[0].read() == [{"eer": 1.5}]
     with pytest.raises(DataError, match=r"blur_20\..*\.json: no such file: run the sweep again"):
@@ -69,6 +70,7 @@ def test_shares_that_hold_are_known_and_others_are_removed(tmp_path):
     ]  # fmt: skip
     assert len(every) == 2 * 4
     for share in every:
+        share.path.parent.mkdir(exist_ok=True)
         share.path.write_text("[]")
     assert shares.measured(sweeps) == sweeps
     every[-1].path.unlink()
@@ -76,10 +78,11 @@ def test_shares_that_hold_are_known_and_others_are_removed(tmp_path):
     every[0].path.unlink()
     assert shares.measured(sweeps) == {}
 
-    other_stamp, other_system = Share(tmp_path, "a", "z", None), Share(tmp_path, "c", "z", None)
+    other_stamp, other_system = Share(tmp_path, "a", "z", None), Share(tmp_path, "a.2", "z", None)
     for share in (other_stamp, other_system):
+        share.path.parent.mkdir(exist_ok=True)
         share.path.write_text("[]")
     shares.remove_others({"noise": (10,)})
     # Of the systems at hand only what the sweeps need is left; nothing is said about other systems.
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {every[1].path.name, every[6].path.name, other_system.path.name}
+    left = set(tmp_path.rglob("*.json"))
+    assert left == {every[1].path, every[6].path, other_system.path}

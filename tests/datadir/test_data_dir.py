@@ -618,6 +618,20 @@ def test_duration_of_a_folder_of_frames(clip, tmp_path):
     assert probe("video.scp", str(tmp_path), 1.0) == 1.0
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "webp", "tif", "ppm"])
+def test_a_picture_is_one_frame(clip, tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(clip), "-frames:v", "1", str(path)], check=True)
+    assert probe("video.scp", str(path)) == 1 / 25
+    assert probe("video.scp", str(path), 2.0) == 0.5
+
+
+def test_a_path_that_the_system_refuses_is_a_recording_that_cannot_be_used(tmp_path):
+    for name in ("wav.scp", "video.scp"):
+        with pytest.raises(DataError, match="File name too long"):
+            probe(name, "cat " + "x" * 300)
+
+
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "m4a", "mkv", "webm"])
 @pytest.mark.parametrize("share", [0.6, 0.02])
 def test_truncated_audio_is_found(clip, tmp_path, suffix, share):

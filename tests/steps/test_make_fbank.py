@@ -113,6 +113,8 @@ def test_the_step(tmp_path, recordings):
     assert done.returncode == 0, done.stderr
     assert read_rows(read_list(two / "feats.scp")["id0-0"]).shape[1] == 24
     assert not (two / "audio.scp").exists() and not list((two / "arks").glob("*.2.*"))
+    again = step("--nj", 1, "--config", tmp_path / "narrow.yaml", "--write-audio", "false", two)
+    assert again.stderr.endswith(f"{two}: features are up to date\n")
 
 
 def bad_recordings(folder: Path) -> dict[str, str]:

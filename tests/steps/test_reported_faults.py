@@ -159,3 +159,13 @@ def test_a_byte_order_mark_is_named(media, tmp_path):
     assert run("utils/fix_data_dir.sh", data).returncode == 0
     assert run("utils/validate_data_dir.sh", "--no-feats", data).returncode == 0
     assert (data / "trials/t").read_text() == "s00-a s01-a nontarget\n"
+
+
+def test_lines_may_begin_with_blanks(media, tmp_path):
+    """As Kaldi reads them; the recording is that of the utterance."""
+    data = make_data(tmp_path / "data", "wav.scp", media / "a.wav", media / "a.wav")
+    text = (data / "wav.scp").read_text()
+    (data / "wav.scp").write_text(f"  {text}")
+    done = run("steps/validate.sh", "--nj", 1, data)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in (data / "utt2dur").read_text().splitlines()] == ["s00-a", "s01-a"]

@@ -286,13 +286,13 @@ def test_tables(swept):
 def test_what_was_measured_is_kept(world, swept, tmp_path):
     shutil.copytree(swept, tmp_path / "out")
     parts = tmp_path / "out" / "parts"
-    before = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    before = {str(path.relative_to(parts)): path.stat().st_mtime_ns for path in parts.rglob("*.json")}
     assert len(before) == 3 * 6
-    lost = {name for name in before if name.startswith(("voice.noise_10", "face.blur"))}
+    lost = {name for name in before if name.startswith(("voice/noise_10", "face/blur"))}
     for name in lost:
         (parts / name).unlink()
     run(world, tmp_path / "out", 1, kinds="blur")
-    after = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
+    after = {str(path.relative_to(parts)): path.stat().st_mtime_ns for path in parts.rglob("*.json")}
     assert {name for name in after if after[name] != before[name]} == {x for x in lost if "blur" in x}
     # The incomplete sweep is not shown; valid ones that were not requested are.
     assert sorted(path.stem for path in (tmp_path / "out").glob("*.csv")) == ["blur", "no_video"]

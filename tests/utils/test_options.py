@@ -43,6 +43,19 @@ def common(script, *arguments, **options):
 # --------------------------------------------------------------------------------------------------- parse_options
 
 
+def test_an_exported_variable_of_the_name_of_an_option_is_one(tmp_path):
+    """It has the default of the script, its type is checked, and what the caller exports otherwise is no option."""
+    script = tmp_path / "step.sh"
+    text = SCRIPT.replace("nj=4\n", "nj=4 other=x\n") + "changed_options nj resume other\n"
+    script.write_text(text)
+    environment = {**os.environ, "nj": "9", "resume": "maybe", "other": "y", "proxy": "z"}
+    done = run("bash", script, "--other", "q", cwd=ROOT, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "4|run.py|-a 1|true|0.05|0| --other q"
+    assert "--resume must be true or false" in run("bash", script, "--resume", "x", cwd=ROOT, env=environment).stderr
+    assert "unknown option --proxy" in run("bash", script, "--proxy", "x", cwd=ROOT, env=environment).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

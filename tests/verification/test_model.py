@@ -224,6 +224,8 @@ def test_the_weights_of_the_detector_go_with_the_model(run, tmp_path):
     model = avsv.load(run.system, detector="yunet", detector_weights=weights)
     write_model(model.package, tmp_path / "model")
     shutil.rmtree(weights)
+    replaced = avsv.load(tmp_path / "model").package
+    write_model(replaced, tmp_path / "model", "CC-BY-4.0")
     faces = avsv.load(tmp_path / "model").package.faces
     assert faces.detector == "yunet"
     assert Path(faces.detector_weights, "face_detection_yunet_2023mar.onnx").read_bytes() == b"weights"
