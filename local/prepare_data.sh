@@ -11,7 +11,8 @@ that writes the same lists.
 Usage: $0 [options] <data-dir>
  e.g.: $0 --preset mini --nj 4 data
 
-Writes <data-dir>/{train,dev,eval}/{utt2spk,spk2utt,wav.scp,video.scp,utt2session,spk2gender,spk2age},
+Writes <data-dir>/{train,dev,eval}/{utt2spk,spk2utt,wav.scp,video.scp,utt2session,spk2gender,spk2age,
+utt2audio_worth,utt2video_worth},
 <data-dir>/{dev,eval}/trials/*, <data-dir>/musan/{wav.scp,utt2type}, <data-dir>/rirs/wav.scp and <data-dir>/corpus;
 the media are written to a folder in <data-dir>/media. The result depends only on preset and seed.
 "

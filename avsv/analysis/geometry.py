@@ -104,16 +104,20 @@ def geometry(embeddings: ArrayLike, identities: ArrayLike, max_utterances: int =
         max_utterances: for silhouettes, whose cost is quadratic, identities are drawn up to this number of utterances.
         seed: seed of that draw.
     """
-    from sklearn.metrics import silhouette_samples
-
     identities = np.asarray(identities)
     rows = sample_identities(identities, max_utterances, seed=seed)
     unit = _unit(embeddings)
     return Geometry(
-        within_angles(unit, identities),
-        between_angles(unit, identities),
-        silhouette_samples(unit[rows], identities[rows], metric="euclidean"),
+        within_angles(unit, identities), between_angles(unit, identities), _silhouettes(unit[rows], identities[rows])
     )
+
+
+def _silhouettes(points: Array, identities: NDArray) -> Array:
+    """The silhouettes (N,) of points; empty where they are not defined: one identity, or one point of each."""
+    from sklearn.metrics import silhouette_samples
+
+    count = len(np.unique(identities))
+    return silhouette_samples(points, identities) if 2 <= count < len(points) else np.empty(0)
 
 
 def sample_identities(
@@ -176,10 +180,8 @@ def geometry_table(
         audio_video: angles between the voice's and the face's embedding of each utterance, where a system has both.
         points: per modality (N, 2) in the plane and the names (N,) of their identities.
     """
-    from sklearn.metrics import silhouette_samples
-
     values = [(m, what, column) for m, of in measures.items() for what, column in of._asdict().items()]
-    values += [(m, "silhouette of the UMAP", silhouette_samples(*found)) for m, found in points.items()]
+    values += [(m, "silhouette of the UMAP", _silhouettes(*found)) for m, found in points.items()]
     if audio_video is not None:
         values.append(("A-V", "same clip", audio_video))
     rows = []

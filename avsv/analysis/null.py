@@ -5,6 +5,7 @@ and leave it open for other fusions. Here it is measured for any of them: the em
 mean of the embeddings of the same voice with the faces of others, and the reverse.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ def null_representations(system: TrainedEmbedder, directory: Path) -> list[NullR
     """Measure the null representations of an audio-visual system over up to :data:`MAX_UTTERANCES` utterances.
 
     Returns:
-        A row for each modality; none if fewer than two speakers have utterances with voice and face.
+        A row for each modality; none if a speaker has all utterances with voice and face but one, or all.
 
     Raises:
         DataError: as :func:`avsv.data.lists.read_utterances`; data cannot be read.
@@ -37,7 +38,9 @@ def null_representations(system: TrainedEmbedder, directory: Path) -> list[NullR
     inputs = system.inputs
     table = read_utterances(directory, inputs.audio_list, True)
     both = np.flatnonzero((table.audio_frames > 0) & (table.video_frames > 0))
-    if len({table.speakers[row] for row in both}) < 2:
+    speakers = [table.speakers[row] for row in both]
+    # The spread over the utterances of others needs two of them for everybody.
+    if len(speakers) - max(Counter(speakers).values(), default=0) < 2:
         return []
     chosen = both[:: -(-len(both) // MAX_UTTERANCES)]
     table = read_utterances(directory, inputs.audio_list, True, only={table.keys[row] for row in chosen})

@@ -13,6 +13,7 @@ _CLIPPED = 0.98  # of the largest sample
 _SILENCE = 1e-10  # power that counts as silence, -100 dB
 _HEARD = 1e-5  # of the power of the strongest frequency, -50 dB
 _WINDOW = 512  # samples of a spectrum
+_BLOCK = 4096  # spectra that are computed at a time
 
 
 class VoiceQuality(NamedTuple):
@@ -54,7 +55,8 @@ def voice_quality(waveform: NDArray[np.float32], sample_rate: int) -> VoiceQuali
     power = np.mean(samples**2)
     size, shift = min(round(_FRAME * sample_rate), len(samples)), round(_SHIFT * sample_rate)
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::shift]
-    quiet, loud = np.percentile(np.mean(frames**2, axis=1), [_QUIET, _LOUD])
+    # The frames overlap: their squares would take the memory of several recordings.
+    quiet, loud = np.percentile(np.einsum("tn,tn->t", frames, frames) / size, [_QUIET, _LOUD])
     peak = np.abs(samples).max()
     return VoiceQuality(
         level=_decibel(power),
@@ -68,7 +70,10 @@ def voice_quality(waveform: NDArray[np.float32], sample_rate: int) -> VoiceQuali
 def _bandwidth(samples: NDArray[np.float64]) -> float:
     padded = np.pad(samples, (0, max(0, _WINDOW - len(samples))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[:: _WINDOW // 2]
-    power = np.mean(np.abs(np.fft.rfft(frames * np.hanning(_WINDOW))) ** 2, axis=0)[1:]
+    power, window = np.zeros(_WINDOW // 2 + 1), np.hanning(_WINDOW)
+    for start in range(0, len(frames), _BLOCK):
+        power += (np.abs(np.fft.rfft(frames[start : start + _BLOCK] * window)) ** 2).sum(axis=0)
+    power = power[1:] / len(frames)
     return float(np.log(max(np.mean(power > _HEARD * power.max()), 1 / len(power))))
 
 

@@ -14,6 +14,7 @@ from avsv.bin.command import run_command
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter
 from avsv.io.atomic import write_text
+from avsv.io.command import is_command
 from avsv.io.lists import read_list
 
 
@@ -63,7 +64,7 @@ def make_fbank(
 
 
 def _is_its_own_window_source(source: str, sample_rate: int) -> bool:
-    return not source.rstrip().endswith("|") and Path(source).is_file() and is_windowable(source, sample_rate)
+    return not is_command(source) and Path(source).is_file() and is_windowable(source, sample_rate)
 
 
 def main() -> None:

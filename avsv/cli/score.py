@@ -112,6 +112,7 @@ def _embed(args: argparse.Namespace, model: "Model", keys: list[str]) -> "list[E
     from avsv.verification.collection import embed_directory, embed_recordings, recordings_of, stored_letters
     from avsv.verification.recording import Recording
 
+    wanted = set(keys)
     if args.data is None:
         recordings = []
         for key in keys:
@@ -119,11 +120,9 @@ def _embed(args: argparse.Namespace, model: "Model", keys: list[str]) -> "list[E
             recordings.append(Recording(key, found.audio, found.video))
         items, total = embed_recordings(model, recordings), len(recordings)
     elif letters := stored_letters(model, args.data):
-        items, total = embed_directory(model, args.data, letters), len(keys)
+        items, total = embed_directory(model, args.data, letters, wanted), len(wanted)
     else:
         print(f"{args.data}: reading its recordings: it has no features or face crops", file=sys.stderr)
-        recordings = [x for x in recordings_of(args.data, model.embedder.letters) if x.name in set(keys)]
+        recordings = [x for x in recordings_of(args.data, model.embedder.letters) if x.name in wanted]
         items, total = embed_recordings(model, recordings), len(recordings)
-    wanted = set(keys)
-    embedded = with_progress(items, total, "recordings")
-    return [model.side(*item) for item in embedded if item.key in wanted]
+    return [model.side(*item) for item in with_progress(items, total, "recordings")]

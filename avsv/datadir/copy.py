@@ -37,10 +37,13 @@ def copy_data(
         trials: also copy the trials.
 
     Raises:
-        DataError: two names become equal, or the new name of an utterance does not begin with that of its speaker.
+        DataError: there is no utterance to copy, two names become equal, or the new name of an utterance does not begin
+            with that of its speaker.
     """
     need_new_folder(target, [source])
     old = [(u, s) for u, s in zip(*read_utt2spk(source), strict=True) if keep is None or u in keep]
+    if not old:
+        raise DataError(f"{source}: no utterance is left to copy: do its lists have the utterances of utt2spk?")
     pairs = sorted((utterance_name(u), speaker_name(s)) for u, s in old)
     for (one, speaker), (other, _) in zip(pairs, [*pairs[1:], ("", "")], strict=True):
         if one == other:

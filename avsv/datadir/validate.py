@@ -334,7 +334,7 @@ class Validator:
     def _check_utterances(self, name: str) -> list[str]:
         """Check a list by utterance; returns its sorted keys."""
         keys = sorted(chain.from_iterable(self._keys(name, self.speaker_of, "not in")))
-        complete = name not in (*SOURCES, *DERIVED, *PARTIAL) and (name.startswith("utt2") or name == "text")
+        complete = name not in (*SOURCES, *DERIVED, *PARTIAL) and name.startswith("utt2")
         if complete and len(keys) < len(self.utterances):
             for key in sorted(self.speaker_of.keys() - set(keys)):
                 self.problems.add(f"missing {name}", f"{self.folder}/{name}: '{key}' of utt2spk is missing")

@@ -14,9 +14,9 @@ from avsv.io.names import check_name, wrong_key
 from avsv.io.text import check_regular_file, refuse_mark
 
 ENROLL = "enroll"
+"""The list of a data directory that names its enrollment models, in the form of ``spk2utt``."""
 # Lists of a made corpus: the true worth of the moments of each utterance; see avsv.data.worth.
 AUDIO_WORTH, VIDEO_WORTH = "utt2audio_worth", "utt2video_worth"
-"""The list of a data directory that names its enrollment models, in the form of ``spk2utt``."""
 
 # What most keys are made of; the others are looked at more closely.
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}").fullmatch

@@ -164,12 +164,12 @@ class Configurator:
         own = read_yaml(self._file(name)[1])
         if self._is_variant(name):
             changes = self.study.variants[name].set
-            own = overlay(own, nested(changes)) | {"keep": [*own.get("keep", []), *changes]}
+            own = overlay(own, nested(changes)) | {"keep": [*(own.get("keep") or []), *changes]}
         return own
 
     def _over(self, name: str, mapping: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         """Lay both layers over the mapping of a system, and between them the keys that its ``own`` file keeps."""
-        keep = own.get("keep", [])
+        keep = own.get("keep") or []
         base, path = self._file(name)
         if not isinstance(keep, list) or not all(isinstance(key, str) for key in keep):
             raise DataError(f"{path}: keep: expected a list of dotted keys, as in [train.epochs]")
@@ -225,6 +225,10 @@ class Configurator:
                 raise DataError(f"{path}: {role}: given by init_from.{role} ({source}): remove one of the two")
             mapping = {role: there[role], **mapping}
         self._mappings[name] = self._over(name, mapping, own)
+        if self._mappings[name].get("init_from", {}) != mapping.get("init_from", {}):
+            raise DataError(
+                f"{self._where(path)}: init_from: a file names the systems that its networks come from: change it there"
+            )
         return self._mappings[name]
 
     def configs(self, names: Sequence[str]) -> dict[str, SystemConfig]:

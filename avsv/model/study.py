@@ -82,7 +82,14 @@ def read_study(path: Path, systems: Sequence[str]) -> Study:
         base, changes = entry.get("base", file.base), _changes(entry.get("set", {}), f"{where}.set")
         if base not in systems:
             raise DataError(f"{where}: base: {base}: {nearest(str(base), systems)}")
-        variants[check_system(f"{path.stem}-{name}", str(path))] = Variant(base, common | changes)
+        changes = common | changes
+        for key in changes:
+            inside = next((other for other in changes if other.startswith(f"{key}.")), None)
+            if inside is not None:
+                raise DataError(
+                    f"{path}: variants.{name}: sets {key} and {inside}, which is a part of it: set one of them"
+                )
+        variants[check_system(f"{path.stem}-{name}", str(path))] = Variant(base, changes)
     contrasts = [_contrast(text, path, entries) for text in file.contrasts]
     if not contrasts:
         raise DataError(f"{path}: contrasts: a study needs at least one, as in 'asp:mean'")

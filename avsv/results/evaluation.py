@@ -200,10 +200,16 @@ def compare_scores(
 
     ``draws`` are the results of :func:`evaluate_scores`, which are used if both files have the same trials; otherwise
     speakers are drawn again for the trials that both have.
+
+    Raises:
+        DataError: the files do not have trials of both kinds in common.
     """
     known = [~np.isnan(values) for values in scores]
     common = known[0] & known[1]
     is_target = trials.is_target[common]
+    if is_target.all() or not is_target.any():
+        what = "target and non-target trials" if common.any() else "trials"
+        raise DataError(f"{names[0]} and {names[1]}: have no {what} in common: compare them in separate calls")
     sides = speakers.enroll[common], speakers.test[common]
     if not np.array_equal(*known):
         a, b = (resampled_eers(values[common], is_target, *sides, resamples, seed) for values in scores)

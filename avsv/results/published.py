@@ -68,6 +68,8 @@ def read_published(path: str | Path) -> list[Published]:
                 raise ValueError(f"value '{figure.value}' is not finite")
         except (DataError, ValueError) as error:
             raise DataError(f"{path}:{number}: {error}") from error
+        if not figure.trials:
+            raise DataError(f"{path}:{number}: no trial list is named")
         for column, known in (("stage", STAGES), ("metric", METRICS)):
             if (value := getattr(figure, column)) not in known:
                 raise DataError(f"{path}:{number}: {column} '{value}' is not one of {' '.join(known)}")

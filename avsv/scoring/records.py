@@ -142,6 +142,8 @@ def read_calibration(scores_dir: Path) -> dict[str, Calibrated]:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file: run stage 9 of the recipe first") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file (UTF-8): run stage 9 of the recipe again") from None
     try:
         calibrated = {}
         for row in rows:

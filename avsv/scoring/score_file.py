@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from avsv.errors import DataError
+from avsv.io.text import cannot_read, check_regular_file
 
 LABELS = {"target": True, "nontarget": False, "1": True, "0": False}
 SCORE_LAYOUTS = ("enroll test score", "enroll test score label", "enroll test label score", "label enroll test score")
@@ -118,16 +119,14 @@ def read_pairs(path: str | Path) -> tuple[NDArray[np.object_], NDArray[np.object
 
 def _read_columns(path: str | Path) -> pd.DataFrame:
     """The blank-separated columns of a text file, as text."""
+    check_regular_file(path)
+    options = {"sep": r"\s+", "header": None, "dtype": str, "quoting": 3, "na_filter": False, "skip_blank_lines": False}
     try:
-        table = pd.read_csv(
-            path, sep=r"\s+", header=None, dtype=str, quoting=3, na_filter=False, skip_blank_lines=False, engine="c"
-        )
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not a score file or trial list") from None
+        # Opened here: pandas takes names of archives and addresses for more than files.
+        with Path(path).open("rb") as file:
+            table = pd.read_csv(file, engine="c", **options)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise cannot_read(path, error) from None
     except pd.errors.EmptyDataError:
         raise DataError(f"{path}: the file is empty") from None
     except pd.errors.ParserError as error:
@@ -158,7 +157,7 @@ def _recognize(path: str | Path, columns: pd.DataFrame, layouts: tuple[str, ...]
 
 
 def _fits(columns: pd.DataFrame, layout: str) -> bool:
-    """Whether all values of the columns are valid for the layout."""
+    """Whether all labels of the columns are labels, and any score is a number, as the layout has it."""
     names = layout.split()
     # Only files of WeSpeaker have additional columns.
     extra = len(columns.columns) - len(names)

@@ -93,6 +93,8 @@ def read_thresholds(path: Path) -> list[Threshold]:
             records = list(csv.DictReader(file))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file: calibrate again") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not a text file (UTF-8): calibrate again") from None
     try:
         return [
             Threshold(

@@ -23,9 +23,12 @@ def held_out_rows(speakers: Sequence[str], share: float, seed: int) -> NDArray[n
         >>> [len(held_out_rows(list("aaaaabb"), share, seed=0)) for share in (0.1, 0.3, 0.9)]
         [0, 3, 5]
     """
-    rows = generator_for(seed, "held_out").permutation(len(speakers))
-    names, of = np.unique([speakers[row] for row in rows], return_inverse=True)
-    chosen = [rows[of == number] for number in range(len(names))]
+    if share == 0:
+        return np.empty(0, dtype=np.int64)
+    numbers = np.unique(list(speakers), return_inverse=True)[1]
+    rows = generator_for(seed, "held_out").permutation(len(numbers))
+    rows = rows[np.argsort(numbers[rows], kind="stable")]
+    chosen = np.split(rows, np.flatnonzero(np.diff(numbers[rows])) + 1)
     return np.sort(np.concatenate([own[: min(round(share * len(own)), len(own) - 1)] for own in chosen]))
 
 

@@ -1,6 +1,6 @@
 """Many recordings, or the utterances of a data directory, embedded; and trials between them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -80,19 +80,20 @@ def stored_letters(model: Model, directory: Path) -> str:
     return stored
 
 
-def embed_directory(model: Model, directory: Path, letters: str) -> Iterator[Item]:
-    """Embed the utterances of a data directory from its features and face crops, in the batches of stage 6.
+def embed_directory(model: Model, directory: Path, letters: str, only: Collection[str] | None = None) -> Iterator[Item]:
+    """Embed the utterances of a data directory from its features and face crops.
 
     Args:
         model: what embeds.
         directory: see :func:`stored_letters`.
         letters: modalities to read.
+        only: these utterances; None for all, in the batches of stage 6.
 
     Raises:
         DataError: lists or arks cannot be read, or were made with other settings than the model's.
     """
     config, inputs = model.package.settings.system.embed, model.package.inputs.only(letters)
-    table = read_utterances(directory, whole_audio_list(config, inputs), inputs.video is not None)
+    table = read_utterances(directory, whole_audio_list(config, inputs), inputs.video is not None, only)
     TrainedEmbedder(model.name, model.embedder, inputs, config).check_data(table, letters)
     rows = {key: row for row, key in enumerate(table.keys)}
     seconds = read_list(directory / "utt2dur", fields=2) if (directory / "utt2dur").is_file() else {}

@@ -93,6 +93,18 @@ def test_silhouettes():
     np.testing.assert_allclose(geometry(embeddings, labels).silhouette, brute_force_silhouette(unit, labels))
 
 
+def test_silhouettes_that_are_not_defined_are_left_out():
+    """Of one utterance of each identity, or of a single identity."""
+    embeddings, _ = random_embeddings(2, 3)
+    for identities in (range(6), [0] * 6):
+        found = geometry(embeddings, np.array(identities))
+        assert len(found.silhouette) == 0
+        points = {"A": (embeddings[:, :2], np.array(identities).astype(str))}
+        table = geometry_table({"A": found}, None, points)
+        rows = table[table.iloc[:, 1].str.startswith("silhouette")]
+        assert len(rows) == 2 and (rows.iloc[:, 2] == 0).all() and rows.iloc[:, 3].isna().all()
+
+
 def test_sample_of_identities():
     labels = np.repeat(list("abcdefgh"), 5)
     rows = sample_identities(labels, 17, seed=1)

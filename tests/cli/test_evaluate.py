@@ -179,6 +179,30 @@ def test_bad_score_files(tmp_path, content):
     assert BAD[content] in str(error.value) and "\n" not in str(error.value)
 
 
+def test_names_of_archives_and_addresses_are_names_of_files(tmp_path):
+    for name in ("x.zip", "x.xz", "x.zst", "x.gz"):
+        (tmp_path / name).write_text("a b 0.5\nc d 0.25\n")
+        assert read_score_file(tmp_path / name).score.tolist() == [0.5, 0.25]
+        (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
+        with pytest.raises(DataError, match="not a"):
+            read_score_file(tmp_path / name)
+    for name in ("http://localhost:1/x", "s3://bucket/x"):
+        with pytest.raises(DataError, match="no such file"):
+            read_score_file(name)
+
+
+def test_files_without_common_trials_are_not_compared(tmp_path, trials):
+    listed = write_trials(tmp_path / "t", trials)
+    half = COUNT // 2
+    parts = [
+        write_as(tmp_path / "a", "kaldi", trials, 0, range(half)),
+        write_as(tmp_path / "b", "kaldi", trials, 0, range(half, COUNT)),
+    ]
+    done = avsv_eval(*parts, "--trials", listed, "--max-lost", "0.9", "--resamples", "20")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "have no trials in common: compare them in separate calls" in done.stderr
+
+
 def test_binary_missing_and_foreign_files(tmp_path, trials):
     (tmp_path / "binary").write_bytes(bytes(range(128, 256)))
     for path, said in ((tmp_path / "binary", "not a"), (tmp_path / "none", "no such file"), (tmp_path, "is a folder")):

@@ -422,6 +422,13 @@ def test_speed_mistakes(data, tmp_path, factor):
     assert f"speed factor '{factor}': expected a positive number such as 0.9" in done.stderr
 
 
+def test_a_list_of_other_utterances_is_named(data, tmp_path):
+    (data / "wav.scp").write_text("other-1 a.wav\n")
+    done = tool("perturb_data_dir_speed.sh", "0.9", data, tmp_path / "out")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"{data}: no utterance is left to copy" in done.stderr
+
+
 # ----------------------------------------------------------------------------------------------------------- fixing
 
 

@@ -1,5 +1,6 @@
 """The recipe of a second corpus, egs/cremad, on a synthetic tree with its layout."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from commands import run
 from paths import ROOT
 from video_media import ffmpeg
 
+from avsv.errors import DataError
 from avsv.io.lists import read_list, read_trials
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCropper
@@ -98,6 +100,22 @@ def test_wrong_root(arguments, message, tmp_path):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_damaged_demographics(tmp_path):
+    spec = importlib.util.spec_from_file_location("cremad", RECIPE / "local/cremad.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    table = tmp_path / "VideoDemographics.csv"
+    for content, message in (
+        (b"Actor,Age,Sex\n1001,51,Male\n", ":2: no ActorID"),
+        (b"ActorID,Age,Sex\n1001,51,\n", ":2: no Sex"),
+        (b"ActorID,Age,Sex\n1001\n", ":2: no Age"),
+        (b"ActorID,Age,Sex\n\xff,51,Male\n", "not a text file"),
+    ):
+        table.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            module.read_people(table)
 
 
 def test_only_local_and_conf_are_its_own():

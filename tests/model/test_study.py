@@ -90,6 +90,10 @@ def test_common_changes_are_those_of_all_variants(tmp_path):
         ({"contrasts": []}, "contrasts: a study needs at least one, as in 'asp:mean'"),
         ({"seeds": ["x"]}, "seeds[0]: expected a whole number, not the text x"),
         ({"set": 3}, "set: expected dotted keys and their values"),
+        (
+            {"variants": {"a": {"set": {"audio": "x", "audio.pooling": "tap"}}, "b": None}},
+            "variants.a: sets audio and audio.pooling, which is a part of it",
+        ),
         ({"questions": 1}, "questions: unknown key: did you mean 'question'?"),
         ({"variants": {"../a": None}}, "s-../a"),
     ],

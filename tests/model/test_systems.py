@@ -595,6 +595,12 @@ def test_all_systems_are_those_that_need_no_published_weights(tmp_path, capsys):
     assert files - found == {"published_voice", "published_face", "published_ssa"} and found < files
 
 
+def test_a_setting_does_not_change_where_networks_come_from(tmp_path):
+    arguments = ["--conf", str(ROOT / "conf"), "--preset", "tiny", "--out", str(tmp_path), "ssa"]
+    with pytest.raises(DataError, match=r"ssa.yaml with .*: init_from: a file names the systems that its networks"):
+        configure.main([*arguments, "--set", "ssa:init_from.audio=simam_resnet34"])
+
+
 def test_a_supervision_of_too_few_frames_is_refused_before_any_work(tmp_path):
     arguments = ["--conf", str(ROOT / "conf"), "--preset", "small", "--out", str(tmp_path), "jap_cycle"]
     with pytest.raises(DataError, match=r"jap_cycle.yaml with .*data.video_frames: a training clip shows 3, and the"):

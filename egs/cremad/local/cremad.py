@@ -37,13 +37,27 @@ def draw_trials(clips: list[str], sex: dict[str, str], seed: int) -> list[str]:
     return [f"{' '.join(trial)}\n" for trial in sorted(drawn)]
 
 
+def read_people(table: Path) -> dict[str, dict[str, str]]:
+    """The rows of ``VideoDemographics.csv`` by actor."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{table}: not a text file (UTF-8): copy it again") from None
+    people = {}
+    for number, row in enumerate(csv.DictReader(text.splitlines()), 2):
+        for column in ("ActorID", "Age", "Sex"):
+            if not row.get(column):
+                raise DataError(f"{table}:{number}: no {column}: expected the columns ActorID, Age and Sex")
+        people[row["ActorID"]] = row
+    return people
+
+
 def prepare(root: Path, out: Path, seed: int) -> None:
     """Write all lists below ``out``."""
     table = root / "VideoDemographics.csv"
     if not table.is_file():
         raise DataError(f"{table}: no such file: is --cremad-root the folder of CREMA-D?")
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        people = {row["ActorID"]: row for row in csv.DictReader(file)}
+    people = read_people(table)
     sex = {actor: row["Sex"][0].lower() for actor, row in people.items()}
     paths: dict[str, dict[str, str]] = {}
     for name, (folder, suffix) in PLACES.items():

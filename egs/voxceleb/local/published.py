@@ -120,23 +120,22 @@ def read_trials(path: Path) -> Iterator[tuple[str, str, bool]]:
     Raises:
         DataError: with file and line: another form, or a label that contradicts the identities.
     """
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, 1):
-            parts = line.split()
-            if not parts:
-                continue
-            if len(parts) != 3 or parts[0] not in ("0", "1"):
-                raise DataError(f"{path}:{number}: expected '1 ID/VIDEO/CLIP.wav ID/VIDEO/CLIP.wav', or 0 for 1")
-            sides = []
-            for part in parts[1:]:
-                names = _stem(part).split("/")[-3:]
-                if len(names) != 3 or not IDENTITY.fullmatch(names[0]):
-                    raise DataError(f"{path}:{number}: '{part}' is not of the form ID/VIDEO/CLIP.wav")
-                sides.append("/".join(names))
-            target = parts[0] == "1"
-            if (sides[0][:7] == sides[1][:7]) != target:
-                raise DataError(f"{path}:{number}: labeled {parts[0]}, which the two identities contradict")
-            yield sides[0], sides[1], target
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        parts = line.split()
+        if not parts:
+            continue
+        if len(parts) != 3 or parts[0] not in ("0", "1"):
+            raise DataError(f"{path}:{number}: expected '1 ID/VIDEO/CLIP.wav ID/VIDEO/CLIP.wav', or 0 for 1")
+        sides = []
+        for part in parts[1:]:
+            names = _stem(part).split("/")[-3:]
+            if len(names) != 3 or not IDENTITY.fullmatch(names[0]):
+                raise DataError(f"{path}:{number}: '{part}' is not of the form ID/VIDEO/CLIP.wav")
+            sides.append("/".join(names))
+        target = parts[0] == "1"
+        if (sides[0][:7] == sides[1][:7]) != target:
+            raise DataError(f"{path}:{number}: labeled {parts[0]}, which the two identities contradict")
+        yield sides[0], sides[1], target
 
 
 def find_trial_lists(folders: Iterable[Path], report: Report) -> dict[str, Path]:
