@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsv.cli.shared import MODEL_HELP, add_model_options, align, load_model, with_progress
+from avsv.cli.shared import MODEL_HELP, add_model_options, align, load_model, warn_of, with_progress
 
 if TYPE_CHECKING:
     from avsv.verification.gallery import Identification
@@ -67,6 +67,7 @@ def identify(args: argparse.Namespace) -> int:
     gallery = Gallery.read(args.gallery)
     model = load_model(args, args.model or gallery.model)
     gallery.check_model(model, args.gallery)
+    warn_of(model)
     found = gallery.identify(model, model.embed_reading(model.read(args.clip)), args.far)
     print(json.dumps(dataclasses.asdict(found), indent=2) if args.json else describe(found))
     return UNDECIDED if not found.decided else NOBODY if found.name is None else 0

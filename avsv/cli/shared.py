@@ -33,6 +33,12 @@ def load_model(args: argparse.Namespace, folder: str | None = None) -> "Model":
     )
 
 
+def warn_of(model: "Model") -> None:
+    """Print what a user must know before trusting a decision of a model."""
+    if model.package.caution is not None:
+        print(f"avsv: warning: {model.name}: {model.package.caution}", file=sys.stderr)
+
+
 def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     """The items, with a line on a terminal that counts them."""
     shown = time.monotonic()

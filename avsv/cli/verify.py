@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsv.cli.shared import MODEL_HELP, add_model_options, load_model
+from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, warn_of
 
 if TYPE_CHECKING:
     from avsv.verification.model import Used, Verification
@@ -39,6 +39,7 @@ def add_command(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Verify, print, and return the exit status."""
     model = load_model(args)
+    warn_of(model)
     readings = model.read_pair(args.a, args.b, args.mode)
     result = model.verify_readings(*readings, mode=args.mode, far=args.far)
     if args.explain is not None:

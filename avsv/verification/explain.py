@@ -82,6 +82,8 @@ def _summary(model: Model, result: Verification) -> str:
         how = "measured" if result.measured else "extrapolated, since the development trials are too few"
         rows.append(("log-likelihood ratio", f"{result.llr:.3f}"))
         rows.append((f"threshold at {100 * result.far:g} % false accepts", f"{result.threshold:.3f} ({how})"))
+    if model.package.caution is not None:
+        rows.append(("caution", model.package.caution))
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
     return f"<table>{''.join(cells)}</table>"
 

@@ -48,6 +48,7 @@ from avsv.video.config import FaceFormat, FacesConfig
 from avsv.video.detect import weight_files
 
 FORMAT = 1
+BUILTIN = "builtin"  # what local/prepare_data.sh of the built-in corpus writes to DATA/corpus
 SETTINGS, WEIGHTS, SCORES, DETECTOR = "model.json", "weights.safetensors", "scores.safetensors", "detector"
 
 
@@ -191,6 +192,15 @@ class Package:
         """How face crops are made; None for a system without video, or where that is not known."""
         form = self.settings.faces and self.settings.faces.form
         return form if isinstance(form, FacesConfig) else None
+
+    @property
+    def caution(self) -> str | None:
+        """What a user must know before trusting a decision; None if nothing is known."""
+        if {row.get("corpus") for row in self.settings.results} != {BUILTIN}:
+            return None
+        return (
+            "made for the built-in corpus of synthetic voices and drawn faces: its decisions say nothing about people"
+        )
 
     @property
     def inputs(self):

@@ -85,6 +85,24 @@ def test_errors_begin_with_the_name_of_the_program():
     assert failed.stderr.startswith("avsv: error: nothing: no such model: give the folder of a model")
 
 
+def test_a_model_of_the_built_in_corpus_says_so(run, clips, tmp_path):
+    """The program and its page, and the model that is handed on; other corpora give no warning."""
+    system = tmp_path / "work" / run.system.name
+    shutil.copytree(run.system, system)
+    (tmp_path / "work/results").mkdir()
+    pair = clips["s0-u0"], clips["s0-u1"]
+    for corpus, warned in (("builtin", True), ("voxceleb", False)):
+        (tmp_path / "work/results/results.csv").write_text(f"system,corpus,mode\n{system.name},{corpus},AVxAV\n")
+        assert command("export", system, tmp_path / corpus).returncode == 0
+        for model in (system, tmp_path / corpus):
+            done = command("verify", model, *pair, "--explain", tmp_path / "page.html")
+            assert done.returncode == 0
+            said = "synthetic voices and drawn faces: its decisions say nothing about people"
+            assert (said in done.stderr) == (said in (tmp_path / "page.html").read_text()) == warned
+        command("enroll", tmp_path / "g", corpus, pair[0], "--model", system)
+        assert ("synthetic voices" in command("identify", tmp_path / "g", pair[1]).stderr) == warned
+
+
 def test_export_and_verify_elsewhere(run, clips, tmp_path):
     done = command("export", run.system, tmp_path / "model", "--license", "CC-BY-4.0")
     assert done.returncode == 0, done.stderr
