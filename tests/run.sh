@@ -35,6 +35,7 @@ esac
 tools/setup.sh --tests
 . ./path.sh
 export OMP_NUM_THREADS=1    # many small tensors: threads only get in each other's way
+unset PYTHONDONTWRITEBYTECODE    # hundreds of programs would each compile the package again
 
 if [ $# -eq 0 ]; then
   echo "== shellcheck" >&2

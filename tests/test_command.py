@@ -63,7 +63,7 @@ def test_few_open_files(tmp_path, count):
     assert "open files" in done.stderr or "no such file" in done.stderr
 
 
-STEP = ["avsv.bin.extract_embeddings", "a", "b", "c", "--parts", "d"]
+STEP = ["avsv.bin.make_fbank", "--config", "conf/fbank.yaml", "a", "b"]
 PROGRAM = ["avsv.cli", "verify", "a", "b", "c"]
 
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from avsv.bin.command import run_command
-from avsv.embed.directories import choose_modes, embed_share, merge_shares
+from avsv.embed.modes import choose_modes
+from avsv.embed.parts import merge_shares
 from avsv.errors import DataError
 from avsv.io.names import check_name
 
@@ -36,6 +37,9 @@ def main() -> None:
     if args.merge:
         merge_shares(args.parts, args.num_jobs, modes, args.out, args.data)
         return
+    # It imports torch.
+    from avsv.embed.directories import embed_share
+
     embed_share(
         args.system,
         modes,

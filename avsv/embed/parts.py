@@ -7,9 +7,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from avsv.embed.modes import lacking_modes, possible_modes
 from avsv.errors import DataError
 from avsv.io.ark import ArkWriter, append_vectors
 from avsv.io.atomic import write_text
+from avsv.io.lists import read_list
 
 _BLOCK = 16384  # vectors in memory when parts are merged
 
@@ -97,3 +99,37 @@ def merge_parts(folder: str | Path, jobs: int, name: str, prefix: str | Path) ->
                 block[here] = part[rows[here] - start]
             append_vectors(writer, [keys[row] for row in rows], block)
     return [keys[row] for row in order]
+
+
+def merge_shares(parts: Path, jobs: int, modes: Sequence[str], out: Path, directories: Sequence[Path]) -> None:
+    """Write ``OUT/SET.MODE.{ark,scp}`` per set and mode, and in ``SET.MODE.missing`` the utterances without one.
+
+    Args:
+        parts: folder that :func:`avsv.embed.directories.embed_share` wrote to.
+        jobs: number of shares.
+        modes: in which the utterances were embedded.
+        out: folder to write to.
+        directories: data directories.
+
+    Raises:
+        DataError: as :func:`merge_parts`.
+    """
+    for directory in directories:
+        utterances = read_list(directory / "utt2spk", fields=2)
+        possible = possible_modes(directory, modes)
+        if len(possible) < len(modes):
+            print(f"{directory.name}: {lacking_modes(modes, possible)} left out")
+        # Scoring uses all modes that it finds; files of an earlier extraction would come from other weights.
+        for mode in {"A", "V", "AV"} - set(possible):
+            for suffix in ("scp", "ark", "missing"):
+                (out / f"{directory.name}.{mode}.{suffix}").unlink(missing_ok=True)
+        for mode in possible:
+            name = f"{directory.name}.{mode}"
+            made = merge_parts(parts, jobs, name, out / name)
+            missing = sorted(utterances.keys() - set(made))
+            (out / f"{name}.missing").unlink(missing_ok=True)
+            if missing:
+                write_text(out / f"{name}.missing", "".join(f"{key}\n" for key in missing))
+                print(
+                    f"{name}: {len(missing)} of {len(utterances)} utterances lack a modality: see {out}/{name}.missing"
+                )

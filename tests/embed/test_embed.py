@@ -23,9 +23,10 @@ from avsv.data.batch import Batch
 from avsv.data.clips import WholeUtterances
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
-from avsv.embed.directories import choose_modes, embed_share, merge_shares
+from avsv.embed.directories import embed_share
 from avsv.embed.extract import embed_batches
-from avsv.embed.parts import PartWriter, merge_parts
+from avsv.embed.modes import choose_modes
+from avsv.embed.parts import PartWriter, merge_parts, merge_shares
 from avsv.errors import DataError
 from avsv.io.ark import read_vectors
 from avsv.io.lists import read_list

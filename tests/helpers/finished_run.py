@@ -9,7 +9,8 @@ import cv2
 from paths import ROOT
 from synthetic import FACES, make_data_dir, make_trials, write_config
 
-from avsv.embed.directories import embed_share, merge_shares
+from avsv.embed.directories import embed_share
+from avsv.embed.parts import merge_shares
 from avsv.io.ark import read_rows
 from avsv.io.lists import read_list, write_list
 from avsv.model.config import load_config

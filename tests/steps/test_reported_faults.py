@@ -63,25 +63,28 @@ FILES: list[tuple[str, str, Callable[[Path, Path], None], bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "listed", "make", "usable"), FILES, ids=[name for name, *_ in FILES])
-def test_one_bad_file_costs_one_utterance(media, tmp_path, name, listed, make, usable):
+@pytest.mark.parametrize("listed", ["wav.scp", "video.scp"])
+def test_one_bad_file_costs_one_utterance(media, tmp_path, listed):
     """It is counted and named, in every step that opens recordings, and the others are processed."""
-    make(media, tmp_path / name)
+    files = [(tmp_path / name, usable) for name, of, _, usable in FILES if of == listed]
+    for name, of, make, _ in FILES:
+        if of == listed:
+            make(media, tmp_path / name)
     good = media / ("a.wav" if listed == "wav.scp" else "v.mp4")
     step = "make_fbank" if listed == "wav.scp" else "make_face_crops"
     made = {"make_fbank": "feats.scp", "make_face_crops": "faces.scp"}[step]
     config = ["--config", media / "fbank.yaml"] if step == "make_fbank" else []
     for command in (["steps/validate.sh"], [f"steps/{step}.sh", *config]):
-        data = make_data(tmp_path / Path(command[0]).stem, listed, good, tmp_path / name)
-        done = run(*command, "--nj", 1, "--max-lost", "0.5", data)
+        data = make_data(tmp_path / Path(command[0]).stem, listed, good, *(path for path, _ in files))
+        done = run(*command, "--nj", 1, "--max-lost", "0.9", data)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stdout + done.stderr
         kept = read_list(data / (made if command[0] != "steps/validate.sh" else "utt2spk"))
-        assert list(kept) == ["s00-a", "s01-a"][: 1 + usable]
-        if not usable:
-            reasons = "".join(path.read_text() for path in data.rglob("*") if path.name in ("dropped.txt",) or
-                              path.suffix == ".failed")  # fmt: skip
-            assert "s01-a" in reasons and name in reasons
+        assert list(kept) == ["s00-a", *(f"s{n:02}-a" for n, (_, usable) in enumerate(files, 1) if usable)]
+        written = [path for path in data.rglob("*") if path.name == "dropped.txt" or path.suffix == ".failed"]
+        reasons = [line for path in written for line in path.read_text().splitlines()]
+        for n, (path, usable) in enumerate(files, 1):
+            assert any(line.startswith(f"s{n:02}-a") and path.name in line for line in reasons) == (not usable)
 
 
 ENCODED = {
@@ -91,14 +94,16 @@ ENCODED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ENCODED)
-def test_lengths_that_headers_only_guess(media, tmp_path, name):
-    seconds = SECONDS - 1 if "-ss" in ENCODED[name] else SECONDS
-    ffmpeg("-i", media / "a.wav", *ENCODED[name], tmp_path / name)
-    data = make_data(tmp_path / "data", "wav.scp", tmp_path / name)
+def test_lengths_that_headers_only_guess(media, tmp_path):
+    for name, options in ENCODED.items():
+        ffmpeg("-i", media / "a.wav", *options, tmp_path / name)
+    data = make_data(tmp_path / "data", "wav.scp", *(tmp_path / name for name in ENCODED))
     done = run("steps/validate.sh", "--nj", 1, data)
     assert done.returncode == 0, done.stderr
-    assert float(read_list(data / "utt2dur")["s00-a"]) == pytest.approx(seconds, abs=0.1)
+    durations = read_list(data / "utt2dur")
+    for n, (name, options) in enumerate(ENCODED.items()):
+        seconds = SECONDS - 1 if "-ss" in options else SECONDS
+        assert float(durations[f"s{n:02}-a"]) == pytest.approx(seconds, abs=0.1), name
 
 
 @pytest.fixture(scope="module")

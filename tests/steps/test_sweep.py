@@ -29,7 +29,8 @@ from avsv.data.face_source import FaceCrops, spread_rows
 from avsv.data.inputs import Inputs
 from avsv.data.lists import read_utterances
 from avsv.data.quality import MEASURES, read_quality
-from avsv.embed.directories import embed_share, merge_shares
+from avsv.embed.directories import embed_share
+from avsv.embed.parts import merge_shares
 from avsv.errors import DataError
 from avsv.io.lists import read_list, read_scores
 from avsv.model.embedder import Embedder

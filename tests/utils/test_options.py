@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -430,11 +429,3 @@ def test_progress_ends_with_its_script(tmp_path):
     while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_shellcheck():
-    if not shutil.which("shellcheck"):
-        pytest.skip("shellcheck is not installed")
-    scripts = [str(path.relative_to(ROOT)) for path in [*ROOT.glob("utils/*.sh"), ROOT / "steps/validate.sh"]]
-    done = run("shellcheck", "-x", *scripts)
-    assert done.returncode == 0, done.stdout
