@@ -68,7 +68,7 @@ remove_stale "$data" "$logdir" "$arkdir"
 # A wrong option or configuration is found here and not by every job.
 write_atomically "$logdir/make_face_crops.conf" python -m avsv.bin.make_face_crops "${options[@]}" --show-format
 
-wanted=$(wc -l <"$data/video.scp")
+wanted=$(count_lines "$data/video.scp")
 nj=$(jobs_for "$nj" "$data/video.scp")
 split_list "$data/video.scp" "$nj" "$logdir/make_face_crops"
 

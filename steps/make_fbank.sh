@@ -45,7 +45,7 @@ stamp=$(stamp "$arkdir $write_audio $(md5sum <"$config")" "$data/wav.scp")
 
 mkdir -p "$logdir" "$arkdir"
 remove_stale "$data" "$logdir" "$arkdir"
-wanted=$(wc -l <"$data/wav.scp")
+wanted=$(count_lines "$data/wav.scp")
 nj=$(jobs_for "$nj" "$data/wav.scp")
 split_list "$data/wav.scp" "$nj" "$logdir/make_fbank"
 

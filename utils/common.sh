@@ -79,6 +79,7 @@ need_file() {
 
 # Set $_trial_files to the lists that define the trials of a data directory, and check them.
 trial_files() {
+  [ ! -f "$1/trials" ] || die "$1/trials: is a file: trial lists are in a folder of this name: move it to $1/trials/NAME"
   _trial_files=("$1/utt2spk" "$1"/trials/*)
   [ ! -f "$1/enroll" ] || _trial_files+=("$1/enroll")
   need_file "${_trial_files[@]}"
@@ -134,9 +135,12 @@ cat_jobs() {
   cat -- "${files[@]}"
 }
 
+# The lines of a file, also where the last one has no end; wc counts ends of lines.
+count_lines() { awk 'END {print NR}' "$1"; }
+
 jobs_for() {
   local lines
-  lines=$(wc -l <"$2")
+  lines=$(count_lines "$2")
   ((lines < $1)) || lines=$1
   ((lines > 0)) || lines=1
   echo "$lines"
@@ -184,7 +188,7 @@ mark_done() {
 }
 
 split_list() {
-  awk -v all="$(wc -l <"$1")" -v jobs="$2" -v stem="$3" -v ext="${1##*.}" \
+  awk -v all="$(count_lines "$1")" -v jobs="$2" -v stem="$3" -v ext="${1##*.}" \
     '{ print > (stem "." int((NR - 1) * jobs / all) + 1 "." ext) }' "$1"
 }
 

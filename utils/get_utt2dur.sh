@@ -28,6 +28,6 @@ need_file "$data/utt2spk"
 utils/probe_media.sh --nj "$nj" --cmd "$cmd" --source-fps "$source_fps" --all false "$data" "$logdir"
 durations() { awk '{printf "%s %.6g\n", $1, $3}' "$logdir/probe.durations" | LC_ALL=C sort -k 1,1; }
 made=$(wc -l <"$logdir/probe.durations")
-report_lost "$(wc -l <"$data/utt2spk")" "$made" "$max_lost" "$logdir/probe.failed" "$logdir/probe.failed"
+report_lost "$(count_lines "$data/utt2spk")" "$made" "$max_lost" "$logdir/probe.failed" "$logdir/probe.failed"
 write_atomically "$data/utt2dur" durations
 log "$data: durations of $made utterances"

@@ -6,7 +6,7 @@
 #                                      non-empty $config of its own gets FILE as that option's value instead
 #   --help, -h                         print $help_message and the options, and exit 0
 #
-# A variable that is "true" or "false" accepts nothing else, and one that is a whole number takes only whole numbers. Values
+# A variable that is "true" or "false" accepts nothing else, a whole number only whole numbers, a fraction only numbers. Values
 # of an option whose variable is an array are appended to it. Parsing stops at the first word that is no option (or at
 # "--"); this word and the rest stay in "$@". A mistake is reported in one line, with exit status 2.
 #
@@ -156,7 +156,11 @@ _po_set() {
       [[ $_po_value =~ ^(true|false)$ ]] ||
         usage_error "option --${_po_name//_/-} must be true or false, not '$_po_value'"
       ;;
-    *[!0-9]* | '') ;;
+    '') ;;
+    *[!0-9]*)
+      [[ ! ${_po_defaults[$_po_name]} =~ ^[0-9]*\.[0-9]+$ || $_po_value =~ ^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$ ]] ||
+        usage_error "--${_po_name//_/-} takes a number, not '$_po_value'"
+      ;;
     *)
       [[ $_po_value =~ ^[0-9]+$ ]] || usage_error "--${_po_name//_/-} takes a whole number, not '$_po_value'"
       ;;

@@ -36,7 +36,7 @@ remove_stale "$logdir"
 recordings() {
   local list
   for list in "${lists[@]}"; do
-    sed -E "s/^[[:blank:]]+//; s/[[:blank:]]+/ $list /" "$data/$list"
+    sed -E "s/^[[:blank:]]+//; s/[[:blank:]]+/ $list /" "$data/$list" | awk 1    # which also ends the last line
   done | if [ "$all" = true ]; then cat; else awk '!seen[$1]++'; fi
 }
 write_atomically "$logdir/probe.list" recordings

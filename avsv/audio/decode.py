@@ -3,6 +3,7 @@
 import io
 import os
 from math import gcd
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from avsv.io.files import file_size, read_at
 from avsv.io.media import check_gaps, check_memory, choose_stream, library_errors, open_media, stated_seconds
 from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
+
+if TYPE_CHECKING:
+    import soundfile
 
 # The duration of a container is rounded to its packets; less than this share of it means that packets are missing.
 _LEAST_SHARE = 0.9
@@ -88,7 +92,7 @@ def _from_pcm16(header: WavHeader, samples: bytes) -> np.ndarray:
 
 
 def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, int] | None:
-    """Decode a file that libsndfile supports; None for other formats and for MP3, whose length it only estimates."""
+    """Decode a file of which libsndfile knows the length; None for others, such as MP3 or FLAC written to a pipe."""
     import soundfile
 
     try:
@@ -96,16 +100,21 @@ def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, in
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header
         return None
     with sound, library_errors(source, "audio"):
-        if sound.format == "MP3":
+        if not knows_length(sound):
             return None
         check_memory(source, 4 * sound.frames * sound.channels)
         promised, rate = sound.frames, sound.samplerate
-        samples = sound.read(dtype="float32", always_2d=True)
+        samples = sound.read(promised, dtype="float32", always_2d=True)
         if len(samples) < _LEAST_SHARE * promised:
             raise DataError(f"{source}: truncated: {len(samples)} samples, the header promises {promised}")
         if "synchronisation error" in sound.extra_info:  # in an ADPCM file; libsndfile reads on
             raise DataError(f"{source}: damaged audio: a block of samples begins with impossible values")
         return samples.T, rate
+
+
+def knows_length(sound: "soundfile.SoundFile") -> bool:
+    """Whether libsndfile knows how long a recording is: MP3, also in a WAV, it only estimates; a FLAC may not say."""
+    return sound.format != "MP3" and not sound.subtype.startswith("MPEG") and sound.frames < 1 << 60
 
 
 def _read_av(source: str, content: bytes | None = None) -> tuple[np.ndarray, int]:
@@ -144,6 +153,8 @@ def _read_command(source: str) -> tuple[np.ndarray, int]:
         check_memory(source, 2 * header.num_bytes)
         return _from_pcm16(header, output[header.start : header.start + header.num_bytes]), header.sample_rate
     found = _read_soundfile(io.BytesIO(output), source)
+    if found is None and output.startswith(b"fLaC"):
+        found = _read_av(source, output)
     if found is None:
         raise DataError(f"{source} the output is neither wav nor flac")
     return found

@@ -20,7 +20,7 @@ _INT16_SCALE = np.float32(1 / 32768)
 
 
 class WavHeader(NamedTuple):
-    """The content of a RIFF header, and the position of the samples in the file."""
+    """The content of a RIFF header, and the position of the samples in the file; ``block``: bytes of all channels."""
 
     sample_rate: int
     channels: int
@@ -28,6 +28,7 @@ class WavHeader(NamedTuple):
     is_pcm: bool
     start: int
     num_bytes: int
+    block: int
 
     @property
     def is_pcm16(self) -> bool:
@@ -37,7 +38,7 @@ class WavHeader(NamedTuple):
     @property
     def num_samples(self) -> int:
         """Samples per channel."""
-        return self.num_bytes // max(1, self.channels * self.bits // 8)
+        return self.num_bytes // max(1, self.block)
 
 
 def read_wav_header(path: str, offset: int = 0) -> WavHeader | None:
@@ -80,16 +81,24 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
         raise DataError(f"{name}: a wav file with more than {_MOST_CHUNKS} chunks before its samples")
     if fmt is None or len(fmt) < 16:
         raise DataError(f"{name}: a wav file without a format chunk")
-    code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
+    code, channels, rate, _, block, bits = struct.unpack("<HHIIHH", fmt[:16])
     if code == _EXTENSIBLE and len(fmt) >= 26:
         code = struct.unpack("<H", fmt[24:26])[0]
     start = offset + position + 8
     there = size - start
-    if length >= _UNKNOWN_LENGTH:
+    # A recorder that was killed, or that writes to a pipe, leaves 0; another chunk may follow no samples.
+    if length >= _UNKNOWN_LENGTH or (length == 0 and there > 0 and not _is_chunk(read(start, 8), there)):
         length = there
     elif length > there:
         raise DataError(f"{name}: truncated: the wav header promises {length} bytes of samples, there are {there}")
-    return WavHeader(rate, channels, bits, code == _PCM, start, length)
+    return WavHeader(rate, channels, bits, code == _PCM, start, length, block)
+
+
+def _is_chunk(head: bytes, there: int) -> bool:
+    """Whether a chunk begins here, with its name and a length that fits."""
+    if len(head) < 8 or not (head[:4].isascii() and head[:4].decode("latin-1").isprintable()):
+        return False
+    return struct.unpack("<I", head[4:])[0] + 8 <= there
 
 
 def is_windowable(path: str, sample_rate: int) -> bool:

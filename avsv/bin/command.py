@@ -1,5 +1,6 @@
 """One-line errors and exit codes of all commands in ``avsv.bin``."""
 
+import argparse
 import errno
 import os
 import signal
@@ -51,6 +52,22 @@ def run_command(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status or 0)
+
+
+def share(text: str) -> float:
+    """A share between 0 and 1, as an option of argparse.
+
+    Example:
+        >>> share("0.05")
+        0.05
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share between 0 and 1")
+    return value
 
 
 def guard_imports() -> None:

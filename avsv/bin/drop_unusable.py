@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from avsv.bin.command import run_command
+from avsv.bin.command import run_command, share
 from avsv.datadir.unusable import drop_unusable
 
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Change ``wav.scp`` and ``video.scp``, and write ``dropped.txt`` and ``utt2dur``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--min-duration", type=float, required=True, help="shortest usable recording (seconds)")
-    parser.add_argument("--max-lost", type=float, required=True, help="largest share of a list that can be removed")
+    parser.add_argument("--max-lost", type=share, required=True, help="largest share of a list that can be removed")
     parser.add_argument("data", type=Path)
     parser.add_argument("probed", type=Path, help="UTTERANCE LIST SECONDS lines")
     parser.add_argument("failed", type=Path, help="UTTERANCE LIST: REASON lines")

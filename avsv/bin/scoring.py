@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
+from avsv.bin.command import share
 from avsv.scoring.members import Embeddings
 from avsv.scoring.scorer import (
     Scorer,
@@ -29,7 +30,7 @@ def scoring_parser(description: str, suffix: str, other: tuple[str, str] | None 
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--modes", default="", help="evaluation modes; default: all for which there are embeddings")
-    parser.add_argument("--max-lost", type=float, default=0.0, help="largest share of a list's trials without scores")
+    parser.add_argument("--max-lost", type=share, default=0.0, help="largest share of a list's trials without scores")
     parser.add_argument("embeddings", type=Path, help="folder with SET.MODALITY.scp")
     parser.add_argument("scores", type=Path, help=f"folder for LIST/MODE.{suffix}")
     if other is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from avsv.bin.command import share
 from avsv.cli.shared import align
 from avsv.errors import DataError
 from avsv.io.lists import read_list
@@ -36,7 +37,7 @@ def add_command(commands) -> None:
     parser.add_argument("--utt2spk", type=Path, help="speakers of the utterances; default: the beginning of their ids")
     parser.add_argument("--layout", choices=SCORE_LAYOUTS, help="columns of the score files, if several layouts fit")
     parser.add_argument(
-        "--max-lost", type=float, default=0.0, metavar="SHARE", help="largest share of trials without a score (0)"
+        "--max-lost", type=share, default=0.0, metavar="SHARE", help="largest share of trials without a score (0)"
     )
     parser.add_argument(
         "--prior",

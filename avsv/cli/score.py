@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avsv.bin.command import share
 from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, with_progress
 from avsv.errors import DataError
 from avsv.io.lists import ENROLL, read_list, read_models, write_scores
@@ -38,7 +39,7 @@ def add_command(commands) -> None:
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path(), help="where paths of recordings start")
     parser.add_argument("--modes", default="", help="as in 'AxA VxV'; default: all in which a trial can be scored")
     parser.add_argument(
-        "--max-lost", type=float, default=0.0, metavar="SHARE", help="largest share without a score (0)"
+        "--max-lost", type=share, default=0.0, metavar="SHARE", help="largest share without a score (0)"
     )
     add_model_options(parser)
     parser.set_defaults(run=run)

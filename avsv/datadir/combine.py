@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
-from avsv.datadir.create import FACES_CONF, need_new_folder, note
+from avsv.datadir.create import FACES_CONF, new_lists, note
 from avsv.datadir.lists import (
     DERIVED,
     PARTIAL,
@@ -39,28 +39,35 @@ def combine_data(target: Path, sources: list[Path]) -> int:
     """
     for source in sources:
         need_data_directory(source)
-    need_new_folder(target, sources)
-    _combine_faces_conf(target, sources)
-    per_utterance = {name for source in sources for name in utterance_lists(source)}
-    per_speaker = {name for source in sources for name in speaker_lists(source)}
-    for name in sorted(per_utterance | per_speaker):
-        having = [source for source in sources if (source / name).is_file()]
-        if len(having) < len(sources) and name not in (*SOURCES, *DERIVED, *PARTIAL):
-            note(f"{target}: no {name}: not all sources have it")
-            continue
-        if name == "utt2uniq":
-            # In a source without this list, utterances are mapped to themselves.
-            write_lines(target / name, _merge(name, [_uniq_lines(source) for source in sources]))
-        else:
-            write_lines(target / name, _merge(name, [read_lines(source / name) for source in having]))
-    utterances, speakers = read_utt2spk(target)
-    write_spk2utt(target, group_by_speaker(utterances, speakers))
+    with new_lists(target, sources) as folder:
+        _combine_faces_conf(folder, sources)
+        per_utterance = {name for source in sources for name in utterance_lists(source)}
+        per_speaker = {name for source in sources for name in speaker_lists(source)}
+        for name in sorted(per_utterance | per_speaker):
+            having = [source for source in sources if (source / name).is_file()]
+            if len(having) < len(sources) and name not in (*SOURCES, *DERIVED, *PARTIAL):
+                note(f"{target}: no {name}: not all sources have it")
+                continue
+            if name == "utt2uniq":
+                # In a source without this list, utterances are mapped to themselves.
+                lists = [_uniq_lines(source) for source in sources]
+            else:
+                lists = [_plain_lines(source / name) for source in having]
+            write_lines(folder / name, _merge(name, lists))
+        utterances, speakers = read_utt2spk(folder)
+        write_spk2utt(folder, group_by_speaker(utterances, speakers))
     return len(utterances)
+
+
+def _plain_lines(path: Path) -> Iterator[str]:
+    """The lines of a list with one blank behind the key and none at the end, so that equal ones are equal."""
+    for line in read_lines(path):
+        yield f"{' '.join(line.split(None, 1)).rstrip()}\n"
 
 
 def _uniq_lines(source: Path) -> Iterator[str]:
     if (source / "utt2uniq").is_file():
-        return read_lines(source / "utt2uniq")
+        return _plain_lines(source / "utt2uniq")
     return (f"{key} {key}\n" for key in read_keys(source / "utt2spk"))
 
 

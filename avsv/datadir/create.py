@@ -1,8 +1,10 @@
 """Functions shared by the tools that make a data directory from others."""
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from avsv.datadir.lists import read_keys, read_raw_lines, speaker_lists, utterance_lists, write_lines
@@ -17,16 +19,30 @@ def note(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def need_new_folder(target: Path, sources: Iterable[Path]) -> None:
-    """Make the folder of a new data directory and remove old lists from it; DataError if it is one of the sources."""
+@contextlib.contextmanager
+def new_lists(target: Path, sources: Iterable[Path]) -> Iterator[Path]:
+    """A folder for the lists of a data directory, which replace those in ``target`` when all have been written.
+
+    Raises:
+        DataError: ``target`` is one of the sources.
+    """
     for source in sources:
         if target.resolve() == source.resolve():
             raise DataError(f"{target}: source and destination are the same")
-    target.mkdir(parents=True, exist_ok=True)
-    lists = (*utterance_lists(target), *speaker_lists(target), "spk2utt", ENROLL, FACES_CONF)
-    stale = [target / name for name in lists]
-    for path in [*stale, *trial_lists(target), *target.glob(".*.done")]:
-        path.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        made = Path(folder)
+        yield made
+        target.mkdir(exist_ok=True)
+        lists = (*utterance_lists(target), *speaker_lists(target), "spk2utt", ENROLL, FACES_CONF)
+        stale = [target / name for name in lists]
+        for path in [*stale, *trial_lists(target), *target.glob(".*.done")]:
+            path.unlink(missing_ok=True)
+        for path in sorted(made.rglob("*")):
+            if path.is_dir():
+                (target / path.relative_to(made)).mkdir(exist_ok=True)
+            else:
+                path.replace(target / path.relative_to(made))
 
 
 def write_filled(path: Path, lines: Iterable[str]) -> None:
@@ -41,12 +57,12 @@ def copy_faces_conf(source: Path, target: Path) -> None:
         shutil.copy(source / FACES_CONF, target / FACES_CONF)
 
 
-def copy_trials(source: Path, target: Path, rename: Callable[[str], str | None]) -> None:
+def copy_trials(source: Path, folder: Path, target: Path, rename: Callable[[str], str | None]) -> None:
     """Copy the trials between utterances for which ``rename`` returns a name, and the models made of them.
 
-    A model keeps its name, and those of its utterances that are copied.
+    A model keeps its name, and those of its utterances that are copied. ``folder`` receives the lists of ``target``.
     """
-    models = set(_copy_models(source, target, rename))
+    models = set(_copy_models(source, folder, target, rename))
 
     def new_name(side: str) -> str | None:
         return side if side in models else rename(side)
@@ -63,13 +79,13 @@ def copy_trials(source: Path, target: Path, rename: Callable[[str], str | None])
             if enroll is not None and test is not None:
                 rows.append(f"{' '.join([enroll, test, *fields[2:]])}\n")
         if rows:
-            (target / "trials").mkdir(exist_ok=True)
-            write_lines(target / "trials" / path.name, rows)
+            (folder / "trials").mkdir(exist_ok=True)
+            write_lines(folder / "trials" / path.name, rows)
         else:
             note(f"{target}: no trials/{path.name}: no trial has both sides in the new data directory")
 
 
-def _copy_models(source: Path, target: Path, rename: Callable[[str], str | None]) -> list[str]:
+def _copy_models(source: Path, folder: Path, target: Path, rename: Callable[[str], str | None]) -> list[str]:
     """Copy ``enroll``, as far as ``rename`` returns names for the utterances; return the models that are left."""
     if not (source / ENROLL).is_file():
         return []
@@ -83,7 +99,7 @@ def _copy_models(source: Path, target: Path, rename: Callable[[str], str | None]
     if smaller:
         note(f"{target}/{ENROLL}: {smaller} of {len(left)} models have fewer utterances than in {source}")
     if left:
-        write_list(target / ENROLL, left)
+        write_list(folder / ENROLL, left)
     return list(left)
 
 

@@ -39,13 +39,18 @@ def utterance_lists(folder: Path) -> list[str]:
     What is no file, or a link to nothing, is among them: reading it says so; left out, it would cost a modality.
     """
     names = [name for name in (*SOURCES, *DERIVED, *OTHER_SCPS) if os.path.lexists(folder / name)]
-    names += [path.name for path in sorted(folder.glob("utt2*")) if path.name not in DERIVED]
+    names += [path.name for path in sorted(folder.glob("utt2*")) if path.name not in DERIVED and _is_list(path.name)]
     return sorted(names, key=lambda name: name != "utt2spk")
 
 
 def speaker_lists(folder: Path) -> list[str]:
     """Names of the lists in a data directory, other than ``spk2utt``, whose lines begin with a speaker."""
-    return [path.name for path in sorted(folder.glob("spk2*")) if path.name != "spk2utt"]
+    return [path.name for path in sorted(folder.glob("spk2*")) if path.name != "spk2utt" and _is_list(path.name)]
+
+
+def _is_list(name: str) -> bool:
+    """Whether a file is a list, and not what an editor keeps of one (``utt2spk~``, ``utt2spk.bak``)."""
+    return "." not in name and not name.endswith("~")
 
 
 def need_data_directory(folder: Path) -> None:

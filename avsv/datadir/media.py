@@ -4,7 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsv.audio.decode import read_audio
+from avsv.audio.decode import knows_length, read_audio
 from avsv.audio.wav import read_wav_header
 from avsv.errors import DataError
 from avsv.io.command import is_command
@@ -57,6 +57,8 @@ def _probe_audio(location: str) -> float:
         path, offset = split_location(location)
     _need_content(path)
     header = read_wav_header(path, offset)
+    if header is None and offset:
+        raise DataError(f"{location}: no wav file begins at this offset")
     if header is not None and header.is_pcm and header.sample_rate:
         return header.num_samples / header.sample_rate
 
@@ -67,8 +69,10 @@ def _probe_audio(location: str) -> float:
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header
         return _probe_container(path, "audio")
     with sound, library_errors(location, "audio"):
-        if sound.format == "MP3":  # libsndfile only estimates its length
+        if not knows_length(sound):
             return _probe_container(path, "audio")
+        if not sound.seekable():  # GSM is read only forward
+            return len(sound.read(sound.frames, dtype="int16")) / sound.samplerate
         # The end is read because the header may state more samples than the file has.
         sound.seek(max(0, sound.frames - 1))
         if sound.frames and len(sound.read(1)) == 0:

@@ -3,7 +3,7 @@
 from itertools import chain
 from pathlib import Path
 
-from avsv.datadir.create import copy_faces_conf, copy_trials, need_new_folder, note, seconds_of, write_filled
+from avsv.datadir.create import copy_faces_conf, copy_trials, new_lists, note, seconds_of, write_filled
 from avsv.datadir.lists import (
     group_by_speaker,
     key_of,
@@ -28,15 +28,15 @@ def subset_data(source: Path, target: Path, keep: set[str]) -> int:
     pairs = [(u, s) for u, s in zip(utterances, speakers, strict=True) if u in keep]
     if not pairs:
         raise DataError(f"{source}: none of the selected utterances is in utt2spk")
-    need_new_folder(target, [source])
     groups = group_by_speaker(*zip(*pairs, strict=True))
-    for name in utterance_lists(source):
-        write_filled(target / name, select_lines(source / name, keep.__contains__))
-    for name in speaker_lists(source):
-        write_filled(target / name, select_lines(source / name, groups.__contains__))
-    write_spk2utt(target, groups)
-    copy_faces_conf(source, target)
-    copy_trials(source, target, lambda key: key if key in keep else None)
+    with new_lists(target, [source]) as folder:
+        for name in utterance_lists(source):
+            write_filled(folder / name, select_lines(source / name, keep.__contains__))
+        for name in speaker_lists(source):
+            write_filled(folder / name, select_lines(source / name, groups.__contains__))
+        write_spk2utt(folder, groups)
+        copy_faces_conf(source, folder)
+        copy_trials(source, folder, target, lambda key: key if key in keep else None)
     return len(pairs)
 
 

@@ -182,7 +182,12 @@ def trial_lists(folder: str | Path) -> list[Path]:
         DataError: one is called what no folder of scores can be (:func:`avsv.io.names.check_name`), or is no file.
     """
     trials = Path(folder) / "trials"
-    paths = sorted(path for path in trials.glob("[!.]*") if not path.is_dir())
+    if trials.is_file():
+        raise DataError(f"{trials}: is a file: trial lists are in a folder of this name: move it to {trials}/NAME")
+    # Not what an editor keeps of a list.
+    paths = sorted(
+        path for path in trials.glob("[!.]*") if not path.is_dir() and not path.name.endswith(("~", ".bak", ".orig"))
+    )
     for path in paths:
         check_name(path.name, str(trials))
         check_regular_file(path)

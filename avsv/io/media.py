@@ -6,6 +6,7 @@ or addresses that a playlist refers to. Metadata that is not valid text is ignor
 
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,15 +138,16 @@ def stated_seconds(container: "InputContainer", stream: "Stream", path: str | No
         return stream.frames / stream.average_rate
     if stream.duration:
         return stream.duration * stream.time_base
-    tag = stream.metadata.get("DURATION", "").split(":")
-    if len(tag) == 3:
-        hours, minutes, seconds = (Fraction(part) for part in tag)
-        return 3600 * hours + 60 * minutes + seconds
-    return None
+    try:
+        hours, minutes, seconds = (Fraction(part) for part in stream.metadata.get("DURATION", "").split(":"))
+    except (ValueError, ZeroDivisionError):
+        return None
+    # In Matroska this is when the stream ends.
+    return 3600 * hours + 60 * minutes + seconds - (stream.start_time or 0) * stream.time_base
 
 
 def _mp3_states_length(path: str) -> bool:
-    """Whether the first frame of an MP3 file is a table of contents with the number of frames."""
+    """Whether the first frame of an MP3 file is a table of contents that has the number of frames."""
     with Path(path).open("rb") as file:
         head = file.read(10)
         start = 0
@@ -153,7 +155,12 @@ def _mp3_states_length(path: str) -> bool:
             start = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
         file.seek(start)
         first = file.read(256)
-    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+    for mark in (b"Xing", b"Info"):
+        place = first.find(mark)
+        if place >= 0:
+            flags, frames = struct.unpack(">II", first[place + 4 : place + 12].ljust(8, b"\0"))
+            return bool(flags & 1) and frames > 0
+    return b"VBRI" in first
 
 
 def measured_seconds(container: "InputContainer", stream: "Stream") -> float:

@@ -179,13 +179,13 @@ def _named(path: str | Path, columns: pd.DataFrame, layout: str) -> dict[str, pd
     return dict(zip(names, (columns[column] for column in columns), strict=False))
 
 
-def _scores(path: str | Path, column: pd.Series) -> NDArray[np.float32]:
+def _scores(path: str | Path, column: pd.Series) -> NDArray[np.float64]:
     scores = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     bad = ~np.isfinite(scores)
     if bad.any():
         line = int(bad.argmax())
         raise DataError(f"{path}:{line + 1}: score '{column.iloc[line]}' is not a finite number")
-    return scores.astype(np.float32)
+    return scores
 
 
 def _labels(path: str | Path, column: pd.Series) -> NDArray[np.bool_]:

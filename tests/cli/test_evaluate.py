@@ -79,7 +79,7 @@ def avsv_eval(*arguments):
 def test_reads_all_formats(tmp_path, trials, writer):
     scored = read_score_file(write_as(tmp_path / "s", writer, trials))
     assert scored.enroll.tolist() == trials[0].tolist() and scored.test.tolist() == trials[1].tolist()
-    np.testing.assert_array_equal(scored.score, trials[4][0])
+    np.testing.assert_allclose(scored.score, trials[4][0], rtol=1e-8)
     assert (scored.is_target is None) == (writer in ("kaldi", "tabs"))
     if scored.is_target is not None:
         np.testing.assert_array_equal(scored.is_target, trials[2])
@@ -107,7 +107,9 @@ def test_figures_are_those_of_the_library(tmp_path, trials):
         assert [row["eer_low"], row["eer_high"]] == pytest.approx([100 * x for x in interval], abs=1e-12)
         assert row["min_dcf"] == [min_dcf(values, is_target, p) for p in (0.01, 0.05)]
         assert row["actual_dcf"] == [actual_dcf(values, is_target, p) for p in (0.01, 0.05)]
-        assert (row["cllr"], row["min_cllr"]) == (cllr(values, is_target), min_cllr(values, is_target))
+        assert (row["cllr"], row["min_cllr"]) == pytest.approx(
+            (cllr(values, is_target), min_cllr(values, is_target)), rel=1e-8
+        )
     (difference,) = report["differences"]
     expected = paired_difference(*scores, is_target, *speakers, resamples=200)
     assert [difference[k] for k in ("difference", "low", "high")] == pytest.approx([100 * x for x in expected[:3]])
@@ -189,6 +191,16 @@ def test_names_of_archives_and_addresses_are_names_of_files(tmp_path):
     for name in ("http://localhost:1/x", "s3://bucket/x"):
         with pytest.raises(DataError, match="no such file"):
             read_score_file(name)
+
+
+def test_scores_that_differ_in_the_last_digits_are_different(tmp_path):
+    lines = [
+        f"a{i}-1 a{j}-2 {0.99999999 if i == j else 0.99999998} {int(i == j)}\n" for i in range(4) for j in range(4)
+    ]
+    (tmp_path / "s").write_text("".join(lines))
+    done = avsv_eval(tmp_path / "s", "--json", "--resamples", "20")
+    assert json.loads(done.stdout)["scores"][0]["eer"] == 0
+    assert "'nan' is not a share between 0 and 1" in avsv_eval(tmp_path / "s", "--max-lost", "nan").stderr
 
 
 def test_files_without_common_trials_are_not_compared(tmp_path, trials):

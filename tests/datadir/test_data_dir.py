@@ -2,7 +2,9 @@
 
 import codecs
 import os
+import re
 import shutil
+import struct
 import subprocess
 import wave
 from collections import Counter
@@ -243,6 +245,63 @@ def test_combine_where_lists_differ(data, tmp_path):
     (tmp_path / "x/faces.conf").write_text("channels: 3\n")
     done = tool("combine_data.sh", tmp_path / "both", data, tmp_path / "x")
     assert "differ: only face crops of the same form can be combined" in done.stderr
+
+
+def test_equal_lines_in_other_forms_are_equal(data, tmp_path):
+    """Ends of lines of another system, tabs, and blanks at the end."""
+    shutil.copytree(data, tmp_path / "same")
+    for name in ("wav.scp", "utt2session"):
+        path = tmp_path / "same" / name
+        path.write_text("".join(f"{line.replace(' ', chr(9), 1)} \r\n" for line in path.read_text().splitlines()))
+    good("combine_data.sh", tmp_path / "both", data, tmp_path / "same")
+    assert read(tmp_path / "both/wav.scp") == read(data / "wav.scp")
+
+
+@pytest.mark.parametrize("name", ["combine", "copy", "subset"])
+def test_what_is_refused_leaves_the_target_as_it_was(data, tmp_path, name):
+    shutil.copytree(data, tmp_path / "target")
+    shutil.copytree(data, tmp_path / "bad")
+    before, before_all = snapshot(tmp_path / "target"), {path.name for path in tmp_path.iterdir()}
+    text = (tmp_path / "bad/wav.scp").read_text()
+    (tmp_path / "bad/wav.scp").write_text(
+        text.replace("id1-a-00 ", "id1-a-00 another/") if name == "combine" else f"{text}\n"
+    )
+    words = {
+        "combine": ["combine_data.sh", tmp_path / "target", data, tmp_path / "bad"],
+        "copy": ["copy_data_dir.sh", tmp_path / "bad", tmp_path / "target"],
+        "subset": ["subset_data_dir.sh", "--first", tmp_path / "bad", 1, tmp_path / "target"],
+    }[name]
+    done = tool(*words)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert snapshot(tmp_path / "target") == before
+    assert {path.name for path in tmp_path.iterdir()} == before_all
+
+
+def test_names_that_validation_refuses_are_not_made(data, tmp_path):
+    for prefix, message in (
+        ("../", "has . or .. between slashes"),
+        ("b c-", "has a blank"),
+        ("/x-", "begins with a slash"),
+    ):
+        done = tool("copy_data_dir.sh", f"--spk-prefix={prefix}", f"--utt-prefix={prefix}", data, tmp_path / "copy")
+        assert done.returncode == 1 and f"{message}: rename it" in done.stderr
+        assert not (tmp_path / "copy").exists()
+
+
+def test_what_editors_keep_is_no_list(data, tmp_path):
+    for name in ("utt2spk.bak", "utt2dur~", "spk2gender.orig", "trials/all~", "trials/all.bak"):
+        (data / name).write_text("x\n")
+    before = snapshot(data)
+    assert "kept all 12 utterances" in good("fix_data_dir.sh", data).stderr
+    assert snapshot(data) == before
+
+
+def test_a_file_in_place_of_the_folder_of_trials(data, tmp_path):
+    shutil.rmtree(data / "trials")
+    (data / "trials").write_text("id1-a-00 id1-b-01 target\n")
+    for words in (["validate_data_dir.sh", "--no-feats", data], ["copy_data_dir.sh", data, tmp_path / "copy"]):
+        done = tool(*words)
+        assert done.returncode == 1 and f"move it to {data}/trials/NAME" in done.stderr
 
 
 def test_combine_conflict(data, tmp_path):
@@ -588,6 +647,57 @@ def test_fix_with_nothing_left(data):
 
 
 # ------------------------------------------------------------------------------------------------------------ media
+
+
+def test_unusual_recordings_are_read_completely(tmp_path):
+    """By the list's tool and by the decoder, whatever their headers say or leave out."""
+    sound = tmp_path / "a.wav"
+    subprocess.run(["sox", "-n", "-r", "16000", "-b", "16", str(sound), "synth", "2.5", "sine", "300-3000"], check=True)
+
+    def encode(name, *options):
+        subprocess.run(["ffmpeg", "-v", "error", "-i", str(sound), *options, str(tmp_path / name)], check=True)
+        return tmp_path / name
+
+    content = sound.read_bytes()
+    samples = content[content.index(b"data") + 8 :]
+
+    def header(bits, length):
+        form = struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, bits)
+        start = b"RIFF" + struct.pack("<I", 36 + len(samples)) + b"WAVEfmt " + form
+        return start + b"data" + struct.pack("<I", length) + samples
+
+    (tmp_path / "odd_bits.wav").write_bytes(header(12, len(samples)))
+    (tmp_path / "killed_recorder.wav").write_bytes(header(16, 0))
+    encode("mp3.wav", "-ar", "44100", "-c:a", "libmp3lame", "-q:a", "5")
+    with (tmp_path / "pipe.flac").open("wb") as file:
+        subprocess.run(["ffmpeg", "-v", "error", "-i", str(sound), "-f", "flac", "-"], stdout=file, check=True)
+    subprocess.run(["sox", str(sound), "-e", "gsm-full-rate", "-r", "8000", str(tmp_path / "gsm.wav")], check=True)
+    tag = encode("comma.mka", "-c:a", "libvorbis")
+    tag.write_bytes(re.sub(rb"(00:00:0\d)\.", rb"\1,", tag.read_bytes()))
+    xing = bytearray(encode("no_count.mp3", "-ar", "44100", "-q:a", "5").read_bytes())
+    place = xing.index(b"Xing")
+    xing[place + 4 : place + 8] = bytes(4)
+    (tmp_path / "no_count.mp3").write_bytes(xing)
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=2", "-itsoffset", "1", "-i", str(sound)]
+    late = [*picture, "-map", "0:v", "-map", "1:a", "-c:v", "mpeg4", "-c:a", "flac", str(tmp_path / "late.mkv")]
+    subprocess.run(["ffmpeg", "-v", "error", *late], check=True)
+    names = [
+        "odd_bits.wav",
+        "killed_recorder.wav",
+        "mp3.wav",
+        "pipe.flac",
+        "gsm.wav",
+        "comma.mka",
+        "no_count.mp3",
+        "late.mkv",
+    ]
+    for location in [*(str(tmp_path / name) for name in names), f"ffmpeg -v error -i '{sound}' -f flac - |"]:
+        assert probe("wav.scp", location) == pytest.approx(2.5, abs=0.09), location
+        if "odd_bits" not in location:
+            decoded = read_audio(location, 16000, resample=True, downmix=True)
+            assert len(decoded) / 16000 == pytest.approx(2.5, abs=0.09), location
+    with pytest.raises(DataError, match=r"a.wav:99999999: no wav file begins at this offset"):
+        probe("wav.scp", f"{sound}:99999999")
 
 
 def test_durations_from_headers(tmp_path):

@@ -117,6 +117,15 @@ def test_the_step(tmp_path, recordings):
     assert again.stderr.endswith(f"{two}: features are up to date\n")
 
 
+def test_the_last_line_may_have_no_end(tmp_path, recordings):
+    data = data_directory(tmp_path / "data", recordings)
+    text = (data / "wav.scp").read_text()
+    (data / "wav.scp").write_text(text.rstrip("\n"))
+    done = step("--nj", 2, data)
+    assert done.returncode == 0 and done.stderr.endswith(f"{data}: features for 6 of 6 utterances\n")
+    assert len(read_list(data / "feats.scp")) == 6
+
+
 def bad_recordings(folder: Path) -> dict[str, str]:
     """Recordings that give no features."""
     folder.mkdir(exist_ok=True)

@@ -42,6 +42,12 @@ def common(script, *arguments, **options):
 # --------------------------------------------------------------------------------------------------- parse_options
 
 
+@pytest.mark.parametrize("value", ["nan", "1e", "5%", "", "0,5", "inf", "x"])
+def test_a_fraction_takes_only_numbers(value):
+    done = parse("--max-lost", value)
+    assert done.returncode == 2 and f"--max-lost takes a number, not '{value}'" in done.stderr
+
+
 def test_an_exported_variable_of_the_name_of_an_option_is_one(tmp_path):
     """It has the default of the script, its type is checked, and what the caller exports otherwise is no option."""
     script = tmp_path / "step.sh"

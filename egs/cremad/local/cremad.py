@@ -77,8 +77,10 @@ def prepare(root: Path, out: Path, seed: int) -> None:
         write_list(out / part / "utt2spk", {clip: clip[:4] for clip in own})
         write_list(out / part / "spk2utt", {a: " ".join(clip for clip in own if clip[:4] == a) for a in actors})
         write_list(out / part / "utt2emotion", {clip: clip[9:12] for clip in own})
-        write_list(out / part / "spk2gender", {actor: sex[actor] for actor in actors})
-        write_list(out / part / "spk2age", {actor: people[actor]["Age"] for actor in actors})
+        # Who is neither, or whose age is no number, has no line.
+        write_list(out / part / "spk2gender", {actor: sex[actor] for actor in actors if sex[actor] in "mf"})
+        ages = {actor: age for actor in actors if (age := people[actor]["Age"]).isascii() and age.isdigit()}
+        write_list(out / part / "spk2age", ages)
         for name, found in paths.items():
             write_list(out / part / name, {clip: found[clip] for clip in own if clip in found})
         if part != "train":
