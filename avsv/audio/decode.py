@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avsv.audio.stated import check_complete
 from avsv.audio.wav import WavHeader, int16_to_float, parse_wav_header, read_wav_header
 from avsv.errors import DataError
 from avsv.io.command import command_output, is_command
@@ -95,6 +96,8 @@ def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, in
     """Decode a file of which libsndfile knows the length; None for others, such as MP3 or FLAC written to a pipe."""
     import soundfile
 
+    if isinstance(file, str):
+        check_complete(file)
     try:
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header

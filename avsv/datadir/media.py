@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsv.audio.decode import knows_length, read_audio
+from avsv.audio.stated import check_complete
 from avsv.audio.wav import read_wav_header
 from avsv.errors import DataError
 from avsv.io.command import is_command
@@ -64,6 +65,7 @@ def _probe_audio(location: str) -> float:
 
     import soundfile
 
+    check_complete(path)
     try:
         sound = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header

@@ -649,6 +649,22 @@ def test_fix_with_nothing_left(data):
 # ------------------------------------------------------------------------------------------------------------ media
 
 
+@pytest.mark.parametrize("name", ["a.aiff", "a.aifc", "a.au", "a.caf", "a.w64", "rf64.wav"])
+def test_files_that_end_before_their_stated_size(tmp_path, name):
+    sound, path = tmp_path / "a.wav", tmp_path / name
+    subprocess.run(["sox", "-n", "-r", "16000", "-b", "16", str(sound), "synth", "2.5", "sine", "300-3000"], check=True)
+    options = ["-rf64", "always"] if name.startswith("rf64") else ["-c:a", "pcm_s16be"] if "aif" in name else []
+    form = ["-f", "aiff"] if "aif" in name else []
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(sound), *options, *form, str(path)], check=True)
+    assert probe("wav.scp", str(path)) == pytest.approx(2.5, abs=0.01)
+    assert len(read_audio(str(path), 16000)) == pytest.approx(40_000, abs=100)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.6 * len(content))])
+    for read in (lambda: probe("wav.scp", str(path)), lambda: read_audio(str(path), 16000)):
+        with pytest.raises(DataError, match=rf"{name}: truncated: the header promises {len(content)} bytes"):
+            read()
+
+
 def test_unusual_recordings_are_read_completely(tmp_path):
     """By the list's tool and by the decoder, whatever their headers say or leave out."""
     sound = tmp_path / "a.wav"
