@@ -29,6 +29,8 @@ def add_command(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Embed and write."""
+    if not args.out.name:
+        raise DataError("--out: expected OUT.npz, OUT.csv or the prefix of OUT.ark and OUT.scp")
     model = load_model(args)
     if args.mode and args.mode not in model.embedder.modes:
         raise DataError(f"--mode {args.mode}: {model.name} embeds in {' '.join(model.embedder.modes)}")

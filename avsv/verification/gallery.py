@@ -193,8 +193,10 @@ class Gallery:
         """Enroll a person, or add recordings to one who is enrolled.
 
         Raises:
-            DataError: an empty name, or one on several lines.
+            DataError: an empty name, one on several lines, or ``nobody``, which stands for strangers.
         """
+        if name.strip().casefold() == "nobody":
+            raise DataError(f"name '{name}': is what 'avsv identify' answers for strangers: choose another")
         if not name.strip() or not name.isprintable():
             raise DataError(f"name '{name}': use printable characters")
         person = self.people.get(name, Person(name, {}, {}, None, None, {})).more(recordings)

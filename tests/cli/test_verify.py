@@ -321,6 +321,11 @@ def test_bad_input_to_the_other_commands(run, clips, tmp_path):
         ),
         (["embed", run.system, sounds["s0-u0"], "--mode", "V", "-o", out], "lacks what --mode V needs"),
         (["enroll", tmp_path / "gallery", "Ann", clips["s0-u0"]], "no such gallery: give --model to create it"),
+        (
+            ["enroll", tmp_path / "g", "Nobody", clips["s0-u0"], "--model", run.system],
+            "answers for strangers: choose another",
+        ),
+        (["embed", run.system, sounds["s0-u0"], "-o", ""], "--out: expected OUT.npz, OUT.csv or the prefix"),
         (["identify", tmp_path / "gallery", clips["s0-u0"]], "no such gallery: 'avsv enroll' creates one"),
         (["identify", tmp_path / "text", clips["s0-u0"]], "not a complete safetensors file"),
         (["export", tmp_path, out], "is not the folder of a model"),
