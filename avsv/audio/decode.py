@@ -116,8 +116,11 @@ def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, in
 
 
 def knows_length(sound: "soundfile.SoundFile") -> bool:
-    """Whether libsndfile knows how long a recording is: MP3, also in a WAV, it only estimates; a FLAC may not say."""
-    return sound.format != "MP3" and not sound.subtype.startswith("MPEG") and sound.frames < 1 << 60
+    """Whether libsndfile knows what a recording is, and how long.
+
+    MP3, also in a WAV, it only estimates, a FLAC may not say, and samples without a header may be anything.
+    """
+    return sound.format not in ("MP3", "RAW") and not sound.subtype.startswith("MPEG") and sound.frames < 1 << 60
 
 
 def _read_av(source: str, content: bytes | None = None) -> tuple[np.ndarray, int]:

@@ -36,13 +36,13 @@ class ScoredTrials(NamedTuple):
 
     Attributes:
         enroll, test: (N,) ids of both sides.
-        score: (N,) float32.
+        score: (N,) float64.
         is_target: (N,) labels; None if the file has none.
     """
 
     enroll: NDArray[np.object_]
     test: NDArray[np.object_]
-    score: NDArray[np.float32]
+    score: NDArray[np.float64]
     is_target: NDArray[np.bool_] | None
 
 
@@ -72,7 +72,7 @@ def read_score_file(path: str | Path, layout: str | None = None) -> ScoredTrials
         ...     file.flush()
         ...     scored = read_score_file(file.name)
         >>> scored.score.tolist(), scored.is_target.tolist()
-        ([0.7099999785423279, 0.11999999731779099], [True, False])
+        ([0.71, 0.12], [True, False])
     """
     columns = _read_columns(path)
     layout = layout or _recognize(path, columns, SCORE_LAYOUTS, "a score file")

@@ -65,6 +65,7 @@ def make_clips(data: Path) -> None:
             faces.write(key, frames.astype(np.uint8))
     FaceFormat(1, 16, 16, 25.0).write(data / "faces.conf")
     write_list(data / "wav.scp", audio)
+    write_list(data / "utt2num_faces", dict.fromkeys(KEYS, 8))
     write_list(data / "utt2dur", {key: 0.3 if key == ODD else 0.5 for key in KEYS})
     write_list(data / "utt2session", {key: f"{speaker(key)}-{int(key[-1]) % 2}" for key in KEYS})
     write_list(data / "spk2gender", {f"s{n}": "mf"[n % 2] for n in range(6)})
