@@ -29,8 +29,10 @@ def new_lists(target: Path, sources: Iterable[Path]) -> Iterator[Path]:
     for source in sources:
         if target.resolve() == source.resolve():
             raise DataError(f"{target}: source and destination are the same")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+    # On the file system of the target, which may be a link.
+    place = target if target.is_dir() else target.parent
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=place) as folder:
         made = Path(folder)
         yield made
         target.mkdir(exist_ok=True)
