@@ -115,6 +115,11 @@ def _build(name: str, weights: dict[str, str]) -> object:
             implementation = import_module(f"face_alignment.detection.{package}.{package}_detector")
             module.FaceDetector = getattr(implementation, f"{package.capitalize()}Detector")
         options = {"back_model": True} if name == "blazeface_back" else {}
+        if name == "yunet":
+            import cv2
+
+            # OpenCV 5 prints a warning about its own work whenever it loads a network.
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         return module.FaceDetector("cpu", **weights, **options)
 
 
