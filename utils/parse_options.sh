@@ -28,9 +28,10 @@ _po_dir=${BASH_SOURCE[0]%/*}
 # Names of the options this script knows: the lower-case variables that do not merely come from the environment. One that it
 # sets itself is an option even where the caller has exported a variable of that name.
 _po_known() {
-  local _po_name
+  local _po_name _po_exported
+  _po_exported=$'\n'$(compgen -e)$'\n'
   compgen -v | grep -x '[a-z][a-zA-Z0-9_]*' | grep -vxF -e help_message | while read -r _po_name; do
-    [[ ! $(declare -p "$_po_name") =~ ^declare\ -[A-Za-z]*x ]] || _po_assigns "$_po_name" || continue
+    [[ $_po_exported != *$'\n'"$_po_name"$'\n'* ]] || _po_assigns "$_po_name" || continue
     printf '%s\n' "$_po_name"
   done
 }

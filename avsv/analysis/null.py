@@ -30,7 +30,7 @@ def null_representations(system: TrainedEmbedder, directory: Path) -> list[NullR
     """Measure the null representations of an audio-visual system over up to :data:`MAX_UTTERANCES` utterances.
 
     Returns:
-        A row for each modality; none if a speaker has all utterances with voice and face but one, or all.
+        A row for each modality; none if a speaker has all of these utterances but one, or all.
 
     Raises:
         DataError: as :func:`avsv.data.lists.read_utterances`; data cannot be read.
@@ -38,11 +38,11 @@ def null_representations(system: TrainedEmbedder, directory: Path) -> list[NullR
     inputs = system.inputs
     table = read_utterances(directory, inputs.audio_list, True)
     both = np.flatnonzero((table.audio_frames > 0) & (table.video_frames > 0))
-    speakers = [table.speakers[row] for row in both]
+    chosen = both[:: max(1, -(-len(both) // MAX_UTTERANCES))]
+    counts = Counter(table.speakers[row] for row in chosen)
     # The spread over the utterances of others needs two of them for everybody.
-    if len(speakers) - max(Counter(speakers).values(), default=0) < 2:
+    if len(chosen) - max(counts.values(), default=0) < 2:
         return []
-    chosen = both[:: -(-len(both) // MAX_UTTERANCES)]
     table = read_utterances(directory, inputs.audio_list, True, only={table.keys[row] for row in chosen})
     clips = WholeUtterances(table, np.full(len(table), -1), replace(system.config, speeds=False), inputs)
     keys, encoded = [], {letter: [] for letter in NETWORKS}

@@ -13,7 +13,7 @@ def check_complete(path: str) -> None:
     """Raise DataError if an AIFF, AU, CAF, RF64, RIFX or W64 file is shorter than its beginning states."""
     with Path(path).open("rb") as file:
         size = stated_size(file.read(_HEAD))
-    there = Path(path).stat().st_size
+        there = file.seek(0, 2)
     if size is not None and there < size:
         raise DataError(f"{path}: truncated: the header promises {size} bytes, there are {there}")
 

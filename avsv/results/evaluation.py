@@ -58,7 +58,7 @@ class Speakers(NamedTuple):
     source: str
 
 
-def scores_of_trials(path: str | Path, scored: ScoredTrials, trials: LabeledTrials) -> NDArray[np.float32]:
+def scores_of_trials(path: str | Path, scored: ScoredTrials, trials: LabeledTrials) -> NDArray[np.float64]:
     """The scores (N,) of a list of trials from a score file in any order; NaN for a trial without a score.
 
     Raises:

@@ -100,7 +100,7 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     if audio_list == FEATURE_LISTS["fbank"]:
         check_fbank(table, inputs.audio, f"in {sources.fbank}")
     kept_out = held_out_rows(table.speakers, config.data.held_out, seed)
-    others = table.take(kept_out)
+    held_out_keys = {table.keys[row] for row in kept_out}
     table = table.take(np.setdiff1d(np.arange(len(table)), kept_out)) if len(kept_out) else table
     table = _with_other_faces(table, config.data.wrong_faces, seed)
     table = _relabeled(table, config.data.wrong_labels, seed)
@@ -119,7 +119,7 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
     if config.data.wrong_faces and "V" in shown.worth:
         raise DataError(f"{config_path}: data.wrong_faces: the true worth of moments is known of the right face only")
     clips = TrainingClips(table, table.labels(speakers), config.data, shown, seed, noise, ages, sessions, genders)
-    held_out = _held_out(others, speakers, config, inputs, seed)
+    held_out = _held_out(sources.train, held_out_keys, speakers, config, inputs, seed)
     files = _files(config, sources, inputs, audio_list, noise)
     if held_out is not None and inputs.audio is not None:
         files.append(sources.train / inputs.audio_list)
@@ -129,18 +129,18 @@ def read_material(config: SystemConfig, config_path: str | Path, sources: Source
 
 
 def _held_out(
-    table: UtteranceTable, speakers: list[str], config: SystemConfig, inputs: Inputs, seed: int
+    directory: Path, keys: set[str], speakers: list[str], config: SystemConfig, inputs: Inputs, seed: int
 ) -> HeldOut | None:
-    """The held-out clips of a table."""
+    """The held-out clips, which have these keys."""
     if config.data.held_out == 0:
         return None
-    if len(table) == 0:
+    if not keys:
         raise DataError(
-            f"data.held_out: {config.data.held_out}: {table.directory} has too few utterances per speaker to hold one"
+            f"data.held_out: {config.data.held_out}: {directory} has too few utterances per speaker to hold one"
             " out: make it larger, or set it to 0"
         )
     # What is trained on may be read as waveforms, to which noise is added.
-    table = read_utterances(table.directory, inputs.audio_list, inputs.video is not None, only=set(table.keys))
+    table = read_utterances(directory, inputs.audio_list, inputs.video is not None, only=keys)
     return HeldOut(table, table.labels(speakers), config.data, inputs, seed, config.train.batch_size)
 
 
