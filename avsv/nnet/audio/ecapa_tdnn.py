@@ -1,6 +1,7 @@
 """ECAPA-TDNN: a time-delay network with channel attention and multi-layer aggregation."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,8 @@ class Res2Conv(nn.Module):
         torch.Size([2, 64, 100])
     """
 
+    convolution: ClassVar[type[ConvReLUNorm]] = ConvReLUNorm
+
     def __init__(self, channels: int, scale: int, dilation: int, extra_conv: bool = False) -> None:
         super().__init__()
         if scale < 2 or channels % scale:
@@ -71,7 +74,7 @@ class Res2Conv(nn.Module):
         width = channels // scale
         count = scale if extra_conv else scale - 1
         self.scale = scale
-        self.convs = nn.ModuleList(ConvReLUNorm(width, width, 3, dilation) for _ in range(count))
+        self.convs = nn.ModuleList(self.convolution(width, width, 3, dilation) for _ in range(count))
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         splits = split(frames, self.scale)
@@ -130,10 +133,12 @@ class SERes2Block(nn.Module):
         746432
     """
 
+    res2_class: ClassVar[type[Res2Conv]] = Res2Conv
+
     def __init__(self, channels: int, scale: int, dilation: int, se_channels: int, extra_conv: bool = False) -> None:
         super().__init__()
         self.reduce = ConvReLUNorm(channels, channels)
-        self.res2 = Res2Conv(channels, scale, dilation, extra_conv)
+        self.res2 = self.res2_class(channels, scale, dilation, extra_conv)
         self.expand = ConvReLUNorm(channels, channels)
         self.se = SqueezeExcitation(channels, se_channels)
 

@@ -52,10 +52,7 @@ class PassFirstRes2Conv(Res2Conv):
         torch.Size([2, 64, 100])
     """
 
-    def __init__(self, channels: int, scale: int, dilation: int) -> None:
-        super().__init__(channels, scale, dilation)
-        width = channels // scale
-        self.convs = nn.ModuleList(ReflectedConv(width, width, 3, dilation) for _ in range(scale - 1))
+    convolution: ClassVar[type[ConvReLUNorm]] = ReflectedConv
 
     def forward(self, frames: Tensor, mask: Tensor | None = None) -> Tensor:
         first, *splits = split(frames, self.scale)
@@ -63,6 +60,12 @@ class PassFirstRes2Conv(Res2Conv):
         for part, conv in zip(splits, self.convs, strict=True):
             outputs.append(conv(part + outputs[-1] if outputs else part, mask))
         return concatenate([first, *outputs])
+
+
+class PassFirstBlock(SERes2Block):
+    """:class:`avsv.nnet.audio.ecapa_tdnn.SERes2Block` with the convolution of :class:`PassFirstRes2Conv`."""
+
+    res2_class: ClassVar[type[Res2Conv]] = PassFirstRes2Conv
 
 
 class NormalizedStatsPooling(AttentiveStatsPooling):
@@ -139,9 +142,7 @@ class SpeechBrainECAPA(Backbone):
             self.register_buffer("window", torch.hamming_window(WINDOW), persistent=False)
             self.register_buffer("filters", mel_filters(mel_bins), persistent=False)
         self.stem = ReflectedConv(mel_bins, channels, kernel_size=5)
-        self.blocks = nn.ModuleList(SERes2Block(channels, 8, dilation, se_channels) for dilation in (2, 3, 4))
-        for block, dilation in zip(self.blocks, (2, 3, 4), strict=True):
-            block.res2 = PassFirstRes2Conv(channels, 8, dilation)
+        self.blocks = nn.ModuleList(PassFirstBlock(channels, 8, dilation, se_channels) for dilation in (2, 3, 4))
         self.aggregate = ConvReLUNorm(3 * channels, aggregate_channels)
         self.pool = NormalizedStatsPooling(aggregate_channels, attention_channels)
         self.embed = nn.Sequential(nn.BatchNorm1d(self.pool.output_dim), nn.Linear(self.pool.output_dim, embedding_dim))
