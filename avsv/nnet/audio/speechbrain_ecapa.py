@@ -63,7 +63,14 @@ class PassFirstRes2Conv(Res2Conv):
 
 
 class PassFirstBlock(SERes2Block):
-    """:class:`avsv.nnet.audio.ecapa_tdnn.SERes2Block` with the convolution of :class:`PassFirstRes2Conv`."""
+    """:class:`avsv.nnet.audio.ecapa_tdnn.SERes2Block` with the convolution of :class:`PassFirstRes2Conv`.
+
+    Shape: as :class:`avsv.nnet.audio.ecapa_tdnn.SERes2Block`.
+
+    Example:
+        >>> PassFirstBlock(64, 8, 2, 16)(torch.zeros(2, 64, 100)).shape
+        torch.Size([2, 64, 100])
+    """
 
     res2_class: ClassVar[type[Res2Conv]] = PassFirstRes2Conv
 
