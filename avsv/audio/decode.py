@@ -3,18 +3,27 @@
 import io
 import os
 from math import gcd
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avsv.audio.stated import check_complete
 from avsv.audio.wav import WavHeader, int16_to_float, parse_wav_header, read_wav_header
 from avsv.errors import DataError
 from avsv.io.command import command_output, is_command
 from avsv.io.files import file_size, read_at
-from avsv.io.media import check_gaps, check_memory, choose_stream, library_errors, open_media, stated_seconds
+from avsv.io.media import (
+    check_gaps,
+    check_memory,
+    check_order,
+    choose_stream,
+    library_errors,
+    open_media,
+    stated_seconds,
+)
 from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
+from avsv.io.whole import check_once, check_whole
 
 if TYPE_CHECKING:
     import soundfile
@@ -97,7 +106,7 @@ def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, in
     import soundfile
 
     if isinstance(file, str):
-        check_complete(file)
+        check_whole(file)
     try:
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header
@@ -105,6 +114,8 @@ def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, in
     with sound, library_errors(source, "audio"):
         if not knows_length(sound):
             return None
+        if sound.format in ("FLAC", "OGG"):
+            check_once(source, Path(file).read_bytes() if isinstance(file, str) else file.getvalue())
         check_memory(source, 4 * sound.frames * sound.channels)
         promised, rate = sound.frames, sound.samplerate
         samples = sound.read(promised, dtype="float32", always_2d=True)
@@ -131,12 +142,17 @@ def _read_av(source: str, content: bytes | None = None) -> tuple[np.ndarray, int
         rate = stream.rate
         stated = stated_seconds(container, stream, source if content is None else None)
         resampler = av.AudioResampler(format="fltp")
-        parts, size = [], 0
+        parts, size, rates = [], 0, set()
         spans = []
         for frame in container.decode(stream):
             if frame.pts is not None:
                 start = float(frame.pts * frame.time_base)
+                if spans:
+                    check_order(source, start - spans[-1][1])
                 spans.append((start, start + frame.samples / frame.sample_rate))
+            rates.add(frame.sample_rate)
+            if len(rates) > 1:
+                raise DataError(f"{source}: the sample rate changes inside it: convert its parts to one rate")
             for part in resampler.resample(frame):
                 parts.append(part.to_ndarray())
                 size += parts[-1].nbytes

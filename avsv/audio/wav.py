@@ -9,6 +9,7 @@ import numpy as np
 from avsv.errors import DataError
 from avsv.io.files import file_size, read_at, read_into
 from avsv.io.place import split_location
+from avsv.io.whole import check_alone
 
 # Usually includes all chunks before the samples.
 _FIRST_READ = 128
@@ -91,6 +92,9 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
         length = there
     elif length > there:
         raise DataError(f"{name}: truncated: the wav header promises {length} bytes of samples, there are {there}")
+    end = offset + 8 + struct.unpack("<I", head[4:8])[0]
+    if start + length <= end < size:
+        check_alone(name, head, read(end, 12))
     return WavHeader(rate, channels, bits, code == _PCM, start, length, block)
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsv.audio.decode import knows_length, read_audio
-from avsv.audio.stated import check_complete
 from avsv.audio.wav import read_wav_header
 from avsv.errors import DataError
 from avsv.io.command import is_command
 from avsv.io.media import choose_stream, library_errors, measured_seconds, open_media, stated_seconds
 from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
+from avsv.io.whole import check_whole
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -65,7 +65,7 @@ def _probe_audio(location: str) -> float:
 
     import soundfile
 
-    check_complete(path)
+    check_whole(path)
     try:
         sound = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name like x.raw stands for samples without a header

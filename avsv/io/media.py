@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avsv.errors import DataError
+from avsv.io.whole import check_whole
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -71,6 +72,8 @@ def open_media(source: str | bytes, name: str, kind: str) -> "Iterator[InputCont
     """
     import av
 
+    if isinstance(source, str):
+        check_whole(source)
     # Without an explicit protocol, "12" of a name such as "12:30.mp4" would be taken for one.
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
     with library_errors(name, kind), av.open(file, metadata_errors="ignore", options=dict(_OPTIONS)) as container:
@@ -167,9 +170,17 @@ def measured_seconds(container: "InputContainer", stream: "Stream") -> float:
     """The length of a stream by the time stamps of its packets, or by their number if they have none.
 
     No packet is decoded.
+
+    Raises:
+        DataError: the time stamps begin again, as in files that were joined by ``cat``.
     """
-    begin, end, count = None, Fraction(0), 0
+    begin, end, count, latest = None, Fraction(0), 0, None
     for packet in container.demux(stream):
+        if packet.dts is not None:
+            check_order(
+                container.name.removeprefix("file:"), float((packet.dts - (latest or packet.dts)) * stream.time_base)
+            )
+            latest = packet.dts
         if packet.pts is None:
             count += packet.size > 0
             continue
@@ -178,6 +189,17 @@ def measured_seconds(container: "InputContainer", stream: "Stream") -> float:
     if begin is not None:
         return float((end - begin) * stream.time_base)
     return float(count / stream.guessed_rate) if stream.type == "video" and stream.guessed_rate else 0.0
+
+
+def check_order(name: str, step: float) -> None:
+    """Raise DataError if the time stamps of a recording go back by more than a second.
+
+    Args:
+        name: name of the recording.
+        step: seconds from one time stamp to the next.
+    """
+    if step < -1.0:
+        raise DataError(f"{name}: time stamps go back by {-step:.2f} s: several files, joined as by cat: use ffmpeg")
 
 
 def check_gaps(name: str, kind: str, missing: float, seconds: float) -> None:

@@ -14,6 +14,7 @@ from avsv.io.media import (
     MAX_PIXELS,
     check_gaps,
     check_memory,
+    check_order,
     choose_stream,
     library_errors,
     open_media,
@@ -130,6 +131,7 @@ class VideoSource:
             for picture in pictures:
                 before = end
                 start, end = clock.span(picture)
+                check_order(self.location, float(start - before))
                 # At a rate that varies, a frame may be shown for a little longer than it says.
                 missing += start - before if start - before > _SHORT_GAP else 0
                 count += 1
