@@ -41,7 +41,7 @@ class Agreement(NamedTuple):
         modality: audio or visual.
         utterances: number of utterances with moments of different worth.
         correlation, low, high: Spearman's rank correlation over time of the attention, averaged over channels, with the
-            true worth: mean over utterances and its 95 % interval from speakers.
+            true worth: mean over speakers of the means over their utterances, and its 95 % interval.
         good_weight: weight of the frames with a worth above one half, over their share of all frames; 1 for the mean.
     """
 
@@ -60,9 +60,9 @@ class NullRepresentation(NamedTuple):
         missing: audio or visual.
         utterances: number of utterances.
         distance, low, high: distance of the embedding without the modality from the mean over those with the modality
-            of others, relative to the root of their mean squared distance from this mean; the mean over utterances and
-            its 95 % interval from speakers. 0: the null representation is the mean embedding; 1: it is as far from the
-            mean as an embedding with a true voice or face.
+            of others, relative to the root of their mean squared distance from this mean; mean over speakers of the
+            means over their utterances, and its 95 % interval. 0: the null representation is the mean embedding; 1: it
+            is as far from the mean as an embedding with a true voice or face.
         angle: mean angle in degrees between the embedding without the modality and that mean.
     """
 

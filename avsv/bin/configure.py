@@ -131,7 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quality", default="", help="quality measures of the calibration")
     parser.add_argument("--sweeps", default="", help="sweeps of CONF/sweeps.yaml, or all")
     parser.add_argument(
-        "systems", nargs="*", metavar="SYSTEM", help="name of a file in CONF/systems; all: those that are trained"
+        "systems",
+        nargs="*",
+        metavar="SYSTEM",
+        help="name of a file in CONF/systems; all: those that need no weights",
     )
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(arguments)

@@ -58,7 +58,7 @@ def describe(result: "Verification") -> str:
         >>> from avsv.verification.model import Used, Verification
         >>> sides = Used("a.wav", "A", 2.0, 1.5, 0, None), Used("b.jpg", "V", None, None, 1, 80.0)
         >>> print(describe(Verification("AxV", 0.5, 2.0, 1.25, 0.01, 3.0, True, False, *sides)))
-        a.wav: voice: 2.00 s, 1.50 s of them voice
+        a.wav: voice: 2.00 s, of which 1.50 s are voice
         b.jpg: face: 1 crop, a square of 80 pixels
         mode AxV: cosine 0.5000, normalized score 2.000, log-likelihood ratio 1.250
         different persons: below 3.000, where 1 % of other persons are accepted
@@ -79,7 +79,7 @@ def describe(result: "Verification") -> str:
 def _used(side: "Used") -> str:
     parts = []
     if side.seconds is not None:
-        parts.append(f"{side.seconds:.2f} s, {side.voice_seconds:.2f} s of them voice")
+        parts.append(f"{side.seconds:.2f} s, of which {side.voice_seconds:.2f} s are voice")
     if side.faces:
         size = "" if side.face_pixels is None else f", a square of {side.face_pixels:.0f} pixels"
         parts.append(f"{side.faces} crop{'s' if side.faces > 1 else ''}{size}")

@@ -59,7 +59,7 @@ class DataConfig:
         held_out: share of the utterances of each identity that are not trained on. Their accuracy is computed after
             every epoch, and takes the place of the development EER for ``train.keep: best`` and the schedule plateau.
         utterances_per_speaker: M of N x M batches, which have N distinct identities with M utterances each; null for
-            batches that contain every utterance once per epoch.
+            batches that contain every utterance at most once per epoch.
     """
 
     window: float = 2.0
@@ -189,7 +189,8 @@ class TrainConfig:
     """Training options. The seed and the number of devices and loader workers come from the command line.
 
     Args:
-        epochs: passes over the training list, with one clip of every utterance in each.
+        epochs: passes over the training list, with at most one clip of every utterance in each: the rest after the last
+            full batch is left out, and N x M batches draw utterances of each identity.
         batch_size: clips in one optimizer step, summed over all devices.
         optimizer: sgd or adamw with its options.
         schedule: schedule of the learning rate: step, exponential, cosine, plateau or constant.

@@ -62,7 +62,7 @@ class Sampler(ABC):
 
 
 class BatchSampler(Sampler):
-    """Batches that contain every utterance once per epoch.
+    """Batches that contain every utterance at most once per epoch.
 
     An epoch is a permutation drawn from (seed, epoch), split into global batches. Each of several ranks takes every
     ``world``-th item of a global batch, so batches do not depend on the number of ranks. Items left over after the last

@@ -22,6 +22,7 @@ from avsv.config.sections import DataConfig, EmbedConfig, InitFrom, Pretrained, 
 from avsv.config.strict import check_keys, convert, read_dataclass, read_fields, read_yaml
 from avsv.errors import DataError
 from avsv.model.registry import ROLES, check_options, find_class
+from avsv.nnet.fusion.base import Fusion
 from avsv.nnet.pooling import find_pooling
 
 
@@ -272,6 +273,15 @@ class SystemConfig:
             )
         if self.loss.single_weight > 0:
             raise ValueError(f"loss.single_weight: {name} compares the fused embeddings of a batch: remove this key")
+        # An identity of the batch may have fewer voices or faces than utterances.
+        for role in ("audio", "visual"):
+            if getattr(self.loss, f"{role}_weight") > 0:
+                raise ValueError(f"loss.{role}_weight: {name} compares whole identities of a batch: remove this key")
+        if self.fusion is not None and find_class("fusion", self.fusion.name).views is not Fusion.views:
+            raise ValueError(
+                f"loss.classifier: {name} compares whole identities of a batch, but {self.fusion.name} classifies the"
+                " views of voice and face: choose another"
+            )
         if (self.data.utterances_per_speaker or 1) < 2:
             raise ValueError(
                 f"data.utterances_per_speaker: {name} compares utterances of an identity: set it to 2 or more"

@@ -62,7 +62,8 @@ def compare(
 ) -> list[Comparison]:
     """Compare all pairs of systems in their widest modes, and ensembles with their members in the members' modes.
 
-    Normalized scores are compared on the trials that both systems have scored; systems without such scores are omitted.
+    Normalized scores are compared on the trials that all of these systems have scored; systems without such scores are
+    omitted.
 
     Args:
         exp: folder of the systems.

@@ -1,4 +1,4 @@
-"""A gate: voice and face count as far as the measured quality of recordings lets expect that they tell people apart.
+"""A gate: voice and face are weighed by how reliable the measured quality of the recordings says they are.
 
 The reliability of a modality of a recording is a logistic function of its measured quality, and 0 where the modality is
 missing; that of a trial, r, is the product of those of its two recordings. The log-likelihood ratio is the mean over

@@ -75,6 +75,31 @@ class TwoWay(NamedTuple):
             return 0.0
         return 1.0 if excess(high) >= 0 else float(np.exp(brentq(excess, low, high)))
 
+    def times_needed(self, difference: float, power: float = 0.8) -> float | None:
+        """How many times as many speakers and seeds would show a difference of this size; None above 1000 times.
+
+        With both numbers multiplied by this factor, the 95 % interval excludes 0 with a probability of ``power``.
+
+        Example (many speakers: the square of 1.96 + 0.84; three seeds: less, because t falls with their number):
+            >>> [round(variance.times_needed(1.0), 2) for variance in (TwoWay(1.0, 0, 4000, 3), TwoWay(0, 1.0, 40, 3))]
+            [7.85, 8.43]
+        """
+        from scipy.optimize import brentq
+        from scipy.special import ndtri, stdtrit
+
+        def lacking(log_times: float) -> float:
+            times = float(np.exp(log_times))
+            variances = np.array([self.of_speakers, self.of_seeds]) / times
+            quantiles = stdtrit(times * np.array([self.speakers, self.seeds]) - 1, 0.975)
+            reach = (quantiles**2 @ variances) ** 0.5
+            return float(reach + ndtri(power) * variances.sum() ** 0.5 - abs(difference))
+
+        # At least two seeds.
+        low, high = np.log(2 / self.seeds), np.log(1000)
+        if lacking(high) > 0:
+            return None
+        return float(np.exp(low if lacking(low) <= 0 else brentq(lacking, low, high)))
+
 
 def two_way(rates: ArrayLike, draws: ArrayLike, speakers: int) -> TwoWay:
     """The variance of the mean of K figures, each of one training; see the module's text.

@@ -68,8 +68,8 @@ def find_thresholds(
             continue
         # Rates are quotients of counts: 1e-12 allows for rounding errors, but not for one more trial.
         point = int(np.argmax(curve.p_fa <= wanted / 100 + 1e-12))
-        rates = 100 * float(curve.p_fa[point]), 100 * float(curve.p_miss[point])
-        rows.append(Threshold(mode, wanted, float(curve.thresholds[point]), *rates, *counts))
+        errors = 100 * float(curve.p_fa[point]), 100 * float(curve.p_miss[point])
+        rows.append(Threshold(mode, wanted, float(curve.thresholds[point]), *errors, *counts))
     return rows
 
 

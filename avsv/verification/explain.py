@@ -128,7 +128,7 @@ def _side(model: Model, reading: Reading, used: Used) -> str:
         parts.append("".join(map(_image, shown)))
         parts.append(f"<p>{len(shown)} of {len(crops)} face crops that the network saw{size}.</p>")
     if "A" in used.modality:
-        parts.append(f"<p>{used.seconds:.2f} s of audio, {used.voice_seconds:.2f} s of them voice.</p>")
+        parts.append(f"<p>{used.seconds:.2f} s of audio, of which {used.voice_seconds:.2f} s are voice.</p>")
     for letter in used.modality:
         weights = attention(model, reading, letter)
         if weights is not None:

@@ -140,6 +140,31 @@ def test_a_wrong_configuration_is_named(kind, key, value, message):
     assert str(error.value) == f"x.yaml: {message}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"loss": {"audio_weight": 0.5}},
+            "loss.audio_weight: ge2e compares whole identities of a batch: remove this key",
+        ),
+        (
+            {"loss": {"visual_weight": 1}},
+            "loss.visual_weight: ge2e compares whole identities of a batch: remove this key",
+        ),
+        ({"loss": {"single_weight": 1}}, "loss.single_weight: ge2e compares the fused embeddings of a batch: remove"),
+        (
+            {"fusion": {"name": "multi_view", "dim": 8}},
+            "loss.classifier: ge2e compares whole identities of a batch, but",
+        ),
+    ],
+)
+def test_losses_that_compare_a_batch_need_whole_identities(changes, message):
+    mapping = _set(_mapping("both"), "data", {"utterances_per_speaker": 2})
+    loss = {"classifier": {"name": "ge2e"}} | changes.get("loss", {})
+    with pytest.raises(DataError, match=rf"^x.yaml: {message}"):
+        parse_config(mapping | changes | {"loss": loss}, "x.yaml")
+
+
 @pytest.mark.parametrize("key", ["epochs", "batch_size", "optimizer", "schedule"])
 def test_what_has_no_default_must_be_given(key):
     mapping = _mapping("audio")

@@ -230,7 +230,7 @@ def test_the_loss_is_the_sum_of_its_parts():
         + objective.supervision(audio, series[1])[0]
     )
     torch.testing.assert_close(total, expected)
-    assert {"accuracy", "orthogonality", "age_loss", "mapping", "cycle", "centred_cosine"} <= figures.keys()
+    assert {"accuracy", "orthogonality", "age_loss", "mapping", "cycle", "centered_cosine"} <= figures.keys()
     assert all(not value.requires_grad for value in figures.values())
 
 

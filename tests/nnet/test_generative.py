@@ -148,7 +148,7 @@ def test_cosines_of_series_without_relation():
     audio, visual = 1 + torch.tanh(standard / standard.std(dim=2, unbiased=False, keepdim=True))
     figures = series_figures(audio, visual)
     assert figures["cosine"].item() == pytest.approx(0.718, abs=4e-3)
-    assert figures["centred_cosine"].item() == pytest.approx(0.0, abs=5e-3)
+    assert figures["centered_cosine"].item() == pytest.approx(0.0, abs=5e-3)
     assert series_figures(audio, torch.ones_like(audio))["cosine"].item() == pytest.approx(0.847, abs=2e-3)
     spike = torch.zeros(1, 50)
     spike[0, 7] = 1.0
@@ -167,7 +167,7 @@ def test_one_row_and_four_frames_are_enough(kind):
     assert loss.ndim == 0 and all(x.ndim == 0 and not x.requires_grad for x in figures.values())
     for value in (loss, audio.grad, visual.grad, *(p.grad for p in supervision.parameters())):
         assert value.isfinite().all()
-    assert {"cosine", "centred_cosine", "audio_kurtosis", "visual_kurtosis"} < figures.keys()
+    assert {"cosine", "centered_cosine", "audio_kurtosis", "visual_kurtosis"} < figures.keys()
 
 
 @pytest.mark.parametrize("kind", SUPERVISIONS)
@@ -737,7 +737,7 @@ def _trained(supervision, sign, steps, main=None):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_cycle_learns_either_sign(sign):
     figures = _trained(CycleSupervision(16), sign, 400)
-    assert figures["centred_cosine"].item() == pytest.approx(0.96 * sign, abs=0.01)
+    assert figures["centered_cosine"].item() == pytest.approx(0.96 * sign, abs=0.01)
     assert figures["mapping"] < 0.05 and figures["cycle"] < 0.02
 
 

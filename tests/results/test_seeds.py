@@ -137,6 +137,9 @@ def test_the_page_of_a_study(tmp_path):
         for name in SEPARATION:
             folder = path / f"both-{name}"
             (path / name).rename(folder)
+            (folder / "run.yaml").write_text(
+                "git: 0a1b\nversions: {torch: 2.9}\nprocessor: {model: Some CPU, instructions: AVX2}\n"
+            )
             (folder / "analysis").mkdir()
             (folder / "analysis/cost.csv").write_text(
                 "part,parameters,multiply_adds,seconds\na,5,7,1\nwhole,1234,56789,1\n"
@@ -157,6 +160,7 @@ def test_the_page_of_a_study(tmp_path):
     assert result.returncode == 0, result.stderr
     page = (out / "STUDY.md").read_text()
     assert page.startswith("# Study: both\n\nAre two modalities better than one?\n")
+    assert "Trained with revision 0a1b, PyTorch 2.9, Some CPU, AVX2.\n" in page
     row = next(line.split("|") for line in page.splitlines() if line.startswith("| both-twin | base |"))
     assert [cell.strip() for cell in row[3:-1]] == ["train.epochs: 4", "1,234", "56,789", f"{minutes['twin']:.1f}"]
     rows = [

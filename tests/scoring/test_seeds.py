@@ -11,7 +11,7 @@ from scipy import stats
 
 from avsv.scoring.bootstrap import difference_of_draws, resampled_eers, speaker_bootstrap
 from avsv.scoring.metrics import eer
-from avsv.scoring.seeds import holm, seeds_difference, seeds_interval, two_way
+from avsv.scoring.seeds import TwoWay, holm, seeds_difference, seeds_interval, two_way
 
 SPEAKERS = 12
 
@@ -152,3 +152,13 @@ def test_the_simulation_runs():
     assert len(lines) == len(simulation.WORLDS)
     for line in lines:
         assert all(0 <= float(share) <= 100 for share in line.split()[-4:])
+
+
+@pytest.mark.parametrize("difference", [0.6, 1.0, 2.0])
+def test_times_as_many_seeds_find_a_difference_with_the_wanted_power(difference):
+    # Where all speakers are known, the interval is that of the paired t-test: its power follows a noncentral t.
+    seeds, error = 3, 1.0
+    n = seeds * TwoWay(0.0, error**2, 40, seeds).times_needed(difference)
+    shift = difference / (error * seeds**0.5) * n**0.5
+    power = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, shift)
+    assert power == pytest.approx(0.8, abs=0.05)

@@ -55,7 +55,7 @@ class CycleSupervision(GenerativeSupervision):
         >>> supervision = CycleSupervision(50)
         >>> loss, figures = supervision(torch.rand(8, 50), torch.rand(8, 50))
         >>> sum(p.numel() for p in supervision.parameters()), sorted(figures)[:4]
-        (58980, ['audio_kurtosis', 'centred_cosine', 'cosine', 'cycle'])
+        (58980, ['audio_kurtosis', 'centered_cosine', 'cosine', 'cycle'])
     """
 
     def __init__(

@@ -23,11 +23,11 @@ def series_figures(audio: Tensor, visual: Tensor) -> dict[str, Tensor]:
     Example:
         >>> figures = series_figures(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[3.0, 2.0, 1.0]]))
         >>> {name: round(value.item(), 3) for name, value in figures.items()}
-        {'cosine': 0.714, 'centred_cosine': -1.0, 'audio_kurtosis': 1.5, 'visual_kurtosis': 1.5}
+        {'cosine': 0.714, 'centered_cosine': -1.0, 'audio_kurtosis': 1.5, 'visual_kurtosis': 1.5}
     """
     figures = {"cosine": functional.cosine_similarity(audio, visual, dim=1).mean()}
     audio, visual = (x - x.mean(dim=1, keepdim=True) for x in (audio, visual))
-    figures["centred_cosine"] = functional.cosine_similarity(audio, visual, dim=1).mean()
+    figures["centered_cosine"] = functional.cosine_similarity(audio, visual, dim=1).mean()
     for name, centered in (("audio_kurtosis", audio), ("visual_kurtosis", visual)):
         variance = (centered**2).mean(dim=1).clamp(min=1e-12)
         figures[name] = ((centered**4).mean(dim=1) / variance**2).mean()
