@@ -50,5 +50,5 @@ launch --num-threads "$num_threads" "$system/log/score_norm.log" \
   ${subtract_mean:+--subtract-mean "$subtract_mean"} --top-n "$top_n" --num-threads "$num_threads" "$system/embeddings" "$system/scores" "$cohort" "$@"
 
 show_warnings "$system" "$system/log/score_norm.log"
-mark_done "$marker" "$stamp" "$system"/scores/*/*.asnorm
+mark_done "$marker" "$stamp" "$system"/scores/*/*.asnorm*
 log "$system: normalized scores in $(find "$system/scores" -name '*.asnorm' | wc -l) files"

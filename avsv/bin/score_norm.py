@@ -39,7 +39,7 @@ def main() -> None:
     for trial_set in task.sets:
         embeddings = task.read(trial_set, means)
         normalizer = Normalizer(embeddings, cohorts, args.variant, args.top_n, args.num_threads)
-        task.write("asnorm", trial_set, embeddings, normalizer.score)
+        task.write("asnorm", trial_set, embeddings, normalizer.score, keep_order=True)
         write_cohort_means(args.scores, trial_set, normalizer)
     write_normalization(args.scores, Normalization(args.variant, args.top_n, cohorts, means))
 

@@ -80,6 +80,17 @@ class Task(NamedTuple):
         """The embeddings of the sides of trials in every modality that the modes need, with the means subtracted."""
         return read_modalities(self.embeddings, trial_set, self.modes, means)
 
-    def write(self, suffix: str, trial_set: TrialSet, embeddings: dict[str, Embeddings], scorer: Scorer) -> None:
-        """Score the lists of a data directory in all modes, write ``LIST/MODE.SUFFIX``, and print a line for each."""
-        report_written(write_set_scores(self.scores, suffix, trial_set, self.modes, embeddings, scorer, self.max_lost))
+    def write(
+        self,
+        suffix: str,
+        trial_set: TrialSet,
+        embeddings: dict[str, Embeddings],
+        scorer: Scorer,
+        keep_order: bool = False,
+    ) -> None:
+        """Score the lists of a data directory in all modes, write ``LIST/MODE.SUFFIX``, and print a line for each.
+
+        ``keep_order``: see :func:`avsv.scoring.scorer.write_set_scores`.
+        """
+        wanted = self.scores, suffix, trial_set, self.modes, embeddings, scorer, self.max_lost, keep_order
+        report_written(write_set_scores(*wanted))

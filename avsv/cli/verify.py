@@ -57,7 +57,7 @@ def describe(result: "Verification") -> str:
     Example:
         >>> from avsv.verification.model import Used, Verification
         >>> sides = Used("a.wav", "A", 2.0, 1.5, 0, None), Used("b.jpg", "V", None, None, 1, 80.0)
-        >>> print(describe(Verification("AxV", 0.5, 2.0, 1.25, 0.01, 3.0, True, False, *sides)))
+        >>> print(describe(Verification("AxV", 0.5, 2.0, 1.25, 0.01, 3.0, True, False, *sides, 1)))
         a.wav: voice: 2.00 s, of which 1.50 s are voice
         b.jpg: face: 1 crop, a square of 80 pixels
         mode AxV: cosine 0.5000, normalized score 2.000, log-likelihood ratio 1.250

@@ -12,9 +12,10 @@ from avsv.io.atomic import write_text
 from avsv.io.lists import Scores, read_scores, write_scores
 from avsv.scoring.calibration import LinearCalibration, fit_calibration
 from avsv.scoring.metrics import actual_dcf, cllr, min_cllr, min_dcf
-from avsv.scoring.modes import MODES, parse_mode
+from avsv.scoring.modes import MODES, assignments, one_order, parse_mode
 from avsv.scoring.quality import OF_EMBEDDINGS, quality_columns, read_measures
 from avsv.scoring.records import CALIBRATION, CALIBRATION_FIELDS, write_development
+from avsv.scoring.scorer import first_order
 from avsv.scoring.thresholds import Threshold, find_thresholds, thresholds_csv
 from avsv.scoring.trials import TrialSet, places_in
 
@@ -102,27 +103,27 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
     """
     scores_dir = folder / "scores"
     present = {path.stem for path in scores_dir.glob("*/*.asnorm")}
+    names = " and ".join(trials.name for trials in development.lists)
     rows, weights, thresholds, judged = [], [], [], {}
     for mode in (mode for mode in MODES if mode in present):
-        trials = _read_development(scores_dir, development, mode, reader)
-        try:
-            calibration = fit_calibration(trials.scores, trials.is_target, prior, list(trials.quality.values()))
-        except (DataError, ValueError) as error:
-            names = " and ".join(trials.name for trials in development.lists)
-            raise DataError(f"{scores_dir}: {mode} on {names}: {error}") from error
-        if calibration.scale <= 0:
-            print(f"{scores_dir}: {mode}: omitted: its target trials do not score higher than the others")
-            for old in scores_dir.glob(f"*/{mode}.llr"):
-                old.unlink()
-            continue
-        for path in sorted(scores_dir.glob(f"*/{mode}.asnorm")):
-            part = read_scores(path)
-            llr = calibration(part.score, reader.columns(path, part).values())
-            write_scores(path.with_suffix(".llr"), part.enroll, part.test, llr)
-        weights.append(dict(zip(trials.quality, calibration.weights, strict=True)))
-        row, found, judged[mode] = _judge(f"{scores_dir}: {mode}", mode, calibration, trials, prior)
-        rows.append(row)
-        thresholds += found
+        both = _read_development(scores_dir, development, mode, reader)
+        for name, trials in ((mode, both), (one_order(mode), _read_orders(scores_dir, development, mode, both))):
+            if trials is None:
+                continue
+            where = f"{scores_dir}: {name}"
+            try:
+                calibration = fit_calibration(trials.scores, trials.is_target, prior, list(trials.quality.values()))
+            except (DataError, ValueError) as error:
+                raise DataError(f"{where} on {names}: {error}") from error
+            if calibration.scale <= 0:
+                print(f"{where}: omitted: its target trials do not score higher than the others")
+            else:
+                weights.append(dict(zip(trials.quality, calibration.weights, strict=True)))
+                row, found, judged[name] = _judge(where, name, calibration, trials, prior)
+                rows.append(row)
+                thresholds += found
+            if name == mode:
+                _write_ratios(scores_dir, mode, calibration, reader)
     if not present:
         raise DataError(f"{scores_dir}: no normalized scores: normalize them first")
     for old in scores_dir.glob("*/*.llr"):
@@ -131,6 +132,35 @@ def calibrate_system(folder: Path, development: TrialSet, prior: float, reader: 
     write_text(scores_dir / "thresholds.csv", thresholds_csv(thresholds))
     write_text(scores_dir / CALIBRATION, _calibration_csv(rows, weights))
     write_development(scores_dir, judged)
+
+
+def _write_ratios(scores_dir: Path, mode: str, calibration: LinearCalibration, reader: QualityReader) -> None:
+    """Write MODE.llr of all lists, or remove it if the mode is not calibrated."""
+    if calibration.scale <= 0:
+        for old in scores_dir.glob(f"*/{mode}.llr"):
+            old.unlink()
+        return
+    for path in sorted(scores_dir.glob(f"*/{mode}.asnorm")):
+        part = read_scores(path)
+        llr = calibration(part.score, reader.columns(path, part).values())
+        write_scores(path.with_suffix(".llr"), part.enroll, part.test, llr)
+
+
+def _read_orders(scores_dir: Path, development: TrialSet, mode: str, both: _Development) -> _Development | None:
+    """The development trials of a mode with different sides, scored in one order and then in the other.
+
+    None for other modes, and for ensembles and gates, which are not scored in single orders.
+    """
+    paths = [first_order(scores_dir / trials.name / f"{mode}.asnorm") for trials in development.lists]
+    if len(assignments(mode)) == 1 or not all(path.is_file() for path in paths):
+        return None
+    first = np.concatenate([read_scores(path).score for path in paths])
+    if len(first) != len(both.scores):
+        raise DataError(f"{paths[0]}: {len(first)} scores, but {len(both.scores)} mean scores: normalize them again")
+    # Their mean is known.
+    scores = np.concatenate([first, 2 * both.scores - first])
+    quality = {name: np.tile(values, 2) for name, values in both.quality.items()}
+    return _Development(scores, np.tile(both.is_target, 2), quality)
 
 
 def _read_development(scores_dir: Path, development: TrialSet, mode: str, reader: QualityReader) -> _Development:

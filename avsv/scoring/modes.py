@@ -33,6 +33,28 @@ def assignments(mode: str) -> list[tuple[str, str]]:
     return [(enroll, test)] if enroll == test else [(enroll, test), (test, enroll)]
 
 
+def one_order(mode: str) -> str:
+    """The name under which trials of a mode are calibrated of which only one order can be scored.
+
+    The mean of two scores varies less than one of them, so both need their own calibration.
+
+    Example:
+        >>> one_order("AVxA")
+        'AVxA/1'
+    """
+    return f"{mode}/1"
+
+
+def calibration_name(mode: str, orders: int) -> str:
+    """The name of the calibration of trials of a mode that are scored in this number of orders.
+
+    Example:
+        >>> calibration_name("AxA", 1), calibration_name("AVxA", 2), calibration_name("AVxA", 1)
+        ('AxA', 'AVxA', 'AVxA/1')
+    """
+    return mode if orders == len(assignments(mode)) else one_order(mode)
+
+
 def available_modes(modalities: set[str]) -> list[str]:
     """The modes available to a system with embeddings of these modalities, widest first.
 

@@ -128,11 +128,13 @@ def write_set_scores(
     embeddings: dict[str, Embeddings],
     scorer: Scorer,
     max_lost: float,
+    keep_order: bool = False,
 ) -> list[Written]:
     """Score all lists of a data directory in all modes: ``SCORES/LIST/MODE.SUFFIX``, written atomically.
 
-    If the two sides of a mode differ, a trial is scored in both orders and the scores are averaged. Files of other
-    modes with this suffix from an earlier run are removed.
+    If the two sides of a mode differ, a trial is scored in both orders and the scores are averaged; with
+    ``keep_order`` those of the first order are written to ``MODE.SUFFIX1``. Files of other modes with this suffix from
+    an earlier run are removed.
 
     Raises:
         DataError: more than a share ``max_lost`` of the trials of a list have no embedding.
@@ -146,20 +148,37 @@ def write_set_scores(
     for trials in trial_set.lists:
         folder = scores_dir / trials.name
         folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"*.{suffix}"):
+        for old in (*folder.glob(f"*.{suffix}"), *folder.glob(f"*.{suffix}1")):
             if old.stem not in modes:
                 old.unlink()
         for mode in modes:
-            written.append(_write_list(folder / f"{mode}.{suffix}", trials, mode, usable[trials.name, mode], scorer))
+            path = folder / f"{mode}.{suffix}"
+            written.append(_write_list(path, trials, mode, usable[trials.name, mode], scorer, keep_order))
     return written
 
 
-def _write_list(path: Path, trials: TrialList, mode: str, usable: NDArray[np.bool_], scorer: Scorer) -> Written:
+def _write_list(
+    path: Path, trials: TrialList, mode: str, usable: NDArray[np.bool_], scorer: Scorer, keep_order: bool
+) -> Written:
     kept = slice(None) if usable.all() else usable
     rows = trials.enroll[kept], trials.test[kept]
-    scores = np.mean([scorer(enroll, test, *rows) for enroll, test in assignments(mode)], axis=0)
-    write_scores(path, trials.trials.enroll[kept], trials.trials.test[kept], scores)
+    orders = [scorer(enroll, test, *rows) for enroll, test in assignments(mode)]
+    scores = np.mean(orders, axis=0)
+    sides = trials.trials.enroll[kept], trials.trials.test[kept]
+    if keep_order and len(orders) > 1:
+        write_scores(first_order(path), *sides, orders[0])
+    write_scores(path, *sides, scores)
     return Written(path, len(scores), len(usable) - len(scores))
+
+
+def first_order(path: Path) -> Path:
+    """The file with the scores of the first order that belongs to a file of mean scores.
+
+    Example:
+        >>> first_order(Path("AVxA.asnorm")).name
+        'AVxA.asnorm1'
+    """
+    return path.with_name(f"{path.name}1")
 
 
 def report_written(written: Sequence[Written]) -> None:

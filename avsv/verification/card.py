@@ -102,7 +102,7 @@ def _thresholds(settings: Settings) -> str:
     rows = []
     for mode, part in settings.thresholds.items():
         values = [part.get(rate) for rate in rates]
-        rows.append([mode, *("" if value is None else f"{value:.3f}" for value in values)])
+        rows.append([mode.replace("/1", ", one order"), *("" if value is None else f"{value:.3f}" for value in values)])
     return _table(["mode", *(f"{rate} %" for rate in rates)], rows) if rows else ""
 
 

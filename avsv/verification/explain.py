@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from avsv.scoring.modes import calibration_name
 from avsv.verification.model import Model, Used, Verification
 from avsv.verification.recording import Reading
 
@@ -90,7 +91,7 @@ def _summary(model: Model, result: Verification) -> str:
 
 def _histogram(model: Model, result: Verification) -> str:
     """The development trials of the mode by their ratios, with this score and the threshold."""
-    target, nontarget = model.package.development[result.mode]
+    target, nontarget = model.package.development[calibration_name(result.mode, result.orders)]
     every = np.concatenate([target, nontarget, [result.llr, result.threshold]])
     low, high = float(every.min()), float(every.max())
     high = high if high > low else low + 1.0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from avsv.errors import DataError
 from avsv.io.safetensors import read_tensors, write_tensors
 from avsv.scoring.modes import assignments
-from avsv.verification.decision import check_far, operating_point
+from avsv.verification.decision import check_far
 from avsv.verification.model import Model
 from avsv.verification.pairs import Embedded, possible_assignments
 
@@ -226,17 +226,14 @@ class Gallery:
         if not sides:
             what = "has anything in common with the recording" if self.people else "is enrolled in the gallery"
             raise DataError(f"nobody {what}")
-        calibration, development = model.package.settings.calibration, model.package.development
         candidates = []
         for mode, orders in dict.fromkeys(modes):
             rows = np.array([n for n, chosen in enumerate(modes) if chosen == (mode, orders)])
             found = model.score([*sides, recording], rows, np.full(len(rows), len(sides)), mode, orders)
-            threshold = None
-            if mode in calibration:
-                threshold = operating_point(*development[mode], far / len(sides)).threshold
+            point = model.operating_point(mode, far / len(sides), len(orders))
             for place, row in enumerate(rows):
                 llr = None if found.llr is None else float(found.llr[place])
-                accepted = None if llr is None else llr > threshold
+                accepted = None if llr is None or point is None else llr > point.threshold
                 scores = float(found.cosine[place]), float(found.score[place])
                 candidates.append(Candidate(sides[row].name, mode, *scores, llr, accepted))
         decided = all(one.llr is not None for one in candidates)

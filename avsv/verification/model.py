@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avsv.embed.extract import embed_batches
 from avsv.errors import DataError
-from avsv.scoring.modes import assignments, available_modes, parse_mode
+from avsv.scoring.modes import assignments, available_modes, calibration_name, parse_mode
 from avsv.verification.decision import Operating, check_far, operating_point
 from avsv.verification.package import SETTINGS, FaceSettings, Package
 from avsv.verification.pairs import Embedded, PairScores, possible_assignments, scale_to_unit, score_pairs
@@ -57,6 +57,8 @@ class Verification:
         accepted: whether ``llr`` is above the threshold; None without ``llr``.
         a: what was used of the first recording.
         b: likewise of the second.
+        orders: 2 where the sides of the mode differ and both recordings have both: the scores are means over both
+            orders; otherwise 1.
     """
 
     mode: str
@@ -69,6 +71,7 @@ class Verification:
     accepted: bool | None
     a: Used
     b: Used
+    orders: int
 
 
 class Model:
@@ -222,15 +225,22 @@ class Model:
         orders: Sequence[tuple[str, str]],
     ) -> PairScores:
         """Scores of pairs of sides in one mode: see :func:`avsv.verification.pairs.score_pairs`."""
-        calibration = self.package.settings.calibration.get(mode)
+        calibration = self.package.settings.calibration.get(calibration_name(mode, len(orders)))
         calibrated = calibration and calibration.calibrated()
         return score_pairs(sides, enroll, test, mode, orders, self.package.normalization, calibrated)
 
-    def operating_point(self, mode: str, far: float) -> Operating | None:
-        """The threshold of a mode for a false-accept rate between 0 and 1; None for a mode without calibration."""
-        if mode not in self.package.settings.calibration:
+    def operating_point(self, mode: str, far: float, orders: int) -> Operating | None:
+        """The threshold for a false-accept rate between 0 and 1; None where there is no calibration.
+
+        Args:
+            mode: evaluation mode.
+            far: wanted rate.
+            orders: in how many orders the trials are scored, see :func:`possible_assignments`.
+        """
+        name = calibration_name(mode, orders)
+        if name not in self.package.settings.calibration:
             return None
-        return operating_point(*self.package.development[mode], far)
+        return operating_point(*self.package.development[name], far)
 
     def verify(
         self, a: str | Path | Recording, b: str | Path | Recording, *, mode: str | None = None, far: float = 0.01
@@ -261,7 +271,7 @@ class Model:
         orders = possible_assignments(chosen, *sides)
         found = self.score(sides, np.array([0]), np.array([1]), chosen, orders)
         check_far(far)
-        point = self.operating_point(chosen, far)
+        point = self.operating_point(chosen, far, len(orders))
         llr = None if found.llr is None else float(found.llr[0])
         used = [_used(reading, {order[n] for order in orders}) for n, reading in enumerate((a, b))]
         return Verification(
@@ -275,6 +285,7 @@ class Model:
             accepted=None if point is None else llr > point.threshold,
             a=used[0],
             b=used[1],
+            orders=len(orders),
         )
 
 

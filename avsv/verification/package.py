@@ -47,7 +47,7 @@ from avsv.scoring.records import (
 from avsv.video.config import FaceFormat, FacesConfig
 from avsv.video.detect import weight_files
 
-FORMAT = 1
+FORMAT = 2
 BUILTIN = "builtin"  # what local/prepare_data.sh of the built-in corpus writes to DATA/corpus
 SETTINGS, WEIGHTS, SCORES, DETECTOR = "model.json", "weights.safetensors", "scores.safetensors", "detector"
 
@@ -96,7 +96,7 @@ class Settings:
     """The content of ``model.json``.
 
     Args:
-        format: of the folder; 1.
+        format: of the folder; 2.
         name: of the system.
         license: terms of use.
         avsv: version of the program that wrote the folder.
@@ -104,7 +104,7 @@ class Settings:
         system: networks, how they were trained, and how whole utterances are embedded.
         fbank: how audio is read and features are made; null for a system without audio.
         faces: how face crops are made; null for a system without video.
-        calibration: per mode.
+        calibration: per mode, and as AVxA/1 for trials of which only one order can be scored.
         thresholds: per mode, on the log-likelihood ratio, by false-accept rate in percent; null where the development
             trials are too few.
         training: where it comes from.

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import kaldiio
@@ -16,7 +17,8 @@ from paths import ROOT
 
 import avsv
 from avsv.errors import DataError
-from avsv.io.lists import read_list, read_scores
+from avsv.io.lists import read_list, read_scores, read_trials
+from avsv.scoring.calibration import fit_calibration
 from avsv.verification.card import write_model
 from avsv.verification.decision import operating_point
 from avsv.verification.model import Model
@@ -133,6 +135,27 @@ def test_what_is_compared_follows_from_the_files(run, tmp_path):
     assert found.cosine == model.verify(first.audio, second.audio).cosine
 
 
+@pytest.mark.parametrize(("mode", "left_out"), [("AVxA", "video"), ("AVxV", "audio")])
+def test_one_order_has_a_calibration_of_its_own(run, mode, left_out):
+    """A mean of two scores spreads less than one of them: its threshold would accept too many."""
+    model = avsv.load(run.system)
+    mean, first = (read_scores(run.system / "scores/dev" / f"{mode}.{suffix}") for suffix in ("asnorm", "asnorm1"))
+    trials = read_trials(run.data["dev"] / "trials/dev")
+    assert trials.enroll.tolist() == first.enroll.tolist() and trials.test.tolist() == first.test.tolist()
+    orders = first.score, 2 * mean.score - first.score
+    expected = fit_calibration(np.concatenate(orders), np.tile(trials.is_target, 2), 0.01)
+    settings = model.package.settings.calibration[f"{mode}/1"]
+    assert (settings.scale, settings.offset) == pytest.approx(expected[:2], rel=1e-4)
+    for n in (0, len(first.score) // 2, len(first.score) - 1):
+        a, b = (recording_of(run.data["dev"], key) for key in (first.enroll[n], first.test[n]))
+        found = model.verify(a, replace(b, **{left_out: None}), mode=mode)
+        assert found.orders == 1 and model.verify(a, b, mode=mode).orders == 2
+        assert found.score == pytest.approx(orders[0][n], rel=1e-3, abs=1e-3)
+        assert found.llr == pytest.approx(settings.scale * found.score + settings.offset, rel=1e-4, abs=1e-4)
+        other = model.verify(replace(a, **{left_out: None}), b, mode=mode)
+        assert other.score == pytest.approx(orders[1][n], rel=1e-3, abs=1e-3)
+
+
 def test_audio_of_another_rate_and_with_two_channels_is_converted(run, tmp_path):
     model = avsv.load(run.system)
     key = next(iter(read_list(run.data["eval"] / "wav.scp")))
@@ -202,8 +225,8 @@ def cut(name: str):
         (remove("scores.safetensors"), r"scores.safetensors: no such file: only a part of the model is there"),
         (cut("weights.safetensors"), r"weights.safetensors: not a complete safetensors file"),
         (cut("scores.safetensors"), r"scores.safetensors: not a complete safetensors file"),
-        (change("model.json", '"format": 1', '"format": 2'), r"model.json: format 2, .* reads format 1: update avsv"),
-        (change("model.json", '"format": 1', '"format": 0'), r"format 0, .* reads format 1: export the model again"),
+        (change("model.json", '"format": 2', '"format": 3'), r"model.json: format 3, .* reads format 2: update avsv"),
+        (change("model.json", '"format": 2', '"format": 1'), r"format 1, .* reads format 2: export the model again"),
         (change("model.json", '"identity": "', '"identity": "0'), r"the files of two models are mixed"),
         (change("model.json", '"num_mel_bins"', '"num_mels"'), r"fbank.num_mels: unknown key: did you mean 'num_mel_b"),
         (change("model.json", '"dim": 16', '"dim": 8'), r"weights of .* do not fit"),
