@@ -204,9 +204,6 @@ class TrainConfig:
         keep: final.pt contains the weights of the last epoch, or those of the epoch with the best development EER (or
             accuracy on held-out clips, see ``data.held_out``).
         average_last: final.pt averages the weights after each of the last n epochs (with keep: last).
-        average_start: share, below 1, that the weights of ``init_from.system`` have in those of final.pt: a system
-            that is fine-tuned on new speakers keeps some of what it knew of others (WiSE-FT, Wortsman et al. 2022,
-            arXiv:2109.01903, section 3).
         evaluate_every: epochs between two computations of the development EER; the last epoch always has one.
         fuse_classes: a system that starts from an audio and a visual system of the same speakers starts with the fusion
             of their class weights, instead of random ones.
@@ -225,7 +222,6 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     keep: Literal["last", "best"] = "last"
     average_last: int = 1
-    average_start: float = 0.0
     evaluate_every: int = 1
     freeze: tuple[Literal["audio", "visual", "fusion"], ...] = ()
     fuse_classes: bool = False
@@ -243,8 +239,6 @@ class TrainConfig:
         not_negative(warmup_epochs=self.warmup_epochs)
         if self.average_last > self.epochs:
             raise ValueError(f"average_last: {self.average_last}: more than the {self.epochs} epochs")
-        if not 0 <= self.average_start < 1:
-            raise ValueError(f"average_start: {self.average_start}: expected a share of at least 0 and below 1")
         if self.average_last > 1 and self.keep == "best":
             raise ValueError("average_last: averaging the last epochs contradicts keep: best")
         if self.evaluate_every > 1 and isinstance(self.schedule, PlateauSchedule):

@@ -250,10 +250,6 @@ class SystemConfig:
         for part in self.train.freeze if self.trained else ():
             if getattr(self, part) is None:
                 raise ValueError(f"train.freeze: the system has no {part}: remove it")
-        if self.trained and self.train.average_start and self.init_from.system is None:
-            raise ValueError(
-                "train.average_start: the training starts from random weights: name a system in init_from.system"
-            )
         for role in ("audio", "visual"):
             if getattr(self.pretrained, role) is not None:
                 if getattr(self, role) is None:

@@ -1,7 +1,7 @@
 """Checkpoints, which remain valid if the process is killed at any time."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +54,18 @@ class CheckpointFolder:
         return None
 
 
-def mean_weights(
-    states: Sequence[Mapping[str, torch.Tensor]], shares: Sequence[float] | None = None
-) -> dict[str, torch.Tensor]:
+def mean_weights(states: list[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """The mean of several state dicts, including batch normalization statistics; integer counters are the last ones.
 
-    Args:
-        states: state dicts of the same network.
-        shares: their shares of the mean, with a sum of 1; None for equal ones.
-
     Example:
-        >>> states = [{"w": torch.tensor([w]), "n": torch.tensor(n)} for w, n in ((1.0, 3), (2.0, 4))]
-        >>> mean_weights(states), mean_weights(states, [0.25, 0.75])["w"]
-        ({'w': tensor([1.5000]), 'n': tensor(4)}, tensor([1.7500]))
+        >>> first = {"w": torch.tensor([1.0]), "n": torch.tensor(3)}
+        >>> mean_weights([first, {"w": torch.tensor([2.0]), "n": torch.tensor(4)}])
+        {'w': tensor([1.5000]), 'n': tensor(4)}
     """
-    shares = shares or [1 / len(states)] * len(states)
     mean = {}
     for name, last in states[-1].items():
         if last.is_floating_point():
-            parts = (share * state[name].double() for share, state in zip(shares, states, strict=True))
-            mean[name] = sum(parts).to(last.dtype)
+            mean[name] = (sum(state[name].double() for state in states) / len(states)).to(last.dtype)
         else:
             mean[name] = last
     return mean

@@ -111,8 +111,6 @@ class Trainer:
         torch.utils.deterministic.fill_uninitialized_memory = False
         if not self._resumed:
             self._prepare()
-            if self.config.average_start and self.ranks.is_first:
-                self._keep(self._start_path)
         if self.ranks.is_first and self.history:
             # The process that saved the checkpoint may have ended before it wrote this file.
             write_history(self.folder / "train.csv", self.history)
@@ -231,15 +229,8 @@ class Trainer:
         elif self.config.average_last > 1 and self.epoch >= self.config.epochs - self.config.average_last:
             path = self._average_paths[self.epoch - self.config.epochs + self.config.average_last]
         if path is not None:
-            self._keep(path)
-
-    def _keep(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_atomically(path, self._weights())
-
-    @property
-    def _start_path(self) -> Path:
-        return self.checkpoints.folder / "start.pt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_atomically(path, self._weights())
 
     @property
     def _best_path(self) -> Path:
@@ -255,12 +246,6 @@ class Trainer:
         return {name: value.detach().cpu().clone() for name, value in self.system.state_dict().items()}
 
     def _final_weights(self) -> dict[str, torch.Tensor]:
-        share = self.config.average_start
-        if not share:
-            return self._trained_weights()
-        return mean_weights([load_file(self._start_path), self._trained_weights()], [share, 1 - share])
-
-    def _trained_weights(self) -> dict[str, torch.Tensor]:
         if self.config.keep == "best":
             return load_file(self._best_path)
         if self.config.average_last > 1:

@@ -7,10 +7,8 @@ import random
 import shutil
 import signal
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import kaldiio
 import numpy as np
@@ -402,22 +400,6 @@ def test_averaged_weights_are_the_mean_of_the_last_epochs(corpus, tmp_path):
             torch.testing.assert_close(value, (ends[0][name] + ends[1][name]) / 2, rtol=1e-6, atol=1e-7)
         else:
             assert torch.equal(value, ends[1][name])
-
-
-def test_the_start_may_have_a_share_of_the_weights(corpus, tmp_path, monkeypatch):
-    start = corpus.run(tmp_path / "base")
-    sections = {"init": {"system": tmp_path / "base"}, "init_from": {"system": "base"}}
-    ends = corpus.run(tmp_path / "tuned", train={"epochs": 2}, **sections)
-    train = {"epochs": 2, "average_start": 0.25}
-    with monkeypatch.context() as changed, pytest.raises(Interrupted):
-        # A signal before the first step ends.
-        changed.setattr(loop, "StopSignals", lambda: nullcontext(SimpleNamespace(received=signal.SIGTERM)))
-        corpus.run(tmp_path / "mixed", train=train, **sections)
-    mixed = corpus.run(tmp_path / "mixed", train=train, **sections)
-    assert any(not torch.equal(start[name], ends[name]) for name in start)
-    for name, value in mixed.items():
-        expected = start[name].double() / 4 + ends[name].double() * 3 / 4 if value.is_floating_point() else ends[name]
-        torch.testing.assert_close(value.double(), expected.double(), rtol=1e-6, atol=1e-7)
 
 
 def test_the_best_epoch_is_kept(corpus, tmp_path, monkeypatch):
