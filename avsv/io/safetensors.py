@@ -26,6 +26,7 @@ _DTYPES = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
+_BFLOAT16 = "BF16"  # the upper half of a 32-bit float, which NumPy lacks: read as float32
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _METADATA = "__metadata__"
 _LENGTH = struct.Struct("<Q")
@@ -74,7 +75,7 @@ def write_tensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: 
 
 
 def read_tensors(path: str | Path) -> TensorFile:
-    """Read a whole file.
+    """Read a whole file; 16-bit "brain" floats become float32.
 
     Raises:
         DataError: no such file, another format, a file that is cut short or damaged.
@@ -113,11 +114,13 @@ def _header(content: bytearray) -> tuple[dict[str, Any], int]:
 
 def _array(content: bytearray, start: int, entry: Mapping[str, Any]) -> np.ndarray:
     """One array; it is writable."""
-    dtype, shape = _DTYPES.get(entry["dtype"]), tuple(entry["shape"])
+    kind, shape = entry["dtype"], tuple(entry["shape"])
+    dtype = np.dtype("<u2") if kind == _BFLOAT16 else _DTYPES.get(kind)
     first, last = entry["data_offsets"]
     if dtype is None:
-        raise ValueError(f"values of type {entry['dtype']} are not supported")
+        raise ValueError(f"values of type {kind} are not supported")
     count = int(np.prod(shape, dtype=np.int64))
     if first < 0 or last - first != count * dtype.itemsize or start + last > len(content):
         raise ValueError(f"an array of {last - first} bytes at {first} in a file of {len(content)}")
-    return np.frombuffer(content, dtype, count, start + first).reshape(shape)
+    array = np.frombuffer(content, dtype, count, start + first).reshape(shape)
+    return (array.astype("<u4") << 16).view("<f4") if kind == _BFLOAT16 else array

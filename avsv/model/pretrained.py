@@ -17,6 +17,7 @@ import avsv
 from avsv.config.strict import nearest, read_dataclass, read_yaml
 from avsv.errors import DataError
 from avsv.io.names import check_name
+from avsv.io.safetensors import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,18 +168,16 @@ def _read_file(path: Path) -> object:
     import torch
 
     try:
+        if path.suffix == ".safetensors":
+            return {name: torch.from_numpy(array) for name, array in read_tensors(path).arrays.items()}
         with path.open("rb") as stream:
-            if path.suffix == ".safetensors":
-                from safetensors.torch import load
-
-                return load(stream.read())
             if path.suffix == ".onnx":
                 return {"onnx": torch.frombuffer(bytearray(stream.read() or b" "), dtype=torch.uint8)}
             return torch.load(stream, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except ImportError:
-        raise DataError(f"{path}: reading safetensors files needs a package: run 'pip install safetensors'") from None
+    except DataError:
+        raise
     except Exception as error:
         # The error that a broken file raises depends on where it is broken.
         if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 
 from avsv.errors import DataError
 from avsv.io.safetensors import read_tensors, write_tensors
@@ -40,6 +41,14 @@ def test_files_are_exchanged_with_the_library_in_both_directions(tmp_path):
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(theirs[name], array)
         np.testing.assert_array_equal(ours[name], array)
+
+
+def test_brain_floats_become_ordinary_ones(tmp_path):
+    values = torch.tensor([[1.0, -2.5e30], [3.140625, float("inf")]]).bfloat16()
+    header = json.dumps({"x": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}}).encode()
+    (tmp_path / "x").write_bytes(struct.pack("<Q", len(header)) + header + values.view(torch.int16).numpy().tobytes())
+    found = read_tensors(tmp_path / "x").arrays["x"]
+    assert found.dtype == np.float32 and found.tolist() == values.float().tolist()
 
 
 def test_a_hand_made_file(tmp_path):
