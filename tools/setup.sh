@@ -63,7 +63,7 @@ install_for_tests() {
   say "installing system packages for the tests: $*"
   export DEBIAN_FRONTEND=noninteractive
   local apt=(timeout 150 apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15)
-  { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "$@"; } >"$log" 2>&1 ||
+  { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "$@"; } >/dev/null 2>&1 ||
     say "apt-get failed: the tests that need $* will be skipped"
 }
 
@@ -96,14 +96,15 @@ if [ -z "${packages// /}${test_packages// /}" ] && [ -f "$complete" ] &&
 fi
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+trap 'wait; rm -f "$log"' EXIT
 # Two set-ups at once would delete each other's work: the second waits, then finds nothing to do.
 exec 9>"$root/.setup.lock"
 flock 9
 # shellcheck disable=SC2046,SC2086  # a list of package names
 [ -z "${packages// /}" ] || install_packages $packages
+# While the environment is made.
 # shellcheck disable=SC2086  # the same
-[ -z "${test_packages// /}" ] || install_for_tests $test_packages
+[ -z "${test_packages// /}" ] || install_for_tests $test_packages &
 if [ ! -f "$complete" ] || [ "$(cat "$complete")" != "$(md5sum <"$lock")" ]; then
   install_environment
 fi
