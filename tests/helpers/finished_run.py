@@ -1,12 +1,14 @@
 """A small finished run: a short training, and the commands of stages 6 to 9."""
 
-import subprocess
+import importlib
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import cv2
-from paths import ROOT
 from synthetic import FACES, make_data_dir, make_trials, write_config
 
 from avsv.embed.directories import embed_share
@@ -78,10 +80,10 @@ def _write_images(directory: Path) -> dict[str, Path]:
 
 
 def run_step(name: str, *words: object) -> None:
-    """Run a command of ``avsv/bin``."""
-    command = [sys.executable, "-m", f"avsv.bin.{name}", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """Run a command of ``avsv/bin``, here in the process, which takes a fraction of the time."""
+    main = importlib.import_module(f"avsv.bin.{name}").main
+    with patch.object(sys, "argv", [name, *map(str, words)]), redirect_stdout(StringIO()):
+        main()
 
 
 def recording_of(directory: Path, key: str):
