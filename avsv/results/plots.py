@@ -1,5 +1,6 @@
 """Plots: each kind is drawn by one function into a panel; saved as PNG files here and as SVG by the report."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -234,11 +235,13 @@ def projection_plot(
         identities: (N,) names per modality.
     """
     names = sorted({name for values in identities.values() for name in values.tolist()})
-    with new_figure(path, len(projections), 4.3 * len(projections) + 1.4, 4.3) as (figure, axes):
+    columns = math.ceil(len(names) / 20)
+    with new_figure(path, len(projections), 4.3 * len(projections) + 1.4 * columns, 4.3) as (figure, axes):
         for axis, (modality, points) in zip(axes, projections.items(), strict=True):
             draw_projection(axis, points, identities[modality], names)
             axis.set_title(f"{system}: {MODALITY_NAMES[modality]} (UMAP)")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+        look = {"loc": "outside right center", "fontsize": 8, "frameon": False, "ncols": columns}
+        figure.legend(*axes[0].get_legend_handles_labels(), **look)
 
 
 def draw_projection(axis: Axes, points: NDArray, identities: NDArray, names: Sequence[str]) -> None:
@@ -254,7 +257,8 @@ def draw_projection(axis: Axes, points: NDArray, identities: NDArray, names: Seq
         mine = identities == name
         look = {"linestyle": "", "marker": marker, "markersize": 6, "clip_on": False}
         axis.plot(*shown[mine & inside].T, color=shade, alpha=0.8, mec=GROUND, mew=0.5, label=name, **look)
-        axis.plot(*shown[mine & ~inside].T, color="none", mec=shade, mew=1.2, **look)
+        if (mine & ~inside).any():
+            axis.plot(*shown[mine & ~inside].T, color="none", mec=shade, mew=1.2, **look)
     _close_frame(axis, low, high)
 
 

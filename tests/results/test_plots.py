@@ -1,5 +1,7 @@
 """Every plot shows its data."""
 
+import warnings
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -58,6 +60,19 @@ def test_other_plots(tmp_path):
         tmp_path / "p.png", "s", {"A": embeddings[:, :2], "V": embeddings[:, 2:4]}, {"A": labels, "V": labels}
     )
     assert imread(tmp_path / "p.png").shape[1] > imread(tmp_path / "p.png").shape[0]
+
+
+def test_the_panels_of_a_projection_fill_the_figure(tmp_path):
+    """Whatever points lie outside the frame, and however many identities the legend has."""
+    points, labels = np.random.default_rng(0).normal(size=(200, 2)), np.repeat([f"id{n:02d}" for n in range(50)], 4)
+    points[0] = 1000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        projection_plot(tmp_path / "p.png", "s", {"A": points, "V": points}, {"A": labels, "V": labels})
+    picture = imread(tmp_path / "p.png")[..., :3]
+    # The frames of both panels are the longest lines.
+    sides = np.flatnonzero((np.abs(picture - picture[0, 0]).sum(axis=2) > 0.2).mean(axis=0) > 0.8)
+    assert sides.max() - sides.min() > 0.6 * picture.shape[1]
 
 
 def test_plots_of_hard_samples_and_attention(tmp_path):
