@@ -39,6 +39,10 @@ ATTENTION = {
     "correlation": "rank correlation with the true worth",
     "good_weight": "weight of good frames over their share",
 }
+AVERAGING = {
+    "correlation": "correlation of the fused cosine with the mean of those of voice and face",
+    "largest_difference": "largest difference",
+}
 
 
 def write_page(
@@ -127,10 +131,10 @@ def variants_table(study: Study, runs: Sequence[Path]) -> Table:
 def mechanisms_tables(study: Study, runs: Sequence[Path]) -> list[Table]:
     """What happens inside the systems, means over seeds.
 
-    A table of the last epoch of their trainings, and one of their attention over time, with a row per modality, where
-    any attends.
+    A table of the last epoch of their trainings, one of their attention over time, with a row per modality, where any
+    attends, and one of how near fused systems are to averaging scores.
     """
-    training, attention = [], []
+    training, attention, averaging = [], [], []
     for name in study.variants:
         last = _means([pd.read_csv(run / name / "train.csv").tail(1) for run in runs])
         training.append((name, last))
@@ -142,10 +146,14 @@ def mechanisms_tables(study: Study, runs: Sequence[Path]) -> list[Table]:
                 figures |= _means([worth[worth["modality"] == modality]])
             if figures:
                 attention.append((f"{name}, {title}", figures))
+        files = [run / name / "analysis" / "averaging.csv" for run in runs]
+        if all(file.is_file() for file in files):
+            averaging.append((name, _means([pd.read_csv(file) for file in files])))
     tables = []
     for title, caption, rows, columns in (
         ("Training", "Figures of the last epoch, means over seeds", training, TRAINING),
         ("Attention over time", "In the last epoch and on the evaluation list, means over seeds", attention, ATTENTION),
+        ("Score averaging", "On pairs of evaluation utterances, means over seeds", averaging, AVERAGING),
     ):
         used = {key: text for key, text in columns.items() if any(key in figures for _, figures in rows)}
         if rows:

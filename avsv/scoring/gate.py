@@ -1,13 +1,13 @@
 """A gate: voice and face are weighed by how reliable the measured quality of the recordings says they are.
 
 The reliability of a modality of a recording is a logistic function of its measured quality, and 0 where the modality is
-missing; that of a trial, r, is the product of those of its two recordings. The log-likelihood ratio is the mean over
-what may be usable, both modalities, one or none:
+missing; that of a trial, r, is the product of those of its two recordings. The score is the mean of log-likelihood
+ratios over what may be usable, both modalities, one or none; stage 9 calibrates it like any other:
 
-    llr = r_A r_V l_AV + r_A (1 - r_V) l_A + (1 - r_A) r_V l_V
+    score = r_A r_V l_AV + r_A (1 - r_V) l_A + (1 - r_A) r_V l_V
 
 where l_m = scale_m score_m + offset_m calibrates the score of a fused system in the mode m for clean recordings. A
-modality with r = 0 is treated like a missing one, and where both are reliable llr = l_AV.
+modality with r = 0 is treated like a missing one, and where both are reliable the score is l_AV.
 
 Reliabilities are fitted to each modality alone, as the probability that its score is one of clean recordings; otherwise
 it says nothing: log(r exp(l_m) + 1 - r) is the log-likelihood ratio of this mixture.
