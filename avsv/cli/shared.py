@@ -1,11 +1,13 @@
-"""What commands that use a model share: its options, its errors, and progress."""
+"""What commands share: the options of a model, checks of options, progress and tables."""
 
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args
 
+from avsv.errors import DataError
 from avsv.video.config import Detector
 
 if TYPE_CHECKING:
@@ -22,6 +24,35 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--detector", choices=get_args(Detector), help="how to look for faces; default: as in the training"
     )
     parser.add_argument("--detector-weights", metavar="FOLDER", help="where the detector's weights are")
+
+
+def check_output(path: Path, suffixes: Collection[str], inputs: Iterable[str | Path]) -> None:
+    """Refuse an output that cannot be written, or that would replace a file that the command reads.
+
+    Commands call this before they read anything.
+
+    Args:
+        path: file to write.
+        suffixes: how its name must end, as in (".html", ".htm"), in upper or lower case; empty for any name.
+        inputs: files and folders that the command reads.
+
+    Raises:
+        DataError: another ending; one of the inputs, under whatever name; a folder; in a folder that does not exist.
+
+    Example:
+        >>> check_output(Path("a.mp4"), [".html", ".htm"], ["a.mp4"])
+        Traceback (most recent call last):
+        avsv.errors.DataError: a.mp4: the name of this output must end in .html or .htm
+    """
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise DataError(f"{path}: the name of this output must end in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder: give the name of a file to write")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: cannot be written: there is no folder {path.parent}")
+    for source in inputs:
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise DataError(f"{path}: is read and would be replaced: write to another file")
 
 
 def load_model(args: argparse.Namespace, folder: str | None = None) -> "Model":
