@@ -5,9 +5,13 @@ length 1, like a cohort speaker in the recipe. The file holds the sums, so that 
 model's identity.
 """
 
+import contextlib
+import fcntl
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +39,7 @@ class Person:
         faces: mean number of face crops; None if no recording has any.
         lengths: per mode the mean length of the embeddings before they were scaled.
         known: the number of recordings of which ``seconds`` is known, and of which ``faces`` is.
+        files: of each recording, see :func:`file_digest`.
     """
 
     name: str
@@ -44,14 +49,15 @@ class Person:
     faces: float | None
     lengths: dict[str, float]
     known: dict[str, int] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
 
     def side(self) -> Embedded:
         """The person as a side of trials."""
         vectors = {mode: (total / np.linalg.norm(total)).astype(np.float32) for mode, total in self.sums.items()}
         return Embedded(self.name, vectors, self.lengths, self.seconds, self.faces)
 
-    def more(self, recordings: Sequence[Embedded]) -> "Person":
-        """The person with additional recordings."""
+    def more(self, recordings: Sequence[Embedded], files: Sequence[str] = ()) -> "Person":
+        """The person with additional recordings, of these files."""
         sums = {mode: total.copy() for mode, total in self.sums.items()}
         counts = dict(self.counts)
         lengths = {mode: self.lengths[mode] * count for mode, count in counts.items()}
@@ -69,7 +75,7 @@ class Person:
             total = before * (getattr(self, name) or 0.0) + sum(new)
             means[name] = total / known[name] if known[name] else None
         lengths = {mode: total / counts[mode] for mode, total in lengths.items()}
-        return Person(self.name, sums, counts, means["seconds"], means["faces"], lengths, known)
+        return Person(self.name, sums, counts, means["seconds"], means["faces"], lengths, known, [*self.files, *files])
 
 
 def common_mode(modes: Sequence[str], person: Person, recording: Embedded) -> str | None:
@@ -99,6 +105,43 @@ def combine(name: str, recordings: Sequence[Embedded]) -> Embedded:
     return Person(name, {}, {}, None, None, {}).more(recordings).side()
 
 
+def person_name(name: str) -> str:
+    """A name as a gallery keeps it: without blanks at its ends, and with one form for what looks alike.
+
+    Raises:
+        DataError: an empty name, one on several lines, or ``nobody``, which stands for strangers.
+
+    Example:
+        >>> person_name(" Ann  Lee ")
+        'Ann Lee'
+    """
+    shown = unicodedata.normalize("NFC", name.strip())
+    if shown.casefold() == "nobody":
+        raise DataError(f"name '{name}': is what 'avsv identify' answers for strangers: choose another")
+    if not shown or not shown.isprintable():
+        raise DataError(f"name '{name}': use printable characters")
+    return " ".join(shown.split())
+
+
+def file_digest(path: str | Path) -> str:
+    """What tells a recording from others: a digest of the bytes of a file, or of all files of a folder."""
+    path, digest = Path(path), hashlib.sha256()
+    for part in sorted(x for x in path.iterdir() if x.is_file()) if path.is_dir() else [path]:
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def lock_gallery(path: Path) -> Iterator[None]:
+    """Be the only one who reads, changes and writes a gallery; others wait."""
+    # Not the gallery itself, which is replaced when it is written.
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @dataclass(frozen=True)
 class Candidate:
     """How well a recording fits an enrolled person.
@@ -107,6 +150,8 @@ class Candidate:
         name: of the person.
         mode: in which they were compared.
         cosine, score, llr: as in :class:`avsv.verification.model.Verification`.
+        threshold: on ``llr``, for the rate of the comparisons; None without ``llr``.
+        measured: whether there were enough development trials to measure the threshold; if not, it is extrapolated.
         accepted: whether ``llr`` is above the threshold; None without ``llr``.
     """
 
@@ -115,6 +160,8 @@ class Candidate:
     cosine: float
     score: float
     llr: float | None
+    threshold: float | None
+    measured: bool
     accepted: bool | None
 
 
@@ -123,15 +170,17 @@ class Identification:
     """Which person of a gallery a recording shows.
 
     Args:
-        name: of the person; None for nobody.
+        name: of the person: the accepted one with the largest log-likelihood ratio; None for nobody.
         decided: whether the modes that were compared are calibrated; if not, nobody is named.
         far: wanted rate at which a stranger is mistaken for somebody who is enrolled.
-        candidates: all persons that could be compared, the best first.
+        rate: the false-accept rate of each comparison: ``far`` divided by the number of candidates.
+        candidates: all persons that could be compared: those who are accepted first, and the best of them first.
     """
 
     name: str | None
     decided: bool
     far: float
+    rate: float
     candidates: tuple[Candidate, ...]
 
 
@@ -140,11 +189,11 @@ class Gallery:
 
     Args:
         identity: of the model that embedded them.
-        model: where the model was; only for a reader's convenience.
+        model: where the model was.
         people: by name.
     """
 
-    def __init__(self, identity: str, model: str, people: dict[str, Person] | None = None) -> None:
+    def __init__(self, identity: str, model: str = "", people: dict[str, Person] | None = None) -> None:
         self.identity, self.model = identity, model
         self.people = people or {}
 
@@ -152,8 +201,12 @@ class Gallery:
     def read(cls, path: Path) -> "Gallery":
         """Read a file. Raises DataError: no such file, or not a gallery."""
         if not path.is_file():
-            raise DataError(f"{path}: no such gallery: 'avsv enroll' creates one")
-        arrays, metadata = read_tensors(path)
+            what = "is a folder, not a gallery" if path.is_dir() else "no such gallery"
+            raise DataError(f"{path}: {what}: 'avsv enroll' creates one")
+        try:
+            arrays, metadata = read_tensors(path)
+        except DataError:
+            raise DataError(f"{path}: not a gallery of 'avsv enroll', or only a part of one") from None
         if metadata.get("gallery") != _FORMAT:
             raise DataError(f"{path}: not a gallery of format {_FORMAT}, which this version of avsv reads")
         people = {}
@@ -170,8 +223,7 @@ class Gallery:
         arrays, people = {}, []
         for number, person in enumerate(self.people.values()):
             arrays.update({f"{number}.{mode}": total for mode, total in person.sums.items()})
-            about = {name: getattr(person, name) for name in ("name", "counts", "seconds", "faces", "lengths", "known")}
-            people.append(about)
+            people.append({part.name: getattr(person, part.name) for part in fields(person) if part.name != "sums"})
         metadata = {
             "gallery": _FORMAT,
             "identity": self.identity,
@@ -189,21 +241,34 @@ class Gallery:
                 f" ({model.package.where}): their embeddings cannot be compared: enroll them again"
             )
 
-    def enroll(self, name: str, recordings: Sequence[Embedded]) -> Person:
+    def find_new(self, name: str, files: Sequence[str]) -> list[int]:
+        """The places of those files, see :func:`file_digest`, from which a person has no recording yet."""
+        known = set(self.people[name].files) if name in self.people else set()
+        return [n for n, file in enumerate(files) if file not in known and file not in files[:n]]
+
+    def enroll(self, name: str, recordings: Sequence[Embedded], files: Sequence[str] = ()) -> Person:
         """Enroll a person, or add recordings to one who is enrolled.
 
+        Args:
+            name: of the person.
+            recordings: embedded.
+            files: of each recording, see :func:`file_digest`.
+
         Raises:
-            DataError: an empty name, one on several lines, or ``nobody``, which stands for strangers.
+            DataError: as :func:`person_name`.
         """
-        if name.strip().casefold() == "nobody":
-            raise DataError(f"name '{name}': is what 'avsv identify' answers for strangers: choose another")
-        if not name.strip() or not name.isprintable():
-            raise DataError(f"name '{name}': use printable characters")
-        person = self.people.get(name, Person(name, {}, {}, None, None, {})).more(recordings)
+        name = person_name(name)
+        person = self.people.get(name, Person(name, {}, {}, None, None, {})).more(recordings, files)
         self.people[name] = person
         return person
 
-    def identify(self, model: Model, recording: Embedded, far: float = 0.01) -> Identification:
+    def remove(self, name: str) -> None:
+        """Remove a person. Raises DataError: nobody of this name is enrolled."""
+        if name not in self.people:
+            raise DataError(f"'{name}' is not enrolled: the gallery has {', '.join(sorted(self.people)) or 'nobody'}")
+        del self.people[name]
+
+    def identify(self, model: Model, recording: Embedded, far: float = 0.01, mode: str | None = None) -> Identification:
         """Look for the person of a recording among the enrolled people.
 
         With N people there are N comparisons, any of which can accept a stranger: each is made at the rate ``far`` / N.
@@ -212,31 +277,35 @@ class Gallery:
             model: that enrolled them.
             recording: embedded by it.
             far: rate at which a stranger is mistaken for somebody who is enrolled.
+            mode: in which to compare; by default the widest that a person and the recording have.
 
         Raises:
-            DataError: nobody is enrolled, nobody has anything in common with the recording, or not a rate.
+            DataError: nobody is enrolled, nobody can be compared with the recording, or not a rate.
         """
         check_far(far)
         sides, modes = [], []
         for person in self.people.values():
-            mode = common_mode(model.modes, person, recording)
-            if mode is not None:
+            chosen = common_mode(model.modes if mode is None else [mode], person, recording)
+            if chosen is not None:
                 sides.append(person.side())
-                modes.append((mode, tuple(possible_assignments(mode, sides[-1], recording))))
+                modes.append((chosen, tuple(possible_assignments(chosen, sides[-1], recording))))
         if not sides:
-            what = "has anything in common with the recording" if self.people else "is enrolled in the gallery"
-            raise DataError(f"nobody {what}")
-        candidates = []
-        for mode, orders in dict.fromkeys(modes):
-            rows = np.array([n for n, chosen in enumerate(modes) if chosen == (mode, orders)])
-            found = model.score([*sides, recording], rows, np.full(len(rows), len(sides)), mode, orders)
-            point = model.operating_point(mode, far / len(sides), len(orders))
+            what = f"can be compared with it in mode {mode}" if mode else "has anything in common with the recording"
+            raise DataError(f"nobody {what if self.people else 'is enrolled in the gallery'}")
+        rate, candidates = far / len(sides), []
+        for chosen, orders in dict.fromkeys(modes):
+            rows = np.array([n for n, one in enumerate(modes) if one == (chosen, orders)])
+            found = model.score([*sides, recording], rows, np.full(len(rows), len(sides)), chosen, orders)
+            point = None if found.llr is None else model.operating_point(chosen, rate, len(orders))
             for place, row in enumerate(rows):
-                llr = None if found.llr is None else float(found.llr[place])
-                accepted = None if llr is None or point is None else llr > point.threshold
                 scores = float(found.cosine[place]), float(found.score[place])
-                candidates.append(Candidate(sides[row].name, mode, *scores, llr, accepted))
+                decision = None, None, False, None
+                if point is not None:
+                    llr = float(found.llr[place])
+                    decision = llr, point.threshold, point.measured, llr > point.threshold
+                candidates.append(Candidate(sides[row].name, chosen, *scores, *decision))
         decided = all(one.llr is not None for one in candidates)
-        candidates.sort(key=lambda one: -(one.llr if decided else one.score))
+        # Modes differ in their thresholds: the largest ratio of all may be below that of its mode.
+        candidates.sort(key=lambda one: (one.accepted, one.llr) if decided else (False, one.score), reverse=True)
         best = candidates[0]
-        return Identification(best.name if decided and best.accepted else None, decided, far, tuple(candidates))
+        return Identification(best.name if decided and best.accepted else None, decided, far, rate, tuple(candidates))

@@ -23,6 +23,8 @@ from avsv.io.ark import read_vectors
 from avsv.io.lists import Scores, read_list, read_scores
 from avsv.io.safetensors import read_tensors, write_tensors
 from avsv.model.saved import TrainedSystem
+from avsv.verification.gallery import Gallery
+from avsv.verification.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +244,84 @@ def test_enroll_and_identify(run, clips, tmp_path):
     assert found["candidates"][0]["cosine"] == pytest.approx(ann @ unit["s0-u2"] / np.linalg.norm(ann), abs=1e-4)
     stranger = command("identify", gallery, clips["s3-u0"], "--far", 0.001)
     assert stranger.returncode == 3 and stranger.stdout.startswith("nobody\n")
+    # Only the voices; what a decision was made with.
+    voice = command("identify", gallery, clips["s0-u2"], "--json", "--far", 0.1, "--mode", "AxA")
+    found = json.loads(voice.stdout)
+    assert [one["mode"] for one in found["candidates"]] == ["AxA", "AxA"] and found["rate"] == 0.05
+    for one in found["candidates"]:
+        point = avsv.load(run.system).operating_point("AxA", 0.05, 1)
+        assert (one["threshold"], one["measured"]) == (point.threshold, point.measured)
+        assert one["accepted"] == (one["llr"] > one["threshold"])
+    assert "0.05 % of other persons are accepted: 0.1 % in 2 comparisons" in stranger.stdout
+    picture = command("identify", gallery, read_list(run.data["eval"] / "video.scp")["s0-u2"], "--mode", "AxA")
+    assert picture.returncode == 1 and "has no audio" in picture.stderr
+
+
+def test_two_enrollments_at_once(run, clips, tmp_path, monkeypatch):
+    """Somebody who was enrolled while others' recordings were embedded stays, also in a gallery that did not exist."""
+    gallery = tmp_path / "people"
+    embed = Model.embed_reading
+
+    def embed_late(model, reading):
+        monkeypatch.setattr(Model, "embed_reading", embed)
+        assert command("enroll", gallery, "Bob", clips["s1-u0"], "--model", run.system).returncode == 0
+        return embed(model, reading)
+
+    monkeypatch.setattr(Model, "embed_reading", embed_late)
+    done = command("enroll", gallery, "Ann", clips["s0-u0"], "--model", run.system)
+    assert done.returncode == 0 and done.stdout.endswith("2 enrolled\n"), done.stderr
+    assert set(Gallery.read(gallery).people) == {"Ann", "Bob"}
+
+
+def test_a_recording_counts_once_and_a_person_can_be_removed(run, clips, tmp_path):
+    gallery, copy = tmp_path / "people", tmp_path / "copy.mkv"
+    shutil.copy(clips["s0-u0"], copy)
+    assert command("enroll", gallery, "Ann", clips["s0-u0"], "--model", run.system).returncode == 0
+    done = command("enroll", gallery, " Ann ", copy, clips["s0-u1"], clips["s0-u1"])
+    assert done.returncode == 0 and "Ann: AV from 2, A from 2, V from 2 recordings; 1 enrolled" in done.stdout
+    for line, clip in zip(done.stderr.splitlines(), (copy, clips["s0-u1"]), strict=True):
+        assert line == f"avsv: warning: {clip}: is a recording of Ann already: not added again"
+    for words, message in (
+        (["Bob", "--remove"], "'Bob' is not enrolled: the gallery has Ann"),
+        (["Ann", copy, "--remove"], "--remove removes all of Ann: give no recordings"),
+        (["Ann"], "Ann: give recordings to enroll, or --remove"),
+    ):
+        failed = command("enroll", gallery, *words)
+        assert failed.returncode == 1 and message in failed.stderr
+    assert command("enroll", gallery, "Ann", "--remove").stdout.endswith("Ann: removed; 0 enrolled\n")
+    assert "nobody is enrolled in the gallery" in command("identify", gallery, copy).stderr
+    assert command("enroll", tmp_path / "none", "Ann", "--remove").returncode == 1
+    assert not (tmp_path / ".none.lock").exists()
+
+
+def test_a_model_that_was_moved(run, clips, tmp_path):
+    system = tmp_path / "small"
+    shutil.copytree(run.system, system)
+    assert command("enroll", tmp_path / "g", "Ann", clips["s0-u0"], "--model", system).returncode == 0
+    system.rename(tmp_path / "moved")
+    for words in (["enroll", tmp_path / "g", "Bob", clips["s1-u0"]], ["identify", tmp_path / "g", clips["s1-u0"]]):
+        failed = command(*words)
+        assert failed.returncode == 1
+        assert f"{system}: no such model, which made {tmp_path / 'g'}: if it was moved, give --model" in failed.stderr
+    assert command("enroll", tmp_path / "g", "Bob", clips["s1-u0"], "--model", tmp_path / "moved").returncode == 0
+    assert command("identify", tmp_path / "g", clips["s1-u0"], "--far", 0.1).returncode == 0
+
+
+def test_what_cannot_be_enrolled_is_said_before_anything_is_embedded(run, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(Model, "load", mock.Mock(side_effect=AssertionError))
+    (tmp_path / "empty.wav").touch()
+    good, new = clips["s0-u0"], tmp_path / "g"
+    for words, message in (
+        ([new, "", good], "name '': use printable characters"),
+        ([new, "Ann", good, tmp_path / "none.mp4"], "none.mp4: no such file or folder"),
+        ([new, "Ann", good, tmp_path / "empty.wav"], "empty.wav: the file is empty"),
+        ([tmp_path, "Ann", good], "is a folder: give the name of a file"),
+        ([tmp_path / "no/g", "Ann", good], f"there is no folder {tmp_path / 'no'}"),
+        ([good, "Ann", good], "is read and would be replaced"),
+        ([good, "Ann", clips["s0-u1"]], "s0-u0.mkv: not a gallery"),
+    ):
+        failed = command("enroll", *words, "--model", run.system)
+        assert failed.returncode == 1 and message in failed.stderr, failed.stderr
 
 
 def test_a_person_whose_voice_and_face_are_from_different_recordings(run, clips, tmp_path):
@@ -327,7 +407,8 @@ def test_bad_input_to_the_other_commands(run, clips, tmp_path):
         ),
         (["embed", run.system, sounds["s0-u0"], "-o", ""], "--out: expected OUT.npz, OUT.csv or the prefix"),
         (["identify", tmp_path / "gallery", clips["s0-u0"]], "no such gallery: 'avsv enroll' creates one"),
-        (["identify", tmp_path / "text", clips["s0-u0"]], "not a complete safetensors file"),
+        (["identify", tmp_path / "text", clips["s0-u0"]], "not a gallery of 'avsv enroll', or only a part of one"),
+        (["identify", tmp_path, clips["s0-u0"]], "is a folder, not a gallery"),
         (["export", tmp_path, out], "is not the folder of a model"),
     ):
         done = command(*words)
