@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, with_progress
+from avsv.cli.lost import add_max_lost, check_lost
+from avsv.cli.shared import MODEL_HELP, add_model_options, check_output, load_model, with_progress
+from avsv.data.inputs import FEATURE_LISTS
 from avsv.errors import DataError
 from avsv.io.ark import write_vectors
 from avsv.io.atomic import atomic_path
+from avsv.io.lists import read_list
+from avsv.io.names import wrong_key
 
 DESCRIPTION = """Embed recordings (videos, audio files, images, folders of images), or all utterances of a data
 directory. OUT.npz holds the arrays 'keys' and 'embeddings', OUT.csv a line for each; any other OUT gives OUT.ark and
-OUT.scp in Kaldi's format. Embeddings are not scaled: compare them by their cosine."""
+OUT.scp in Kaldi's format, where paths must be without blanks and inside the current folder. Embeddings are not scaled:
+compare them by their cosine."""
 
 
 def add_command(commands) -> None:
@@ -23,40 +28,65 @@ def add_command(commands) -> None:
     parser.add_argument("sources", metavar="PATH", nargs="+", type=Path, help="recordings, or one data directory")
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="OUT.npz, OUT.csv or a prefix")
     parser.add_argument("--mode", choices=("A", "V", "AV"), help="default: the widest that all recordings have")
+    add_max_lost(parser, "recordings that cannot be embedded")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Embed and write."""
-    if not args.out.name:
-        raise DataError("--out: expected OUT.npz, OUT.csv or the prefix of OUT.ark and OUT.scp")
+    directory = args.sources[0] if len(args.sources) == 1 and (args.sources[0] / "utt2spk").is_file() else None
+    _check_out(args, directory)
+    from avsv.verification.collection import embed_recordings, embed_utterances, recordings_at
+
+    lost: dict[str, str] = {}
+    if directory is not None:
+        keys = list(read_list(directory / "utt2spk", fields=2))
+    else:
+        keys = list(dict.fromkeys(map(str, args.sources)))
+        recordings = recordings_at({key: key for key in keys}, lost)
+        if len(lost) > args.max_lost * len(keys):  # before any is embedded
+            check_lost(_reasons(lost), len(lost), len(keys), args.max_lost, "recordings")
     model = load_model(args)
     if args.mode and args.mode not in model.embedder.modes:
         raise DataError(f"--mode {args.mode}: {model.name} embeds in {' '.join(model.embedder.modes)}")
-    from avsv.verification.collection import embed_directory, embed_recordings, recordings_of, stored_letters
-    from avsv.verification.recording import Recording
-
-    directory = args.sources[0]
-    if len(args.sources) == 1 and (directory / "utt2spk").is_file():
-        if letters := stored_letters(model, directory):
-            items = embed_directory(model, directory, letters)
-        else:
-            items = embed_recordings(model, recordings_of(directory, model.embedder.letters))
-        total = sum(1 for _ in (directory / "utt2spk").open())
+    if directory is not None:
+        items = embed_utterances(model, directory, keys, lost)
     else:
-        items, total = embed_recordings(model, [Recording.of(path) for path in args.sources]), len(args.sources)
-    found = {item.key: item.embeddings for item in with_progress(items, total, "recordings")}
+        items = embed_recordings(model, recordings, lost)
+    found = {item.key: item.embeddings for item in with_progress(items, len(keys), "recordings")}
     common = [mode for mode in model.embedder.modes if all(mode in embeddings for embeddings in found.values())]
     if not (args.mode or common):
         raise DataError("the recordings have no modality in common: choose one with --mode, and omit the others")
     mode = args.mode or common[0]
-    keys = sorted(key for key, embeddings in found.items() if mode in embeddings)
-    if len(keys) < len(found):
-        missing = next(key for key in found if key not in keys)
-        raise DataError(f"{missing}: lacks what --mode {mode} needs ({len(found) - len(keys)} such of {len(found)})")
+    lost |= {key: f"lacks what --mode {mode} needs" for key in found if mode not in found[key]}
+    check_lost(_reasons(lost), len(lost), len(keys), args.max_lost, "recordings")
+    keys = sorted(key for key in keys if key not in lost)
     _write(args.out, keys, np.stack([found[key][mode] for key in keys]))
     print(f"{args.out}: {len(keys)} embeddings in mode {mode}, {len(found[keys[0]][mode])} numbers each")
+
+
+def _check_out(args: argparse.Namespace, directory: Path | None) -> None:
+    """Raise DataError for an output that cannot be written, or whose index the toolkit could not read."""
+    if not args.out.name:
+        raise DataError("--out: expected OUT.npz, OUT.csv or the prefix of OUT.ark and OUT.scp")
+    inputs = list(args.sources)
+    if directory is not None:
+        names = "utt2spk", "utt2dur", "wav.scp", "video.scp", "faces.scp", *FEATURE_LISTS.values()
+        inputs = [directory / name for name in names]
+    if args.out.suffix in (".npz", ".csv"):
+        check_output(args.out, (), inputs)
+        return
+    for suffix in (".ark", ".scp"):
+        check_output(Path(f"{args.out}{suffix}"), (), inputs)
+    for key in map(str, args.sources if directory is None else []):
+        wrong = wrong_key(key) or (f"'{key}' has a blank" if len(key.split()) > 1 else None)
+        if wrong:
+            raise DataError(f"{wrong.removesuffix(': rename it')}, so it is no key of Kaldi: write OUT.npz or OUT.csv")
+
+
+def _reasons(lost: dict[str, str]) -> list[str]:
+    return [why if why.startswith(f"{key}:") else f"{key}: {why}" for key, why in lost.items()]
 
 
 def _write(out: Path, keys: list[str], matrix: np.ndarray) -> None:

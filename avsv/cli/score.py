@@ -2,15 +2,18 @@
 
 import argparse
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from avsv.bin.command import share
+from avsv.cli.lost import add_max_lost, check_lost
 from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, with_progress
 from avsv.errors import DataError
 from avsv.io.lists import ENROLL, read_list, read_models, write_scores
+from avsv.scoring.modes import MODES
 from avsv.scoring.score_file import read_pairs
 
 if TYPE_CHECKING:
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """Score a list of trials, with or without labels, as stages 6 to 9 of the recipe do. The two sides of a
 trial are utterances of a data directory (its features and face crops if they exist, else its recordings), or, without
 --data, paths of recordings. Either side may be a model made of several: the mean of their embeddings. Writes
-FOLDER/MODE.cos, MODE.asnorm and, for calibrated modes, MODE.llr."""
+FOLDER/MODE.cos, MODE.asnorm and, for calibrated modes, MODE.llr; score files of other modes that an earlier run left in
+FOLDER are removed."""
+SUFFIXES = ("cos", "asnorm", "llr")
 
 
 def add_command(commands) -> None:
@@ -37,93 +42,150 @@ def add_command(commands) -> None:
         help="models, as 'MODEL UTTERANCE UTTERANCE ...' lines; default: DIR/enroll, where there is one",
     )
     parser.add_argument("--root", metavar="DIR", type=Path, default=Path(), help="where paths of recordings start")
-    parser.add_argument("--modes", default="", help="as in 'AxA VxV'; default: all in which a trial can be scored")
     parser.add_argument(
-        "--max-lost", type=share, default=0.0, metavar="SHARE", help="largest share without a score (0)"
+        "--modes", default="", help="as in 'AxA VxV', each for all trials; default: each for the trials that have it"
     )
+    add_max_lost(parser, "trials without a score")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Embed both sides, score, and write."""
-    enroll, test, labeled = read_pairs(args.trials)
-    model = load_model(args)
-    wanted = args.modes.split()
-    for mode in wanted:
-        model.find_mode("", "", mode)
+    if args.out.exists() and not args.out.is_dir():
+        raise DataError(f"{args.out}: is a file: give the name of a folder")
+    trials = _Listed(args)
+    model, sides = _embed(args, trials)
     from avsv.verification.collection import score_trials
 
-    sides = _sides(args, model, enroll, test)
     row = {side.name: n for n, side in enumerate(sides)}
-    pair = [np.array([row[key] for key in ids]) for ids in (enroll, test)]
+    there = np.flatnonzero([a in row and b in row for a, b in zip(trials.enroll, trials.test, strict=True)])
+    pair = [np.array([row[key] for key in ids[there]], np.int64) for ids in (trials.enroll, trials.test)]
+    wanted = args.modes.split()
     scored = {mode: score_trials(model, sides, *pair, mode) for mode in wanted or model.modes}
-    scored = {mode: found for mode, found in scored.items() if len(found.places) or mode in wanted}
-    for mode, found in scored.items():
-        lost = len(enroll) - len(found.places)
-        if lost > args.max_lost * len(enroll) or not len(found.places):
-            raise DataError(
-                f"{args.trials}: {lost} of {len(enroll)} trials lack what mode {mode} needs, at most a share of"
-                f" {args.max_lost:g} may (--max-lost); --modes says which modes are scored"
-            )
-    if not labeled:
-        print(f"{args.trials}: no labels: scored, but there are no error rates", file=sys.stderr)
+    if wanted:
+        for mode in wanted:
+            trials.check_scored(there, scored[mode].places, f"mode {mode} needs")
+    else:
+        places = np.concatenate([found.places for found in scored.values()])
+        trials.check_scored(there, places, f"{model.name} needs in any mode")
+    files = {
+        args.out / f"{mode}.{suffix}": (there[found.places], values)
+        for mode, found in scored.items()
+        for suffix, values in zip(SUFFIXES, found.scores, strict=True)
+        if values is not None and len(found.places)
+    }
     args.out.mkdir(parents=True, exist_ok=True)
-    for mode, (places, scores) in scored.items():
-        for suffix, values in (("cos", scores.cosine), ("asnorm", scores.score), ("llr", scores.llr)):
-            if values is not None:
-                write_scores(args.out / f"{mode}.{suffix}", enroll[places], test[places], values)
-                print(f"{args.out / f'{mode}.{suffix}'}: {len(places)} trials")
+    for path in (args.out / f"{mode}.{suffix}" for mode in MODES for suffix in SUFFIXES):
+        if path not in files and path.exists():
+            path.unlink()
+            print(f"avsv: warning: {path}: removed: an earlier run left it", file=sys.stderr)
+    for path, (rows, values) in files.items():
+        write_scores(path, trials.enroll[rows], trials.test[rows], values)
+        print(f"{path}: {len(rows)}{f' of {len(trials.enroll)}' * (len(rows) < len(trials.enroll))} trials")
 
 
-def _sides(args: argparse.Namespace, model: "Model", enroll: np.ndarray, test: np.ndarray) -> "list[Embedded]":
-    """The recordings of the trials, and the models made of several."""
-    from avsv.verification.gallery import combine
+class _Listed:
+    """The trials of a command line, and the recordings that their sides are made of."""
 
-    names = list(dict.fromkeys([*enroll, *test]))
-    models = _models(args)
-    members = {name: models.get(name, [name]) for name in names}
-    keys = list(dict.fromkeys(key for part in members.values() for key in part))
-    found = {side.name: side for side in _embed(args, model, keys)}
-    # As in the recipe, a model may lack some of its utterances, which have neither features nor face crops.
-    there = {name: [found[key] for key in part if key in found] for name, part in members.items()}
-    if lacking := [name for name in names if not there[name]]:
-        line = int(np.flatnonzero((enroll == lacking[0]) | (test == lacking[0]))[0]) + 1
-        raise DataError(
-            f"{args.trials}:{line}: '{lacking[0]}' is not among the utterances that {args.data} has audio or video of"
-            f" ({len(lacking)} such)"
-        )
-    return [combine(name, there[name]) if name in models else there[name][0] for name in names]
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.path, self.max_lost = args.trials, args.max_lost
+        self.enroll, self.test = read_pairs(args.trials)
+        self.models = _read_models(args)
+        names = dict.fromkeys(name for pair in zip(self.enroll, self.test, strict=True) for name in pair)
+        self.members = {name: self.models.get(name, [name]) for name in names}
+        self.keys = list(dict.fromkeys(key for part in self.members.values() for key in part))
+
+    def lines(self) -> dict[str, int]:
+        """The first line on which each recording is needed."""
+        lines: dict[str, int] = {}
+        for n, pair in enumerate(zip(self.enroll, self.test, strict=True), 1):
+            for key in (key for name in pair for key in self.members[name]):
+                lines.setdefault(key, n)
+        return lines
+
+    def check_ids(self, known: Collection[str], data: Path) -> None:
+        """Raise DataError if an utterance is not in a data directory."""
+        if unknown := [key for key in self.keys if key not in known]:
+            raise DataError(
+                f"{self.path}:{self.lines()[unknown[0]]}: '{unknown[0]}' is not among the utterances of {data}"
+                f" ({len(unknown)} such)"
+            )
+
+    def check_lost(self, lost: dict[str, str], embedded: bool) -> None:
+        """Name the recordings that are lost; DataError if too many trials have nothing else on one side.
+
+        A model may lack some of its utterances, as in the recipe. Before anything is embedded, nothing is named that is
+        not too much.
+        """
+        sides = {name for name, part in self.members.items() if all(key in lost for key in part)}
+        count = sum(a in sides or b in sides for a, b in zip(self.enroll, self.test, strict=True))
+        if not (embedded or count > self.max_lost * len(self.enroll)):
+            return
+        lines = self.lines() if lost else {}
+        # First those without which trials are lost.
+        keys = sorted(lost, key=lambda key: (key not in sides, lines[key]))
+        reasons = [f"{self.path}:{lines[key]}: {key}: {lost[key]}" for key in keys]
+        check_lost(reasons, count, len(self.enroll), self.max_lost, "trials")
+
+    def check_scored(self, there: NDArray[np.int64], places: NDArray[np.int64], what: str) -> None:
+        """Name the first trial that lacks what scores need; DataError if too many trials do.
+
+        Args:
+            there: (M,) the places in the list of the trials whose sides are embedded.
+            places: places among these of the trials that are scored; they may occur several times.
+            what: what the others lack.
+        """
+        lacking = there[np.setdiff1d(np.arange(len(there)), places)]
+        if len(lacking):
+            first, total = int(lacking[0]), len(self.enroll)
+            pair = f"'{self.enroll[first]} {self.test[first]}'"
+            why = f"{self.path}:{first + 1}: {pair} lacks what {what}, first of {len(lacking)}"
+            check_lost([why], total - len(np.unique(places)), total, self.max_lost, "trials")
+
+    def sides(self, found: "Sequence[Embedded]") -> "list[Embedded]":
+        """The sides that can be made of the embedded recordings."""
+        from avsv.verification.gallery import combine
+
+        by_key, sides = {side.name: side for side in found}, []
+        for name, part in self.members.items():
+            if parts := [by_key[key] for key in part if key in by_key]:
+                sides.append(combine(name, parts) if name in self.models else parts[0])
+        return sides
 
 
-def _models(args: argparse.Namespace) -> dict[str, list[str]]:
+def _read_models(args: argparse.Namespace) -> dict[str, list[str]]:
     """The models that trials may name."""
     path = args.enroll
-    if path is None:
-        if args.data is None or not (args.data / ENROLL).is_file():
-            return {}
-        path = args.data / ENROLL
-    if args.data is not None:
-        return read_models(path, read_list(args.data / "utt2spk", fields=2))
-    return {name: value.split() for name, value in read_list(path).items()}
-
-
-def _embed(args: argparse.Namespace, model: "Model", keys: list[str]) -> "list[Embedded]":
-    """The embedded recordings."""
-    from avsv.verification.collection import embed_directory, embed_recordings, recordings_of, stored_letters
-    from avsv.verification.recording import Recording
-
-    wanted = set(keys)
     if args.data is None:
-        recordings = []
-        for key in keys:
-            found = Recording.of(args.root / key)
-            recordings.append(Recording(key, found.audio, found.video))
-        items, total = embed_recordings(model, recordings), len(recordings)
-    elif letters := stored_letters(model, args.data):
-        items, total = embed_directory(model, args.data, letters, wanted), len(wanted)
+        if path is None:
+            return {}
+        recordings = {key for value in read_list(path).values() for key in value.split()}
+        return read_models(path, recordings)
+    if path is None and not (args.data / ENROLL).is_file():
+        return {}
+    return read_models(path or args.data / ENROLL, read_list(args.data / "utt2spk", fields=2))
+
+
+def _embed(args: argparse.Namespace, trials: _Listed) -> "tuple[Model, list[Embedded]]":
+    """The model, and the sides of the trials, embedded by it."""
+    from avsv.verification.collection import embed_recordings, embed_utterances, recordings_at, stored_letters
+
+    lost: dict[str, str] = {}
+    if args.data is None:
+        recordings = recordings_at({key: args.root / key for key in trials.keys}, lost)
+        trials.check_lost(lost, embedded=False)
     else:
-        print(f"{args.data}: reading its recordings: it has no features or face crops", file=sys.stderr)
-        recordings = [x for x in recordings_of(args.data, model.embedder.letters) if x.name in wanted]
-        items, total = embed_recordings(model, recordings), len(recordings)
-    return [model.side(*item) for item in with_progress(items, total, "recordings")]
+        trials.check_ids(read_list(args.data / "utt2spk", fields=2), args.data)
+    model = load_model(args)
+    for mode in args.modes.split():
+        model.find_mode("", "", mode)
+    if args.data is None:
+        items = embed_recordings(model, recordings, lost)
+    else:
+        if not stored_letters(model, args.data):
+            print(f"{args.data}: reading its recordings: it has no features or face crops", file=sys.stderr)
+        items = embed_utterances(model, args.data, trials.keys, lost)
+    found = [model.side(*item) for item in with_progress(items, len(trials.keys), "recordings")]
+    trials.check_lost(lost, embedded=True)
+    return model, trials.sides(found)

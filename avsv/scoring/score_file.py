@@ -104,17 +104,17 @@ def read_trial_list(path: str | Path) -> LabeledTrials:
     return LabeledTrials(named["enroll"].to_numpy(), named["test"].to_numpy(), _labels(path, named["label"]))
 
 
-def read_pairs(path: str | Path) -> tuple[NDArray[np.object_], NDArray[np.object_], bool]:
-    """The ids (N,) of both sides of a trial list, and whether it has labels: two columns, or those of any toolkit.
+def read_pairs(path: str | Path) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """The ids (N,) of both sides of a trial list: two columns, or those of any toolkit.
 
     Raises:
         DataError: as :func:`read_score_file`.
     """
     columns = _read_columns(path)
     if len(columns.columns) == 2:
-        return columns[0].to_numpy(), columns[1].to_numpy(), False
+        return columns[0].to_numpy(), columns[1].to_numpy()
     named = _named(path, columns, _recognize(path, columns, _LABELED, "a trial list"))
-    return named["enroll"].to_numpy(), named["test"].to_numpy(), True
+    return named["enroll"].to_numpy(), named["test"].to_numpy()
 
 
 def _read_columns(path: str | Path) -> pd.DataFrame:

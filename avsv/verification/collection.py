@@ -1,6 +1,6 @@
 """Many recordings, or the utterances of a data directory, embedded; and trials between them."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -38,16 +38,40 @@ class Item(NamedTuple):
     faces: int | None
 
 
-def embed_recordings(model: Model, recordings: Sequence[Recording]) -> Iterator[Item]:
+def recordings_at(paths: Mapping[str, str | Path], lost: dict[str, str]) -> list[Recording]:
+    """The recordings that there are at some paths, by their names.
+
+    Args:
+        paths: files or folders.
+        lost: receives what is wrong with each of the others, by its name.
+    """
+    recordings = []
+    for name, path in paths.items():
+        try:
+            found = Recording.of(path)
+        except DataError as error:
+            lost[name] = str(error)
+        else:
+            recordings.append(Recording(name, found.audio, found.video))
+    return recordings
+
+
+def embed_recordings(model: Model, recordings: Sequence[Recording], lost: dict[str, str]) -> Iterator[Item]:
     """Embed recordings one by one, in all modes for which each has the modalities.
 
-    Raises:
-        DataError: as :meth:`avsv.verification.model.Model.read`.
+    Args:
+        model: what embeds.
+        recordings: to embed.
+        lost: receives what is wrong with each recording that cannot be embedded, by its name.
     """
     for recording in recordings:
-        reading = model.read(recording)
+        try:
+            reading = model.read(recording)
+            raw = model.raw_embeddings(reading, model.embedder.modes)
+        except DataError as error:
+            lost[recording.name] = str(error)
+            continue
         seconds = reading.voice.seconds if reading.voice else reading.faces.seconds
-        raw = model.raw_embeddings(reading, model.embedder.modes)
         yield Item(recording.name, raw, seconds, reading.faces and reading.faces.count)
 
 
@@ -80,14 +104,39 @@ def stored_letters(model: Model, directory: Path) -> str:
     return stored
 
 
-def embed_directory(model: Model, directory: Path, letters: str, only: Collection[str] | None = None) -> Iterator[Item]:
-    """Embed the utterances of a data directory from its features and face crops.
+def embed_utterances(model: Model, directory: Path, keys: Sequence[str], lost: dict[str, str]) -> Iterator[Item]:
+    """Embed utterances of a data directory from its features and face crops, or from its recordings if it has none.
+
+    Args:
+        model: what embeds.
+        directory: of the data.
+        keys: of the utterances.
+        lost: receives what is wrong with each utterance that cannot be embedded.
+
+    Raises:
+        DataError: lists or arks cannot be read, or were made with other settings than the model's.
+    """
+    left = set(keys)
+    if letters := stored_letters(model, directory):
+        items = embed_directory(model, directory, letters, set(keys))
+    else:
+        recordings = [one for one in recordings_of(directory, model.embedder.letters) if one.name in left]
+        items = embed_recordings(model, recordings, lost)
+    for item in items:
+        left.remove(item.key)
+        yield item
+    what = "neither features nor face crops" if letters else "no recording"
+    lost |= {key: f"{directory} has {what} of it" for key in keys if key in left and key not in lost}
+
+
+def embed_directory(model: Model, directory: Path, letters: str, only: Collection[str]) -> Iterator[Item]:
+    """Embed utterances of a data directory from its features and face crops.
 
     Args:
         model: what embeds.
         directory: see :func:`stored_letters`.
         letters: modalities to read.
-        only: these utterances; None for all, in the batches of stage 6.
+        only: these utterances; if they are all, in the batches of stage 6.
 
     Raises:
         DataError: lists or arks cannot be read, or were made with other settings than the model's.
@@ -132,7 +181,9 @@ def score_trials(
         there = np.flatnonzero((able == kind).all(axis=1))
         chosen = [order for order, possible in zip(orders, kind, strict=True) if possible]
         places.append(there)
-        parts.append(model.score(sides, enroll[there], test[there], mode, chosen))
+        # Other sides may lack what the mode needs.
+        used, rows = np.unique([enroll[there], test[there]], return_inverse=True)
+        parts.append(model.score([sides[n] for n in used], *rows.reshape(2, -1), mode, chosen))
     if not parts:
         return Scored(np.empty(0, np.int64), PairScores(np.empty(0), np.empty(0), None))
     joined = np.concatenate(places)
