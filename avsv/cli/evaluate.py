@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from avsv.bin.command import share
-from avsv.cli.shared import align
+from avsv.cli.shared import align, check_output
 from avsv.errors import DataError
 from avsv.io.lists import read_list
 from avsv.results.evaluation import (
@@ -21,7 +21,7 @@ from avsv.results.evaluation import (
     find_speakers,
     scores_of_trials,
 )
-from avsv.scoring.score_file import SCORE_LAYOUTS, LabeledTrials, read_score_file, read_trial_list
+from avsv.scoring.score_file import LABELED_LAYOUTS, SCORE_LAYOUTS, LabeledTrials, read_score_file, read_trial_list
 
 DESCRIPTION = """Error rates of score files of any toolkit: EER with a 95 % interval by resampling speakers, detection
 costs, Cllr, paired differences between the files, and a DET plot. Reads 'enroll test score' (this toolkit, Kaldi),
@@ -36,6 +36,7 @@ def add_command(commands) -> None:
     parser.add_argument("--trials", type=Path, help="trial list with labels; default: the labels in the score files")
     parser.add_argument("--utt2spk", type=Path, help="speakers of the utterances; default: the beginning of their ids")
     parser.add_argument("--layout", choices=SCORE_LAYOUTS, help="columns of the score files, if several layouts fit")
+    parser.add_argument("--trials-layout", choices=LABELED_LAYOUTS, help="columns of the trial list, likewise")
     parser.add_argument(
         "--max-lost", type=share, default=0.0, metavar="SHARE", help="largest share of trials without a score (0)"
     )
@@ -60,8 +61,11 @@ def run(args: argparse.Namespace) -> None:
     for prior in args.prior:
         if not 0 < prior < 1:
             raise DataError(f"--prior {prior}: must be between 0 and 1")
+    if args.det:
+        lists = [path for path in (args.trials, args.utt2spk) if path is not None]
+        check_output(args.det, (".png",), [*args.scores, *lists])
     source = args.trials or args.scores[0]
-    trials = read_trial_list(source)
+    trials = read_trial_list(source, args.trials_layout) if args.trials else _labels(source, args.layout)
     scores = {str(path): _scores(path, trials, source, args) for path in args.scores}
     utt2spk = read_list(args.utt2spk, fields=2) if args.utt2spk else None
     speakers = find_speakers(trials, utt2spk, str(args.utt2spk))
@@ -99,6 +103,14 @@ def run(args: argparse.Namespace) -> None:
     print("actDCF and Cllr assume that scores are natural logarithms of likelihood ratios")
 
 
+def _labels(path: Path, layout: str | None) -> LabeledTrials:
+    """The trials of a score file with labels; DataError if it has none."""
+    scored = read_score_file(path, layout)
+    if scored.is_target is None:
+        raise DataError(f"{path}: contains no labels: give the trial list with --trials")
+    return LabeledTrials(scored.enroll, scored.test, scored.is_target)
+
+
 def _scores(path: Path, trials: LabeledTrials, source: Path, args: argparse.Namespace) -> np.ndarray:
     """The scores of the trials from one file; DataError if labels differ or too many scores are missing."""
     scored = read_score_file(path, args.layout)
@@ -129,9 +141,14 @@ def _table(rows: list[Evaluation], priors: list[float]) -> str:
     cells, short = [], _short([row.name for row in rows])
     for row in rows:
         interval = "" if row.eer_low is None else f"{row.eer_low:.3f} - {row.eer_high:.3f}"
-        figures = [f"{value:.4f}" for value in (*row.min_dcf, *row.actual_dcf, row.cllr, row.min_cllr)]
+        figures = [_figure(value) for value in (*row.min_dcf, *row.actual_dcf, row.cllr, row.min_cllr)]
         cells.append([short[row.name], f"{row.eer:.3f}", interval, *figures, str(row.n_target + row.n_nontarget)])
     return align([head, *cells])
+
+
+def _figure(value: float) -> str:
+    """A cost with four decimals, or with four digits where it is huge, as of scores that are no likelihood ratios."""
+    return f"{value:.4f}" if value < 1e6 else f"{value:.4g}"
 
 
 def _differences(rows: list[PairedDifference]) -> str:

@@ -70,7 +70,8 @@ def scores_of_trials(path: str | Path, scored: ScoredTrials, trials: LabeledTria
     table = pd.DataFrame({"pair": found, "score": scored.score}).drop_duplicates()
     if (repeated := table.duplicated("pair")).any():
         row = table.index[repeated][0]
-        raise DataError(f"{path}: '{scored.enroll[row]} {scored.test[row]}' has several scores: remove all but one")
+        pair = f"{scored.enroll[row]} {scored.test[row]}"
+        raise DataError(f"{path}:{row + 1}: '{pair}' has another score than on an earlier line: remove all but one")
     scores = table.set_index("pair")["score"].reindex(wanted).to_numpy()
     if np.isnan(scores).all():
         raise DataError(
@@ -98,8 +99,11 @@ def check_labels(path: str | Path, scored: ScoredTrials, trials: LabeledTrials) 
     listed = listed[~listed.index.duplicated()].reindex(found)
     wrong = listed.notna().to_numpy() & (listed.to_numpy() != scored.is_target)
     if wrong.any():
-        pair = f"{scored.enroll[wrong][0]} {scored.test[wrong][0]}"
-        raise DataError(f"{path}: '{pair}' has another label than in the trial list ({wrong.sum()} trials in total)")
+        row = int(wrong.argmax())
+        pair = f"{scored.enroll[row]} {scored.test[row]}"
+        raise DataError(
+            f"{path}:{row + 1}: '{pair}' has another label than in the trial list ({wrong.sum()} trials in total)"
+        )
 
 
 def find_speakers(trials: LabeledTrials, utt2spk: Mapping[str, str] | None, source: str = "") -> Speakers | None:

@@ -1,20 +1,24 @@
 """``avsv eval``: score files of all toolkits give the same figures as the evaluation in the recipe."""
 
+import gzip
 import json
 import os
 import subprocess
 import sys
+import warnings
+from unittest import mock
 
 import numpy as np
 import pytest
 from paths import ROOT
 
+from avsv.cli.__main__ import main
 from avsv.errors import DataError
 from avsv.io.lists import write_scores
 from avsv.results.evaluation import find_speakers
 from avsv.scoring.bootstrap import paired_difference, speaker_bootstrap
 from avsv.scoring.metrics import actual_dcf, cllr, eer, min_cllr, min_dcf
-from avsv.scoring.score_file import read_score_file, read_trial_list
+from avsv.scoring.score_file import read_pairs, read_score_file, read_trial_list
 
 COUNT = 500
 
@@ -73,6 +77,12 @@ def avsv_eval(*arguments):
     command = [sys.executable, "-m", "avsv.cli", "eval", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def eval_here(*arguments) -> None:
+    """As :func:`avsv_eval`, in this process."""
+    with warnings.catch_warnings(), mock.patch.object(sys, "argv", ["avsv", "eval", *map(str, arguments)]):
+        main()
 
 
 @pytest.mark.parametrize("writer", WRITERS)
@@ -164,7 +174,10 @@ BAD = {
     "": "the file is empty",
     "a b\n": "is not a score file",
     "a b 0.5\na b\n": ":2: fewer columns",
-    "a b 0.5\na b 0.5 7\n": "lines of different lengths",
+    "a b 0.5\na b 0.5 7\n": "scores:2: 4 columns, but 3 on earlier lines: not a list of scores or trials",
+    "a b 0.5\n\na c 0.4\n": "scores:2: fewer columns",
+    "\na b 0.5\n": "the file is empty, or its first line",
+    "a b target 0.5\na c nontarget 0.1\na d no 0.2\n": "scores:3: 'a d no 0.2' is not 'enroll test label score' as",
     "a b 0.5 target\nc d nan target\n": ":2: score 'nan' is not a finite number",
     "a b 0.5\nc d x\n": ":2: score 'x' is not a finite number",
     "a b 1 0\nc d 0 1\n": "choose one with --layout",
@@ -188,6 +201,9 @@ def test_names_of_archives_and_addresses_are_names_of_files(tmp_path):
         (tmp_path / name).write_bytes(b"PK\x03\x04\xff\xfe")
         with pytest.raises(DataError, match="not a"):
             read_score_file(tmp_path / name)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(b"a b 0.5\n"))
+    with pytest.raises(DataError, match=r"x\.gz: compressed with gzip: unpack it with gunzip first"):
+        read_score_file(tmp_path / "x.gz")
     for name in ("http://localhost:1/x", "s3://bucket/x"):
         with pytest.raises(DataError, match="no such file"):
             read_score_file(name)
@@ -229,8 +245,61 @@ def test_binary_missing_and_foreign_files(tmp_path, trials):
     assert result.returncode == 1 and "Traceback" not in result.stderr and result.stderr.count("\n") == 1
     wrong = write_as(tmp_path / "wrong", "wespeaker", (*trials[:2], ~trials[2], *trials[3:]))
     result = avsv_eval(wrong, "--trials", listed)
-    assert result.returncode == 1 and "another label" in result.stderr
+    assert result.returncode == 1 and "wrong:1: " in result.stderr and "another label" in result.stderr
     doubled = write_as(tmp_path / "doubled", "kaldi", trials)
     doubled.write_text(doubled.read_text() + f"{trials[0][0]} {trials[1][0]} 77\n")
     result = avsv_eval(doubled, "--trials", listed)
-    assert result.returncode == 1 and "several scores" in result.stderr
+    assert result.returncode == 1 and f"doubled:{COUNT + 1}: " in result.stderr and "another score" in result.stderr
+
+
+@pytest.mark.parametrize("read", [read_score_file, read_trial_list, read_pairs])
+def test_empty_lines_at_the_end_are_no_trials(tmp_path, read):
+    (tmp_path / "s").write_text("a b 0.5 target\nc d 0.25 nontarget\n\n  \n")
+    assert read(tmp_path / "s")[0].tolist() == ["a", "c"]
+
+
+def test_one_wrong_line_is_named(tmp_path):
+    lines = [f"a{n} b target\n" for n in range(7)] + ["a7 b tagret\n"]
+    (tmp_path / "t").write_text("".join(lines))
+    for read in (read_trial_list, read_pairs):
+        with pytest.raises(DataError, match=r"t:8: 'a7 b tagret' is not 'enroll test label' as most lines are"):
+            read(tmp_path / "t")
+
+
+def test_what_fits_several_layouts(tmp_path, capsys):
+    (tmp_path / "s").write_text("a b 1 0\nc d 0 1\n")
+    assert read_trial_list(tmp_path / "s", "enroll test score label").is_target.tolist() == [False, True]
+    with pytest.raises(DataError, match="choose one with --trials-layout"):
+        read_trial_list(tmp_path / "s")
+    # Only the ids are wanted, which are the same in both.
+    assert [side.tolist() for side in read_pairs(tmp_path / "s")] == [["a", "c"], ["b", "d"]]
+    (tmp_path / "t").write_text("1 0 1\n0 1 1\n")
+    with pytest.raises(DataError, match="leave only the two ids on each line"):
+        read_pairs(tmp_path / "t")
+    eval_here(tmp_path / "s", "--layout", "enroll test label score", "--json", "--resamples", 20)
+    assert json.loads(capsys.readouterr().out)["scores"][0]["eer"] == 100
+
+
+def test_options_that_cannot_be_right(tmp_path, trials):
+    listed = write_trials(tmp_path / "t", trials)
+    scores = write_as(tmp_path / "x.llr", "kaldi", trials)
+    page = tmp_path / "page.html"
+    page.write_text("<html> a b\n<p> one two three four\n")
+    before = scores.read_bytes()
+    for words, message in (
+        ([scores], "x.llr: contains no labels: give the trial list with --trials"),
+        ([scores, "--trials", listed, "--det", scores], "x.llr: the name of this output must end in .png"),
+        ([page], "page.html:2: 5 columns, but 3 on earlier lines: not a list of scores or trials"),
+    ):
+        with pytest.raises(DataError, match=message):
+            eval_here(*words)
+    scores = scores.rename(tmp_path / "x.png")
+    with pytest.raises(DataError, match="is read and would be replaced"):
+        eval_here(scores, "--trials", listed, "--det", scores)
+    assert scores.read_bytes() == before
+
+
+def test_huge_scores_fit_in_the_table(tmp_path, capsys):
+    (tmp_path / "s").write_text("a b 1e300 nontarget\na c -1e300 target\nb d 1 target\nb c 0 nontarget\n")
+    eval_here(tmp_path / "s")
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 120
