@@ -1,4 +1,4 @@
-"""``avsv enroll`` and ``avsv identify``: people in a gallery, and which of them a recording shows."""
+"""``avsv enroll``, ``remove`` and ``identify``: people in a gallery, and which of them a recording shows."""
 
 import argparse
 import dataclasses
@@ -15,22 +15,27 @@ if TYPE_CHECKING:
     from avsv.verification.model import Model
 
 ENROLL = """Enroll a person from one or more recordings (videos, audio files, images, folders of images), or add
-recordings to a person who is enrolled, or remove a person. The gallery is one file, created with the first person."""
+recordings to a person who is enrolled. The gallery is one file, created with the first person."""
+REMOVE = """Remove a person with all their recordings from a gallery."""
 IDENTIFY = """Find out which person of a gallery a recording shows, if any. Exit status: 0 somebody, 3 nobody, 4 no
 decision (a mode could not be calibrated), 1 bad input, 2 wrong options."""
 NOBODY, UNDECIDED = 3, 4
 
 
 def add_commands(commands) -> None:
-    """Add ``enroll`` and ``identify`` to the program's commands."""
+    """Add ``enroll``, ``remove`` and ``identify`` to the program's commands."""
     parser = commands.add_parser("enroll", help="enroll a person in a gallery", description=ENROLL)
     parser.add_argument("gallery", metavar="GALLERY", type=Path, help="file; created if it does not exist")
     parser.add_argument("name", metavar="NAME", help="of the person")
-    parser.add_argument("clips", metavar="CLIP", nargs="*", help="recordings of the person")
-    parser.add_argument("--remove", action="store_true", help="remove the person instead")
+    parser.add_argument("clips", metavar="CLIP", nargs="+", help="recordings of the person")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP}; default: that of the gallery")
     add_model_options(parser)
     parser.set_defaults(run=enroll)
+
+    parser = commands.add_parser("remove", help="remove a person from a gallery", description=REMOVE)
+    parser.add_argument("gallery", metavar="GALLERY", type=Path, help="file of 'avsv enroll'")
+    parser.add_argument("name", metavar="NAME", help="of the person")
+    parser.set_defaults(run=remove)
 
     parser = commands.add_parser("identify", help="find the person of a recording in a gallery", description=IDENTIFY)
     parser.add_argument("gallery", metavar="GALLERY", type=Path, help="file of 'avsv enroll'")
@@ -51,11 +56,6 @@ def enroll(args: argparse.Namespace) -> None:
 
     name = person_name(args.name)
     check_output(args.gallery, (), args.clips)
-    if args.remove:
-        _remove(args, name)
-        return
-    if not args.clips:
-        raise DataError(f"{name}: give recordings to enroll, or --remove")
     from avsv.verification.recording import Recording
 
     recordings = [Recording.of(clip) for clip in args.clips]  # what cannot be opened, before any is embedded
@@ -83,15 +83,15 @@ def enroll(args: argparse.Namespace) -> None:
     print(f"{args.gallery}: {name}: {what} recordings; {len(gallery.people)} enrolled")
 
 
-def _remove(args: argparse.Namespace, name: str) -> None:
-    from avsv.verification.gallery import Gallery, lock_gallery
+def remove(args: argparse.Namespace) -> None:
+    """Remove a person and write the gallery."""
+    from avsv.verification.gallery import Gallery, lock_gallery, person_name
 
-    if args.clips:
-        raise DataError(f"--remove removes all of {name}: give no recordings")
+    name = person_name(args.name)
     Gallery.read(args.gallery)  # where there is none, no lock is left
     with lock_gallery(args.gallery):
         gallery = Gallery.read(args.gallery)
-        gallery.remove(name)
+        gallery.remove(name, args.gallery)
         gallery.write(args.gallery)
     print(f"{args.gallery}: {name}: removed; {len(gallery.people)} enrolled")
 

@@ -262,10 +262,11 @@ class Gallery:
         self.people[name] = person
         return person
 
-    def remove(self, name: str) -> None:
-        """Remove a person. Raises DataError: nobody of this name is enrolled."""
+    def remove(self, name: str, path: Path) -> None:
+        """Remove a person. Raises DataError, which names the file: nobody of this name is enrolled."""
         if name not in self.people:
-            raise DataError(f"'{name}' is not enrolled: the gallery has {', '.join(sorted(self.people)) or 'nobody'}")
+            enrolled = ", ".join(sorted(self.people)) or "nobody"
+            raise DataError(f"{path}: '{name}' is not enrolled: the gallery has {enrolled}")
         del self.people[name]
 
     def identify(self, model: Model, recording: Embedded, far: float = 0.01, mode: str | None = None) -> Identification:
