@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avsv.cli.lost import add_max_lost, check_lost
-from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, with_progress
+from avsv.cli.shared import MODEL_HELP, add_model_options, check_output, load_model, with_progress
 from avsv.errors import DataError
 from avsv.io.lists import ENROLL, read_list, read_models, write_scores
 from avsv.scoring.modes import MODES
@@ -52,8 +52,7 @@ def add_command(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Embed both sides, score, and write."""
-    if args.out.exists() and not args.out.is_dir():
-        raise DataError(f"{args.out}: is a file: give the name of a folder")
+    _check_folder(args)
     trials = _Listed(args)
     model, sides = _embed(args, trials)
     from avsv.verification.collection import score_trials
@@ -76,13 +75,27 @@ def run(args: argparse.Namespace) -> None:
         if values is not None and len(found.places)
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    for path in (args.out / f"{mode}.{suffix}" for mode in MODES for suffix in SUFFIXES):
+    for path in _score_files(args.out):
         if path not in files and path.exists():
             path.unlink()
             print(f"avsv: warning: {path}: removed: an earlier run left it", file=sys.stderr)
     for path, (rows, values) in files.items():
         write_scores(path, trials.enroll[rows], trials.test[rows], values)
-        print(f"{path}: {len(rows)}{f' of {len(trials.enroll)}' * (len(rows) < len(trials.enroll))} trials")
+        total = "" if len(rows) == len(trials.enroll) else f" of {len(trials.enroll)}"
+        print(f"{path}: {len(rows)}{total} trials")
+
+
+def _score_files(folder: Path) -> list[Path]:
+    """All that the command can write to a folder."""
+    return [folder / f"{mode}.{suffix}" for mode in MODES for suffix in SUFFIXES]
+
+
+def _check_folder(args: argparse.Namespace) -> None:
+    """Raise DataError if the score files cannot be written, or would replace a list that is read."""
+    if args.out.exists() and not args.out.is_dir():
+        raise DataError(f"{args.out}: is a file: give the name of a folder")
+    for path in _score_files(args.out) if args.out.exists() else []:
+        check_output(path, (), [args.trials, *([] if args.enroll is None else [args.enroll])])
 
 
 class _Listed:
@@ -124,7 +137,8 @@ class _Listed:
             return
         lines = self.lines() if lost else {}
         # First those without which trials are lost.
-        keys = sorted(lost, key=lambda key: (key not in sides, lines[key]))
+        needed = {key for name in sides for key in self.members[name]}
+        keys = sorted(lost, key=lambda key: (key not in needed, lines[key]))
         reasons = [f"{self.path}:{lines[key]}: {key}: {lost[key]}" for key in keys]
         check_lost(reasons, count, len(self.enroll), self.max_lost, "trials")
 
