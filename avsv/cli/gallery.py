@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from avsv.cli.shared import MODEL_HELP, add_model_options, align, check_output, load_model, warn_of, with_progress
 from avsv.errors import DataError
+from avsv.scoring.modes import MODES
 
 if TYPE_CHECKING:
     from avsv.verification.gallery import Gallery, Identification
@@ -41,7 +42,9 @@ def add_commands(commands) -> None:
     parser.add_argument("gallery", metavar="GALLERY", type=Path, help="file of 'avsv enroll'")
     parser.add_argument("clip", metavar="CLIP", help="recording: video, audio, image or folder of images")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP}; default: that of the gallery")
-    parser.add_argument("--mode", help="which modalities to compare, as in AVxA; default: all that there are")
+    parser.add_argument(
+        "--mode", choices=MODES, metavar="MODE", help="what to compare: %(choices)s; default: all that there is"
+    )
     parser.add_argument(
         "--far", type=float, default=0.01, metavar="RATE", help="rate at which a stranger gets a name (0.01)"
     )
@@ -109,14 +112,15 @@ def _load_model(args: argparse.Namespace, gallery: "Gallery | None") -> "Model":
 
 def identify(args: argparse.Namespace) -> int:
     """Embed the recording, compare it with everybody, print, and return the exit status."""
+    from avsv.verification.decision import check_far
     from avsv.verification.gallery import Gallery
-
-    gallery = Gallery.read(args.gallery)
-    model = _load_model(args, gallery)
-    mode, letters = args.mode, None
     from avsv.verification.recording import Recording
 
+    check_far(args.far)
+    gallery = Gallery.read(args.gallery)
     recording = Recording.of(args.clip)
+    model = _load_model(args, gallery)
+    mode, letters = args.mode, None
     if mode is not None:
         model.find_mode("", "", mode)
         letters = "".join(x for x in recording.letters if x in mode) or mode.replace("x", "")

@@ -298,6 +298,8 @@ def test_what_cannot_be_written_is_said_before_the_model_is_loaded(run, clips, t
     for name in ("a b.wav", "good.csv", "pairs"):
         (tmp_path / name).write_text(f"{clips['s0-u0']} {clips['s1-u0']}\n")
     Path("models").write_text(f"m0 {clips['s0-u0']} {clips['s0-u0']}\n")
+    Path("scores").mkdir()
+    shutil.copy("pairs", "scores/AxA.cos")
     before = (data / "wav.scp").read_text()
     for words, message in (
         (["embed", "MODEL", data, "-o", data / "wav"], "wav.scp: is read and would be replaced"),
@@ -306,6 +308,7 @@ def test_what_cannot_be_written_is_said_before_the_model_is_loaded(run, clips, t
         (["embed", "MODEL", "../x/a.wav", "-o", "x"], "'../x/a.wav' has . or .. between slashes, so it is no key"),
         (["embed", "MODEL", "a b.wav", "-o", "x"], "'a b.wav' has a blank, so it is no key"),
         (["embed", "MODEL", "a b.wav", "-o", "no/x.npz"], "no/x.npz: cannot be written: there is no folder no"),
+        (["score", "MODEL", "scores/AxA.cos", "-o", "scores"], "scores/AxA.cos: is read and would be replaced"),
         (["score", "MODEL", "pairs", "-o", "pairs"], "pairs: is a file: give the name of a folder"),
         (
             ["score", "MODEL", "pairs", "--enroll", "models", "-o", "x"],
