@@ -37,6 +37,7 @@ data=${1%/}
 logdir=${2:-$data/log}
 arkdir=${3:-$data/arks}
 
+need_data "$data"
 if [ ! -e "$data/video.scp" ] && [ -s "$data/wav.scp" ]; then
   log "$data: no video.scp, voices only: no face crops to make"
   exit 0

@@ -30,6 +30,7 @@ data=${1%/}
 logdir=${2:-$data/log}
 arkdir=${3:-$data/arks}
 
+need_data "$data"
 if [ ! -e "$data/wav.scp" ] && [ -s "$data/video.scp" ]; then
   log "$data: no wav.scp, faces only: no features to make"
   exit 0

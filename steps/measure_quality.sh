@@ -28,6 +28,7 @@ need_file "$config"
 
 for data; do
   data=${data%/}
+  need_data "$data"
   need_file "$data/utt2spk"
   inputs=("$config" "$data/utt2spk")
   lists=()

@@ -4,6 +4,7 @@
 #   die MESSAGE                 "SCRIPT: error: MESSAGE" on stderr, exit status 1
 #   usage_error MESSAGE         the same for a wrong command line, exit status 2
 #   need_file FILE...           die unless each exists, can be read and is not empty
+#   need_data DATA-DIR          die unless it is a folder, whose utterances are whole files
 #   need_command PROGRAM...     die unless each program is installed
 #   write_atomically FILE COMMAND [ARG...]
 #                               FILE becomes COMMAND's standard output, whole or not at all. COMMAND is a program or a
@@ -75,6 +76,11 @@ need_file() {
     [ -r "$file" ] || die "cannot read $file"
     [ -s "$file" ] || die "$file is empty"
   done
+}
+
+need_data() {
+  [ -d "$1" ] || die "$1: no such data directory"
+  [ ! -e "$1/segments" ] || die "$1/segments: not supported: cut the recordings into utterances"
 }
 
 # Set $_trial_files to the lists that define the trials of a data directory, and check them.

@@ -24,6 +24,7 @@ fi
 data=${1%/}
 logdir=${2:-$data/log}
 
+need_data "$data"
 lists=()
 for list in wav.scp video.scp; do
   [ ! -s "$data/$list" ] || lists+=("$list")

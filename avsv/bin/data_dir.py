@@ -127,7 +127,7 @@ def fix(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]
         for line in problems.lines():
             say(line)
         if problems:
-            raise DataError(f"{options.data}: {len(problems)} problems remain that must be fixed by hand")
+            raise DataError(f"{options.data}: {problems.counted('remain')} that must be fixed by hand")
 
     return run
 
@@ -163,7 +163,7 @@ def validate(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], 
         for line in problems.lines():
             say(line)
         if problems:
-            raise DataError(f"{options.data}: {len(problems)} problems found")
+            raise DataError(f"{options.data}: {problems.counted()} found")
         print(f"Successfully validated data-directory {options.data}")
 
     return run

@@ -1,17 +1,23 @@
 """Functions shared by the tools that make a data directory from others."""
 
 import contextlib
+import filecmp
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from avsv.datadir.lists import read_keys, read_raw_lines, speaker_lists, utterance_lists, write_lines
 from avsv.errors import DataError
-from avsv.io.lists import ENROLL, has_labels, read_models, trial_lists, write_list
+from avsv.io.lists import ENROLL, has_labels, read_models, standard_trial, trial_lists, write_list
 
 FACES_CONF = "faces.conf"
+BACKUP = ".backup"
+"""The folder in a data directory that keeps the lists which a tool has changed."""
+DROPPED = "dropped.txt"
+"""The file in a data directory that says which recordings were removed; see :mod:`avsv.datadir.unusable`."""
 
 
 def note(message: str) -> None:
@@ -20,8 +26,11 @@ def note(message: str) -> None:
 
 
 @contextlib.contextmanager
-def new_lists(target: Path, sources: Iterable[Path]) -> Iterator[Path]:
+def new_lists(target: Path, sources: Collection[Path]) -> Iterator[Path]:
     """A folder for the lists of a data directory, which replace those in ``target`` when all have been written.
+
+    Lists of ``target`` that change or go are moved to ``TARGET/.backup``. Files of the sources that no tool copies are
+    named.
 
     Raises:
         DataError: ``target`` is one of the sources.
@@ -36,15 +45,45 @@ def new_lists(target: Path, sources: Iterable[Path]) -> Iterator[Path]:
         made = Path(folder)
         yield made
         target.mkdir(exist_ok=True)
-        lists = (*utterance_lists(target), *speaker_lists(target), "spk2utt", ENROLL, FACES_CONF)
-        stale = [target / name for name in lists]
-        for path in [*stale, *trial_lists(target), *target.glob(".*.done")]:
-            path.unlink(missing_ok=True)
+        _move_old_lists(target, made)
+        for path in target.glob(".*.done"):
+            path.unlink()
         for path in sorted(made.rglob("*")):
             if path.is_dir():
                 (target / path.relative_to(made)).mkdir(exist_ok=True)
             else:
                 path.replace(target / path.relative_to(made))
+    left = {name for source in sources for name in _other_files(source)}
+    if left:
+        note(f"{target}: not copied, because no step reads them: {' '.join(sorted(left))}")
+
+
+def _known_lists(folder: Path) -> list[str]:
+    """Names of the lists in a data directory, except trials."""
+    names = (*utterance_lists(folder), *speaker_lists(folder), "spk2utt", ENROLL, FACES_CONF)
+    return [name for name in names if os.path.lexists(folder / name)]
+
+
+def _other_files(folder: Path) -> list[str]:
+    """Names of the files in a data directory that are no lists of this toolkit, such as Kaldi's ``text``."""
+    known = {*_known_lists(folder), DROPPED}
+    paths = [path for path in folder.glob("[!.]*") if path.is_file() and path.name not in known]
+    return [path.name for path in paths if not path.name.endswith(("~", ".bak", ".orig"))]
+
+
+def _move_old_lists(target: Path, made: Path) -> None:
+    """Move the lists of a data directory that its new lists, in the folder ``made``, change or lack."""
+    moved = False
+    for name in [*_known_lists(target), *(f"trials/{path.name}" for path in trial_lists(target))]:
+        old, new = target / name, made / name
+        if new.is_file() and old.is_file() and filecmp.cmp(old, new, shallow=False):
+            continue
+        backup = target / BACKUP / name
+        backup.parent.mkdir(parents=True, exist_ok=True)
+        old.replace(backup)
+        moved = True
+    if moved:
+        note(f"{target}: its old lists are in {target / BACKUP}")
 
 
 def write_filled(path: Path, lines: Iterable[str]) -> None:
@@ -77,6 +116,8 @@ def copy_trials(source: Path, folder: Path, target: Path, rename: Callable[[str]
             if len(fields) != wanted:
                 form = "ENROLL TEST target|nontarget" if wanted == 3 else "ENROLL TEST"
                 raise DataError(f"{path}:{number}: {len(fields)} fields, expected {wanted}: {form}")
+            if standard_trial(line):
+                raise DataError(f"{path}:{number}: labels are target and nontarget: run utils/fix_data_dir.sh {source}")
             enroll, test = new_name(fields[0]), new_name(fields[1])
             if enroll is not None and test is not None:
                 rows.append(f"{' '.join([enroll, test, *fields[2:]])}\n")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from avsv.datadir.create import is_positive, note
+from avsv.datadir.create import BACKUP, is_positive, note
 from avsv.datadir.lists import (
     DERIVED,
     PARTIAL,
@@ -29,9 +29,9 @@ from avsv.datadir.lists import (
 from avsv.datadir.validate import VALUES, Problems, Validator, model_speakers, trial_problem
 from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
-from avsv.io.lists import ENROLL, has_labels, trial_lists
-from avsv.io.names import first_odd_key, wrong_key
-from avsv.io.text import check_regular_file
+from avsv.io.lists import ENROLL, has_labels, standard_trial, trial_lists
+from avsv.io.names import first_odd_key, missing_key, written_otherwise, wrong_key
+from avsv.io.text import check_regular_file, not_text
 
 # Lists that count the rows of others: what is not counted cannot be used.
 _COUNTED = {"feats.scp": "utt2num_frames", "audio.scp": "utt2num_frames", "faces.scp": "utt2num_faces"}
@@ -116,6 +116,8 @@ class _Fixer:
         for name in [*self.utterance_lists, *self.speaker_lists, *models]:
             self._sort(name)
         speaker_of = dict(read_pairs(self._path("utt2spk")))
+        for name in self.utterance_lists:
+            self._refuse_other_characters(name, speaker_of)
         keep = self._complete(set(speaker_of))
         if not keep:
             raise DataError(
@@ -126,6 +128,7 @@ class _Fixer:
         kept = sorted(keep)
         groups = group_by_speaker(kept, [speaker_of[key] for key in kept])
         for name in self.speaker_lists:
+            self._refuse_other_characters(name, set(speaker_of.values()))
             self._filter(name, groups)
         self._replace("spk2utt", (f"{speaker} {' '.join(groups[speaker])}\n" for speaker in groups))
         left = speaker_of if len(kept) == len(speaker_of) else {key: speaker_of[key] for key in kept}
@@ -175,7 +178,7 @@ class _Fixer:
             try:
                 self._replace(name, (line.decode() for line in stream))
             except UnicodeDecodeError:
-                raise DataError(f"{path}: not a text file (UTF-8)") from None
+                raise not_text(path) from None
 
     def _sort(self, name: str) -> None:
         """Sort a list by its key; leave out repeated, blank and wrong lines, saying so."""
@@ -224,11 +227,19 @@ class _Fixer:
         if not all(map(allowed.__contains__, read_keys(path))):
             self._replace(name, select_lines(path, allowed.__contains__))
 
+    def _refuse_other_characters(self, name: str, known: Collection[str]) -> None:
+        """Refuse a list whose keys look like those of utt2spk and are others: all their lines would go."""
+        for key in read_keys(self._path(name)):
+            if written_otherwise(key, known):
+                raise DataError(f"{self.folder / name}: {missing_key(key, known, 'utt2spk')}")
+
     def _fix_models(self, speaker_of: dict[str, str]) -> dict[str, str]:
         """Keep of each enrollment model the utterances that are there; returns the speakers of the models."""
         models, removed, smaller = {}, 0, 0
         for name, value in read_pairs(self._path(ENROLL)):
             members = value.split()
+            if wrong := next((key for key in members if written_otherwise(key, speaker_of)), None):
+                raise DataError(f"{self.folder / ENROLL}: {missing_key(wrong, speaker_of, 'utt2spk')}")
             kept = [key for key in dict.fromkeys(members) if key in speaker_of]
             if name in speaker_of or not kept:
                 removed += 1
@@ -244,20 +255,34 @@ class _Fixer:
         return model_speakers(models, speaker_of)
 
     def _fix_trials(self, name: str, speaker_of: dict[str, str]) -> None:
-        """Keep the trials that validation has nothing against."""
+        """Keep the trials that validation has nothing against, with the labels target and nontarget."""
         gone: Counter[str] = Counter()
-        labeled = has_labels(self._path(name))
+        old = self._path(name)
+        labeled = has_labels(old)
 
         def left() -> Iterator[str]:
-            for line in read_raw_lines(self._path(name)):
-                wrong = trial_problem(line, speaker_of, labeled)
+            for line in read_raw_lines(old):
+                other_form = standard_trial(line)
+                trial = line if other_form is None else f"{other_form}\n"
+                wrong = trial_problem(trial, speaker_of, labeled)
                 if wrong is None:
-                    yield line
+                    gone["converted"] += other_form is not None
+                    yield trial
+                elif wrong[0] == "characters":
+                    raise DataError(f"{self.folder}/{name}: {wrong[1]}")
                 elif line.strip():
                     gone[wrong[0]] += 1
 
-        total = sum(1 for line in read_raw_lines(self._path(name)) if line.strip())
-        self._replace(name, left())
+        total = sum(1 for line in read_raw_lines(old) if line.strip())
+        trials = list(left())
+        converted = gone.pop("converted", 0)
+        if total and not trials:
+            reasons = "; ".join(_TRIALS_GONE[kind] for kind in gone)
+            note(f"{self.folder}/{name}: left as it is: none of its {total} trials can be kept: {reasons}")
+            return
+        self._replace(name, trials)
+        if converted:
+            note(f"{self.folder}/{name}: labels 1 and 0 of {converted} trials written as target and nontarget")
         for kind, count in gone.items():
             note(f"{self.folder}/{name}: {count} of {total} trials removed: {_TRIALS_GONE[kind]}")
 
@@ -283,7 +308,7 @@ class _Fixer:
             if path.is_file() and filecmp.cmp(path, new, shallow=False) and path.stat().st_size > 0:
                 self.pending.pop(name).unlink()
             elif path.is_file():
-                backup = self.folder / ".backup" / name
+                backup = self.folder / BACKUP / name
                 backup.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, backup)
         for name in self.spoiled & _MARKERS.keys():

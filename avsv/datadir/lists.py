@@ -13,7 +13,7 @@ from pathlib import Path
 from avsv.errors import DataError
 from avsv.io.atomic import atomic_path
 from avsv.io.names import check_key, first_odd_key
-from avsv.io.text import check_regular_file, refuse_mark
+from avsv.io.text import check_regular_file, not_text, refuse_mark
 
 # An utterance can lack a modality: only these lists can be incomplete. The value is the list that must contain every
 # key of the list.
@@ -54,11 +54,13 @@ def _is_list(name: str) -> bool:
 
 
 def need_data_directory(folder: Path) -> None:
-    """Raise DataError unless ``folder`` is a data directory: one with ``utt2spk``."""
+    """Raise DataError unless ``folder`` is a data directory: one with ``utt2spk``, whose utterances are whole files."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such data directory")
     if not (folder / "utt2spk").is_file():
         raise DataError(f"{folder}: not a data directory: it has no utt2spk")
+    if os.path.lexists(folder / "segments"):
+        raise DataError(f"{folder}/segments: not supported: cut the recordings into utterances")
 
 
 def key_of(line: str) -> str:
@@ -91,7 +93,7 @@ def read_raw_chunks(path: Path) -> Iterator[list[str]]:
                     lines[-1] += "\n"
                 yield lines
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not a text file (UTF-8)") from None
+        raise not_text(path) from None
 
 
 def read_raw_lines(path: Path) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from avsv.datadir.create import DROPPED
 from avsv.datadir.lists import SOURCES, read_keys, read_raw_lines, select_lines, write_lines
 from avsv.errors import DataError
 
@@ -38,7 +39,7 @@ def drop_unusable(folder: Path, probed: Path, failed: Path, min_duration: float,
 
     names = [name for name in SOURCES if (folder / name).is_file()]
     present = {name: set(read_keys(folder / name)) for name in names}
-    for utterance, name, reason in _read_dropped(folder / "dropped.txt"):
+    for utterance, name, reason in _read_dropped(folder / DROPPED):
         if name in names and utterance not in present[name]:
             dropped[utterance, name] = reason
 
@@ -52,7 +53,7 @@ def drop_unusable(folder: Path, probed: Path, failed: Path, min_duration: float,
                 f" {examples}{'; ...' if len(lost[name]) > 3 else ''}"
             )
 
-    write_lines(folder / "dropped.txt", (f"{key} {name}: {dropped[key, name]}\n" for key, name in sorted(dropped)))
+    write_lines(folder / DROPPED, (f"{key} {name}: {dropped[key, name]}\n" for key, name in sorted(dropped)))
     durations = {
         key: value
         for name in reversed(SOURCES)  # the duration of the audio takes precedence

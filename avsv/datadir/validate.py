@@ -22,8 +22,8 @@ from avsv.datadir.lists import (
 )
 from avsv.datadir.media import probe
 from avsv.errors import DataError
-from avsv.io.lists import AUDIO_WORTH, ENROLL, VIDEO_WORTH, has_labels, trial_lists, wrong_model
-from avsv.io.names import first_odd_key, wrong_key
+from avsv.io.lists import AUDIO_WORTH, ENROLL, VIDEO_WORTH, has_labels, standard_trial, trial_lists, wrong_model
+from avsv.io.names import first_odd_key, missing_key, written_otherwise, wrong_key
 
 SHOWN_OF_A_KIND = 3
 FEATURES = (
@@ -57,10 +57,20 @@ class Problems:
     def __len__(self) -> int:
         return sum(self._count.values())
 
+    def has(self, kind: str) -> bool:
+        """Whether there is a problem of a kind."""
+        return kind in self._count
+
     def forget(self, kind: str) -> None:
         """Leave out a kind of problems."""
         self._count.pop(kind, None)
         self._shown.pop(kind, None)
+
+    def counted(self, verb: str = "") -> str:
+        """The number of problems in words, with a verb in the present."""
+        if len(self) == 1:
+            return f"1 problem {verb}s" if verb else "1 problem"
+        return f"{len(self)} problems {verb}".rstrip()
 
     def lines(self) -> list[str]:
         """The lines to show."""
@@ -127,7 +137,9 @@ VALUES: dict[str, Callable[[str], str | None]] = {
 
 
 def trial_problem(line: str, speaker_of: Mapping[str, str], labeled: bool = True) -> tuple[str, str] | None:
-    """What is wrong with a line of a trial list, as (form, unknown or label; in words); None where nothing is.
+    """What is wrong with a line of a trial list, as (kind, in words); None where nothing is.
+
+    The kinds are ``form``, ``unknown``, ``characters`` (an utterance whose name is written with others) and ``label``.
 
     Args:
         line: of the list.
@@ -145,7 +157,9 @@ def trial_problem(line: str, speaker_of: Mapping[str, str], labeled: bool = True
         return "form", f"'{line.strip()}' is not ENROLL TEST"
     enroll, test = (speaker_of.get(key) for key in fields[:2])
     if enroll is None or test is None:
-        return "unknown", f"'{fields[0] if enroll is None else fields[1]}' is not in utt2spk or {ENROLL}"
+        key = fields[0] if enroll is None else fields[1]
+        kind = "characters" if written_otherwise(key, speaker_of) else "unknown"
+        return kind, missing_key(key, speaker_of, f"utt2spk or {ENROLL}")
     if not labeled:
         return None
     if not enroll or not test:
@@ -211,13 +225,15 @@ class Validator:
         for name in utterance_lists(self.folder):
             if name != "utt2spk" and name not in skipped:
                 keys[name] = self._check_utterances(name)
-        self._check_modalities(keys)
-        for name in keys.keys() & DERIVED.keys():
-            self._check_derived(name, keys)
+        # Half of a list would be said to lack the other half.
+        if not self.problems.has("unreadable"):
+            self._check_modalities(keys)
+            for name in keys.keys() & DERIVED.keys():
+                self._check_derived(name, keys)
         del keys
         known = set(self.speaker_of.values())
         for name in speaker_lists(self.folder):
-            for _ in self._keys(name, known, "not a speaker of"):
+            for _ in self._keys(name, known, "the speakers of utt2spk"):
                 pass
         self.speaker_of |= self._check_models()
         try:
@@ -225,8 +241,6 @@ class Validator:
                 self._check_trials(path)
         except DataError as error:
             self.problems.add("trials", str(error))
-        if (self.folder / "segments").is_file():
-            self.problems.add("segments", f"{self.folder}/segments: not supported: cut the recordings into utterances")
         if not self.problems:
             self._check_media()
         return self.problems
@@ -283,7 +297,7 @@ class Validator:
                 if wrong := wrong_key(name):
                     self.problems.add(f"name {path}", f"{path}:{number}: {wrong}")
 
-    def _keys(self, name: str, known: Container[str], where: str) -> Iterator[list[str]]:
+    def _keys(self, name: str, known: Container[str], where: str = "utt2spk") -> Iterator[list[str]]:
         """The keys of a list, some thousand at a time, after checking the values and that the keys are known."""
         path = self.folder / name
         check = VALUES.get(name)
@@ -295,7 +309,7 @@ class Validator:
             if not all(map(known.__contains__, keys)):
                 for number, key in zip(numbers, keys, strict=True):
                     if key not in known:
-                        self.problems.add(f"unknown {path}", f"{path}:{number}: '{key}' is {where} utt2spk")
+                        self.problems.add(f"unknown {path}", f"{path}:{number}: {missing_key(key, known, where)}")
             yield keys
 
     def _check_speakers(self) -> None:
@@ -333,7 +347,7 @@ class Validator:
 
     def _check_utterances(self, name: str) -> list[str]:
         """Check a list by utterance; returns its sorted keys."""
-        keys = sorted(chain.from_iterable(self._keys(name, self.speaker_of, "not in")))
+        keys = sorted(chain.from_iterable(self._keys(name, self.speaker_of)))
         complete = name not in (*SOURCES, *DERIVED, *PARTIAL) and name.startswith("utt2")
         if complete and len(keys) < len(self.utterances):
             for key in sorted(self.speaker_of.keys() - set(keys)):
@@ -369,7 +383,7 @@ class Validator:
             return
         there, wanted = set(keys[name]), set(keys[source])
         for key in sorted(there - wanted):
-            self.problems.add(f"more {name}", f"{self.folder}/{name}: '{key}' is not in {source}")
+            self.problems.add(f"more {name}", f"{self.folder}/{name}: {missing_key(key, wanted, source)}")
         for key in sorted(wanted - there) if counts else ():
             self.problems.add(f"less {name}", f"{self.folder}/{name}: '{key}' of {source} is missing")
 
@@ -395,7 +409,10 @@ class Validator:
         count, labeled = 0, has_labels(path)
         for count, line in enumerate(read_raw_lines(path), 1):
             if wrong := trial_problem(line, self.speaker_of, labeled):
-                self.problems.add(f"{wrong[0]} {path}", f"{path}:{count}: {wrong[1]}")
+                kind, text = wrong
+                if standard_trial(line):
+                    kind, text = "labels 1 and 0", f"{text}: run utils/fix_data_dir.sh {self.folder}"
+                self.problems.add(f"{kind} {path}", f"{path}:{count}: {text}")
         if count == 0:
             self.problems.add(f"empty {path}", f"{path}: the list is empty")
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from avsv.errors import DataError
 from avsv.io.atomic import write_text
-from avsv.io.names import check_name, wrong_key
-from avsv.io.text import check_regular_file, refuse_mark
+from avsv.io.names import check_name, missing_key, wrong_key
+from avsv.io.text import check_regular_file, not_text, refuse_mark
 
 ENROLL = "enroll"
 """The list of a data directory that names its enrollment models, in the form of ``spk2utt``."""
@@ -30,10 +30,6 @@ def _open(path: str | Path) -> Iterator[TextIO]:
         yield file
 
 
-def _no_text(path: str | Path) -> DataError:
-    return DataError(f"{path}: not a text file (UTF-8)")
-
-
 def _empty(path: str | Path) -> DataError:
     return DataError(f"{path}: the list is empty")
 
@@ -44,7 +40,7 @@ def _lines(path: str | Path) -> list[str]:
         try:
             text = file.read()
         except UnicodeDecodeError:
-            raise _no_text(path) from None
+            raise not_text(path) from None
     if not text.strip():
         raise _empty(path)
     # Only newlines end a line: str.splitlines would also split at characters that a file name may contain.
@@ -116,7 +112,7 @@ def read_entries(path: str | Path, fields: int | None = None) -> Iterator[tuple[
                     raise DataError(f"{path}:{number}: {wrong}")
                 yield number, parts[0], parts[1].rstrip() if len(parts) > 1 else ""
         except UnicodeDecodeError:
-            raise _no_text(path) from None
+            raise not_text(path) from None
     if number == 0:
         raise _empty(path)
 
@@ -142,13 +138,13 @@ def wrong_model(name: str, members: list[str], known: Container[str]) -> str | N
 
     Example:
         >>> wrong_model("ann", ["ann-1", "ann-3"], {"ann-1", "ann-2"})
-        "'ann-3' of the model 'ann' is not in utt2spk"
+        "the model 'ann': 'ann-3' is not in utt2spk"
     """
     if name in known:
         return f"the model '{name}' has the name of an utterance: rename it"
     for key in members:
         if key not in known:
-            return f"'{key}' of the model '{name}' is not in utt2spk"
+            return f"the model '{name}': {missing_key(key, known, 'utt2spk')}"
     if len(set(members)) < len(members):
         return f"the model '{name}' has an utterance twice"
     return None
@@ -204,7 +200,25 @@ def has_labels(path: str | Path) -> bool:
         try:
             return any(len(line.split()) > 2 for line in file)
         except UnicodeDecodeError:
-            raise _no_text(path) from None
+            raise not_text(path) from None
+
+
+def standard_trial(line: str) -> str | None:
+    """A trial as ``ENROLL TEST target|nontarget``, from a line in another form; None for a line that is in none.
+
+    The other forms are those of WeSpeaker and VoxCeleb: labels 1 and 0, behind or before the two sides.
+
+    Example:
+        >>> standard_trial("a-1 b-1 0"), standard_trial("1 a-1 a-2"), standard_trial("a-1 b-1 target")
+        ('a-1 b-1 nontarget', 'a-1 a-2 target', None)
+    """
+    labels = {"1": "target", "0": "nontarget"}
+    fields = line.split()
+    if len(fields) != 3 or fields[2] in labels.values():
+        return None
+    if fields[2] in labels:
+        return f"{fields[0]} {fields[1]} {labels[fields[2]]}"
+    return f"{fields[1]} {fields[2]} {labels[fields[0]]}" if fields[0] in labels else None
 
 
 class Trials(NamedTuple):
@@ -237,7 +251,10 @@ def read_trials(path: str | Path) -> Trials:
     is_target = label == "target"
     unknown = np.flatnonzero(~is_target & (label != "nontarget"))
     if len(unknown):
-        raise DataError(f"{path}:{unknown[0] + 1}: label '{label[unknown[0]]}', expected target or nontarget")
+        raise DataError(
+            f"{path}:{unknown[0] + 1}: label '{label[unknown[0]]}', expected target or nontarget:"
+            " utils/fix_data_dir.sh converts labels 1 and 0"
+        )
     return Trials(enroll, test, is_target)
 
 

@@ -4,7 +4,8 @@ Everything that reads names from lists, settings or the command line checks them
 """
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Container, Sequence
 
 from avsv.errors import DataError
 
@@ -53,6 +54,33 @@ def wrong_key(key: str) -> str | None:
     elif len(key) > LONGEST_KEY:
         wrong = f"is longer than {LONGEST_KEY} characters"
     return f"{_shown(key)} {wrong}: rename it" if wrong else None
+
+
+def missing_key(key: str, known: Container[str], where: str) -> str:
+    """What to say of a key that is not among those of another list.
+
+    Args:
+        key: the key.
+        known: the keys of the other list.
+        where: name of the other list.
+
+    Example:
+        >>> missing_key("ré-1", {"re\u0301-1"}, "utt2spk").partition(":")[0]
+        "'ré-1' is written with other Unicode characters (NFC and NFD) in utt2spk"
+        >>> missing_key("ré-1", {"re-1"}, "utt2spk")
+        "'ré-1' is not in utt2spk"
+    """
+    if written_otherwise(key, known):
+        shown = f"{_shown(key)} is written with other Unicode characters (NFC and NFD) in {where}"
+        return f"{shown}: write it alike in all lists, for example all in NFC: uconv -x nfc OLD >NEW"
+    return f"{_shown(key)} is not in {where}"
+
+
+def written_otherwise(key: str, known: Container[str]) -> bool:
+    """Whether ``known`` lacks a key but has one that looks the same: macOS names files in NFD, keyboards in NFC."""
+    if key.isascii() or key in known:
+        return False
+    return any(unicodedata.normalize(form, key) in known for form in ("NFC", "NFD"))
 
 
 def check_key(key: str, where: str) -> str:

@@ -51,6 +51,17 @@ def refuse_mark(path: str | Path, start: bytes) -> None:
             raise DataError(f"{path}: {what.replace('FILE', str(path))}")
 
 
+def not_text(path: str | Path) -> DataError:
+    """The error for a file that is not UTF-8, with the line where there is a file to read again."""
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return DataError(f"{path}:{number}: not a text file (UTF-8): save it as UTF-8")
+    return DataError(f"{path}: not a text file (UTF-8): save it as UTF-8")
+
+
 def read_text(path: str | Path, limit: int = 1 << 20) -> str:
     """The text of a file (UTF-8).
 

@@ -582,15 +582,95 @@ def test_fix_removes_wrong_labels_and_trials(data):
     (data / "trials/all").write_text(
         "id1-a-00 id3-a-00 target\n\nid1-a-00 id3-a-00 nontarget\nid1-a-00 id9 target\nid1-a-00 id3-a-00\n"
     )
-    (data / "trials/none").write_text("id1-a-00 id3-a-00 maybe\n")
     done = good("fix_data_dir.sh", data)
     assert lines(data / "spk2gender") == ["id10 f"]
     assert lines(data / "trials/all") == ["id1-a-00 id3-a-00 nontarget"]
-    assert not (data / "trials/none").exists()
     for count, reason in (("1 of 4", "their labels contradict utt2spk"), ("1 of 4", "their utterances are not there"),
                           ("1 of 4", "not ENROLL TEST target|nontarget")):  # fmt: skip
         assert f"trials/all: {count} trials removed: {reason}" in done.stderr
     good("validate_data_dir.sh", "--sample", 0, data)
+
+
+@pytest.mark.parametrize("form", ["{0} {1} {2}", "{2} {0} {1}"], ids=["WeSpeaker", "VoxCeleb"])
+def test_fix_converts_labels_1_and_0(data, form, tmp_path):
+    rows = [("id1-a-00", "id1-b-01", 1), ("id1-a-00", "id3-a-00", 0)]
+    wanted = (data / "trials/all").read_text()
+    (data / "trials/all").write_text("".join(f"{form.format(*row)}\n" for row in rows))
+    done = tool("copy_data_dir.sh", data, tmp_path / "copy")
+    assert done.returncode == 1 and "trials/all:1: labels are target and nontarget: run utils/fix_data" in done.stderr
+    assert "labels 1 and 0 of 2 trials written as target and nontarget" in good("fix_data_dir.sh", data).stderr
+    assert (data / "trials/all").read_text() == wanted
+
+
+@pytest.mark.parametrize(("text", "reason"), [
+    ("id1-a-00 id3-a-00 maybe\n", "not ENROLL TEST target|nontarget"),
+    ("one two target\none three nontarget\n", "their utterances are not there"),
+])  # fmt: skip
+def test_fix_never_removes_a_whole_trial_list(data, text, reason):
+    (data / "trials/mine").write_text(text)
+    done = tool("fix_data_dir.sh", data)
+    assert done.returncode == 1
+    count = len(text.splitlines())
+    assert f"trials/mine: left as it is: none of its {count} trials can be kept: {reason}" in done.stderr
+    assert (data / "trials/mine").read_text() == text
+
+
+SEGMENTS = {
+    "utils/fix_data_dir.sh": [],
+    "utils/validate_data_dir.sh": [],
+    "utils/split_data.sh": [2],
+    "utils/copy_data_dir.sh": ["OUT"],
+    "utils/subset_data_dir.sh": [1, "OUT"],
+    "utils/perturb_data_dir_speed.sh": ["OUT"],
+    "utils/combine_data.sh": ["DATA"],
+    "utils/get_utt2dur.sh": [],
+    "steps/make_fbank.sh": [],
+    "steps/make_face_crops.sh": [],
+    "steps/measure_quality.sh": [],
+}
+
+
+@pytest.mark.parametrize("command", SEGMENTS)
+def test_segments_are_refused(data, tmp_path, command):
+    """Utterances that are parts of recordings would be taken for the whole recordings."""
+    (data / "segments").write_text("id1-a-00 x 0 1\n")
+    before = snapshot(data)
+    words = [data, *({"OUT": tmp_path / "out", "DATA": data}.get(word, word) for word in SEGMENTS[command])]
+    first = {"utils/perturb_data_dir_speed.sh": ["0.9"], "utils/combine_data.sh": [tmp_path / "out"]}
+    done = run(command, *first.get(command, []), *words)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[0].partition(": error: ")[2]
+    assert said == f"{data}/segments: not supported: cut the recordings into utterances"
+    assert snapshot(data) == before and not (tmp_path / "out").exists()
+
+
+def test_files_that_are_not_copied_are_named(data, tmp_path):
+    for name in ("text", "cmvn.scp", "reco2dur", "dropped.txt", "text.bak"):
+        (data / name).write_text("id1-a-00 x\n")
+    said = "not copied, because no step reads them: cmvn.scp reco2dur text"
+    for words in (
+        ["copy_data_dir.sh", data, tmp_path / "copy"],
+        ["subset_data_dir.sh", data, 3, tmp_path / "subset"],
+        ["combine_data.sh", tmp_path / "both", data, tmp_path / "copy"],
+    ):
+        assert said in good(*words).stderr
+
+
+def test_lists_of_an_existing_target_are_kept(data, tmp_path):
+    """Copying into a data directory does not delete what was there."""
+    target = tmp_path / "target"
+    good("subset_data_dir.sh", "--first", data, 3, target)
+    (target / "trials").mkdir(exist_ok=True)
+    (target / "trials/mine").write_text("id1-a-00 id1-b-01 target\n")
+    (target / "utt2mood").write_text("id1-a-00 good\n")
+    before = (target / "utt2spk").read_text()
+    done = good("copy_data_dir.sh", data, target)
+    assert f"{target}: its old lists are in {target}/.backup" in done.stderr
+    assert (target / ".backup/utt2spk").read_text() == before
+    assert (target / ".backup/trials/mine").exists() and (target / ".backup/utt2mood").exists()
+    assert not (target / "trials/mine").exists() and not (target / "utt2mood").exists()
+    assert "old lists" not in good("copy_data_dir.sh", data, target).stderr
+    assert (target / ".backup/utt2spk").read_text() == before
 
 
 def test_fix_models_and_lists_without_labels(data):
@@ -628,12 +708,10 @@ def test_copies_keep_models(data, tmp_path):
 def test_fix_reports_what_it_cannot_fix(data):
     text = (data / "utt2spk").read_text().replace("id3-b-01 id3", "id3-b-01 other")
     (data / "utt2spk").write_text(text)
-    (data / "segments").write_text("id1-a-00 x 0 1\n")
     done = tool("fix_data_dir.sh", data)
     assert done.returncode == 1
     assert "'id3-b-01' does not begin with its speaker 'other'" in done.stderr
-    assert "segments: not supported" in done.stderr
-    assert "2 problems remain that must be fixed by hand" in done.stderr.splitlines()[-1]
+    assert "1 problem remains that must be fixed by hand" in done.stderr.splitlines()[-1]
     assert (data / "utt2spk").read_text() == text
 
 

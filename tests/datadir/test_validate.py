@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import unicodedata
 import wave
 
 import pytest
@@ -152,7 +153,7 @@ MISTAKES = {
     "no feats": (remove("feats.scp"), "feats.scp: no such file (use --no-feats if this is intended)"),
     "no faces": (remove("faces.scp"), "faces.scp: no such file (use --no-feats if this is intended)"),
     "gender": (replace("spk2gender", "s01 f", "s01 w"), "spk2gender:1: s01: 'w' is neither m nor f"),
-    "gender of": (replace("spk2gender", "s04 f", "s4 f"), "spk2gender:4: 's4' is not a speaker of utt2spk"),
+    "gender of": (replace("spk2gender", "s04 f", "s4 f"), "spk2gender:4: 's4' is not in the speakers of utt2spk"),
     "age": (replace("utt2age", "33.5", "?"), "utt2age:1: s00-3: '?' is not an age in years: omit the line"),
     "worth": (
         replace("utt2audio_worth", "0.5", "1.5"),
@@ -178,7 +179,7 @@ MISTAKES = {
     ),
     "model": (
         lambda folder: (folder / "enroll").write_text("m s00-1 s9-1\n"),
-        "enroll:1: 's9-1' of the model 'm' is not in utt2spk",
+        "enroll:1: the model 'm': 's9-1' is not in utt2spk",
     ),
     "models unsorted": (
         lambda folder: (folder / "enroll").write_text("n s00-1\nm s00-1\n"),
@@ -192,7 +193,14 @@ MISTAKES = {
         "trials/t:1: the model 'm' has utterances of several speakers, so it can have no label",
     ),
     "no trials": (lambda folder: (folder / "trials/t").write_text(""), "trials/t: the list is empty"),
-    "segments": (lambda folder: (folder / "segments").write_text("a b 0 1\n"), "segments: not supported"),
+    "trial labels of VoxCeleb": (
+        lambda folder: (folder / "trials/t").write_text("1 s00-1 s00-2\n0 s00-1 s01-2\n"),
+        "trials/t:1: '1 s00-1 s00-2' is not ENROLL TEST target|nontarget: run utils/fix_data_dir.sh",
+    ),
+    "not UTF-8": (
+        lambda folder: (folder / "utt2age").write_bytes(b"s00-3 33\ns01-\xe9 33\n"),
+        "utt2age:2: not a text file (UTF-8): save it as UTF-8",
+    ),
     "not text": (lambda folder: (folder / "utt2age").write_bytes(b"\xff\xfe\n"), "utt2age: not a text file (UTF-8)"),
 }
 
@@ -204,6 +212,29 @@ def test_mistakes(data, name):
     problems = Validator(data, audio=True, video=True, features=True, speaker_order=True, sample=0).run()
     assert any(line.startswith(str(data)) and message in line for line in problems.lines()), problems.lines()
     assert len(problems) >= 1
+
+
+def test_an_unreadable_list_is_the_only_problem(data):
+    (data / "wav.scp").write_bytes((data / "wav.scp").read_bytes().replace(b"s00-2.wav", b"s\xe9.wav"))
+    remove("video.scp")(data)
+    problems = Validator(data, audio=True, video=True, features=False, speaker_order=True, sample=0).run()
+    assert problems.lines() == [f"{data}/wav.scp:2: not a text file (UTF-8): save it as UTF-8"]
+
+
+@pytest.mark.parametrize("name", ["wav.scp", "spk2gender", "trials/t", "enroll"])
+def test_names_that_look_alike_are_not_called_missing(data, name):
+    """macOS stores é as e and an accent (NFD), keyboards type one character (NFC)."""
+    (data / "enroll").write_text("m s01-1 s01-2\n")
+    for path in [*data.glob("*.scp"), *data.glob("*2*"), data / "enroll", data / "trials/t"]:
+        form = "NFD" if path == data / name else "NFC"
+        path.write_text(path.read_text().replace("s01", unicodedata.normalize(form, "s\u00e901")))
+    said = "is written with other Unicode characters (NFC and NFD) in"
+    done = validate("--sample", 0, data)
+    assert done.returncode == 1 and said in done.stderr and "is not in" not in done.stderr
+    before = (data / name).read_text()
+    done = run("utils/fix_data_dir.sh", data)
+    assert done.returncode == 1 and f"{data}/{name}" in done.stderr and said in done.stderr.splitlines()[-1]
+    assert (data / name).read_text() == before and not (data / ".backup").exists()
 
 
 def test_models_and_lists_without_labels(data):

@@ -46,7 +46,7 @@ def test_write_list_sorts_like_sort_in_the_c_locale(tmp_path):
         ("a 1\n\nb 2\n", None, ":2: 0 fields, expected a key and a value"),
         ("a 1\nb 2 3\n", 2, ":2: 3 fields, expected 2"),
         ("a 1 2\nb 2\n", 3, ":2: 2 fields, expected 3"),
-        (b"a \xff\xfe\n", None, ": not a text file (UTF-8)"),
+        (b"a \xff\xfe\n", None, ":1: not a text file (UTF-8): save it as UTF-8"),
     ],
 )
 def test_bad_lists_are_named(table, text, fields, message):
@@ -84,7 +84,10 @@ def test_trials_as_written(table):
     [
         ("a b target\na b\n", ":2: 2 fields, expected 3: ENROLL TEST target|nontarget"),
         ("a b target\na b\nc d e target\n", ":2: 2 fields, expected 3: ENROLL TEST target|nontarget"),
-        ("a b target\n1 a b\n", ":2: label 'b', expected target or nontarget"),
+        (
+            "a b target\n1 a b\n",
+            ":2: label 'b', expected target or nontarget: utils/fix_data_dir.sh converts labels 1 and 0",
+        ),
         ("", ": the list is empty"),
     ],
 )

@@ -224,7 +224,7 @@ def test_mistakes_are_one_line(tmp_path, recordings):
         assert done.returncode == status
         return done.stderr.splitlines()[-1]
 
-    assert last_line(tmp_path / "none") == f"make_fbank.sh: error: no such file: {tmp_path}/none/wav.scp"
+    assert last_line(tmp_path / "none") == f"make_fbank.sh: error: {tmp_path}/none: no such data directory"
     assert last_line("--config", "none.yaml", data) == "make_fbank.sh: error: no such file: none.yaml"
     assert "unknown option --njobs" in last_line("--njobs", 3, data, status=2)
     assert step().returncode == 2 and "Usage: steps/make_fbank.sh" in step().stderr
