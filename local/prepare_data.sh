@@ -54,8 +54,8 @@ logdir=$data/log
 mkdir -p "$logdir"
 make=(env OMP_NUM_THREADS=1 python -m local.builtin_corpus.make
   --config "$settings" --preset "$preset" --seed "$seed" --media "$media")
-launch_jobs "built-in corpus" "$logdir/corpus.*.progress" "JOB=1:$nj" "$logdir/corpus.JOB.log" \
-  "${make[@]}" --job JOB --jobs "$nj" --progress "$logdir/corpus.JOB.progress" media "$data"
+launch_jobs "built-in corpus" "$logdir/corpus.*.progress" "$JOB=1:$nj" "$logdir/corpus.$JOB.log" \
+  "${make[@]}" --job "$JOB" --jobs "$nj" --progress "$logdir/corpus.$JOB.progress" media "$data"
 remove_unfinished    # of jobs that outlived a killed run and were still running at the start
 
 "${make[@]}" lists "$data"

@@ -63,10 +63,10 @@ if [ "$ngpu" -gt 0 ]; then
   resources=(--gpu 1)
 fi
 
-launch_jobs "embeddings of $system" "$logdir/extract.*.progress" ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$logdir/extract.JOB.log" \
-  utils/once.sh "$parts/.JOB.done" "$nj ${stamps[*]} ${sets[*]}" \
-  python -m avsv.bin.extract_embeddings "${options[@]}" --job JOB --num-jobs "$nj" \
-  --progress "$logdir/extract.JOB.progress" "$system" "$out" "${sets[@]}"
+launch_jobs "embeddings of $system" "$logdir/extract.*.progress" ${resources[@]+"${resources[@]}"} "$JOB=1:$nj" "$logdir/extract.$JOB.log" \
+  utils/once.sh "$parts/.$JOB.done" "$nj ${stamps[*]} ${sets[*]}" \
+  python -m avsv.bin.extract_embeddings "${options[@]}" --job "$JOB" --num-jobs "$nj" \
+  --progress "$logdir/extract.$JOB.progress" "$system" "$out" "${sets[@]}"
 python -m avsv.bin.extract_embeddings --merge "${options[@]}" --num-jobs "$nj" "$system" "$out" "${sets[@]}" |
   while read -r line; do log "$system: $line"; done
 

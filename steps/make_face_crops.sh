@@ -74,12 +74,12 @@ nj=$(jobs_for "$nj" "$data/video.scp")
 split_list "$data/video.scp" "$nj" "$logdir/make_face_crops"
 
 # Data directories may share an ark directory.
-crops=$arkdir/faces_$(basename "$data").JOB
+crops=$arkdir/faces_$(basename "$data").$JOB
 
-launch_jobs "faces of $data" "$logdir/make_face_crops.*.progress" "JOB=1:$nj" "$logdir/make_face_crops.JOB.log" \
-  utils/once.sh "$logdir/.make_face_crops.JOB.done" "$stamp.$nj" \
-  python -m avsv.bin.make_face_crops "${options[@]}" --progress "$logdir/make_face_crops.JOB.progress" \
-  "$logdir/make_face_crops.JOB.scp" "$crops"
+launch_jobs "faces of $data" "$logdir/make_face_crops.*.progress" "$JOB=1:$nj" "$logdir/make_face_crops.$JOB.log" \
+  utils/once.sh "$logdir/.make_face_crops.$JOB.done" "$stamp.$nj" \
+  python -m avsv.bin.make_face_crops "${options[@]}" --progress "$logdir/make_face_crops.$JOB.progress" \
+  "$logdir/make_face_crops.$JOB.scp" "$crops"
 merge_failed make_face_crops "$logdir" "$crops.failed" "$nj" "$wanted" "$max_lost"
 logs=()
 for ((n = 1; n <= nj; n++)); do logs+=("$logdir/make_face_crops.$n.log"); done
@@ -92,10 +92,10 @@ write_atomically "$data/faces.conf" cat "$logdir/make_face_crops.conf"
 
 # Arks of an earlier run with more jobs, or of the other kind, are in no list any more.
 for ((n = 1; ; n++)); do
-  job=${crops/%JOB/$n}
+  job=${crops/%$JOB/$n}
   [ -f "$job.$kind" ] || [ -f "$job.$other" ] || break
   rm -f "$job.$other"
   ((n <= nj)) || rm -f "$job".*
 done
-mark_done "$data/.faces.done" "$stamp" "$data"/{faces.scp,utt2num_faces,faces.conf} "${crops/%JOB/}"*."$kind"
+mark_done "$data/.faces.done" "$stamp" "$data"/{faces.scp,utt2num_faces,faces.conf} "${crops/%$JOB/}"*."$kind"
 log "$data: face crops for $made of $wanted clips"

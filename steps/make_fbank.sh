@@ -52,15 +52,15 @@ split_list "$data/wav.scp" "$nj" "$logdir/make_fbank"
 
 # Data directories may share an ark directory.
 name=$(basename "$data")
-fbank=$arkdir/fbank_$name.JOB
-audio=$arkdir/audio_$name.JOB
+fbank=$arkdir/fbank_$name.$JOB
+audio=$arkdir/audio_$name.$JOB
 options=()
 [ "$write_audio" = false ] || options=(--audio "$audio")
 
-launch_jobs "features of $data" "$logdir/make_fbank.*.progress" "JOB=1:$nj" "$logdir/make_fbank.JOB.log" \
-  utils/once.sh "$logdir/.make_fbank.JOB.done" "$stamp.$nj" \
-  python -m avsv.bin.make_fbank --config "$config" --progress "$logdir/make_fbank.JOB.progress" \
-  ${options[@]+"${options[@]}"} "$logdir/make_fbank.JOB.scp" "$fbank"
+launch_jobs "features of $data" "$logdir/make_fbank.*.progress" "$JOB=1:$nj" "$logdir/make_fbank.$JOB.log" \
+  utils/once.sh "$logdir/.make_fbank.$JOB.done" "$stamp.$nj" \
+  python -m avsv.bin.make_fbank --config "$config" --progress "$logdir/make_fbank.$JOB.progress" \
+  ${options[@]+"${options[@]}"} "$logdir/make_fbank.$JOB.scp" "$fbank"
 merge_failed make_fbank "$logdir" "$fbank.failed" "$nj" "$wanted" "$max_lost"
 logs=()
 for ((n = 1; n <= nj; n++)); do logs+=("$logdir/make_fbank.$n.log"); done
@@ -77,9 +77,9 @@ fi
 
 # Arks of an earlier run with more jobs are in no list any more.
 for ((n = nj + 1; ; n++)); do
-  [ -f "${fbank/%JOB/$n}.ark" ] || break
-  rm -f "${fbank/%JOB/$n}".* "${audio/%JOB/$n}".*
+  [ -f "${fbank/%$JOB/$n}.ark" ] || break
+  rm -f "${fbank/%$JOB/$n}".* "${audio/%$JOB/$n}".*
 done
-mark_done "$data/.fbank.done" "$stamp" "$data"/{feats.scp,utt2num_frames,audio.scp} "${fbank/%JOB/}"*.ark \
-  "${audio/%JOB/}"*.ark
+mark_done "$data/.fbank.done" "$stamp" "$data"/{feats.scp,utt2num_frames,audio.scp} "${fbank/%$JOB/}"*.ark \
+  "${audio/%$JOB/}"*.ark
 log "$data: features for $made of $wanted utterances"

@@ -51,10 +51,10 @@ for data; do
   jobs=$(jobs_for "$nj" "$data/utt2spk")
   write_atomically "$parts/all.list" cat "$data/utt2spk"
   split_list "$parts/all.list" "$jobs" "$parts/part"
-  launch "JOB=1:$jobs" "$logdir/measure_quality.JOB.log" \
-    python -m avsv.bin.measure_quality --fbank-config "$config" "$data" "$parts/part.JOB.list" "$parts/JOB"
+  launch "$JOB=1:$jobs" "$logdir/measure_quality.$JOB.log" \
+    python -m avsv.bin.measure_quality --fbank-config "$config" "$data" "$parts/part.$JOB.list" "$parts/$JOB"
   for name in "${lists[@]}"; do
-    write_atomically "$data/$name" cat_jobs "$parts/JOB/$name" "$jobs"
+    write_atomically "$data/$name" cat_jobs "$parts/$JOB/$name" "$jobs"
   done
   rm -rf "$parts"
   mark_done "$data/.quality.done" "$stamp" "${lists[@]/#/$data/}"

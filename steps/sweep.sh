@@ -102,8 +102,8 @@ if [ "$ngpu" -gt 0 ]; then
   resources=(--gpu 1)
 fi
 
-launch_jobs "corruptions of ${#systems[@]} systems" "$exp/log/sweep.*.progress" ${resources[@]+"${resources[@]}"} "JOB=1:$nj" "$exp/log/sweep.JOB.log" \
-  python -m avsv.bin.sweep "${options[@]}" --job JOB --num-jobs "$nj" --progress "$exp/log/sweep.JOB.progress" \
+launch_jobs "corruptions of ${#systems[@]} systems" "$exp/log/sweep.*.progress" ${resources[@]+"${resources[@]}"} "$JOB=1:$nj" "$exp/log/sweep.$JOB.log" \
+  python -m avsv.bin.sweep "${options[@]}" --job "$JOB" --num-jobs "$nj" --progress "$exp/log/sweep.$JOB.progress" \
   "$exp" "$out" "$@"
 
 python -m avsv.bin.sweep --merge "${options[@]}" --corpus "$corpus" --preset "${exp##*/}" \

@@ -70,8 +70,8 @@ while [ $# -gt 0 ]; do
   done
   log "training ${now[*]}, $train_jobs at a time: $exp/log/train.*.log"
   start_progress "steps of those begun" "${progress[@]}"
-  cmd=run.py launch --max-jobs-run "$train_jobs" ${options[@]+"${options[@]}"} "JOB=1:${#now[@]}" "$exp/log/train.JOB.log" \
-    bash "$exp/log/train.JOB.sh"
+  cmd=run.py launch --max-jobs-run "$train_jobs" ${options[@]+"${options[@]}"} "$JOB=1:${#now[@]}" "$exp/log/train.$JOB.log" \
+    bash "$exp/log/train.$JOB.sh"
   stop_progress
   later=()
   for index in "${!now[@]}"; do

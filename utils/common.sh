@@ -12,8 +12,10 @@
 #                               pipe cannot know that the writing end failed. Call it as a statement of its own (bash
 #                               ignores "set -e" inside what stands in an "if" or before "||"); it dies on failure.
 #                               A pipeline goes into a function:  rows() { sort "$1" | uniq; };  write_atomically f rows g
-#   cat_jobs PATTERN N          concatenate N files, PATTERN with JOB replaced by 1 ... N:
-#                               write_atomically data/train/feats.scp cat_jobs "$arkdir/fbank.JOB.scp" "$nj"
+#   $JOB                        the word that stands for the number of a job in the commands of the steps; not JOB, which
+#                               the name of a folder may contain
+#   cat_jobs PATTERN N          concatenate N files, PATTERN with $JOB replaced by 1 ... N:
+#                               write_atomically data/train/feats.scp cat_jobs "$arkdir/fbank.$JOB.scp" "$nj"
 #   jobs_for N FILE             N, or the number of lines of FILE where that is less (at least 1)
 #   stamp OPTIONS [FILE...]     an md5 of the string OPTIONS and of the files' names and contents: s=$(stamp "$dim" f g)
 #   is_done MARKER STAMP        true when MARKER holds STAMP and all outputs that were noted with it have their sizes
@@ -24,9 +26,9 @@
 #                               that is later deleted or cut short is noticed
 #   split_list FILE N STEM      split FILE into N runs of lines of equal length: STEM.1.EXT ... STEM.N.EXT, with the
 #                               extension of FILE
-#   launch [--OPTION VALUE]... [JOB=1:N] LOG COMMAND [ARG...]
+#   launch [--OPTION VALUE]... [$JOB=1:N] LOG COMMAND [ARG...]
 #                               run the command with the launcher $cmd; its words may contain any text
-#   launch_jobs LABEL GLOB [--OPTION VALUE]... [JOB=1:N] LOG COMMAND [ARG...]
+#   launch_jobs LABEL GLOB [--OPTION VALUE]... [$JOB=1:N] LOG COMMAND [ARG...]
 #                               the same, with a line of progress from the jobs' files that match GLOB
 #   merge_failed NAME LOG-DIR PATTERN N WANTED MAX_SHARE
 #                               after "launch_jobs": write LOG-DIR/NAME.failed from the N files of PATTERN, set $made to
@@ -55,6 +57,7 @@
 
 _utils_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 _progress_pid=
+JOB=__JOB__
 
 log() { printf '%(%Y-%m-%d %H:%M:%S)T %s: %s\n' -1 "${0##*/}" "$*" >&2; }
 
@@ -137,7 +140,7 @@ write_atomically() {
 cat_jobs() {
   local n
   local -a files=()
-  for ((n = 1; n <= $2; n++)); do files+=("${1//JOB/$n}"); done
+  for ((n = 1; n <= $2; n++)); do files+=("${1//$JOB/$n}"); done
   cat -- "${files[@]}"
 }
 
@@ -201,7 +204,7 @@ split_list() {
 # A launcher hands the command to a shell. By Kaldi's contract a word without blanks arrives there as it is, so that \| and
 # \> work, and a word with blanks in double quotes, or in single quotes if it contains double quotes. A word that the
 # shell would not read back as it was is encoded here as $'...', without blanks; all other words stay as they are.
-_encode_word() {   # <word>: sets $_encoded
+_encode_word() {   # <word> <name of the job range, or nothing>: sets $_encoded
   local active='[][!"#$&'"'"'()*;<>?`{|}~\]' character
   local -i n
   _encoded=$1
@@ -213,19 +216,20 @@ _encode_word() {   # <word>: sets $_encoded
     [[ $character != [[:punct:][:space:]] || $character == [_./-] ]] || printf -v character '\\x%02x' "'$character"
     _encoded+=$character
   done
-  # The launcher may put a shell variable in place of JOB, which would not be expanded inside the quotes.
-  _encoded="\$'${_encoded//JOB/\'JOB\$\'}'"
+  # The launcher may put a shell variable in place of the range's name, which would not be expanded inside the quotes.
+  [ -z "$2" ] || _encoded=${_encoded//$2/\'$2\$\'}
+  _encoded="\$'$_encoded'"
 }
 
 launch() {
-  local _encoded
+  local _encoded range=
   local -a words=()
   while [[ $1 == -* ]]; do words+=("$1" "$2"); shift 2; done
-  if [[ $1 == *=*:* ]]; then words+=("$1"); shift; fi
+  if [[ $1 =~ ^[A-Za-z_][A-Za-z0-9_]*=[0-9]+:[0-9]+$ ]]; then range=${1%%=*} words+=("$1"); shift; fi
   words+=("$1")
   shift
   while [ $# -gt 0 ]; do
-    _encode_word "$1"
+    _encode_word "$1" "$range"
     words+=("$_encoded")
     shift
   done

@@ -185,7 +185,7 @@ def report_failure(request: Request, failed: dict[int, str], with_status: bool =
     if total == 1:
         status = f" with {failed[number]}" if with_status else ""
         print(f"{PROGRAM}: job failed{status}, log is in {log}", file=sys.stderr)
-        if not request.job and "JOB" in log:
+        if not request.job and "JOB" in Path(log).name:
             print(f"{PROGRAM}: probably you forgot to put JOB=1:$nj in your script.", file=sys.stderr)
     else:
         print(f"{PROGRAM}: {len(failed)} / {total} failed, log is in {request.log_of('*')}", file=sys.stderr)

@@ -46,12 +46,12 @@ nj=$(jobs_for "$nj" "$logdir/probe.list")
 # Dealt out in turn, because audio is quicker than video.
 awk -v jobs="$nj" -v stem="$logdir/probe" '{ print > (stem "." (NR - 1) % jobs + 1 ".list") }' "$logdir/probe.list"
 
-launch_jobs "recordings of $data" "$logdir/probe.*.progress" "JOB=1:$nj" "$logdir/probe.JOB.log" \
-  utils/once.sh "$logdir/.probe.JOB.done" "$stamp.$nj" \
-  python -m avsv.bin.probe_media --source-fps "$source_fps" --progress "$logdir/probe.JOB.progress" \
-  "$logdir/probe.JOB.list" "$logdir/probe.JOB.durations"
+launch_jobs "recordings of $data" "$logdir/probe.*.progress" "$JOB=1:$nj" "$logdir/probe.$JOB.log" \
+  utils/once.sh "$logdir/.probe.$JOB.done" "$stamp.$nj" \
+  python -m avsv.bin.probe_media --source-fps "$source_fps" --progress "$logdir/probe.$JOB.progress" \
+  "$logdir/probe.$JOB.list" "$logdir/probe.$JOB.durations"
 
-write_atomically "$logdir/probe.durations" cat_jobs "$logdir/probe.JOB.durations" "$nj"
-write_atomically "$logdir/probe.failed" cat_jobs "$logdir/probe.JOB.durations.failed" "$nj"
+write_atomically "$logdir/probe.durations" cat_jobs "$logdir/probe.$JOB.durations" "$nj"
+write_atomically "$logdir/probe.failed" cat_jobs "$logdir/probe.$JOB.durations.failed" "$nj"
 # What failed may be mended under the same name: the next call looks again.
 rm -f "$logdir"/.probe.*.done "$logdir"/probe.*.list "$logdir"/probe.*.durations "$logdir"/probe.*.durations.failed

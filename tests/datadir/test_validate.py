@@ -53,7 +53,7 @@ def media(tmp_path_factory):
 @pytest.fixture
 def data(media, tmp_path):
     """A good data directory with all lists; s00-1 has no audio and s00-2 no video."""
-    folder = tmp_path / "d d"
+    folder = tmp_path / "d JOB d"
     (folder / "trials").mkdir(parents=True)
     audio = [u for u in UTTERANCES if u != "s00-1"]
     video = [u for u in UTTERANCES if u != "s00-2"]

@@ -77,7 +77,7 @@ def temporary_files(folder: Path) -> list[Path]:
 
 
 def test_the_step(tmp_path, recordings):
-    one, two = (data_directory(tmp_path / "a b" / name, recordings) for name in ("one", "two"))
+    one, two = (data_directory(tmp_path / "a JOB b" / name, recordings) for name in ("one", "two"))
     done = step("--nj", 1, one)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(f"{one}: features for 6 of 6 utterances\n")

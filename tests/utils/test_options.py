@@ -268,9 +268,9 @@ def test_no_room_for_the_file(tmp_path):
 def test_cat_jobs_and_jobs_for(tmp_path):
     for n in range(1, 12):
         (tmp_path / f"p q.{n}").write_text(f"{n}\n")
-    done = common('cat_jobs "$1/p q.JOB" 11', tmp_path)
+    done = common('cat_jobs "$1/p q.$JOB" 11', tmp_path)
     assert done.stdout.split() == [str(n) for n in range(1, 12)]
-    assert common('write_atomically "$1/all" cat_jobs "$1/p q.JOB" 12', tmp_path).returncode == 1
+    assert common('write_atomically "$1/all" cat_jobs "$1/p q.$JOB" 12', tmp_path).returncode == 1
     assert not (tmp_path / "all").exists()
     done = common('jobs_for 4 "$1/p q.1"; jobs_for 1 "$1/p q.1"; : >"$1/none"; jobs_for 3 "$1/none"', tmp_path)
     assert done.stdout.split() == ["1", "1", "1"]
