@@ -47,7 +47,7 @@ Stages: 0 corpus and lists, 1 validation, 2 Fbank, 3 face crops, 4 single-modali
 set -euo pipefail
 ARGUMENTS=("$@")
 . utils/parse_options.sh
-[ $# -eq 0 ] || usage
+[ $# -eq 0 ] || usage_error "'$1' is not an option: for the options see $0 --help"
 for _name in nj nodes train_jobs; do [ "${!_name}" -ge 1 ] || die "--${_name//_/-} must be at least 1"; done
 [[ $preset =~ ^[A-Za-z0-9_][A-Za-z0-9_.+-]*$ ]] || die "--preset: '$preset' is not the name of a file in conf/presets"
 [[ $faces =~ ^(arks|online)$ ]] || die "--faces is arks or online, not '$faces'"
@@ -67,6 +67,11 @@ fi
   --corpus-seed "${corpus_seed:-$seed}" --preset "$preset" --stop-stage "$stop_stage" "$systems" "$data/$eval_set" "$0" "${ARGUMENTS[@]}"
 work=$exp/$preset conf=$exp/$preset/conf
 sets=("$data/$train_set" "$data/$dev_set" "$data/$eval_set")
+need_sets() {
+  local dir
+  for dir in "${sets[@]}"; do [ -d "$dir" ] || die "no data directory $dir: run stage 0, or check $1"; done
+}
+[ "$stage" -eq 0 ] || need_sets "--data and the names of the sets"
 mkdir -p "$data" "$work/log"
 # The processes of a killed run hold these locks until they end, so that a new run never writes to the same files.
 hold_lock "$data" 8
@@ -117,6 +122,29 @@ if begin 1 "validation"; then
   steps/validate.sh --cmd "$train_cmd" --nj "$nj" --source-fps "$source_fps" "${sets[@]}"
 fi
 
+# Said before hours of work, as early as there are lists.
+check_lists() {
+  local name list features dir config noises=
+  need_sets local/prepare_data.sh
+  for dir in musan rirs; do [ ! -f "$data/$dir/wav.scp" ] || noises=$dir; done
+  for name in "${all[@]}"; do
+    config=$conf/systems/$name.yaml
+    [ -n "$noises" ] || grep -qx 'audio: null' "$config" || grep -qx 'train: null' "$config" ||
+      ! grep -qx '  noise_reverb: true' "$config" ||
+      die "no $data/musan and no $data/rirs, from which $name takes noise: make them, or add --set data.noise_reverb=false"
+  done
+  # A set of voices only cannot be embedded by a system of faces, nor the other way round.
+  for name in "${single[@]+"${single[@]}"}"; do
+    list=wav.scp features=feats.scp
+    ! grep -qx 'audio: null' "$conf/systems/$name.yaml" || list=video.scp features=faces.scp
+    for dir in "${sets[@]}"; do
+      [ -e "$dir/$list" ] || [ -e "$dir/$features" ] ||
+        die "$dir has no $list, which $name needs: leave it, and systems that start from it, out of --systems"
+    done
+  done
+}
+if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then check_lists; fi
+
 if begin 2 "Fbank features"; then
   for dir in "${sets[@]}"; do
     steps/make_fbank.sh --cmd "$train_cmd" --nj "$nj" --config "$conf/fbank.yaml" "$dir"
@@ -138,19 +166,10 @@ train() {   # <system>...
   [ $# -eq 0 ] || steps/train_systems.sh --cmd "$cuda_cmd" --train-jobs "$train_jobs" --ngpu "$ngpu" --nodes "$nodes" \
     --num-workers "$num_workers" --seed "$seed" --weights-dir "$weights" "$data/$train_set" "$data/$dev_set" "$work" "$@"
 }
-if begin 4 "single-modality systems: ${single[*]}"; then
-  # Said before hours of training: a set of voices only cannot be embedded by a system of faces, nor the other way round.
-  for _name in "${single[@]+"${single[@]}"}"; do
-    list=wav.scp features=feats.scp
-    ! grep -qx 'audio: null' "$conf/systems/$_name.yaml" || list=video.scp features=faces.scp
-    for dir in "${sets[@]}"; do
-      [ -e "$dir/$list" ] || [ -e "$dir/$features" ] ||
-        die "$dir has no $list, which $_name needs: leave it, and systems that start from it, out of --systems"
-    done
-  done
+if begin 4 "single-modality systems: ${single[*]:-none}"; then
   train ${single[@]+"${single[@]}"}
 fi
-if begin 5 "audio-visual systems: ${fused[*]}"; then
+if begin 5 "audio-visual systems: ${fused[*]:-none}"; then
   train ${fused[@]+"${fused[@]}"}
 fi
 
@@ -202,7 +221,7 @@ if begin 10 "analyses"; then
 fi
 
 if begin 11 "results"; then
-  shown=$(cat "$data/options" 2>/dev/null || true)$(changed_options corpus_seed study max_lost subtract_mean norm quality gates)
+  shown=$(cat "$data/options" 2>/dev/null || true)$(changed_options data exp train_set dev_set eval_set corpus_seed study max_lost subtract_mean norm quality gates)
   for _name in ${set[@]+"${set[@]}"}; do shown+=" --set ${_name@Q}"; done
   steps/report.sh --cmd "$train_cmd" --seed "$seed" --run-options "${shown# }" "$work" "${all[*]}" "$data/$eval_set"
 fi

@@ -61,7 +61,7 @@ if [ ${#todo[@]} -gt 0 ]; then
     python -m avsv.bin.analyse --seed "$seed" "$exp" "$data" "${todo[@]}"
   for index in "${!todo[@]}"; do
     system=${todo[index]}
-    write_command "$exp/$system/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$system" "data/${data##*/}"
+    write_command "$exp/$system/analysis" steps/analyse.sh --seed "$seed" "$exp" "$system" "$data"
     mark_done "$exp/$system/analysis/.done" "${stamps[index]}" "$exp/$system"/analysis/*.{csv,png}
   done
   log "$exp: angles, projections and costs of ${todo[*]}"
@@ -74,7 +74,7 @@ if ! is_done "$exp/analysis/.identities.done" "$stamp"; then
   rm -f "$exp/analysis/.identities.done"
   launch "$exp/log/identities.log" \
     python -m avsv.bin.compare_identities --seed "$seed" "$exp" "$data" "$exp/analysis" "${systems[@]}"
-  write_command "$exp/analysis" steps/analyse.sh --seed "$seed" "exp/${exp##*/}" "$2" "data/${data##*/}"
+  write_command "$exp/analysis" steps/analyse.sh --seed "$seed" "$exp" "$2" "$data"
   mark_done "$exp/analysis/.identities.done" "$stamp" "$exp"/analysis/identities.{csv,png}
 fi
 

@@ -72,4 +72,15 @@ for index in "${!todo[@]}"; do
   scores=$exp/${todo[index]}/scores
   mark_done "$scores/.calibration.done" "${stamps[index]}" "$scores"/*/*.llr "$scores"/{calibration,thresholds}.csv
 done
-log "$exp: calibrated ${todo[*]} on $data"
+# Lines 'SYSTEM MODE ...' of the modes that a system lacks.
+omitted=$(sed -n 's|^.*/\([^/]*\)/scores: \([^:]*\): omitted: .*|\1 \2|p' "$exp/log/calibrate.log" |
+  awk '$1 != last { printf "%s  %s:", last == "" ? "" : "\n", $1; last = $1 } { printf " %s", $2 } END { if (NR) print "" }')
+fitted=()
+for system in "${todo[@]}"; do
+  [ "$(wc -l <"$exp/$system/scores/calibration.csv")" -eq 1 ] || fitted+=("$system")
+done
+[ ${#fitted[@]} -eq 0 ] || log "$exp: calibrated ${fitted[*]} on $data"
+if [ -n "$omitted" ]; then
+  log "warning: not calibrated, because target trials do not score higher than others:"
+  printf '%s\n' "$omitted" >&2
+fi

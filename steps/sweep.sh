@@ -116,9 +116,8 @@ if [ -n "$kinds" ]; then
   made=${made//.csv/}
   command+=(--kinds "${made% }")
 fi
-[ -z "$noise_dir" ] || command+=(--noise-dir "data/$(basename "$noise_dir")")
-command+=("exp/${exp##*/}" "$names")
-for data in "$cohort" "$@"; do command+=("data/$(basename "$data")"); done
+[ -z "$noise_dir" ] || command+=(--noise-dir "$noise_dir")
+command+=("$exp" "$names" "$cohort" "$@")
 write_command "$out" "${command[@]}"
 mark_done "$marker" "$stamp" "$out"/*.{csv,png,md}
 log "$out: $(find "$out" -name '*.csv' | wc -l) sweeps of ${systems[*]}"

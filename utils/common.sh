@@ -255,8 +255,7 @@ merge_failed() {
   report_lost "$wanted" "$made" "$6" "$logdir/$name.failed" "$logdir/$name.failed"
 }
 
-# Write the command that made the contents of a folder to its command.txt. Name folders as exp/PRESET and data/NAME,
-# wherever they are, so that the same run elsewhere has the same bytes.
+# Write the command that made the contents of a folder to its command.txt.
 write_command() {   # <folder> <word>...
   write_atomically "$1/command.txt" as_typed "${@:2}"
 }

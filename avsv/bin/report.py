@@ -30,7 +30,7 @@ def main() -> None:
     lists = [(trials, data) for found, data in zip(trial_sets, folders, strict=True) for trials in found.lists]
     sizes = {trials.name: len(trials.enroll) for trials, _ in lists}
     results = Results.load(args.results, read_members(args.exp), args.published, sizes)
-    origin = Origin(args.command, args.exp.name, [data.name for data in folders], args.systems, args.seed)
+    origin = Origin(args.command, str(args.exp), args.data, args.systems, args.seed)
     page = args.results / "report.html"
     write_text(page, render(read_content(args.exp, results, lists, origin)))
     print(f"{page}: {page.stat().st_size / 1e6:.2f} MB")

@@ -41,19 +41,16 @@ from avsv.scoring.modes import MODES
 class Origin(NamedTuple):
     """The commands that made the figures of a run, to be run in the folder of the recipe.
 
-    Folders are named ``exp/PRESET`` and ``data/NAME``, as by default, wherever they are, so that the same run in other
-    folders has the same page.
-
     Attributes:
         command: command of the whole run.
-        preset: name of the folder of the systems.
-        data: names of the data directories.
+        exp: folder of the systems.
+        data: data directories.
         systems: trained systems.
         seed: seed of the run.
     """
 
     command: str
-    preset: str
+    exp: str
     data: Sequence[str]
     systems: Sequence[str]
     seed: int
@@ -71,8 +68,7 @@ class Origin(NamedTuple):
         return f"{self.command} --stage 4 --stop-stage 5"
 
     def _step(self, script: str, data: Sequence[str]) -> str:
-        folders = [f"data/{name}" for name in data]
-        return shlex.join([script, "--seed", str(self.seed), f"exp/{self.preset}", " ".join(self.systems), *folders])
+        return shlex.join([script, "--seed", str(self.seed), self.exp, " ".join(self.systems), *data])
 
 
 class TrialListView(NamedTuple):

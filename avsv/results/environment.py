@@ -69,7 +69,7 @@ def _describe(made: Mapping[str, Any]) -> str:
         return f"a processor that was not recorded; {shown}"
     parts = [
         found["model"],
-        f"{found['threads']} threads of {found['cores']} cores",
+        f"{found['threads']} thread{'s' if found['threads'] != 1 else ''} of {found['cores']} cores",
         found["instructions"],
         f"BLAS {found['blas']}",
         f"oneDNN {found['onednn']}",

@@ -111,7 +111,8 @@ def test_finished_jobs_of_a_killed_step_are_kept(data, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text(
         "#!/usr/bin/env bash\n# Runs the first two jobs only, as if the machine had died.\n"
-        'job=${1%%=*} log=$2; shift 2\nfor n in 1 2; do "${@//$job/$n}" >"${log//$job/$n}" 2>&1 || exit 1; done\nexit 1\n'
+        "job=${1%%=*} log=$2; shift 2\n"
+        'for n in 1 2; do "${@//$job/$n}" >"${log//$job/$n}" 2>&1 || exit 1; done\nexit 1\n'
     )
     broken.chmod(0o755)
     failed = step("--nj", 3, "--cmd", broken, "--config", data / "faces.yaml", data, check=False)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -214,6 +215,18 @@ def test_it_resumes_when_killed(tmp_path, recordings):
     assert done.returncode == 0, done.stderr
     assert contents(killed) == contents(undisturbed)
     assert not temporary_files(killed)
+
+
+def test_both_settings_that_audio_needs_are_named(tmp_path):
+    """Stereo audio at another rate is not refused for one reason at a time."""
+    samples = np.random.default_rng(0).integers(-9000, 9000, 2 * 44100).astype(np.int16)
+    header = b"RIFF" + (36 + samples.nbytes).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    form = struct.pack("<HHIIHH", 1, 2, 44100, 4 * 44100, 4, 16)
+    (tmp_path / "a.wav").write_bytes(header + form + b"data" + samples.nbytes.to_bytes(4, "little") + samples.tobytes())
+    with ArkWriter(tmp_path / "f", "fbank") as features:
+        counts, failed = make_fbank({"a": str(tmp_path / "a.wav")}, FbankConfig(), features, None, None)
+    assert not counts
+    assert "set 'downmix: true' in" in failed["a"] and "; " in failed["a"] and "set 'resample: true' in" in failed["a"]
 
 
 def test_mistakes_are_one_line(tmp_path, recordings):

@@ -3,8 +3,10 @@
 import contextlib
 import csv
 import hashlib
+import html
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -437,6 +439,21 @@ def test_thresholds_from_development_trials_in_the_results(world):
     assert "AxA: false-accept rate 1 %: too few trials" in said
 
 
+def test_modes_that_are_not_calibrated_are_said(world, tmp_path):
+    """A system that learned nothing: its target trials score lower than the others."""
+    exp = tmp_path / "exp"
+    for system in ("good", "bad"):
+        shutil.copytree(world / "exp/ecapa/scores", exp / system / "scores")
+    (exp / "ensembles").touch()
+    for path in (exp / "bad/scores").glob("*/*.asnorm"):
+        rows = [line.split() for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{a} {b} {-float(score)}\n" for a, b, score in rows))
+    said = step("calibrate", exp, "good bad", world / "data/dev").splitlines()
+    assert said[0].endswith(f"calibrate.sh: {exp}: calibrated good on {world}/data/dev")
+    assert said[1].endswith("warning: not calibrated, because target trials do not score higher than others:")
+    assert said[2:] == ["  bad: AxA"]
+
+
 def test_calibration_with_quality_measures(scene):
     data, exp = scene / "data", scene / "exp"
     systems, every = " ".join(SYSTEMS), "duration faces norm cohort"
@@ -579,7 +596,8 @@ def test_results_for_people(world):
     ):
         assert (world / "exp" / name).read_bytes().startswith(b"\x89PNG")
     report = (world / "exp/results/report.html").read_text()
-    assert f"steps/report.sh --seed 3 exp/exp &#39;{' '.join(SYSTEMS)}&#39; data/eval" in report
+    command = shlex.join(["steps/report.sh", "--seed", "3", f"{world}/exp", " ".join(SYSTEMS), f"{world}/data/eval"])
+    assert html.escape(command).replace("&#x27;", "&#39;") in report
     assert report.count("<article>") == 16
 
 

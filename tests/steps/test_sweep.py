@@ -356,7 +356,7 @@ def test_step(world, tmp_path):
     assert len(read(tmp_path / "exp/sweeps/no_video.csv")) == 3 * 4
     made_by = (tmp_path / "exp/sweeps/command.txt").read_text()
     assert made_by.startswith("steps/sweep.sh --config ")
-    assert made_by.endswith(" --kinds no_video exp/exp 'face both' data/train data/eval\n")
+    assert made_by.endswith(f" --kinds no_video {tmp_path}/exp 'face both' {data}/train {data}/eval\n")
     code, text = step()
     assert code == 0 and "sweeps are up to date" in text
 
