@@ -12,6 +12,8 @@ from avsv.results.table import Cell, Column, Table
 def html_table(table: Table, colors: Mapping[str, int]) -> Markup:
     """A table with a caption and headers that are buttons; the page shows its explanation and notes.
 
+    Empty for a table without rows.
+
     Args:
         table: the table.
         colors: numbers of the colors of the systems that are drawn.
@@ -26,6 +28,8 @@ def html_table(table: Table, colors: Mapping[str, int]) -> Markup:
         <th scope="row" class="number" data-order="7.81">7.8</th>
         ...
     """
+    if not table.rows:
+        return Markup("")
     widest = max((cell.bar[2] for row in table.rows for cell in row if cell.bar), default=0.0)
     lines = [
         Markup('<div class="scroll" role="region" aria-label="{}" tabindex="0">').format(table.caption),

@@ -139,8 +139,14 @@ def draw_history(
         look = {"color": color(numbers[name]), "linestyle": dashes(numbers[name]), "markersize": 4}
         axis.plot(history["epoch"][known], factor * history[column][known], marker=".", label=name, **look)
     axis.set_xlabel("epoch")
-    axis.set_ylim(bottom=0)
+    _begin_at_zero(axis)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _begin_at_zero(axis: Axes) -> None:
+    """Show values from 0 on, with room above the highest; the margin of matplotlib is a share of their range."""
+    top = axis.dataLim.ymax
+    axis.set_ylim(0, 1.05 * top if 0 < top < np.inf else None)
 
 
 def angle_plot(path: str | Path, system: str, modalities: Mapping[str, Geometry], audio_video: NDArray | None) -> None:
@@ -218,7 +224,7 @@ def identities_plot(path: str | Path, boxes: Sequence[IdentityBox], seed: int) -
             axis.tick_params(axis="x", rotation=45, length=0)
             axis.grid(visible=False, axis="x")
             axis.set(title=MEASURES[measure], ylabel="degrees", xlim=(-0.6, len(identities) - 0.4))
-            axis.set_ylim(bottom=0)
+            _begin_at_zero(axis)
         found = {container.get_label(): container for axis in axes for container in axis.containers}
         figure.legend([found[name] for name in systems], systems, loc="outside right upper", fontsize=8, frameon=False)
 
@@ -301,7 +307,7 @@ def draw_sweep(axis: Axes, lines: Sequence[SweepLine], levels: Sequence[str]) ->
         axis.tick_params(axis="x", rotation=45)
         for label in axis.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
-    axis.set_ylim(bottom=0)
+    _begin_at_zero(axis)
 
 
 def contrast_plot(path: str | Path, contrasts: Sequence[SeedContrast]) -> None:

@@ -89,7 +89,7 @@ def text(value: str) -> Cell:
 def emphasize_lowest(rows: Iterable[Sequence[Cell]], columns: Iterable[int]) -> list[list[Cell]]:
     """The same rows with the lowest printed figure of each of these columns marked as best.
 
-    A column with a single figure has no best one.
+    A column with a single figure, or with equal figures only, has no best one.
 
     Example:
         >>> rows = emphasize_lowest([[number(2.0, 1)], [number(1.0, 1)], [Cell()]], [0])
@@ -99,8 +99,8 @@ def emphasize_lowest(rows: Iterable[Sequence[Cell]], columns: Iterable[int]) -> 
     marked = [list(row) for row in rows]
     for column in columns:
         known = [row for row in marked if row[column].text]
-        lowest = min((float(row[column].text) for row in known), default=0.0)
-        for row in known if len(known) > 1 else ():
-            if float(row[column].text) == lowest:
+        figures = [float(row[column].text) for row in known]
+        for row, figure in zip(known, figures, strict=True):
+            if figure == min(figures) < max(figures):
                 row[column] = replace(row[column], emphasis="best")
     return marked

@@ -53,8 +53,9 @@ def _list_tables(results: Results, trials: str) -> ListTables:
     thresholds = results.thresholds[results.thresholds["trials"] == trials]
     widest = results.of_list(trials)[["system", "mode"]]
     short = thresholds.merge(widest, on=["system", "mode"])
+    more = thresholds["threshold"].count() > short["threshold"].count()
     details = {
-        "thresholds": [_thresholds(results, trials, thresholds)] if len(thresholds) > len(short) else [],
+        "thresholds": [_thresholds(results, trials, thresholds)] if more else [],
         "differences": _all_differences(results, trials),
         "conditions": _all_conditions(results, trials),
     }

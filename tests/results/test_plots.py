@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from avsv.analysis.geometry import geometry
@@ -13,6 +14,7 @@ from avsv.results.plots import (
     angle_plot,
     attention_plot,
     det_plot,
+    draw_history,
     hard_plot,
     projection_plot,
     training_plot,
@@ -83,3 +85,11 @@ def test_plots_of_hard_samples_and_attention(tmp_path):
     maps = {name: rng.normal(size=(8, 20)) for name in ("voice", "face")}
     attention_plot(tmp_path / "attention.png", "weights", 0.8, maps, rng.uniform(0, 2, (2, 10)))
     assert colors_in(tmp_path / "attention.png") >= set(COLORS[:2])
+
+
+@pytest.mark.parametrize("values", [[1.0, 0.999, 1.0], [0.2, 0.5, 0.4], [0.0, 0.0, 0.0]])
+def test_lines_do_not_lie_on_the_border(values):
+    axis = Figure().subplots()
+    draw_history(axis, {"a": {"epoch": np.arange(3), "x": np.array(values)}}, {"a": 0}, "x", 1)
+    bottom, top = axis.get_ylim()
+    assert bottom == 0 and top >= 1.04 * max(values) and top > 0

@@ -101,3 +101,9 @@ def test_console_is_aligned():
     assert set(rule) == {" ", "-"}
     assert lines[0].startswith("  voice_one  AxA    7.00 (3.50 - 9.00)   0.500  a|b")
     assert lines[2].index("too few trials") + len("too few trials") == lines[0].index(")") + 1
+
+
+def test_nothing_is_shown_of_a_table_without_rows_and_equal_figures_are_not_best():
+    assert html_table(Table("", "Rates", COLUMNS, []), {}) == ""
+    marked = emphasize_lowest([[number(1, 3), number(2, 1)], [number(1, 3), number(3, 1)]], [0, 1])
+    assert [[cell.emphasis for cell in row] for row in marked] == [["", "best"], ["", ""]]
