@@ -9,6 +9,8 @@ import pytest
 from commands import run, wait_until
 from paths import ROOT
 
+from avsv import __version__
+
 FILES = """
 import sys
 from avsv.bin.command import run_command
@@ -83,3 +85,9 @@ def test_interrupted_while_it_loads(module, library):
     _, said = process.communicate(timeout=60)
     assert "Traceback" not in said  # on a busy machine it may have ended before
     assert process.returncode != 0
+
+
+def test_the_program_is_on_the_path_of_a_checkout(tmp_path):
+    done = run("bash", "-c", f"cd '{ROOT}' && . ./path.sh && cd '{tmp_path}' && avsv --version && avsv no-such")
+    assert done.returncode == 2 and done.stdout == f"{__version__}\n"
+    assert "invalid choice: 'no-such'" in done.stderr

@@ -154,8 +154,8 @@ def seconds_of(folder: Path, text: str) -> float:
 
 
 def is_positive(text: str) -> bool:
-    """Whether a text is a positive, finite number."""
+    """Whether a text is a positive, finite number in the digits 0 to 9."""
     try:
-        return 0 < float(text) < float("inf")
+        return text.isascii() and 0 < float(text) < float("inf")
     except ValueError:
         return False

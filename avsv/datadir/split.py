@@ -68,7 +68,8 @@ def split_data(folder: Path, parts: int, per_utterance: bool) -> Path:
     names = [*utterance_lists(folder), *speaker_lists(folder)]
     state = "".join(f"{name} {(s := (folder / name).stat()).st_mtime_ns} {s.st_size}\n" for name in names)
     marker = target / ".done"
-    if marker.is_file() and marker.read_text() == state:
+    made = (target / str(part) / name for part in range(1, parts + 1) for name in (*names, "spk2utt"))
+    if marker.is_file() and marker.read_text() == state and all(path.is_file() for path in made):
         return target
     utterances, speakers = read_utt2spk(folder)
     with (folder / ".split.lock").open("w") as lock:

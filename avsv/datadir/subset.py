@@ -60,7 +60,7 @@ def choose(source: Path, mode: str, count: int) -> set[str]:
         count: number of utterances.
 
     Raises:
-        DataError: there are fewer utterances.
+        DataError: there are fewer utterances, or one has no duration by which to choose.
     """
     utterances, speakers = read_utt2spk(source)
     if mode == "per-spk":
@@ -73,8 +73,11 @@ def choose(source: Path, mode: str, count: int) -> set[str]:
     if mode == "last":
         return set(utterances[-count:])
     if mode == "shortest":
-        durations = sorted((seconds_of(source, value), key) for key, value in read_pairs(source / "utt2dur"))
-        return {key for _, key in durations[:count]}
+        seconds = {key: seconds_of(source, value) for key, value in read_pairs(source / "utt2dur")}
+        unknown = next((key for key in utterances if key not in seconds), None)
+        if unknown is not None:
+            raise DataError(f"{source}/utt2dur: '{unknown}' of utt2spk is missing: run utils/get_utt2dur.sh {source}")
+        return set(sorted(utterances, key=lambda key: (seconds[key], key))[:count])
     if mode == "speakers":
         groups = group_by_speaker(utterances, speakers)
         for number in range(max(1, count * len(groups) // len(utterances)), len(groups) + 1):

@@ -30,7 +30,7 @@ FEATURES = (
     *("feats.scp", "audio.scp", "utt2num_frames", "utt2voice_quality"),
     *("faces.scp", "utt2num_faces", "utt2face_quality"),
 )
-NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+")
+NUMBER = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+", re.ASCII)
 
 
 class Problems:
@@ -91,7 +91,7 @@ def is_count(value: str) -> str | None:
     """What is wrong with a number of frames, or None."""
     return (
         None
-        if value.isdecimal() and len(value) < 10 and int(value) > 0
+        if value.isascii() and value.isdecimal() and len(value) < 10 and int(value) > 0
         else f"'{value}' is not a positive whole number"
     )
 

@@ -173,6 +173,9 @@ def test_split_is_not_done_again(data):
     shutil.copy(data / "utt2dur", data / "utt2age")
     good("split_data.sh", data, 2)
     assert concatenated(data / "split2", 2, "utt2age") == lines(data / "utt2dur")
+    (data / "split2/2/wav.scp").unlink()
+    good("split_data.sh", data, 2)
+    assert concatenated(data / "split2", 2, "wav.scp") == lines(data / "wav.scp"), "a part that is gone is made again"
     (data / "utt2age").unlink()
     good("split_data.sh", data, 2)
     assert not (data / "split2/1/utt2age").exists(), "a list that is gone is gone from the parts"
@@ -338,6 +341,13 @@ def test_subset(data, tmp_path, options, expected):
     assert wav == {key: full[key] for key in expected if key in full}
     assert sum(len(line.split()) - 1 for line in lines(tmp_path / "sub/spk2utt")) == len(expected)
     assert good("validate_data_dir.sh", "--sample", 0, tmp_path / "sub").stdout.startswith("Successfully validated")
+
+
+def test_the_shortest_need_all_durations(data, tmp_path):
+    (data / "utt2dur").write_text((data / "utt2dur").read_text().replace("id3-b-01 0.5\n", ""))
+    done = tool("subset_data_dir.sh", "--shortest", data, 2, tmp_path / "sub")
+    assert done.returncode == 1
+    assert f"utt2dur: 'id3-b-01' of utt2spk is missing: run utils/get_utt2dur.sh {data}" in done.stderr
 
 
 def test_subset_by_speakers(data, tmp_path):

@@ -155,6 +155,9 @@ MISTAKES = {
     "gender": (replace("spk2gender", "s01 f", "s01 w"), "spk2gender:1: s01: 'w' is neither m nor f"),
     "gender of": (replace("spk2gender", "s04 f", "s4 f"), "spk2gender:4: 's4' is not in the speakers of utt2spk"),
     "age": (replace("utt2age", "33.5", "?"), "utt2age:1: s00-3: '?' is not an age in years: omit the line"),
+    "digits of an age": (replace("utt2age", "33.5", "\u0663\u0663"), "'\u0663\u0663' is not an age in years"),
+    "digits of a duration": (replace("utt2dur", "0.5", "\u0665"), "'\u0665' is not a positive number of seconds"),
+    "digits of frames": (replace("utt2num_frames", "48", "\u0664"), "'\u0664' is not a positive whole number"),
     "worth": (
         replace("utt2audio_worth", "0.5", "1.5"),
         "utt2audio_worth:1: s00-0: '1.5' is not a number from 0 to 1: separate such numbers by commas",

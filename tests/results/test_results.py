@@ -95,12 +95,12 @@ def test_systems_that_could_not_score_all_trials_are_named():
 def test_markdown_marks_the_best():
     markdown = to_markdown(results(ROWS, ensembles=["sum"]), RUN, [("A plot", "det.png")])
     lines = markdown.splitlines()
-    assert "| voice | AxA | 7.00 | 3.50 - 14.00 |  | **0.500** |  | voice |" in lines
+    assert "| voice | AxA | 7.00 | 3.50 - 14.00 |  | 0.500 |  | voice |" in lines
     # Only this system has raw and calibrated scores and several modes, and a single figure is not marked as best.
-    assert "| one | AVxAV | 8.00 | 4.00 - 16.00 | 9.00 | **0.500** | 0.400 | voice and face |" in lines
+    assert "| one | AVxAV | 8.00 | 4.00 - 16.00 | 9.00 | 0.500 | 0.400 | voice and face |" in lines
     assert "| one | 8.00 (4.00 - 16.00) | 18.00 (9.00 - 36.00) |" in lines
-    assert "| sum | AVxAV | **2.00** | 1.00 - 4.00 |  | **0.500** |  | ensemble |" in lines
-    assert "| two | AVxAV | 4.00 | 2.00 - 8.00 |  | **0.500** |  | voice and face |" in lines
+    assert "| sum | AVxAV | **2.00** | 1.00 - 4.00 |  | 0.500 |  | ensemble |" in lines
+    assert "| two | AVxAV | 4.00 | 2.00 - 8.00 |  | 0.500 |  | voice and face |" in lines
     assert "| two | AVxAV | 3.00 | 1.50 - 6.00 |  | 0.500 |  | voice and face |" in lines
     assert "## Trials `hard`" in markdown
     assert "![A plot](det.png)" in markdown
