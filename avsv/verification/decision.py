@@ -25,6 +25,26 @@ class Operating(NamedTuple):
     nontarget: int
 
 
+def decimals(value: float, count: int = 3) -> str:
+    """A number as text with this number of decimals, without the sign of a negative zero.
+
+    Example:
+        >>> decimals(-0.0004), decimals(-1.2345, 2)
+        ('0.000', '-1.23')
+    """
+    return f"{round(value, count) + 0.0:.{count}f}"
+
+
+def named_order(mode: str, orders: int) -> str:
+    """A mode as outputs show it: they say so if its scores are means over both orders.
+
+    Example:
+        >>> named_order("AVxA", 1), named_order("AVxA", 2)
+        ('AVxA', 'AVxA, mean of both orders')
+    """
+    return mode if orders == 1 else f"{mode}, mean of both orders"
+
+
 def check_far(far: float) -> None:
     """Raise DataError for a false-accept rate that is not between 0 and 1."""
     if not 0 < far < 1:
@@ -55,5 +75,6 @@ def operating_point(target: NDArray, nontarget: NDArray, far: float) -> Operatin
         (found,) = find_thresholds("", llr, np.arange(len(llr)) < len(target), [100 * far])
         if found.threshold is not None:
             return Operating(found.threshold, True, len(nontarget))
-    spread = NormalDist(float(np.mean(nontarget)), max(float(np.std(nontarget)), 1e-9))
-    return Operating(spread.inv_cdf(1 - far), False, len(nontarget))
+    mean, deviation = float(np.mean(nontarget)), max(float(np.std(nontarget)), 1e-9)
+    # By symmetry the quantile at 1 - far, which for the smallest rates is rounded to 1.
+    return Operating(mean - deviation * NormalDist().inv_cdf(far), False, len(nontarget))

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -10,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from avsv.scoring.modes import calibration_name
+from avsv.verification.decision import decimals, named_order
 from avsv.verification.model import Model, Used, Verification
 from avsv.verification.recording import Reading
 
 _WIDTH, _HEIGHT = 640, 150  # of a drawing, in its own units
+_LABELS = 36  # of them the two lines of labels above a histogram
 _BINS = 60
 _SHOWN = 12  # face crops of a recording
 _NAMES = {"A": "voice", "V": "face"}
@@ -75,14 +78,15 @@ def explain_part(model: Model, readings: Sequence[Reading], result: Verification
 
 
 def _summary(model: Model, result: Verification) -> str:
-    rows = [("model", model.name), ("mode", result.mode), ("cosine", f"{result.cosine:.4f}")]
-    rows.append(("normalized score", f"{result.score:.3f}"))
+    rows = [("model", model.name), ("mode", named_order(result.mode, result.orders))]
+    rows.append(("cosine", decimals(result.cosine, 4)))
+    rows.append(("normalized score", decimals(result.score)))
     if result.llr is None:
         rows.append(("log-likelihood ratio", "the development trials of this mode could not be calibrated"))
     else:
         how = "measured" if result.measured else "extrapolated, since the development trials are too few"
-        rows.append(("log-likelihood ratio", f"{result.llr:.3f}"))
-        rows.append((f"threshold at {100 * result.far:g} % false accepts", f"{result.threshold:.3f} ({how})"))
+        rows.append(("log-likelihood ratio", decimals(result.llr)))
+        rows.append((f"threshold at {100 * result.far:g} % false accepts", f"{decimals(result.threshold)} ({how})"))
     if model.package.caution is not None:
         rows.append(("caution", model.package.caution))
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
@@ -104,15 +108,22 @@ def _histogram(model: Model, result: Verification) -> str:
     bars = []
     for share, kind in zip(shares, ("target", "nontarget"), strict=True):
         for n in np.flatnonzero(share):
-            tall = share[n] / most * (_HEIGHT - 20)
+            tall = share[n] / most * (_HEIGHT - 20 - _LABELS)
             at = f'x="{n * _WIDTH / _BINS:.1f}" y="{_HEIGHT - 20 - tall:.1f}"'
             bars.append(f'<rect class="{kind}" {at} width="{_WIDTH / _BINS:.1f}" height="{tall:.1f}"/>')
-    lines = [
-        f'<line class="{kind}" x1="{place(value):.1f}" x2="{place(value):.1f}" y1="0" y2="{_HEIGHT - 20}"/>'
-        for kind, value in (("threshold", result.threshold), ("score", result.llr))
-    ]
-    ends = f'<text x="0" y="{_HEIGHT - 4}">{low:.2f}</text>'
-    ends += f'<text x="{_WIDTH}" y="{_HEIGHT - 4}" text-anchor="end">{high:.2f}</text>'
+    # Enough to tell a thousandth of the axis apart.
+    count = max(2, 3 - math.floor(math.log10(high - low)))
+    lines = []
+    for kind, name, value, y in (
+        ("threshold", "threshold", result.threshold, _LABELS / 2 - 5),
+        ("score", "this pair", result.llr, _LABELS - 5),
+    ):
+        x = place(value)
+        lines.append(f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{_HEIGHT - 20}"/>')
+        beside = f'x="{x + 5:.1f}"' if x < _WIDTH / 2 else f'x="{x - 5:.1f}" text-anchor="end"'
+        lines.append(f'<text {beside} y="{y:.0f}">{name} {decimals(value, count)}</text>')
+    ends = f'<text x="0" y="{_HEIGHT - 4}">{decimals(low, count)}</text>'
+    ends += f'<text x="{_WIDTH}" y="{_HEIGHT - 4}" text-anchor="end">{decimals(high, count)}</text>'
     said = (
         f"Log-likelihood ratios of {len(target)} trials of the same person (blue) and {len(nontarget)} of different"
         " ones (orange), each as shares of its kind. Thick: this pair. Dashed: the threshold."
@@ -123,16 +134,18 @@ def _histogram(model: Model, result: Verification) -> str:
 def _side(model: Model, reading: Reading, used: Used) -> str:
     parts = []
     if "V" in used.modality:
-        crops = reading.faces.crops
+        crops = model.package.inputs.show(reading.faces.distinct)
         shown = crops[np.unique(np.linspace(0, len(crops) - 1, min(_SHOWN, len(crops))).round().astype(int))]
         size = "" if used.face_pixels is None else f", each about {used.face_pixels:.0f} pixels wide in the picture"
         parts.append("".join(map(_image, shown)))
-        parts.append(f"<p>{len(shown)} of {len(crops)} face crops that the network saw{size}.</p>")
+        parts.append(f"<p>{len(shown)} of {len(crops)} face crops, as the network saw them{size}.</p>")
     if "A" in used.modality:
         parts.append(f"<p>{used.seconds:.2f} s of audio, of which {used.voice_seconds:.2f} s are voice.</p>")
     for letter in used.modality:
         weights = attention(model, reading, letter)
-        if weights is not None:
+        if weights is None:
+            parts.append(f"<p>No attention to the {_NAMES[letter]} over time: the pooling has no temporal weights.</p>")
+        else:
             parts.append(_series(weights, _NAMES[letter]))
     return "\n".join(parts)
 

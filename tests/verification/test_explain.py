@@ -61,6 +61,22 @@ def test_the_page_is_well_formed_and_names_the_scores(page):
     for number in (f"{result.cosine:.4f}", f"{result.score:.3f}", f"{result.llr:.3f}", f"{result.threshold:.3f}"):
         assert f"<td>{number}" in text
     assert "Different persons" in text
+    for name, value in (("threshold", result.threshold), ("this pair", result.llr)):
+        (shown,) = re.findall(rf">{name} (-?[\d.]+)</text>", text)
+        assert float(shown) == pytest.approx(value, abs=0.006)
+
+
+def test_a_picture_is_shown_once_and_in_gray_and_a_mean_has_no_attention(page, monkeypatch):
+    model, readings, result, _ = page
+    gray = readings[0].faces.crops[:1]
+    copies = np.repeat(np.repeat(gray, 3, axis=1), 4, axis=0)
+    picture = readings[0]._replace(faces=readings[0].faces._replace(crops=copies, count=1))
+    monkeypatch.setattr(type(model.embedder.visual.pool), "gives_weights", False)
+    text = explain(model, [picture, readings[1]], result)
+    (shown, *others) = [base64.b64decode(content) for content in re.findall(r"base64,([^\"]+)", text)]
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(shown, np.uint8), cv2.IMREAD_UNCHANGED), gray[0, 0])
+    assert len(others) == 3 and "1 of 1 face crops" in text
+    assert "No attention to the face over time: the pooling has no temporal weights." in text
 
 
 def test_attention_is_that_of_the_pooling(page):
