@@ -9,6 +9,7 @@ Example (of a run of the recipe)::
 """
 
 import importlib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,17 @@ def __getattr__(name: str) -> type:
     return getattr(importlib.import_module(_CLASSES[name]), name)
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def load(
     folder: str | Path, *, device: str = "cpu", detector: str | None = None, detector_weights: str | Path | None = None
 ) -> "Model":
     """Load a trained system: the folder of a model that ``avsv export`` wrote, or EXP/PRESET/SYSTEM of a finished run.
 
-    Importing this package loads neither torch nor anything else that takes long; this function does.
+    Importing this package loads neither torch nor anything else that takes long; this function does. It warns of a
+    model whose decisions say nothing about people, since it was made for the built-in synthetic corpus.
 
     Args:
         folder: of the model or system.
@@ -55,8 +61,11 @@ def load(
         The model, with ``verify(a, b)`` and ``embed(recording)``.
 
     Raises:
-        DataError: the folder holds neither, or only a part of one.
+        DataError: the folder holds neither, or only a part of one; the device or the detector cannot be used.
     """
     from avsv.verification.model import Model
 
-    return Model.load(folder, device=device, detector=detector, detector_weights=detector_weights)
+    model = Model.load(folder, device=device, detector=detector, detector_weights=detector_weights)
+    if model.package.caution is not None:
+        warnings.warn(f"{model.name}: {model.package.caution}", stacklevel=2)
+    return model

@@ -14,6 +14,7 @@ def test_the_committed_page_is_up_to_date():
 def test_the_page_has_every_public_name():
     titles = [line.removeprefix("## avsv.") for line in PAGE.read_text().splitlines() if line.startswith("## ")]
     assert sorted(titles) == sorted(avsv.__all__)
+    assert dir(avsv) == sorted(avsv.__all__)
     with pytest.raises(AttributeError, match="module 'avsv' has no attribute 'Modell'"):
         avsv.Modell  # noqa: B018
 

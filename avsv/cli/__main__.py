@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from functools import partial
 
 import avsv
 from avsv.bin.command import run_command
@@ -15,9 +16,11 @@ _EXTRAS = {"matplotlib": "report", "jinja2": "report", "onnx": "onnx", "onnxrunt
 
 def main() -> int | None:
     """Parse the command line, run the chosen command and return its exit status."""
-    parser = argparse.ArgumentParser(prog="avsv", description="Person verification from voice and face.")
+    # Of abbreviations, --mode would be --model where a command has no --mode.
+    make = partial(argparse.ArgumentParser, allow_abbrev=False)
+    parser = make(prog="avsv", description="Person verification from voice and face.")
     parser.add_argument("--version", action="version", version=avsv.__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=make)
     verify.add_command(commands)
     gallery.add_commands(commands)
     for command in (embed, score, evaluate, export, demo):

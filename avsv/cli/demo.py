@@ -2,7 +2,7 @@
 
 import argparse
 
-from avsv.cli.shared import MODEL_HELP, add_model_options, load_model
+from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, warn_of
 
 DESCRIPTION = """Serve a page on this machine with two fields for recordings, uploaded or from the webcam: the decision,
 the faces, and the attention over time. It uses no network, and recordings are deleted when the program ends. Stop it
@@ -25,4 +25,6 @@ def run(args: argparse.Namespace) -> None:
     """Load the model and serve the page until the program is stopped."""
     from avsv.verification.demo import serve
 
-    serve(load_model(args), args.host, args.port)
+    model = load_model(args)
+    warn_of(model)
+    serve(model, args.host, args.port)

@@ -26,6 +26,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector-weights", metavar="FOLDER", help="where the detector's weights are")
 
 
+def rate(text: str) -> float:
+    """A false-accept rate, as an option of argparse.
+
+    Example:
+        >>> rate("1e-3")
+        0.001
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}': a false-accept rate is between 0 and 1, as in 0.01")
+    return value
+
+
 def check_output(path: Path, suffixes: Collection[str], inputs: Iterable[str | Path]) -> None:
     """Refuse an output that cannot be written, or that would replace a file that the command reads.
 
@@ -56,12 +72,11 @@ def check_output(path: Path, suffixes: Collection[str], inputs: Iterable[str | P
 
 
 def load_model(args: argparse.Namespace, folder: str | None = None) -> "Model":
-    """The model of a command line."""
-    import avsv
+    """The model of a command line; commands that decide call :func:`warn_of` as well."""
+    from avsv.verification.model import Model
 
-    return avsv.load(
-        folder or args.model, device=args.device, detector=args.detector, detector_weights=args.detector_weights
-    )
+    folder = args.model if folder is None else folder
+    return Model.load(folder, device=args.device, detector=args.detector, detector_weights=args.detector_weights)
 
 
 def warn_of(model: "Model") -> None:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsv.cli.shared import MODEL_HELP, add_model_options, load_model, warn_of
+from avsv.cli.shared import MODEL_HELP, add_model_options, check_output, load_model, rate, warn_of
+from avsv.scoring.modes import MODES
 
 if TYPE_CHECKING:
     from avsv.verification.model import Used, Verification
@@ -26,9 +27,14 @@ def add_command(commands) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("a", metavar="A", help="recording: video, audio, image or folder of images")
     parser.add_argument("b", metavar="B", help="the other recording")
-    parser.add_argument("--mode", help="which modalities of either side to compare, as in AVxA; default: all there are")
     parser.add_argument(
-        "--far", type=float, default=0.01, metavar="RATE", help="false-accept rate of the decision (0.01)"
+        "--mode",
+        choices=MODES,
+        metavar="MODE",
+        help="what to compare: %(choices)s; default: all that either side has",
+    )
+    parser.add_argument(
+        "--far", type=rate, default=0.01, metavar="RATE", help="false-accept rate of the decision (0.01)"
     )
     parser.add_argument("--explain", type=Path, metavar="OUT.html", help="write a page that shows what was compared")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -38,16 +44,18 @@ def add_command(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify, print, and return the exit status."""
+    if args.explain is not None:
+        check_output(args.explain, (".html", ".htm"), (args.a, args.b))
     model = load_model(args)
     warn_of(model)
     readings = model.read_pair(args.a, args.b, args.mode)
     result = model.verify_readings(*readings, mode=args.mode, far=args.far)
+    print(json.dumps(dataclasses.asdict(result), indent=2) if args.json else describe(result), flush=True)
     if args.explain is not None:
         from avsv.io.atomic import write_text
         from avsv.verification.explain import explain
 
         write_text(args.explain, explain(model, readings, result))
-    print(json.dumps(dataclasses.asdict(result), indent=2) if args.json else describe(result))
     return UNDECIDED if result.accepted is None else 0 if result.accepted else REJECTED
 
 
@@ -63,16 +71,18 @@ def describe(result: "Verification") -> str:
         mode AxV: cosine 0.5000, normalized score 2.000, log-likelihood ratio 1.250
         different persons: below 3.000, where 1 % of other persons are accepted
     """
+    from avsv.verification.decision import decimals, named_order
+
     lines = [f"{side.name}: {_used(side)}" for side in (result.a, result.b)]
-    scores = f"mode {result.mode}: cosine {result.cosine:.4f}, normalized score {result.score:.3f}"
+    mode = named_order(result.mode, result.orders)
+    scores = f"mode {mode}: cosine {decimals(result.cosine, 4)}, normalized score {decimals(result.score)}"
     if result.llr is None:
         return "\n".join([*lines, scores, "no decision: the development trials of this mode could not be calibrated"])
-    lines.append(f"{scores}, log-likelihood ratio {result.llr:.3f}")
+    lines.append(f"{scores}, log-likelihood ratio {decimals(result.llr)}")
     verdict, place = ("the same person", "above") if result.accepted else ("different persons", "below")
     how = "" if result.measured else " (extrapolated: the development trials are too few to measure it)"
-    lines.append(
-        f"{verdict}: {place} {result.threshold:.3f}, where {100 * result.far:g} % of other persons are accepted{how}"
-    )
+    where = f"{place} {decimals(result.threshold)}, where {100 * result.far:g} % of other persons are accepted"
+    lines.append(f"{verdict}: {where}{how}")
     return "\n".join(lines)
 
 

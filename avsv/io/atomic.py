@@ -47,6 +47,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -113,13 +113,14 @@ def build_page(model: Model) -> "gradio.Blocks":
                 return [file, live(label=name, **options)]
 
     with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gradio.Markdown(f"# {_TITLE}\n\nModel {model.name}. {_NOTE}")
+        caution = model.package.caution and f" **Caution: {model.package.caution}.**"
+        gradio.Markdown(f"# {_TITLE}\n\nModel {model.name}. {_NOTE}{caution or ''}")
         with gradio.Row():
             fields = [*field("First recording"), *field("Second recording")]
         rate = gradio.Radio(
             [(f"{100 * rate:g} %", rate) for rate in _RATES],
             value=0.01,
-            label="Other persons who are accepted",
+            label="False-accept rate",
         )
         button = gradio.Button("Compare", variant="primary")
         found = gradio.HTML()

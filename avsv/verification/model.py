@@ -15,9 +15,10 @@ from avsv.scoring.modes import assignments, available_modes, calibration_name, p
 from avsv.verification.decision import Operating, check_far, operating_point
 from avsv.verification.package import SETTINGS, FaceSettings, Package
 from avsv.verification.pairs import Embedded, PairScores, possible_assignments, scale_to_unit, score_pairs
-from avsv.verification.recording import Reader, Reading, Recording
+from avsv.verification.recording import ModalityError, Reader, Reading, Recording
 from avsv.verification.run import package_of_run
-from avsv.video.config import FaceFormat
+from avsv.video.config import FacesConfig
+from avsv.video.detect import weight_files
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Used:
         modality: A for the voice, V for the face, AV for both.
         seconds: duration of the audio; None without.
         voice_seconds: how much of it is voice; None without.
-        faces: how many face crops the network saw; 0 without.
+        faces: how many different face crops the network saw; 0 without.
         face_pixels: the median side of the square around the face in pixels of the recording; None without a detector.
     """
 
@@ -73,6 +74,9 @@ class Verification:
     b: Used
     orders: int
 
+    def __bool__(self) -> bool:
+        raise TypeError("a Verification is neither true nor false: use .accepted")
+
 
 class Model:
     """A trained system that embeds and verifies.
@@ -109,15 +113,14 @@ class Model:
             detector_weights: folder with the detector's weights.
 
         Raises:
-            DataError: the folder holds neither, or only a part of one; no such device.
+            DataError: the folder holds neither, or only a part of one; no such device; a detector without its weights,
+                or weights without a detector.
         """
-        package = load_package(Path(folder))
+        package = load_package(folder)
         changes = {"detector": detector, "detector_weights": detector_weights and str(detector_weights)}
         changes = {name: value for name, value in changes.items() if value}
-        if package.faces is not None and changes:
-            form = FaceFormat.from_settings({**package.faces.settings(), **changes}, "face detection")
-            settings = replace(package.settings, faces=FaceSettings(form))
-            package = replace(package, settings=settings)
+        if changes:
+            package = _look_for_faces(package, changes)
         if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
             raise DataError(f"device {device}: expected cpu, cuda or cuda:NUMBER")
         number = int(device.partition(":")[2] or 0)
@@ -125,8 +128,14 @@ class Model:
             raise DataError(f"device {device}: {torch.cuda.device_count()} GPUs are visible: use cpu")
         return cls(package, device)
 
-    def find_mode(self, a: str, b: str, wanted: str | None = None) -> str:
-        """The evaluation mode for two sides that have these modalities (A, V or AV).
+    def find_mode(
+        self,
+        a: str,
+        b: str,
+        wanted: str | None = None,
+        names: tuple[str, str] = ("the first recording", "the second recording"),
+    ) -> str:
+        """The evaluation mode for two sides that have these modalities (A, V or AV); ``names`` is for messages.
 
         Raises:
             DataError: the system lacks the mode, or a side lacks what the system or the mode needs.
@@ -137,11 +146,11 @@ class Model:
                 raise DataError(f"mode {wanted}: {self.name} verifies in {' '.join(self.modes)}")
             return wanted
         usable = []
-        for name, letters in (("first", a), ("second", b)):
+        for name, letters in zip(names, (a, b), strict=True):
             usable.append("".join(letter for letter in letters if letter in self.embedder.letters))
             if not usable[-1]:
                 what = "a voice" if self.embedder.letters == "A" else "a face"
-                raise DataError(f"the {name} recording lacks what {self.name} needs: {what}")
+                raise DataError(f"{name}: lacks what {self.name} needs: {what}")
         mode = "x".join(usable)
         return mode if mode in self.modes else "x".join(reversed(usable))
 
@@ -198,11 +207,13 @@ class Model:
             (D,) float32.
 
         Raises:
-            DataError: as :meth:`read`; nothing given; the system does not have this mode.
+            DataError: as :meth:`read`; nothing given, or a recording and arrays; the system does not have this mode.
         """
         if mode is not None and mode not in self.embedder.modes:
             raise DataError(f"mode {mode}: {self.name} embeds in {' '.join(self.embedder.modes)}")
         if source is not None:
+            if waveform is not None or frames is not None:
+                raise DataError("embed: give a recording or arrays, not both")
             reading = self.read(source, mode)
         elif waveform is None and frames is None:
             raise DataError("embed: give a recording, a waveform or frames")
@@ -253,24 +264,37 @@ class Model:
             far: false-accept rate for which the decision is made.
 
         Raises:
-            DataError: a recording cannot be read, has no speech or no face, or lacks what the mode needs.
+            DataError: a recording cannot be read, has no speech or no face, or lacks what the mode needs; ``far``
+                is not between 0 and 1.
         """
+        check_far(far)
         return self.verify_readings(*self.read_pair(a, b, mode), mode=mode, far=far)
 
     def read_pair(self, a: str | Path | Recording, b: str | Path | Recording, mode: str | None = None) -> list[Reading]:
         """Read two recordings as far as :meth:`verify` needs them. Raises DataError: as there."""
         first, second = (x if isinstance(x, Recording) else Recording.of(x) for x in (a, b))
-        chosen = self.find_mode(first.letters, second.letters, mode)
-        letters = None if mode is None else _needed(chosen, first, second)
-        return [self.read(x, letters and letters[n]) for n, x in enumerate((first, second))]
+        chosen = self.find_mode(first.letters, second.letters, mode, (first.name, second.name))
+        letters = [None, None] if mode is None else _needed(chosen, first, second)
+        return [self._read_side(n, letters[n], first, second) for n in range(2)]
+
+    def _read_side(self, side: int, letters: str | None, *recordings: Recording) -> Reading:
+        """Read one of two recordings. If its voice or its face cannot be used, the message names modes without it."""
+        try:
+            return self.read(recordings[side], letters)
+        except ModalityError as error:
+            other, what = ("V", "face") if error.letter == "A" else ("A", "voice")
+            orders = {mode: _possible_orders(mode, recordings) for mode in self.modes}
+            modes = [mode for mode, able in orders.items() if {order[side] for order in able} == {other}]
+            way_out = f"; --mode {' or '.join(modes)} uses its {what} only" if modes else ""
+            raise DataError(f"{error}{way_out}") from None
 
     def verify_readings(self, a: Reading, b: Reading, *, mode: str | None = None, far: float = 0.01) -> Verification:
         """As :meth:`verify`, for recordings that have been read."""
-        chosen = self.find_mode(a.letters, b.letters, mode)
+        check_far(far)
+        chosen = self.find_mode(a.letters, b.letters, mode, (a.name, b.name))
         sides = [self.embed_reading(a), self.embed_reading(b)]
         orders = possible_assignments(chosen, *sides)
         found = self.score(sides, np.array([0]), np.array([1]), chosen, orders)
-        check_far(far)
         point = self.operating_point(chosen, far, len(orders))
         llr = None if found.llr is None else float(found.llr[0])
         used = [_used(reading, {order[n] for order in orders}) for n, reading in enumerate((a, b))]
@@ -289,8 +313,11 @@ class Model:
         )
 
 
-def load_package(folder: Path) -> Package:
+def load_package(folder: str | Path) -> Package:
     """The package in a folder of a model, or of a system of a finished run. Raises DataError: there is neither."""
+    if not str(folder):
+        raise DataError("the name of a model is empty: give its folder")
+    folder = Path(folder)
     if (folder / SETTINGS).is_file():
         return Package.load(folder)
     if not folder.exists():
@@ -299,19 +326,43 @@ def load_package(folder: Path) -> Package:
         )
     if (folder / "config.yaml").is_file() or (folder / "scores").is_dir():
         return package_of_run(folder)
+    systems = sorted(path.parent.name for path in folder.glob("*/final.pt"))
+    if systems:
+        raise DataError(f"{folder}: holds the systems {', '.join(systems)}: choose one, as in {folder / systems[0]}")
     return Package.load(folder)
 
 
 def _needed(mode: str, *recordings: Recording) -> list[str]:
     """The modalities to read from each recording for a mode: those of either side, as far as the recording has them."""
-    orders = assignments(mode)
-    able = [o for o in orders if all(set(side) <= set(r.letters) for side, r in zip(o, recordings, strict=True))]
+    able = _possible_orders(mode, recordings)
     if not able:
-        for side, recording in zip(orders[0], recordings, strict=True):
+        for side, recording in zip(assignments(mode)[0], recordings, strict=True):
             for letter, what in (("A", "audio"), ("V", "video")):
                 if letter in side and letter not in recording.letters:
                     raise DataError(f"{recording.name}: has no {what}, which mode {mode} needs")
     return ["".join(x for x in "AV" if any(x in order[n] for order in able)) for n in range(len(recordings))]
+
+
+def _possible_orders(mode: str, recordings: Sequence[Recording]) -> list[tuple[str, str]]:
+    """The orders of a mode for which both recordings have the modalities."""
+    orders = assignments(mode)
+    return [o for o in orders if all(set(side) <= set(r.letters) for side, r in zip(o, recordings, strict=True))]
+
+
+def _look_for_faces(package: Package, changes: Mapping[str, str]) -> Package:
+    """A package with another detector, or other weights of it. Raises DataError: they do not go together."""
+    if package.faces is None:
+        raise DataError(f"--{next(iter(changes)).replace('_', '-')}: {package.settings.name} looks for no faces")
+    form = FacesConfig.from_settings({**package.faces.settings(), **changes}, "face detection")
+    if form.detector == "none" and "detector_weights" in changes:
+        raise DataError(f"--detector-weights: {package.settings.name} uses no detector: give --detector as well")
+    files = weight_files(form)
+    if files and not form.detector_weights:
+        raise DataError(
+            f"--detector {form.detector}: give --detector-weights FOLDER with {' and '.join(files)}, as in data/weights"
+            " of the recipe: docs/pretrained.md says where to get them"
+        )
+    return replace(package, settings=replace(package.settings, faces=FaceSettings(form)))
 
 
 def _used(reading: Reading, modes: set[str]) -> Used:
@@ -323,6 +374,6 @@ def _used(reading: Reading, modes: set[str]) -> Used:
         letters,
         voice and round(voice.seconds, 3),
         voice and round(voice.voice_seconds, 3),
-        len(faces.crops) if faces else 0,
+        len(faces.distinct) if faces else 0,
         None if faces is None or faces.pixels is None else round(faces.pixels, 1),
     )

@@ -1,5 +1,6 @@
 """Recordings of one person as files, and the input of a system's networks made from them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,16 +55,27 @@ class Recording:
         """Find out what a file or folder holds: a video, audio only, an image, or a folder of images.
 
         Raises:
-            DataError: no such file or folder, or a file of an unknown kind.
+            DataError: no such file or folder, a pipe, a file of an unknown kind, a name that is empty or not
+                UTF-8, something that is not a path.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise DataError(f"{type(path).__name__}: expected a path or a Recording; 'embed' takes arrays by keyword")
+        if not os.fspath(path):
+            raise DataError("the name of a recording is empty")
         path = Path(path)
         name = str(path)
+        # Python keeps the bytes of such a name as surrogates, which no output can hold.
+        if not _is_text(name):
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+            raise DataError(f"{shown}: the name is not UTF-8: rename the file")
         if is_command(name):
             raise DataError(f"{name}: a name that ends in | stands for a command: rename the file")
         if not path.exists():
             raise DataError(f"{name}: no such file or folder")
         if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
             return cls(name, video=name)
+        if not path.is_file():
+            raise DataError(f"{name}: is a pipe or a device, which is not read: write its content to a file")
         if path.stat().st_size == 0:
             raise DataError(f"{name}: the file is empty (0 bytes): copy or download it again")
         try:
@@ -79,6 +91,27 @@ class Recording:
     def letters(self) -> str:
         """What there is: A, V or AV."""
         return "A" * (self.audio is not None) + "V" * (self.video is not None)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class ModalityError(DataError):
+    """One modality of a recording cannot be used.
+
+    Args:
+        message: as of the error.
+        letter: A or V.
+    """
+
+    def __init__(self, message: str, letter: str) -> None:
+        super().__init__(message)
+        self.letter = letter
 
 
 class Voice(NamedTuple):
@@ -111,6 +144,12 @@ class Faces(NamedTuple):
     count: int
     seconds: float
     pixels: float | None
+
+    @property
+    def distinct(self) -> NDArray[np.uint8]:
+        """The different ones of ``crops``: of a picture and of few frames, the network receives copies."""
+        _, first = np.unique(spread_rows(self.count, len(self.crops)), return_index=True)
+        return self.crops[first]
 
 
 class Reading(NamedTuple):
@@ -173,14 +212,22 @@ class Reader:
             letters: A, V or AV.
 
         Raises:
-            DataError: it lacks one, cannot be read, has no speech or no face.
+            DataError: it lacks one.
+            ModalityError: one cannot be read, or has no speech or no face.
         """
-        for letter, source, what in (("A", recording.audio, "audio"), ("V", recording.video, "video")):
+        found: dict[str, Voice | Faces] = {}
+        for letter, source, what, read in (
+            ("A", recording.audio, "audio", self.read_voice),
+            ("V", recording.video, "video", self.read_faces),
+        ):
             if letter in letters and source is None:
                 raise DataError(f"{recording.name}: has no {what}")
-        voice = self.read_voice(recording.audio) if "A" in letters else None
-        faces = self.read_faces(recording.video) if "V" in letters else None
-        return Reading(recording.name, voice, faces)
+            if letter in letters:
+                try:
+                    found[letter] = read(source)
+                except DataError as error:
+                    raise ModalityError(str(error), letter) from error
+        return Reading(recording.name, found.get("A"), found.get("V"))
 
     def read_voice(self, source: str) -> Voice:
         """Read the voice. Raises DataError: as :func:`avsv.audio.recording.read_codes`, or no speech in it."""
@@ -193,6 +240,8 @@ class Reader:
         waveform = np.asarray(waveform, dtype=np.float32)
         if waveform.ndim != 1 or form.num_frames(len(waveform)) == 0:
             raise DataError(f"{name}: shape {waveform.shape}: expected (n,) with n at least {form.window_samples}")
+        if not np.isfinite(waveform).all():
+            raise DataError(f"{name}: samples that are not finite numbers")
         if not np.abs(waveform).max() <= 1:
             raise DataError(f"{name}: samples outside [-1, 1]: divide integers by their range, as in x / 32768")
         return self._voice(float_to_int16(waveform), form, name)
@@ -248,6 +297,8 @@ class Reader:
     def see(self, frames: NDArray | Sequence[NDArray], name: str = "frames") -> Faces:
         """The face in crops (T, H, W, 3) or (T, H, W) of bytes. Raises DataError: something else."""
         frames = np.asarray(frames)
+        if frames.ndim == 3 and frames.shape[2] in (3, 4):
+            raise DataError(f"{name}: {frames.dtype} {frames.shape}: a single picture: use image[None], red first")
         known = frames.ndim in (3, 4) and frames.shape[3:] in ((), (3,))
         if frames.dtype != np.uint8 or not known or len(frames) == 0:
             raise DataError(

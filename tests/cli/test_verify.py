@@ -118,17 +118,57 @@ def test_export_and_verify_elsewhere(run, clips, tmp_path):
     [
         (["nothing", "a.wav", "b.wav"], "nothing: no such model: give the folder of a model"),
         (["SYSTEM", "a.wav", "b.wav"], "a.wav: no such file or folder"),
-        (["SYSTEM", "CLIP", "CLIP", "--far", "2"], "--far 2: a false-accept rate is between 0 and 1"),
-        (["SYSTEM", "CLIP", "CLIP", "--mode", "AB"], "mode 'AB' is not one of AVxAV AxA VxV AVxA AVxV AxV"),
+        (["", "CLIP", "CLIP"], "the name of a model is empty: give its folder"),
+        (["SYSTEM", "CLIP", ""], "the name of a recording is empty"),
+        (["FOLDER", "CLIP", "CLIP"], "exp: holds the systems small: choose one, as in "),
+        (
+            ["SYSTEM", "CLIP", "CLIP", "--explain", "CLIP"],
+            "s0-u0.mkv: the name of this output must end in .html or .htm",
+        ),
+        (["nothing", "a", "b", "--explain", "no/x.html"], "no/x.html: cannot be written: there is no folder no"),
+        (
+            ["SYSTEM", "CLIP", "CLIP", "--detector", "yunet"],
+            "give --detector-weights FOLDER with face_detection_yunet_",
+        ),
+        (["SYSTEM", "CLIP", "CLIP", "--detector-weights", "."], "small uses no detector: give --detector as well"),
         (["SYSTEM", "CLIP", "CLIP", "--device", "cuda"], "device cuda: 0 GPUs are visible: use cpu"),
         (["SYSTEM", "CLIP", "CLIP", "--detector", "yunet", "--detector-weights", "."], "no such file: detector yunet"),
     ],
 )
 def test_bad_input_ends_in_one_line(run, clips, words, message):
-    names = {"SYSTEM": run.system, "CLIP": clips["s0-u0"]}
+    names = {"SYSTEM": run.system, "FOLDER": run.system.parent, "CLIP": clips["s0-u0"]}
     done = command("verify", *(names.get(word, word) for word in words))
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--far", "2"], "argument --far: '2': a false-accept rate is between 0 and 1, as in 0.01"),
+        (["--far", "nan"], "argument --far: 'nan': a false-accept rate is between 0 and 1"),
+        (["--mode", "AB"], "argument --mode: invalid choice: 'AB'"),
+        (["--mod", "AxA"], "unrecognized arguments: --mod"),
+    ],
+)
+def test_wrong_options_are_noticed_before_anything_is_read(words, message):
+    done = command("verify", "nothing", "a.wav", "b.wav", *words)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
+def test_the_decision_is_printed_even_if_the_page_cannot_be_written(run, clips, tmp_path):
+    with mock.patch("avsv.io.atomic.Path.write_text", side_effect=OSError(28, "No space left on device")):
+        done = command("verify", run.system, clips["s0-u0"], clips["s0-u1"], "--explain", tmp_path / "x.html")
+    assert done.returncode == 1 and "log-likelihood ratio" in done.stdout
+    assert f"no space left on the device while writing {tmp_path / 'x.html'}: free some space" in done.stderr
+
+
+def test_a_mean_of_both_orders_says_so(run, clips, tmp_path):
+    done = command(
+        "verify", run.system, clips["s0-u0"], clips["s0-u1"], "--mode", "AVxA", "--explain", tmp_path / "x.htm"
+    )
+    assert "\nmode AVxA, mean of both orders: cosine " in done.stdout, done.stderr
+    assert "<td>AVxA, mean of both orders</td>" in (tmp_path / "x.htm").read_text()
 
 
 def scores_of(folder: Path, suffix: str) -> dict[str, Scores]:

@@ -87,7 +87,7 @@ def test_systems_of_one_modality(modalities, embed, tmp_path):
     keys = list(read_list(run.data["eval"] / "wav.scp"))
     other = recording_of(run.data["eval"], keys[0])
     other = other.video if modalities == "A" else other.audio
-    with pytest.raises(DataError, match="lacks what small needs"):
+    with pytest.raises(DataError, match=f"{other}: lacks what small needs"):
         model.verify(other, other)
 
 
@@ -107,6 +107,12 @@ def test_an_embedding_is_that_of_the_ark(run):
         model.embed(waveform=32768 * waveform)
     with pytest.raises(DataError, match=r"frames: float64 \(3, 4\): expected bytes"):
         model.embed(frames=np.zeros((3, 4)))
+    with pytest.raises(DataError, match=r"frames: uint8 \(32, 32, 3\): a single picture: use image\[None\]"):
+        model.embed(frames=np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(DataError, match="samples that are not finite numbers"):
+        model.embed(waveform=np.full(16000, np.nan))
+    with pytest.raises(DataError, match="give a recording or arrays, not both"):
+        model.embed(recording.audio, waveform=waveform)
     with pytest.raises(DataError, match="give a recording, a waveform or frames"):
         model.embed()
     with pytest.raises(DataError, match="lacks what small needs in mode V"):
@@ -133,6 +139,8 @@ def test_what_is_compared_follows_from_the_files(run, tmp_path):
     found = model.verify(first, second, mode="AxA")
     assert (found.a.modality, found.a.faces) == ("A", 0)
     assert found.cosine == model.verify(first.audio, second.audio).cosine
+    with pytest.raises(TypeError, match=r"use \.accepted"):
+        bool(found)
 
 
 @pytest.mark.parametrize(("mode", "left_out"), [("AVxA", "video"), ("AVxV", "audio")])
@@ -177,6 +185,10 @@ def test_thresholds_are_measured_where_the_trials_allow_it():
     assert not far_out.measured and far_out.threshold == pytest.approx(-3 + 2 * 3.719, abs=0.1)
     with pytest.raises(DataError, match="between 0 and 1"):
         operating_point(target, nontarget, 1.5)
+    # So small that 1 - rate is 1.
+    assert (
+        10 < operating_point(target, nontarget, 1e-20).threshold < operating_point(target, nontarget, 1e-320).threshold
+    )
 
 
 def test_the_folder_holds_no_pickle_and_describes_itself(exported, run):
@@ -308,6 +320,13 @@ def test_recordings_that_cannot_be_used(run, tmp_path):
     ):
         with pytest.raises(DataError, match=f"{name}: .*{message}"):
             model.verify(good, tmp_path / name)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    muted = replace(good, name="muted", audio=str(tmp_path / "silent.wav"))
+    for other, way_out in ((good, "VxV"), (good.audio, "AxV"), (good.video, "VxV")):
+        message = rf"silent.wav: all 16000 samples are 0: nothing was recorded; --mode {way_out} uses its face only"
+        with pytest.raises(DataError, match=message):
+            model.verify(other, muted)
+        assert model.verify(other, muted, mode=way_out).mode == way_out
     for options, message in (
         ({"mode": "AxB"}, "mode 'AxB' is not one of"),
         ({"mode": "VxV"}, "has no video"),
