@@ -9,8 +9,7 @@ fusion     ``audio``, ``visual`` (batch, D) of the networks, and        ``embedd
            ``present`` (batch, 2), true where they are there
 ========== ============================================================ =====================
 
-All recordings of a batch have the same length: there are no masks. Features are normalized to mean 0, pixels are in
-[-0.5, 0.5], as the networks take them here.
+All recordings of a batch have the same length: there are no masks. ``README.md`` beside them says what each input is.
 """
 
 import logging
@@ -24,10 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from avsv.errors import DataError
-from avsv.io.atomic import atomic_path
+from avsv.io.atomic import atomic_path, write_text
+from avsv.verification.card import describe_audio, describe_faces, table
 from avsv.verification.package import Package
 
 OPSET = 17
+README = "README.md"
+_MARK = "<!-- avsv export --onnx -->"  # the first line of this file: the folder holds graphs only
 TOLERANCE = 1e-4
 """Largest relative difference between a graph and PyTorch."""
 UNSUPPORTED = {
@@ -60,28 +62,77 @@ def export_onnx(package: Package, folder: Path) -> list[Exported]:
 
     Args:
         package: the system.
-        folder: made if need be.
+        folder: new, empty, or with the graphs of an earlier export.
 
     Returns:
         What became of each.
 
     Raises:
-        DataError: a graph differs from PyTorch by more than :data:`TOLERANCE`; the packages onnx or onnxruntime are not
-            installed.
+        DataError: a graph differs from PyTorch by more than :data:`TOLERANCE`; the folder holds other files.
+        ModuleNotFoundError: the packages onnx or onnxruntime are not installed.
     """
+    _check_target(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / README, describe_graphs(package))
     embedder, system = package.embedder, package.settings.system
     exported = []
     for name, config in (("audio", system.audio), ("visual", system.visual), ("fusion", system.fusion)):
+        path = folder / f"{name}.onnx"
+        path.unlink(missing_ok=True)
         if config is None:
             continue
         if config.name in UNSUPPORTED:
             exported.append(Exported(name, None, None, f"{config.name}: {UNSUPPORTED[config.name]}"))
             continue
-        path = folder / f"{name}.onnx"
         draw = {"audio": _audio, "visual": _video, "fusion": _embeddings}[name](package)
         exported.append(Exported(name, path, export_network(getattr(embedder, name), draw, path), None))
     return exported
+
+
+def _check_target(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: is a file: give a new folder")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not names:
+        return
+    about = folder / README
+    ours = about.is_file() and about.read_bytes().startswith(_MARK.encode())
+    others = names - {"audio.onnx", "visual.onnx", "fusion.onnx", README}
+    if others or not ours:
+        raise DataError(f"{folder}: holds other files: give a new folder, or that of an earlier export with --onnx")
+
+
+def describe_graphs(package: Package) -> str:
+    """The text of ``README.md`` beside the graphs: names, shapes and meaning of their inputs."""
+    inputs, embedder, system = package.inputs, package.embedder, package.settings.system
+    rows = []
+    if audio := describe_audio(package):
+        shape = "samples" if inputs.takes == "waveform" else f"frames, {inputs.num_bins}"
+        rows.append(["`audio.onnx`", "`audio`", f"(batch, {shape}) float32", audio])
+    if faces := describe_faces(package):
+        shape = ", ".join(map(str, inputs.image_shape))
+        about = f"{faces} A pixel is x / 255 - 0.5 for a byte x."
+        rows.append(["`visual.onnx`", "`video`", f"(batch, frames, {shape}) float32", about])
+    if system.fusion is not None:
+        for name in ("audio", "visual"):
+            size = getattr(embedder, name).embedding_dim
+            about = f"Output of `{name}.onnx` as it is; zeros where the recording has none."
+            rows.append(["`fusion.onnx`", f"`{name}`", f"(batch, {size}) float32", about])
+        about = "Whether the recording has a voice (first column) and a face (second column)."
+        rows.append(["`fusion.onnx`", "`present`", "(batch, 2) bool", about])
+    parts = [
+        f"{_MARK}\n# ONNX graphs of {package.settings.name}",
+        f"Weights: md5 `{package.settings.identity}`. The output of each graph is `embedding`, (batch, D) float32, not"
+        " scaled: compare two of them by their cosine. All recordings of a batch have the same length: there is no"
+        " padding. A graph that is not here could not be written: `avsv export --onnx` says why.",
+        table(["graph", "input", "shape and type", "content"], rows),
+    ]
+    if system.embed.mirror:
+        parts.append("`avsv` gives the mirrored face crops as further frames.")
+    if system.embed.speeds:
+        parts.append("`avsv` also embeds the voice at 0.9 and 1.1 times its speed, and averages the three cosines.")
+    parts.append("Normalization and calibration of scores are not part of the graphs.")
+    return "\n\n".join(parts) + "\n"
 
 
 Draw = Callable[[int, int], dict[str, Tensor]]

@@ -14,11 +14,12 @@
 The folder contains no code, and reading it runs none.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,7 +50,10 @@ from avsv.video.detect import weight_files
 
 FORMAT = 2
 BUILTIN = "builtin"  # what local/prepare_data.sh of the built-in corpus writes to DATA/corpus
+NO_LICENSE = "not stated"
 SETTINGS, WEIGHTS, SCORES, DETECTOR = "model.json", "weights.safetensors", "scores.safetensors", "detector"
+DESCRIPTION = "MODEL.md"
+_NEW, _OLD = ".avsv-new", ".avsv-old"  # where a model is while it is written, and the one that it replaces
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Training:
         git: revision of the code; null where it was not known.
         versions: of the packages that computed.
         lists: md5 of every list and file that it was trained on.
+        corpus: name of the corpus, as in the file DATA/corpus; null where it was not known.
     """
 
     speakers: int
@@ -89,6 +94,7 @@ class Training:
     git: str | None
     versions: dict[str, str]
     lists: dict[str, str]
+    corpus: str | None = None
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ class Package:
     @property
     def caution(self) -> str | None:
         """What a user must know before trusting a decision; None if nothing is known."""
-        if {row.get("corpus") for row in self.settings.results} != {BUILTIN}:
+        if self.settings.training.corpus != BUILTIN:
             return None
         return (
             "made for the built-in corpus of synthetic voices and drawn faces: its decisions say nothing about people"
@@ -208,15 +214,19 @@ class Package:
         faces = self.settings.faces
         return inputs_of(self.settings.system, self.settings.fbank, faces and faces.form)
 
-    def save(self, folder: Path) -> None:
-        """Write the folder of the model, except for its description.
+    def save(self, folder: Path, description: str) -> None:
+        """Write the folder of the model.
 
-        ``model.json``, without which there is no model, comes last.
+        A model that is there is replaced when the new one is complete.
+
+        Args:
+            folder: new, empty, or that of a model.
+            description: the text of ``MODEL.md``.
 
         Raises:
             DataError: the folder holds something else; the detector's weights are not there.
         """
-        check_target(folder)
+        model_to_replace(folder)
         settings, faces = self.settings, self.faces
         sources = []
         if faces is not None and faces.detector_weights:
@@ -227,22 +237,16 @@ class Package:
         for source in sources:
             if not source.is_file():
                 raise DataError(f"{source}: no such file: the model needs the weights of its face detector")
-        folder.mkdir(parents=True, exist_ok=True)
-        # The sources may be those of the model that is replaced.
-        incoming = folder / f".{DETECTOR}"
-        shutil.rmtree(incoming, ignore_errors=True)
-        for source in sources:
-            incoming.mkdir(exist_ok=True)
-            shutil.copyfile(source, incoming / source.name)
-        (folder / SETTINGS).unlink(missing_ok=True)
-        shutil.rmtree(folder / DETECTOR, ignore_errors=True)
-        if sources:
-            incoming.rename(folder / DETECTOR)
-        arrays = {name: value.numpy() for name, value in self.embedder.state_dict().items()}
-        write_tensors(folder / WEIGHTS, arrays, {})
-        content = self.normalization.to_tensors()
-        write_tensors(folder / SCORES, content.arrays | development_tensors(self.development), content.metadata)
-        write_text(folder / SETTINGS, settings.to_json())
+        with _replace_content(folder) as new:
+            for source in sources:
+                (new / DETECTOR).mkdir(exist_ok=True)
+                shutil.copyfile(source, new / DETECTOR / source.name)
+            arrays = {name: value.numpy() for name, value in self.embedder.state_dict().items()}
+            write_tensors(new / WEIGHTS, arrays, {})
+            content = self.normalization.to_tensors()
+            write_tensors(new / SCORES, content.arrays | development_tensors(self.development), content.metadata)
+            write_text(new / DESCRIPTION, description)
+            write_text(new / SETTINGS, settings.to_json())
 
     @classmethod
     def load(cls, folder: Path) -> "Package":
@@ -284,13 +288,54 @@ class Package:
         return cls(folder, settings, embedder.eval(), normalization, development)
 
 
-def check_target(folder: Path) -> None:
-    """Raise DataError if a folder holds anything other than a model, which would be lost."""
+def model_to_replace(folder: Path) -> Settings | None:
+    """The settings of the model in a folder that is written; None for a new or empty folder.
+
+    Raises:
+        DataError: the folder holds anything other than a model, which would be lost.
+    """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is a file: give a new folder")
-    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if inside and not inside & {SETTINGS, WEIGHTS}:
-        raise DataError(f"{folder}: holds other files: give a new folder, or that of a model")
+    names = {path.name for path in folder.iterdir()} - {_NEW, _OLD} if folder.is_dir() else set()
+    if not names:
+        return None
+    advice = "give a new folder, or that of a model"
+    if SETTINGS not in names:
+        raise DataError(f"{folder}: holds other files: {advice}")
+    try:
+        settings = Settings.read(folder / SETTINGS)
+    except DataError as error:
+        raise DataError(f"{error}: {folder} is not replaced: {advice}") from None
+    form = settings.faces and settings.faces.form
+    others = names - {*Package.FILES, DESCRIPTION}
+    if DETECTOR in others and isinstance(form, FacesConfig) and form.detector_weights:
+        inside = {path.name for path in (folder / DETECTOR).iterdir()} - set(weight_files(form))
+        others = others - {DETECTOR} | {f"{DETECTOR}/{name}" for name in inside}
+    if others:
+        raise DataError(f"{folder}: holds other files, as {min(others)}: {advice}")
+    return settings
+
+
+@contextlib.contextmanager
+def _replace_content(folder: Path) -> Iterator[Path]:
+    """A folder to write to, inside another, whose content it replaces if the block succeeds."""
+    new, old = folder / _NEW, folder / _OLD
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir()
+        yield new
+        # From here on there are only renames, which need no space.
+        shutil.rmtree(old, ignore_errors=True)
+        before, after = [path for path in folder.iterdir() if path != new], list(new.iterdir())
+        old.mkdir()
+        for path in before:
+            path.rename(old / path.name)
+        for path in after:
+            path.rename(folder / path.name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def identity_of(state: Mapping[str, Tensor]) -> str:

@@ -13,6 +13,7 @@ from avsv.scoring.records import read_calibration, read_development, read_normal
 from avsv.scoring.thresholds import read_thresholds
 from avsv.verification.package import (
     FORMAT,
+    NO_LICENSE,
     CalibrationSettings,
     FaceSettings,
     Package,
@@ -37,7 +38,7 @@ _COLUMNS = [
 ]
 
 
-def package_of_run(folder: Path, license: str = "not stated") -> Package:
+def package_of_run(folder: Path, license: str = NO_LICENSE) -> Package:
     """Gather what a system of a run needs.
 
     Args:
@@ -60,6 +61,7 @@ def package_of_run(folder: Path, license: str = "not stated") -> Package:
     thresholds: dict[str, dict[str, float | None]] = {}
     for row in read_thresholds(scores / "thresholds.csv"):
         thresholds.setdefault(row.mode, {})[f"{row.wanted:g}"] = row.threshold
+    results = _results(folder)
     settings = Settings(
         format=FORMAT,
         name=folder.resolve().name,
@@ -71,20 +73,31 @@ def package_of_run(folder: Path, license: str = "not stated") -> Package:
         faces=trained.video and FaceSettings(_with_weights(trained.video, about)),
         calibration=calibration,
         thresholds=thresholds,
-        training=_training(trained, about),
-        results=_results(folder),
+        training=_training(trained, about, _corpus(folder, about, results)),
+        results=results,
     )
     return Package(folder, settings, trained.build(), normalization, development)
 
 
-def _training(trained: TrainedSystem, about: dict[str, Any]) -> Training:
+def _training(trained: TrainedSystem, about: dict[str, Any], corpus: str | None) -> Training:
     lists = {}
     for path, digest in about.get("files", {}).items():
         name = "/".join(Path(path).parts[-2:])
         if not Path(path).name.startswith("."):
             lists[name] = str(digest)
     versions = {name: str(version) for name, version in about.get("versions", {}).items()}
-    return Training(len(trained.classes), about.get("seed", 0), about.get("git"), versions, lists)
+    return Training(len(trained.classes), about.get("seed", 0), about.get("git"), versions, lists, corpus)
+
+
+def _corpus(folder: Path, about: dict[str, Any], results: tuple[dict[str, str], ...]) -> str | None:
+    """The corpus of a run: that of its results, or the word in the file ``corpus`` beside the training data."""
+    names = {row["corpus"] for row in results if "corpus" in row}
+    if not names:
+        # Paths of the lists may be relative to the folder in which the recipe ran, which is one above EXP or higher.
+        bases = [Path(), *folder.resolve().parents]
+        files = {base / Path(path).parent.parent / "corpus" for path in about.get("files", {}) for base in bases}
+        names = {file.read_text(encoding="utf-8").strip() for file in files if file.is_file()}
+    return ", ".join(sorted(names)) or None
 
 
 def _with_weights(form: FaceFormat, about: dict[str, Any]) -> FaceFormat:

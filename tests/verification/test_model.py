@@ -1,5 +1,6 @@
 """A trained system as a folder, and verification with it: the scores of the recipe, and one line for what is wrong."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -19,7 +20,7 @@ import avsv
 from avsv.errors import DataError
 from avsv.io.lists import read_list, read_scores, read_trials
 from avsv.scoring.calibration import fit_calibration
-from avsv.verification.card import write_model
+from avsv.verification.card import model_card, write_model
 from avsv.verification.decision import operating_point
 from avsv.verification.model import Model
 from avsv.verification.run import package_of_run
@@ -204,7 +205,11 @@ def test_the_folder_holds_no_pickle_and_describes_itself(exported, run):
     settings = json.loads((exported / "model.json").read_text())
     assert settings["license"] == "CC-BY-4.0" and settings["training"]["lists"]["train/utt2spk"] == digest
     page = (exported / "MODEL.md").read_text()
-    assert "License: CC-BY-4.0" in page and "12 speakers, seed 0" in page and f"| train/utt2spk | {digest} |" in page
+    assert "License: CC-BY-4.0" in page and "12 speakers of an unnamed corpus, seed 0" in page
+    assert "avsv verify FOLDER FIRST SECOND" in page
+    assert "Audio: one channel at 16000 Hz, as 20 log-mel filterbank energies" in page
+    assert "Face crops: gray, 16 rows, 16 columns, 25 per second; the central part of the picture" in page
+    assert f"| train/utt2spk | {digest} |" in page
 
 
 def change(name: str, before: str, after: str):
@@ -271,11 +276,69 @@ def test_the_weights_of_the_detector_go_with_the_model(run, tmp_path):
         avsv.load(run.system, detector="yunett")
 
 
-def test_a_folder_with_other_files_is_not_overwritten(run, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
+@pytest.mark.parametrize("of_model, name", [(False, "notes.txt"), (True, "notes.txt"), (True, "detector/my_yolo.pt")])
+def test_a_folder_with_other_files_is_not_overwritten(run, exported, tmp_path, of_model, name):
+    folder = tmp_path / "model"
+    if of_model:
+        shutil.copytree(exported, folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("mine")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(DataError, match="holds other files"):
+        write_model(package_of_run(run.system), folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_file_that_is_called_like_those_of_a_model_is_not_overwritten(run, tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "weights.safetensors").write_text("theirs")
+    with pytest.raises(DataError, match=r"it is not the description of a model: .* is not replaced: give a new folder"):
         write_model(package_of_run(run.system), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert (tmp_path / "weights.safetensors").read_text() == "theirs"
+
+
+def test_a_model_remains_until_the_next_one_is_complete(run, exported, tmp_path, monkeypatch):
+    shutil.copytree(exported, tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr("avsv.verification.package.write_text", full)
+        write_model(package_of_run(run.system), tmp_path / "model", "MIT")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+    # The terms remain those that were given once.
+    for license, kept in ((None, "CC-BY-4.0"), ("MIT", "MIT"), (None, "MIT")):
+        write_model(package_of_run(run.system), tmp_path / "model", license)
+        assert avsv.load(tmp_path / "model").package.settings.license == kept
+    assert {path.name for path in (tmp_path / "model").iterdir()} == before.keys()
+
+
+def test_the_corpus_is_known_before_there_are_results(run, tmp_path):
+    """From the word beside the lists of the training, of which the paths may be relative to the recipe."""
+    system = tmp_path / "exp/preset/small"
+    shutil.copytree(run.system, system)
+    about = (system / "run.yaml").read_text()
+    (system / "run.yaml").write_text(about.replace(f"{run.data['train'].parent}/", "data/"))
+    (tmp_path / "data").mkdir()
+    assert avsv.load(system).package.settings.training.corpus is None
+    (tmp_path / "data/corpus").write_text("builtin\n")
+    write_model(package_of_run(system), tmp_path / "model")
+    for folder in (system, tmp_path / "model"):
+        with pytest.warns(UserWarning, match="small: made for the built-in corpus of synthetic voices") as warned:
+            assert avsv.load(folder).package.settings.training.corpus == "builtin"
+        assert len(warned) == 1 and warned[0].filename == __file__
+    page = (tmp_path / "model/MODEL.md").read_text()
+    assert "**Caution: made for the built-in corpus" in page and "12 speakers of builtin, seed 0" in page
+
+
+def test_a_description_without_any_threshold_says_why(run):
+    package = package_of_run(run.system)
+    assert "| AVxA, one order | " in model_card(package)
+    nothing = {mode: dict.fromkeys(part) for mode, part in package.settings.thresholds.items()}
+    page = model_card(replace(package, settings=replace(package.settings, thresholds=nothing)))
+    assert "The development trials are too few to measure a threshold" in page and "| mode |" not in page
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from finished_run import make_run
 from synthetic import config
 
 import avsv
+from avsv.errors import DataError
 from avsv.model.build import build_network
 from avsv.model.config import AudioConfig, FusionConfig, VisualConfig
 from avsv.model.registry import ROLES, find_class
@@ -62,10 +63,23 @@ def test_every_network_and_fusion(role, name, tmp_path):
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_the_graphs_of_a_system_give_its_embeddings(tmp_path):
+def test_the_graphs_of_a_system_give_its_embeddings(tmp_path, monkeypatch):
     run = make_run(tmp_path)
     model = avsv.load(run.system)
+    for name in ("README.md", "audio.onnx", "model.json"):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "other" / name).write_text("mine")
+        with pytest.raises(DataError, match="holds other files: give a new folder"):
+            export_onnx(model.package, tmp_path / "other")
+        assert (tmp_path / "other" / name).read_text() == "mine"
+        (tmp_path / "other" / name).unlink()
+    (tmp_path / "onnx").mkdir()
     exported = export_onnx(model.package, tmp_path / "onnx")
+    about = (tmp_path / "onnx/README.md").read_text()
+    assert "| `audio.onnx` | `audio` | (batch, frames, 20) float32 | Audio: one channel at 16000 Hz, as 20 log" in about
+    assert (
+        "A pixel is x / 255 - 0.5 for a byte x." in about and "| `fusion.onnx` | `present` | (batch, 2) bool |" in about
+    )
     assert [one.name for one in exported] == ["audio", "visual", "fusion"] and all(one.path for one in exported)
     from finished_run import recording_of
 
@@ -79,6 +93,11 @@ def test_the_graphs_of_a_system_give_its_embeddings(tmp_path):
     session = onnxruntime.InferenceSession(str(tmp_path / "onnx/fusion.onnx"))
     (found,) = session.run(None, {**outputs, "present": np.ones((1, 2), bool)})
     np.testing.assert_allclose(found[0], model.embed(recording), rtol=1e-3, atol=1e-4)
+    # Over an earlier export: a graph that is not written again does not remain.
+    for name in model.package.settings.system.to_mapping()["audio"]["name"], "ssa":
+        monkeypatch.setitem(UNSUPPORTED, name, "it is removed")
+    export_onnx(model.package, tmp_path / "onnx")
+    assert {path.name for path in (tmp_path / "onnx").iterdir()} == {"README.md", "visual.onnx"}
 
 
 def test_what_cannot_be_exported_is_named_with_the_reason(tmp_path):
