@@ -113,8 +113,7 @@ def build_page(model: Model) -> "gradio.Blocks":
                 return [file, live(label=name, **options)]
 
     with gradio.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        caution = model.package.caution and f" **Caution: {model.package.caution}.**"
-        gradio.Markdown(f"# {_TITLE}\n\nModel {model.name}. {_NOTE}{caution or ''}")
+        gradio.Markdown(introduction(model))
         with gradio.Row():
             fields = [*field("First recording"), *field("Second recording")]
         rate = gradio.Radio(
@@ -126,6 +125,12 @@ def build_page(model: Model) -> "gradio.Blocks":
         found = gradio.HTML()
         button.click(lambda *values: compare(model, *values), [*fields, rate], found, api_visibility="private")
     return page
+
+
+def introduction(model: Model) -> str:
+    """The title and the text above the fields, in Markdown."""
+    caution = f" **Caution: {model.package.caution}.**" if model.package.caution else ""
+    return f"# {_TITLE}\n\nModel {model.name}. {_NOTE}{caution}"
 
 
 def compare(

@@ -23,6 +23,7 @@ from avsv.io.ark import read_vectors
 from avsv.io.lists import Scores, read_list, read_scores
 from avsv.io.safetensors import read_tensors, write_tensors
 from avsv.model.saved import TrainedSystem
+from avsv.verification.demo import introduction
 from avsv.verification.gallery import Gallery
 from avsv.verification.model import Model
 
@@ -100,6 +101,11 @@ def test_a_model_of_the_built_in_corpus_says_so(run, clips, tmp_path):
             done = command("verify", model, *pair, "--explain", tmp_path / "page.html")
             assert done.returncode == 0
             said = "synthetic voices and drawn faces: its decisions say nothing about people"
+            with mock.patch("avsv.verification.demo.serve") as served:
+                assert (said in command("demo", model).stderr) == warned
+            assert (
+                f"**Caution: made for the built-in corpus of {said}" in introduction(served.call_args.args[0])
+            ) == warned
             assert (said in done.stderr) == (said in (tmp_path / "page.html").read_text()) == warned
         command("enroll", tmp_path / "g", corpus, pair[0], "--model", system)
         assert ("synthetic voices" in command("identify", tmp_path / "g", pair[1]).stderr) == warned

@@ -121,6 +121,9 @@ def test_bad_scores_are_named(table, word):
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     write_text(tmp_path / "list", "old\n")
+    with pytest.raises(FileNotFoundError) as failed:
+        write_text(tmp_path / "nothing/list", "a")
+    assert (failed.value.filename, failed.value.filename2) == (str(tmp_path / "nothing/list"), None)
     with pytest.raises(RuntimeError), atomic_path(tmp_path / "list") as temporary:
         temporary.write_text("half")
         raise RuntimeError
