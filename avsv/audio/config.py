@@ -1,5 +1,6 @@
 """The settings of ``conf/fbank.yaml``. This module does not import torch."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -31,7 +32,7 @@ class FbankConfig:
         dither: standard deviation, in 16-bit steps, of the noise added to the waveform in training only.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value outside its range; a filter that contains no frequency.
 
     Example:
         >>> FbankConfig().window_samples, FbankConfig().shift_samples
@@ -68,11 +69,39 @@ class FbankConfig:
             raise ValueError(f"dither: {self.dither}: must not be negative")
         if not 0 <= self.preemphasis <= 1:
             raise ValueError(f"preemphasis: {self.preemphasis}: must be 0 to 1")
+        self._check_filters()
+
+    def _check_filters(self) -> None:
+        """Raise ValueError if a filter lies between two frequencies of the spectrum: its feature would be constant."""
+
+        def mel(frequency: float) -> float:
+            return 1127.0 * math.log1p(frequency / 700.0)
+
+        # The edges in frequencies of the spectrum, of which the last, half the sample rate, has weight 0.
+        low, width = mel(self.low_freq), (mel(self.top_freq) - mel(self.low_freq)) / (self.num_mel_bins + 1)
+        edges = [
+            700.0 * math.expm1((low + n * width) / 1127.0) * self.fft_size / self.sample_rate
+            for n in range(self.num_mel_bins + 2)
+        ]
+        empty = sum(
+            math.floor(below + 1e-6) + 1 > min(math.ceil(above - 1e-6), self.fft_size // 2) - 1
+            for below, above in zip(edges[:-2], edges[2:], strict=True)
+        )
+        if empty:
+            raise ValueError(
+                f"num_mel_bins: {self.num_mel_bins}: {empty} of the filters would contain no frequency of frames of"
+                f" {self.frame_length:g} ms: choose fewer filters or a longer frame_length"
+            )
 
     @property
     def window_samples(self) -> int:
         """Samples in a frame."""
         return int(self.sample_rate * self.frame_length * 0.001)
+
+    @property
+    def fft_size(self) -> int:
+        """Samples of a frame that is padded with zeros to a power of two."""
+        return 1 << (self.window_samples - 1).bit_length()
 
     @property
     def shift_samples(self) -> int:

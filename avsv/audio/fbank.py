@@ -41,10 +41,10 @@ class Fbank(nn.Module):
     def __init__(self, **conf) -> None:
         super().__init__()
         self.config = FbankConfig(**conf)
-        self._padded = 1 << (self.config.window_samples - 1).bit_length()
+        self._padded = self.config.fft_size
         window = _window(self.config.window, self.config.window_samples)
         self.register_buffer("window", window.float(), persistent=False)
-        self.register_buffer("filters", mel_filters(self.config, self._padded).float(), persistent=False)
+        self.register_buffer("filters", mel_filters(self.config).float(), persistent=False)
 
     def forward(self, waveform: Tensor, noise: Tensor | None = None) -> Tensor:
         config = self.config
@@ -91,12 +91,13 @@ def _window(name: str, size: int) -> Tensor:
     return hann if name == "hanning" else hann.pow(0.85)
 
 
-def mel_filters(config: FbankConfig, fft_size: int) -> Tensor:
+def mel_filters(config: FbankConfig) -> Tensor:
     """Triangular filters on the mel scale: (fft_size / 2 + 1, F) float64; the Nyquist bin has weight 0, as in Kaldi."""
 
     def mel(frequency: Tensor | float) -> Tensor:
         return 1127.0 * torch.log1p(torch.as_tensor(frequency, dtype=torch.float64) / 700.0)
 
+    fft_size = config.fft_size
     edges = torch.linspace(
         mel(config.low_freq).item(), mel(config.top_freq).item(), config.num_mel_bins + 2, dtype=torch.float64
     )

@@ -10,7 +10,7 @@ from torchaudio.compliance import kaldi
 
 from avsv.audio.augment import draw_masks, hide
 from avsv.audio.config import FbankConfig, load_fbank_config
-from avsv.audio.fbank import Fbank, mean_normalize
+from avsv.audio.fbank import Fbank, mean_normalize, mel_filters
 from avsv.errors import DataError
 from avsv.seeding import Counter
 
@@ -177,6 +177,20 @@ def test_spec_augment_fits_short_clips():
     assert torch.equal(hide(features, torch.tensor([draw_masks(Counter(5), 7, 3, 0, 0)])), features)
 
 
+@pytest.mark.parametrize("sample_rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("bins", [40, 80, 96, 128])
+@pytest.mark.parametrize("length", [10.0, 20.0, 25.0, 32.0])
+def test_settings_are_refused_only_if_a_filter_is_empty(monkeypatch, sample_rate, bins, length):
+    conf = {"sample_rate": sample_rate, "num_mel_bins": bins, "frame_length": length}
+    try:
+        FbankConfig(**conf)
+        refused = False
+    except ValueError:
+        refused = True
+    monkeypatch.setattr(FbankConfig, "_check_filters", lambda self: None)
+    assert refused == bool((mel_filters(FbankConfig(**conf)).sum(dim=0) < 1e-9).any())
+
+
 def test_the_configuration_in_the_repository_holds_the_defaults():
     assert load_fbank_config(ROOT / "conf" / "fbank.yaml") == FbankConfig()
 
@@ -188,6 +202,16 @@ def test_the_configuration_in_the_repository_holds_the_defaults():
         ("num_mel_bins: many", "num_mel_bins: expected a whole number, not the text many"),
         ("resample: 1", "resample: expected true or false, not the number 1"),
         ("num_mel_bins: 0", "num_mel_bins: 0: must be larger than 0"),
+        (
+            "num_mel_bins: 128",
+            "num_mel_bins: 128: 1 of the filters would contain no frequency of frames of 25 ms: choose fewer filters"
+            " or a longer frame_length",
+        ),
+        (
+            "frame_length: 5",
+            "num_mel_bins: 80: 13 of the filters would contain no frequency of frames of 5 ms: choose fewer filters"
+            " or a longer frame_length",
+        ),
         ("window: haming", "window: haming: did you mean 'hamming'?"),
         ("frame_shift: 0.01", "frame_shift: 0.01: less than a sample of 16000 Hz"),
         ("high_freq: 9000", "high_freq: 9000: leaves no band between low_freq 20 and 8000 Hz"),
