@@ -1,6 +1,7 @@
 """16-bit mono wav files, single or inside an ark: windowed reads, and the form in which arks store them."""
 
 import struct
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,19 +35,20 @@ class WavHeader(NamedTuple):
     @property
     def is_pcm16(self) -> bool:
         """Whether the samples are 16-bit integers."""
-        return self.is_pcm and self.bits == 16 and self.channels > 0
+        return self.is_pcm and self.bits == 16
 
     @property
     def num_samples(self) -> int:
         """Samples per channel."""
-        return self.num_bytes // max(1, self.block)
+        return self.num_bytes // max(1, self.block)  # 0 in some compressed files
 
 
 def read_wav_header(path: str, offset: int = 0) -> WavHeader | None:
     """Read the header of the RIFF wav file that begins at ``offset``; None if there is no wav file.
 
     Raises:
-        DataError: no such file, or the file has fewer samples than its header promises.
+        DataError: no such file; the file has fewer samples than its header promises; the number of channels, bits and
+            bytes of a sample contradict each other.
     """
     return parse_wav_header(path, lambda position, count: read_at(path, position, count), file_size(path), offset)
 
@@ -85,6 +87,10 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
     code, channels, rate, _, block, bits = struct.unpack("<HHIIHH", fmt[:16])
     if code == _EXTENSIBLE and len(fmt) >= 26:
         code = struct.unpack("<H", fmt[24:26])[0]
+    if code == _PCM and not block == channels * ((bits + 7) // 8) > 0:
+        raise DataError(
+            f"{name}: a wrong wav header: {block} bytes for {channels} channels of {bits} bits: convert it again"
+        )
     start = offset + position + 8
     there = size - start
     # A recorder that was killed, or that writes to a pipe, leaves 0; another chunk may follow no samples.
@@ -92,6 +98,12 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
         length = there
     elif length > there:
         raise DataError(f"{name}: truncated: the wav header promises {length} bytes of samples, there are {there}")
+    elif length and not offset and there - length > 8 and not _is_chunk(read(start + length + length % 2, 8), there):
+        # In an ark, the next recording follows.
+        warnings.warn(
+            f"{name}: the wav header promises {length} bytes of samples; {there - length} after them are not read",
+            stacklevel=2,
+        )
     end = offset + 8 + struct.unpack("<I", head[4:8])[0]
     if start + length <= end < size:
         check_alone(name, head, read(end, 12))
@@ -191,7 +203,8 @@ def float_to_int16(waveform: np.ndarray) -> np.ndarray:
         >>> float_to_int16(np.array([-1.0, 0.5, 1.0], dtype=np.float32)).tolist()
         [-32768, 16384, 32767]
     """
-    return np.rint(waveform * np.float32(32768)).clip(-32768, 32767).astype(np.int16)
+    # Clipped first: the product of a damaged value may be too large for float32.
+    return np.rint(waveform.clip(-1, np.float32(32767 / 32768)) * np.float32(32768)).astype(np.int16)
 
 
 def wav_bytes(codes: np.ndarray, sample_rate: int) -> bytes:
