@@ -17,6 +17,7 @@ from avsv.io.media import (
     check_memory,
     check_order,
     choose_stream,
+    decode_frames,
     library_errors,
     open_media,
     stated_seconds,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # The duration of a container is rounded to its packets; less than this share of it means that packets are missing.
 _LEAST_SHARE = 0.9
+_SILENT = 0.5 / 32768  # half a step of 16 bits
 MIN_RATE, MAX_RATE = 1000, 768000
 """Samples per second of recordings. Others come from damaged headers, and their conversion may take any memory."""
 
@@ -50,7 +52,7 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
 
     Raises:
         DataError: no such file, not audio, truncated, no samples, another sample rate without ``resample``, several
-            channels without ``downmix``, samples that are not finite, a command that fails.
+            channels without ``downmix`` or that cancel each other, samples that are not finite, a command that fails.
     """
     if is_command(source):
         channels, rate = _read_command(source)
@@ -60,8 +62,7 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
         raise DataError(f"{source}: no samples")
     if not np.isfinite(channels.min() + channels.max()):
         raise DataError(f"{source}: samples that are not finite numbers")
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise DataError(f"{source}: sample rate {rate}: not one between {MIN_RATE} and {MAX_RATE} Hz")
+    check_rate(source, rate)
     if len(channels) > 1 and not downmix:
         raise DataError(f"{source}: {len(channels)} channels, expected 1: set 'downmix: true' in conf/fbank.yaml")
     if rate != sample_rate and not resample:
@@ -69,6 +70,10 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
             f"{source}: sample rate {rate}, expected {sample_rate}: set 'resample: true' in conf/fbank.yaml"
         )
     waveform = channels[0] if len(channels) == 1 else channels.mean(axis=0)
+    if len(channels) > 1 and np.abs(waveform).max() <= _SILENT < np.abs(channels).max():
+        raise DataError(
+            f"{source}: its {len(channels)} channels cancel each other: take one, as in 'sox IN OUT remix 1'"
+        )
     if rate != sample_rate:
         from scipy.signal import resample_poly
 
@@ -94,6 +99,12 @@ def _read_file(source: str) -> tuple[np.ndarray, int]:
 
     check_regular_file(source)
     return _read_soundfile(source, source) or _read_av(source)
+
+
+def check_rate(source: str, rate: int) -> None:
+    """Raise DataError for a sample rate outside :data:`MIN_RATE` to :data:`MAX_RATE`."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise DataError(f"{source}: sample rate {rate}: not one between {MIN_RATE} and {MAX_RATE} Hz")
 
 
 def _from_pcm16(header: WavHeader, samples: bytes) -> np.ndarray:
@@ -142,28 +153,32 @@ def _read_av(source: str, content: bytes | None = None) -> tuple[np.ndarray, int
         rate = stream.rate
         stated = stated_seconds(container, stream, source if content is None else None)
         resampler = av.AudioResampler(format="fltp")
-        parts, size, rates = [], 0, set()
+        parts, size, forms = [], 0, set()
         spans = []
-        for frame in container.decode(stream):
+        for frame in decode_frames(container, stream, source):
             if frame.pts is not None:
                 start = float(frame.pts * frame.time_base)
                 if spans:
                     check_order(source, start - spans[-1][1])
                 spans.append((start, start + frame.samples / frame.sample_rate))
-            rates.add(frame.sample_rate)
-            if len(rates) > 1:
-                raise DataError(f"{source}: the sample rate changes inside it: convert its parts to one rate")
+            forms.add((frame.sample_rate, frame.layout.nb_channels))
+            if len(forms) > 1:
+                raise DataError(f"{source}: the sample rate or the channels change inside it: convert its parts alike")
             for part in resampler.resample(frame):
                 parts.append(part.to_ndarray())
                 size += parts[-1].nbytes
             check_memory(source, size)
-        channels = np.concatenate(parts, axis=1) if parts else np.empty((1, 0), dtype=np.float32)
+        if not parts:
+            raise DataError(f"{source}: no audio frame could be decoded: the recording is empty or damaged")
+        channels = np.concatenate(parts, axis=1)
+        seconds = channels.shape[1] / rate
         if spans:
-            seconds = max(end for _, end in spans) - min(start for start, _ in spans)
-            check_gaps(source, "audio", seconds - sum(end - start for start, end in spans), seconds)
-        promised = float(stated * rate) if stated else 0.0
-        if channels.shape[1] < _LEAST_SHARE * promised:
-            raise DataError(f"{source}: truncated: {channels.shape[1]} samples, the header promises {promised:.0f}")
+            # Where audio is missing, the samples are fewer than the time.
+            begin, end = min(start for start, _ in spans), max(end for _, end in spans)
+            check_gaps(source, "audio", end - begin - sum(end - start for start, end in spans), end - begin)
+            seconds = max(seconds, end - begin)
+        if stated and seconds < _LEAST_SHARE * stated:
+            raise DataError(f"{source}: truncated: {seconds:.2f} s of audio, the header promises {float(stated):.2f} s")
     return channels, rate
 
 

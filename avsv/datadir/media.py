@@ -4,11 +4,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsv.audio.decode import knows_length, read_audio
+from avsv.audio.decode import check_rate, knows_length, read_audio
 from avsv.audio.wav import read_wav_header
 from avsv.errors import DataError
 from avsv.io.command import is_command
-from avsv.io.media import choose_stream, library_errors, measured_seconds, open_media, stated_seconds
+from avsv.io.media import choose_stream, decode_frames, library_errors, measured_seconds, open_media, stated_seconds
 from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
 from avsv.io.whole import check_whole
@@ -60,7 +60,8 @@ def _probe_audio(location: str) -> float:
     header = read_wav_header(path, offset)
     if header is None and offset:
         raise DataError(f"{location}: no wav file begins at this offset")
-    if header is not None and header.is_pcm and header.sample_rate:
+    if header is not None and header.is_pcm:
+        check_rate(location, header.sample_rate)
         return header.num_samples / header.sample_rate
 
     import soundfile
@@ -73,6 +74,7 @@ def _probe_audio(location: str) -> float:
     with sound, library_errors(location, "audio"):
         if not knows_length(sound):
             return _probe_container(path, "audio")
+        check_rate(location, sound.samplerate)
         if not sound.seekable():  # GSM is read only forward
             return len(sound.read(sound.frames, dtype="int16")) / sound.samplerate
         # The end is read because the header may state more samples than the file has.
@@ -83,7 +85,7 @@ def _probe_audio(location: str) -> float:
 
 
 def _probe_video(location: str, folder_fps: float) -> float:
-    from avsv.video.decode import IMAGE_SUFFIXES, VideoSource, folder_rate, list_images
+    from avsv.video.decode import VideoSource, folder_rate, is_image, list_images
 
     if is_command(location):
         return sum(count for _, count in VideoSource(location).frames(FOLDER_FPS)) / FOLDER_FPS
@@ -91,7 +93,7 @@ def _probe_video(location: str, folder_fps: float) -> float:
         next(VideoSource(location).frames(FOLDER_FPS))
         return float(len(list_images(Path(location))) / folder_rate(Path(location), folder_fps))
     _need_content(location)
-    if Path(location).suffix.lower() in IMAGE_SUFFIXES:
+    if is_image(Path(location)):
         next(VideoSource(location).frames(FOLDER_FPS))
         return 1.0 / folder_fps
     return _probe_container(location, "video")
@@ -107,10 +109,12 @@ def _probe_container(path: str, kind: str) -> float:
     """Duration of the first audio or video stream of a file, whose first frame is decoded."""
     with open_media(path, path, kind) as container:
         stream = choose_stream(container, path, kind)
+        if kind == "audio":
+            check_rate(path, stream.rate)
         last = stream.index_entries[-1] if len(stream.index_entries) else None
         if last is not None and last.pos + last.size > Path(path).stat().st_size:
             raise DataError(f"{path}: truncated: the file ends before the {kind} that its header lists")
-        if next(container.decode(stream), None) is None:
+        if next(decode_frames(container, stream, path), None) is None:
             raise DataError(f"{path}: no {kind} frame could be decoded")
         promised = stated_seconds(container, stream, path)
         if not promised:

@@ -1,6 +1,7 @@
 """Decoding of video files, folders of images and pipes into frames at a constant rate."""
 
 import re
+import warnings
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,26 +17,21 @@ from avsv.io.media import (
     check_memory,
     check_order,
     choose_stream,
+    decode_frames,
+    first_bytes,
     library_errors,
     open_media,
+    picture_codec,
     stated_seconds,
 )
 from avsv.io.text import check_regular_file
-from avsv.video.picture import Orientation, SourceFrame
+from avsv.io.whole import check_jpeg
+from avsv.video.picture import Orientation, SourceFrame, refuse_image
 from avsv.video.timing import as_rate, resample
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-# Decoders by the first bytes of a file; opening images as containers would take longer than decoding them.
-_IMAGE_CODECS = {
-    b"\xff\xd8\xff": "mjpeg",
-    b"\x89PNG": "png",
-    b"BM": "bmp",
-    b"RIFF": "webp",
-    b"II*\0": "tiff",
-    b"MM\0*": "tiff",
-    b"P5": "pgm",
-    b"P6": "ppm",
-}
+IMAGE_SUFFIXES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Pictures that are not read.
+_OTHER_SUFFIXES = frozenset({".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".pbm", ".pnm", ".tga"})
 # A clip that ends before this share of the length in its header is truncated.
 _WHOLE = Fraction(9, 10)
 _SHORT_GAP = Fraction(1, 5)
@@ -67,7 +63,7 @@ class VideoSource:
             raise DataError(f"{location}: no such file or folder")
         elif path.stat().st_size == 0:
             raise DataError(f"{location}: the file is empty (0 bytes): copy or download it again")
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
+        elif is_image(path):
             self._images = [path]
             self._rate = as_rate(folder_fps)
 
@@ -122,20 +118,14 @@ class VideoSource:
         clock = _Clock(stream)
         end = missing = Fraction(0)
         count = 0
-        for packet in container.demux(stream):
-            try:
-                pictures = packet.decode()
-            except av.error.InvalidDataError:
-                # A damaged packet loses its own frames only; the total loss is checked at the end.
-                continue
-            for picture in pictures:
-                before = end
-                start, end = clock.span(picture)
-                check_order(self.location, float(start - before))
-                # At a rate that varies, a frame may be shown for a little longer than it says.
-                missing += start - before if start - before > _SHORT_GAP else 0
-                count += 1
-                yield start, end, SourceFrame(picture, Orientation.of(picture), aspect=aspect)
+        for picture in decode_frames(container, stream, self.location):
+            before = end
+            start, end = clock.span(picture)
+            check_order(self.location, float(start - before))
+            # At a rate that varies, a frame may be shown for a little longer than it says.
+            missing += start - before if start - before > _SHORT_GAP else 0
+            count += 1
+            yield start, end, SourceFrame(picture, Orientation.of(picture), aspect=aspect)
         if count == 0:
             raise DataError(f"{self.location}: no video frame could be decoded: the clip is empty or damaged")
         check_gaps(self.location, "video", float(missing), float(end))
@@ -203,11 +193,25 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if index % 2 else (0, 0, part) for index, part in enumerate(parts)]
 
 
+def is_image(path: Path) -> bool:
+    """Whether a file is a picture by its suffix, or by its first bytes if it has none."""
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or (not suffix and picture_codec(first_bytes(path)) is not None)
+
+
 def list_images(folder: Path) -> list[Path]:
-    """The images of a folder in the order of the numbers in their names; DataError if there are none."""
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    """The images of a folder in the order of the numbers in their names; DataError if there are none.
+
+    Warns of pictures of other formats, which are left out.
+    """
+    files = [path for path in folder.iterdir() if path.name[0] != "."]
+    images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise DataError(f"{folder}: the folder has no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    others = sorted(path.name for path in files if path.suffix.lower() in _OTHER_SUFFIXES)
+    if others:
+        names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        warnings.warn(f"{folder}: {len(others)} pictures are left out: {names}: convert them to PNG", stacklevel=2)
     return sorted(images, key=lambda path: natural_key(path.name))
 
 
@@ -216,13 +220,15 @@ def folder_rate(folder: Path, default: float) -> Fraction:
     path = folder / "fps"
     if not path.is_file():
         return as_rate(default)
-    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    with path.open("rb") as file:
+        text = file.read(100).decode("utf-8", "replace").strip()
+    # Of other numbers, such as 1e99999999, a fraction would take forever.
     try:
-        rate = as_rate(Fraction(text))
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
+        rate = as_rate(Fraction(text)) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}|/[0-9]{1,9})?", text) else 0
+    except ZeroDivisionError:
+        rate = 0
     if not 0 < rate <= 1000:
-        raise DataError(f"{path}: '{text}' is not a frame rate: write one number such as 25 or 30000/1001")
+        raise DataError(f"{path}: '{text:.40}' is not a frame rate: write one number such as 25 or 30000/1001")
     return rate
 
 
@@ -233,14 +239,22 @@ def _decode_image(path: Path) -> SourceFrame:
         data = path.read_bytes()
     if not data:
         raise DataError(f"{path}: the image is empty (0 bytes)")
-    codec = next((name for magic, name in _IMAGE_CODECS.items() if data.startswith(magic)), None)
+    codec = picture_codec(data)
     if codec is None:
         raise DataError(f"{path}: not an image of a supported format, although its name says so")
+    if codec == "mjpeg":
+        check_jpeg(str(path), data)
+    elif codec == "tiff":
+        refuse_image(str(path), data)  # the decoder shows a JPEG picture inside as black
     context = av.CodecContext.create(codec, "r")
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}
     with library_errors(str(path), "image"):
-        pictures = context.decode(av.Packet(data)) or context.decode(None)
+        try:
+            pictures = context.decode(av.Packet(data)) or context.decode(None)
+        except av.error.FFmpegError:
+            refuse_image(str(path), data)
+            raise
     if not pictures:
         raise DataError(f"{path}: cannot be read as an image")
     return SourceFrame(pictures[0], Orientation.of_image(data), str(path))

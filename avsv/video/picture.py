@@ -3,6 +3,7 @@
 import io
 import itertools
 import struct
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from typing import NamedTuple
 import av
 import av.error
 import numpy as np
+
+from avsv.errors import DataError
+from avsv.io.media import MAX_PIXELS, check_pixels
 
 
 class SourceFrame(NamedTuple):
@@ -89,6 +93,30 @@ class Orientation(NamedTuple):
         if self.transpose:
             pixels = pixels.swapaxes(0, 1)
         return pixels[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
+
+
+def refuse_image(name: str, data: bytes) -> None:
+    """Raise DataError for an image that is whole but is not decoded, with the reason; nothing for a damaged one.
+
+    Args:
+        name: name of the image in messages.
+        data: content of its file.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError:
+        raise DataError(f"{name}: a picture of more than {MAX_PIXELS} pixels: shrink it") from None
+    except (OSError, SyntaxError, ValueError):
+        return
+    with image:
+        check_pixels(name, *image.size)
+        if image.format == "WEBP" and getattr(image, "is_animated", False):
+            raise DataError(f"{name}: an animated picture: convert it to a video or to a folder of images")
+        if image.format == "TIFF" and image.info.get("compression") in ("jpeg", "tiff_jpeg"):
+            raise DataError(f"{name}: a JPEG picture inside a TIFF file: convert it to PNG")
 
 
 class Window(NamedTuple):

@@ -1,7 +1,9 @@
 """Decoding of every kind of source, windows, and messages about bad recordings."""
 
+import re
 import struct
 import subprocess
+import warnings
 from pathlib import Path
 
 import kaldiio
@@ -209,8 +211,65 @@ def test_bad_recordings_are_named(tmp_path, wav, codes):
     assert message_of(empty) == f"{empty}: the file is empty"
     assert message_of(silent) == f"{silent}: no samples"
     assert message_of(nan) == f"{nan}: samples that are not finite numbers"
-    assert message_of(text).startswith(f"{text}: unreadable, truncated or damaged audio: ")
+    assert message_of(text) == f"{text}: not a media file: it is text"
     assert message_of(tmp_path / "video.mp4") == f"{tmp_path}/video.mp4: no audio stream"
+
+
+def test_a_format_that_is_not_opened_is_named_as_such(tmp_path, wav):
+    ffmpeg("-i", wav, tmp_path / "x.g722")
+    assert message_of(tmp_path / "x.g722").startswith(f"{tmp_path}/x.g722: this format is not opened, or the file is")
+
+
+def test_channels_that_cancel_each_other(tmp_path, codes):
+    soundfile.write(tmp_path / "x.wav", np.stack([codes, -codes], 1), RATE)
+    reason = "its 2 channels cancel each other: take one, as in 'sox IN OUT remix 1'"
+    assert message_of(tmp_path / "x.wav", downmix=True) == f"{tmp_path}/x.wav: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("channels", "block", "bits"), [(1, 4, 16), (1, 0, 16), (3, 2, 16), (65535, 2, 16), (1, 2, 24)]
+)
+def test_wav_headers_that_contradict_themselves(tmp_path, codes, channels, block, bits):
+    content = bytearray(wav_bytes(codes, RATE))
+    content[22:24], content[32:36] = struct.pack("<H", channels), struct.pack("<HH", block, bits)
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+    said = f"{path}: a wrong wav header: {block} bytes for {channels} channels of {bits} bits: convert it again"
+    assert message_of(path, downmix=True) == said
+    with pytest.raises(DataError, match="a wrong wav header"):
+        read_window(str(path))
+
+
+def test_samples_that_the_wav_header_does_not_count(tmp_path, wav, codes):
+    content = bytearray(wav.read_bytes())
+    content[40:44] = struct.pack("<I", len(codes))
+    (tmp_path / "x.wav").write_bytes(content)
+    with pytest.warns(UserWarning, match=r"promises 32000 bytes of samples; 32000 after them are not read"):
+        assert len(read_audio(str(tmp_path / "x.wav"))) == 16000
+
+
+@pytest.mark.parametrize("name", ["x.mka", "x.mp4", "opus.webm"])
+def test_gaps_are_no_truncation(tmp_path, name):
+    """They are judged by their share of the time."""
+    gaps = ["-f", "lavfi", "-i", "sine=sample_rate=16000:duration=4", "-af", "aselect='not(between(t,1,2))'"]
+    ffmpeg(*gaps, *(["-c:a", "libopus"] if "opus" in name else ["-c:a", "aac"]), tmp_path / name)
+    with pytest.warns(UserWarning, match=r"of audio are missing between its time stamps"):
+        waveform = read_audio(str(tmp_path / name), resample=True)
+    assert 2.5 < len(waveform) / RATE < 3.3
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "mp3", "aac", "mp2"])
+def test_damaged_packets_cost_only_their_frames(tmp_path, wav, codes, suffix):
+    path = tmp_path / f"x.{suffix}"
+    ffmpeg("-i", wav, path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 64] = np.random.default_rng(2).bytes(64)
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert 0.8 * len(codes) < len(read_audio(str(path))) < 1.1 * len(codes)
+    assert re.search("packets of audio are damaged and left out", str(warned[0].message))
 
 
 @pytest.mark.parametrize(

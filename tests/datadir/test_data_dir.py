@@ -10,11 +10,13 @@ import wave
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import run
 from paths import ROOT
 
 from avsv.audio.decode import read_audio
+from avsv.audio.wav import wav_bytes
 from avsv.datadir.media import probe
 from avsv.datadir.split import part_sizes, whole_speaker_sizes
 from avsv.errors import DataError
@@ -753,6 +755,25 @@ def test_files_that_end_before_their_stated_size(tmp_path, name):
             read()
 
 
+def test_lengths_of_realaudio_are_those_of_its_packets(tmp_path):
+    """All its packets may have the same time stamp."""
+    path = tmp_path / "a.rm"
+    sound = ["-f", "lavfi", "-i", "sine=duration=3:sample_rate=8000", "-c:a", "real_144"]
+    subprocess.run(["ffmpeg", "-v", "error", *sound, str(path)], check=True)
+    assert probe("wav.scp", str(path)) == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 4_000_000_000])
+def test_the_same_rates_are_refused_as_in_reading(tmp_path, rate):
+    path = tmp_path / "a.wav"
+    content = bytearray(wav_bytes(np.arange(1000), 16000))
+    content[24:28] = struct.pack("<I", rate)
+    path.write_bytes(content)
+    for read in (lambda: probe("wav.scp", str(path)), lambda: read_audio(str(path), 16000, resample=True)):
+        with pytest.raises(DataError, match=rf"a.wav: sample rate {rate}: not one between 1000 and 768000 Hz"):
+            read()
+
+
 def test_unusual_recordings_are_read_completely(tmp_path):
     """By the list's tool and by the decoder, whatever their headers say or leave out."""
     sound = tmp_path / "a.wav"
@@ -888,11 +909,11 @@ def test_files_that_are_not_media(clip, tmp_path):
         ("wav.scp", "empty.wav", "the file is empty (0 bytes)"),
         ("wav.scp", "none.wav", "no samples"),
         ("wav.scp", "nowhere.wav", "no such file"),
-        ("wav.scp", "text.mp4", "unreadable"),
+        ("wav.scp", "text.mp4", "not a media file: it is text"),
         ("wav.scp", "mute.mp4", "no audio stream"),
         ("wav.scp", "false |", "status 1"),
         ("video.scp", "dark.mp4", "no video stream"),
-        ("video.scp", "text.mp4", "unreadable"),
+        ("video.scp", "text.mp4", "not a media file: it is text"),
         ("video.scp", "folder", "no images"),
         ("video.scp", "nowhere.mp4", "no such file"),
         ("video.scp", "false |", "status 1"),

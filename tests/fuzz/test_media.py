@@ -364,7 +364,7 @@ def test_limits(tmp_path, monkeypatch):
     header = io.BytesIO()
     Image.new("1", (30000, 30000)).save(header, "png")
     (tmp_path / "1.png").write_bytes(header.getvalue())
-    with pytest.raises(DataError, match=r"1\.png"):
+    with pytest.raises(DataError, match=r"1\.png: a picture of more than 67108864 pixels"):
         list(VideoSource(str(tmp_path)).frames(25))
     monkeypatch.setattr(media, "MAX_MEGABYTES", 1)
     ffmpeg("-f", "lavfi", "-i", "sine=duration=30:sample_rate=16000", tmp_path / "long.flac")
@@ -397,6 +397,9 @@ VALUES = {
     "not a number": (np.where(np.arange(16000) == 5, np.nan, RAMP), "not finite numbers"),
     "infinite": (np.where(np.arange(16000) == 5, np.inf, RAMP), "not finite numbers"),
     "one overshoot": (np.where(np.arange(16000) == 5, 1.2, RAMP), None),
+    "some overshoots": (np.where(np.arange(16000) < 20, 1.2, RAMP), None),
+    "less than a step of 16 bits": (1e-5 * RAMP, "too quiet for 16 bits"),
+    "constant in 16 bits": (0.25 + 1e-6 * RAMP, "nothing was recorded"),
     "quiet": (1e-4 * RAMP, None),
     "full scale": (RAMP, None),
 }
@@ -410,11 +413,11 @@ def test_values_that_cannot_be_right(tmp_path, name, form):
     path = tmp_path / "x.wav"
     ffmpeg("-f", "f32le", "-ar", "16000", "-i", tmp_path / "x.raw", "-c:a", f"pcm_{form}", path)
     if said is None:
-        if name == "one overshoot":
-            with pytest.warns(UserWarning, match="1 of 16000 samples outside"):
-                codes = read_codes(str(path), FbankConfig())
-        else:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
             codes = read_codes(str(path), FbankConfig())
+        said = ["20 of 16000 samples outside [-1, 1] are clipped"] if name == "some overshoots" else []
+        assert [str(one.message) for one in warned] == [f"{path}: {text}" for text in said]
         np.testing.assert_array_equal(codes, np.rint(samples * 32768).clip(-32768, 32767))
         return
     with pytest.raises(DataError, match=said):

@@ -153,7 +153,7 @@ def test_failures_are_listed_with_their_reasons(tmp_path, recordings):
         list(lengths) == list(recordings) == list(read_list(tmp_path / "f.scp")) == list(read_list(tmp_path / "a.scp"))
     )
     expected = {
-        "text": "unreadable, truncated or damaged audio",
+        "text": "not a media file: it is text",
         "cut": "truncated: the wav header promises 32000 bytes of samples, there are 956",
         "none": "no samples",
         "short": "399 samples: shorter than one frame (400)",
@@ -172,7 +172,7 @@ def test_too_many_failures_fail_the_step_and_mended_files_are_tried_again(tmp_pa
     data = data_directory(tmp_path / "data", {**recordings, "id9-broken": str(broken)})
     failed = step("--nj", 1, data)
     assert failed.returncode == 1
-    reason = f"id9-broken {broken}: unreadable, truncated or damaged audio: Invalid data found when processing input"
+    reason = f"id9-broken {broken}: not a media file: it is text"
     assert f"  {reason}\n" in failed.stderr
     assert failed.stderr.endswith(
         f"make_fbank.sh: error: 1 of 7 lost, at most a share of 0.05 may be: see {data}/log/make_fbank.failed\n"

@@ -377,7 +377,7 @@ def test_recordings_that_cannot_be_used(run, tmp_path):
     for name, message in (
         ("faint.wav", "no speech: 0.00 s of voice, at least 0.2 s are needed"),
         ("empty.wav", r"the file is empty"),
-        ("text.mp4", "unreadable, truncated or damaged audio"),
+        ("text.mp4", "not a media file: it is text"),
         ("folder", "the folder has no images"),
         ("nothing.mp4", "no such file or folder"),
     ):

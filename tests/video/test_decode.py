@@ -7,9 +7,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from video_media import ffmpeg, reference_frames, reference_resize, soft_video, write_levels
+from PIL import Image
+from video_media import ffmpeg, reference_frames, reference_resize, soft_video, tiled_picture, write_levels
 
+from avsv.datadir.media import probe
 from avsv.errors import DataError
+from avsv.io.media import stream_kinds
 from avsv.video.augment import normalize
 from avsv.video.config import FacesConfig
 from avsv.video.crop import FaceCropper
@@ -222,6 +225,47 @@ def test_jpeg_images(tmp_path, clip):
     assert np.abs(crops(folder).astype(int) - crops(clip)).mean() < 1.0
 
 
+@pytest.mark.parametrize("name", ["a.jfif", "a.jpe", "a", "b"])
+def test_pictures_are_recognized_by_suffix_or_content(tmp_path, name):
+    path = tmp_path / name
+    Image.new("RGB", (64, 64), "red").save(path, "PNG" if name == "b" else "JPEG")
+    assert sum(count for _, count in VideoSource(str(path)).frames(25)) == 1
+    assert probe("video.scp", str(path)) == 0.04
+    assert stream_kinds(str(path)) == {"video"}
+
+
+@pytest.mark.parametrize("kind", ["P2", "P3"])
+def test_pictures_whose_numbers_are_text(tmp_path, kind):
+    path = tmp_path / ("a.pgm" if kind == "P2" else "a.ppm")
+    path.write_text(f"{kind}\n16 16\n255\n" + "100 " * (256 if kind == "P2" else 768))
+    assert np.abs(crops(path, height=16, width=16).astype(int) - 100).max() <= 1
+
+
+def test_pictures_of_other_formats_are_left_out_with_a_warning(tmp_path):
+    folder = write_images(tmp_path / "images", [plain(10)])
+    for name in ("2.heic", "3.gif", "4.avif", "5.AVIF", "notes.txt"):
+        (folder / name).touch()
+    with pytest.warns(UserWarning, match=r"images: 4 pictures are left out: 2.heic, 3.gif, 4.avif, ...: convert them"):
+        assert len(crops(folder)) == 1
+
+
+@pytest.mark.parametrize("text", ["1e99999999", "1/0", "0", "-25", "25 fps", "\u0665", "9" * 5000, "1e2"])
+def test_what_is_no_rate_of_a_folder(tmp_path, text):
+    folder = write_images(tmp_path / "images", [plain(10)])
+    (folder / "fps").write_text(text)
+    with pytest.raises(DataError, match=r"fps: .* is not a frame rate: write one number such as 25 or 30000/1001"):
+        VideoSource(str(folder))
+
+
+def test_a_stated_length_that_would_take_forever(tmp_path, clip):
+    path = tmp_path / "a.mkv"
+    ffmpeg("-i", clip, "-c", "copy", path)
+    content = path.read_bytes()
+    length = content.index(b"00:00:01.")
+    path.write_bytes(content[:length] + b"00:00:1e9999999999"[:18] + content[length + 18 :])
+    assert probe("video.scp", str(path)) == pytest.approx(1.0, abs=0.1)
+
+
 def test_pipes_and_paths_with_blanks(tmp_path, clip):
     folder = tmp_path / "with blank"
     folder.mkdir()
@@ -290,6 +334,16 @@ def zeroed(folder: Path) -> str:
     return made(folder / "zeroed.avi", data[:start] + bytes(len(data) - start))
 
 
+def saved(picture: Image.Image, path: Path, **options) -> str:
+    picture.save(path, **options)
+    return str(path)
+
+
+def animated(path: Path) -> str:
+    first, *more = (Image.new("RGB", (32, 32), (level, 0, 0)) for level in (10, 90, 200))
+    return saved(first, path, save_all=True, append_images=more)
+
+
 def folder_of(folder: Path, name: str, content: bytes) -> str:
     (folder / "images").mkdir()
     made(folder / "images" / name, content)
@@ -301,7 +355,7 @@ BAD = {
     "zero bytes": (lambda clip, folder: made(folder / "zero.mp4", b""), r"zero.mp4: the file is empty \(0 bytes\)"),
     "no video at all": (
         lambda clip, folder: made(folder / "text.mp4", b"this is no video\n" * 99),
-        "text.mp4: unreadable, truncated or damaged video: Invalid data found",
+        "text.mp4: not a media file: it is text",
     ),
     "end cut off": (truncated, r"short.mp4: truncated: 0\.\d\d s of video where the header promises 1.00 s"),
     "index cut off": (
@@ -330,6 +384,26 @@ BAD = {
         lambda clip, folder: folder_of(folder, "1.png", b"\x89PNG\r\n\x1a\n" + b"x" * 99),
         "1.png: unreadable, truncated or damaged image",
     ),
+    "picture of tiles": (
+        lambda clip, folder: str(tiled_picture(folder / "a.avif")),
+        "a.avif: a picture of tiles: convert it to JPEG or PNG",
+    ),
+    "animated picture": (
+        lambda clip, folder: animated(folder / "a.webp"),
+        "a.webp: an animated picture: convert it to a video or to a folder of images",
+    ),
+    "large picture": (
+        lambda clip, folder: saved(Image.new("1", (8200, 8200)), folder / "a.png"),
+        "a.png: 8200 x 8200: a picture of more than 67108864 pixels",
+    ),
+    "JPEG inside TIFF": (
+        lambda clip, folder: saved(Image.new("RGB", (64, 64), "red"), folder / "a.tif", compression="jpeg"),
+        "a.tif: a JPEG picture inside a TIFF file: convert it to PNG",
+    ),
+    "format that is not opened": (
+        lambda clip, folder: saved(Image.new("RGB", (64, 64)), folder / "a.jp2"),
+        "a.jp2: this format is not opened",
+    ),
     "failing pipe": (
         lambda clip, folder: f"cat {folder}/none |",
         "the command failed with status 1: cat: .*/none: No such file or directory",
@@ -341,7 +415,7 @@ BAD = {
     ),
     "silent pipe": (lambda clip, folder: "true |", r"true \|: the command wrote nothing"),
     "no command": (lambda clip, folder: " |", "there is no command before the |"),
-    "pipe of text": (lambda clip, folder: "echo text |", r"echo text \|: unreadable, truncated or damaged video"),
+    "pipe of text": (lambda clip, folder: "echo text |", r"echo text \|: not a media file: it is text"),
 }
 
 
