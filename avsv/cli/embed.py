@@ -25,7 +25,7 @@ def add_command(commands) -> None:
     """Add ``embed`` to the program's commands."""
     parser = commands.add_parser("embed", help="embeddings of recordings", description=DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("sources", metavar="PATH", nargs="+", type=Path, help="recordings, or one data directory")
+    parser.add_argument("sources", metavar="PATH", nargs="+", help="recordings, or one data directory")
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="OUT.npz, OUT.csv or a prefix")
     parser.add_argument("--mode", choices=("A", "V", "AV"), help="default: the widest that all recordings have")
     add_max_lost(parser, "recordings that cannot be embedded")
@@ -35,7 +35,8 @@ def add_command(commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Embed and write."""
-    directory = args.sources[0] if len(args.sources) == 1 and (args.sources[0] / "utt2spk").is_file() else None
+    first = Path(args.sources[0])
+    directory = first if len(args.sources) == 1 and args.sources[0] and (first / "utt2spk").is_file() else None
     _check_out(args, directory)
     from avsv.verification.collection import embed_recordings, embed_utterances, recordings_at
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     if directory is not None:
         keys = list(read_list(directory / "utt2spk", fields=2))
     else:
-        keys = list(dict.fromkeys(map(str, args.sources)))
+        keys = list(dict.fromkeys(args.sources))
         recordings = recordings_at({key: key for key in keys}, lost)
         if len(lost) > args.max_lost * len(keys):  # before any is embedded
             check_lost(_reasons(lost), len(lost), len(keys), args.max_lost, "recordings")
@@ -79,7 +80,7 @@ def _check_out(args: argparse.Namespace, directory: Path | None) -> None:
         return
     for suffix in (".ark", ".scp"):
         check_output(Path(f"{args.out}{suffix}"), (), inputs)
-    for key in map(str, args.sources if directory is None else []):
+    for key in args.sources if directory is None else []:
         wrong = wrong_key(key) or (f"'{key}' has a blank" if len(key.split()) > 1 else None)
         if wrong:
             raise DataError(f"{wrong.removesuffix(': rename it')}, so it is no key of Kaldi: write OUT.npz or OUT.csv")

@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsv.cli.shared import MODEL_HELP, add_model_options, align, check_output, load_model, warn_of, with_progress
+from avsv.cli.shared import (
+    MODEL_HELP,
+    add_model_options,
+    align,
+    check_output,
+    load_model,
+    rate,
+    warn_of,
+    with_progress,
+)
 from avsv.errors import DataError
 from avsv.scoring.modes import MODES
 
@@ -46,7 +55,7 @@ def add_commands(commands) -> None:
         "--mode", choices=MODES, metavar="MODE", help="what to compare: %(choices)s; default: all that there is"
     )
     parser.add_argument(
-        "--far", type=float, default=0.01, metavar="RATE", help="rate at which a stranger gets a name (0.01)"
+        "--far", type=rate, default=0.01, metavar="RATE", help="rate at which a stranger gets a name (0.01)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_model_options(parser)
@@ -112,11 +121,9 @@ def _load_model(args: argparse.Namespace, gallery: "Gallery | None") -> "Model":
 
 def identify(args: argparse.Namespace) -> int:
     """Embed the recording, compare it with everybody, print, and return the exit status."""
-    from avsv.verification.decision import check_far
     from avsv.verification.gallery import Gallery
     from avsv.verification.recording import Recording
 
-    check_far(args.far)
     gallery = Gallery.read(args.gallery)
     recording = Recording.of(args.clip)
     model = _load_model(args, gallery)

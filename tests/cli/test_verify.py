@@ -506,7 +506,7 @@ def test_a_rate_that_is_none_is_refused_however_many_people_are_enrolled(run, cl
     for key, name in (("s0-u0", "Ann"), ("s1-u0", "Bob")):
         assert command("enroll", tmp_path / "g", name, clips[key], "--model", run.system).returncode == 0
     done = command("identify", tmp_path / "g", clips["s0-u1"], "--far", 1.5)
-    assert done.returncode == 1 and "--far 1.5: a false-accept rate is between 0 and 1" in done.stderr
+    assert done.returncode == 2 and "--far: '1.5': a false-accept rate is between 0 and 1" in done.stderr
 
 
 def test_a_damaged_gallery(run, clips, tmp_path):
