@@ -68,5 +68,5 @@ while read -r name members; do
 done <"$exp/ensembles"
 grep 'left out' "$exp/log/score_ensemble.log" | grep -v 'not in this run$' >&2 || true
 absent=$(grep -c 'left out, .* not in this run$' "$exp/log/score_ensemble.log" || true)
-[ "$absent" -eq 0 ] || log "$absent others of $config are for systems that are not in this run"
+[ "$absent" -eq 0 ] || log "$absent other ensembles of $config are for systems that are not in this run"
 mark_done "$marker" "$stamp"
