@@ -87,7 +87,8 @@ def test_report_opens(tiny_run, tmp_path):
         assert browser.run("[...document.images].every(i => i.naturalWidth > 0)")
         assert browser.run("[...document.images].filter(i => i.naturalWidth === 288).length") == 32
         browser.resize(1280, 900)
-        assert browser.run("document.documentElement.scrollHeight") <= 7200
+        # The commands on the page name the folders of this run, whose long paths take further lines.
+        assert browser.run("document.documentElement.scrollHeight") <= 7400
         assert browser.complaints == []
 
 

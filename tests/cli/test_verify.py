@@ -298,7 +298,7 @@ def test_recordings_that_cannot_be_read_are_lost_trials(run, broken, tmp_path):
     words = "score", run.system, tmp_path / "pairs", "-o", tmp_path / "out"
     failed = command(*words, "--max-lost", 0.3)
     assert failed.returncode == 1 and not (tmp_path / "out").exists()
-    assert f"pairs:2: {bad}: {bad}: unreadable" in failed.stderr and "(2 of 4 trials are lost" in failed.stderr
+    assert f"pairs:2: {bad}: {bad}: not a media file" in failed.stderr and "(2 of 4 trials are lost" in failed.stderr
     done = command(*words, "--max-lost", 0.5)
     assert done.returncode == 0, done.stderr
     warned = done.stderr.splitlines()

@@ -315,7 +315,7 @@ def test_a_model_whose_embeddings_cancel_out():
 @pytest.mark.parametrize(
     ("enroll", "message"),
     [
-        ("m a-1 x-1\n", "enroll:1: 'x-1' of the model 'm' is not in utt2spk"),
+        ("m a-1 x-1\n", "enroll:1: the model 'm': 'x-1' is not in utt2spk"),
         ("m a-1\na-2 a-1\n", "enroll:2: the model 'a-2' has the name of an utterance: rename it"),
         ("m a-1 a-2 a-1\n", "enroll:1: the model 'm' has an utterance twice"),
         ("m a-1\nm a-2\n", "enroll:2: 'm' occurs twice"),
