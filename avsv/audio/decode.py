@@ -3,7 +3,6 @@
 import io
 import os
 from math import gcd
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,7 @@ from avsv.io.media import (
 )
 from avsv.io.place import split_location
 from avsv.io.text import check_regular_file
-from avsv.io.whole import check_once, check_whole
+from avsv.io.whole import check_file_once, check_once, check_whole
 
 if TYPE_CHECKING:
     import soundfile
@@ -63,12 +62,13 @@ def read_audio(source: str, sample_rate: int = 16000, resample: bool = False, do
     if not np.isfinite(channels.min() + channels.max()):
         raise DataError(f"{source}: samples that are not finite numbers")
     check_rate(source, rate)
+    reasons = []
     if len(channels) > 1 and not downmix:
-        raise DataError(f"{source}: {len(channels)} channels, expected 1: set 'downmix: true' in conf/fbank.yaml")
+        reasons.append(f"{len(channels)} channels, expected 1: set 'downmix: true' in conf/fbank.yaml")
     if rate != sample_rate and not resample:
-        raise DataError(
-            f"{source}: sample rate {rate}, expected {sample_rate}: set 'resample: true' in conf/fbank.yaml"
-        )
+        reasons.append(f"sample rate {rate}, expected {sample_rate}: set 'resample: true' in conf/fbank.yaml")
+    if reasons:
+        raise DataError(f"{source}: {'; '.join(reasons)}")
     waveform = channels[0] if len(channels) == 1 else channels.mean(axis=0)
     if len(channels) > 1 and np.abs(waveform).max() <= _SILENT < np.abs(channels).max():
         raise DataError(
@@ -125,9 +125,9 @@ def _read_soundfile(file: str | io.BytesIO, source: str) -> tuple[np.ndarray, in
     with sound, library_errors(source, "audio"):
         if not knows_length(sound):
             return None
-        if sound.format in ("FLAC", "OGG"):
-            check_once(source, Path(file).read_bytes() if isinstance(file, str) else file.getvalue())
         check_memory(source, 4 * sound.frames * sound.channels)
+        if sound.format in ("FLAC", "OGG"):
+            check_file_once(file) if isinstance(file, str) else check_once(source, file.getvalue())
         promised, rate = sound.frames, sound.samplerate
         samples = sound.read(promised, dtype="float32", always_2d=True)
         if len(samples) < _LEAST_SHARE * promised:

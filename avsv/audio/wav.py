@@ -104,8 +104,9 @@ def parse_wav_header(name: str, read: Callable[[int, int], bytes], size: int, of
             f"{name}: the wav header promises {length} bytes of samples; {there - length} after them are not read",
             stacklevel=2,
         )
-    end = offset + 8 + struct.unpack("<I", head[4:8])[0]
-    if start + length <= end < size:
+    # In an ark, the name of the next recording follows.
+    end = 8 + struct.unpack("<I", head[4:8])[0]
+    if not offset and start + length <= end < size:
         check_alone(name, head, read(end, 12))
     return WavHeader(rate, channels, bits, code == _PCM, start, length, block)
 

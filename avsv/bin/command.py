@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import math
 import os
 import signal
 import sys
@@ -61,13 +62,29 @@ def share(text: str) -> float:
         >>> share("0.05")
         0.05
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
+    if not 0 <= (value := _number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a share between 0 and 1")
     return value
+
+
+def rate(text: str) -> float:
+    """A false-accept rate, as an option of argparse.
+
+    Example:
+        >>> rate("1e-3")
+        0.001
+    """
+    if not 0 < (value := _number(text)) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}': a false-accept rate is between 0 and 1, as in 0.01")
+    return value
+
+
+def _number(text: str) -> float:
+    """A number; nan for a text that is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def guard_imports() -> None:

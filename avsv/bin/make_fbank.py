@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -49,7 +48,7 @@ def make_fbank(
         try:
             codes = read_codes(source, config)
         except (DataError, OSError) as error:
-            failed[key] = _reasons(error, source, config)
+            failed[key] = " ".join(str(error).split())
             continue
         matrix = fbank(torch.from_numpy(int16_to_float(codes)))
         features.write(key, matrix.numpy())
@@ -66,17 +65,6 @@ def make_fbank(
 
 def _is_its_own_window_source(source: str, sample_rate: int) -> bool:
     return not is_command(source) and Path(source).is_file() and is_windowable(source, sample_rate)
-
-
-def _reasons(error: Exception, source: str, config: FbankConfig) -> str:
-    """Why a recording cannot be read; of stereo audio also what would be wrong with it otherwise."""
-    reasons = [error]
-    if not config.downmix:
-        try:
-            read_codes(source, replace(config, downmix=True))
-        except (DataError, OSError) as other:
-            reasons += [other] if str(other) != str(error) else []
-    return "; ".join(" ".join(str(reason).split()) for reason in reasons)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avsv.bin.command import share
+from avsv.cli.lost import add_max_lost
 from avsv.cli.shared import align, check_output
 from avsv.errors import DataError
 from avsv.io.lists import read_list
@@ -37,9 +37,7 @@ def add_command(commands) -> None:
     parser.add_argument("--utt2spk", type=Path, help="speakers of the utterances; default: the beginning of their ids")
     parser.add_argument("--layout", choices=SCORE_LAYOUTS, help="columns of the score files, if several layouts fit")
     parser.add_argument("--trials-layout", choices=LABELED_LAYOUTS, help="columns of the trial list, likewise")
-    parser.add_argument(
-        "--max-lost", type=share, default=0.0, metavar="SHARE", help="largest share of trials without a score (0)"
-    )
+    add_max_lost(parser, "trials without a score")
     parser.add_argument(
         "--prior",
         type=float,

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avsv.bin.command import rate
 from avsv.cli.shared import (
     MODEL_HELP,
     add_model_options,
     align,
     check_output,
     load_model,
-    rate,
     warn_of,
     with_progress,
 )

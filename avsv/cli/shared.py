@@ -26,22 +26,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector-weights", metavar="FOLDER", help="where the detector's weights are")
 
 
-def rate(text: str) -> float:
-    """A false-accept rate, as an option of argparse.
-
-    Example:
-        >>> rate("1e-3")
-        0.001
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}': a false-accept rate is between 0 and 1, as in 0.01")
-    return value
-
-
 def check_output(path: Path, suffixes: Collection[str], inputs: Iterable[str | Path]) -> None:
     """Refuse an output that cannot be written, or that would replace a file that the command reads.
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avsv.cli.shared import MODEL_HELP, add_model_options, check_output, load_model, rate, warn_of
+from avsv.bin.command import rate
+from avsv.cli.shared import MODEL_HELP, add_model_options, check_output, load_model, warn_of
 from avsv.scoring.modes import MODES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avsv.datadir.lists import read_keys, read_raw_lines, speaker_lists, utterance_lists, write_lines
 from avsv.errors import DataError
-from avsv.io.lists import ENROLL, has_labels, read_models, standard_trial, trial_lists, write_list
+from avsv.io.lists import ENROLL, has_labels, is_kept_copy, read_models, standard_trial, trial_lists, write_list
 
 FACES_CONF = "faces.conf"
 BACKUP = ".backup"
@@ -68,7 +68,7 @@ def _other_files(folder: Path) -> list[str]:
     """Names of the files in a data directory that are no lists of this toolkit, such as Kaldi's ``text``."""
     known = {*_known_lists(folder), DROPPED}
     paths = [path for path in folder.glob("[!.]*") if path.is_file() and path.name not in known]
-    return [path.name for path in paths if not path.name.endswith(("~", ".bak", ".orig"))]
+    return [path.name for path in paths if not is_kept_copy(path.name)]
 
 
 def _move_old_lists(target: Path, made: Path) -> None:

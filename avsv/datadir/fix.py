@@ -31,7 +31,7 @@ from avsv.errors import DataError
 from avsv.io.atomic import temporary_path
 from avsv.io.lists import ENROLL, has_labels, standard_trial, trial_lists
 from avsv.io.names import first_odd_key, missing_key, written_otherwise, wrong_key
-from avsv.io.text import check_regular_file, not_text
+from avsv.io.text import check_regular_file, is_ascii, not_text
 
 # Lists that count the rows of others: what is not counted cannot be used.
 _COUNTED = {"feats.scp": "utt2num_frames", "audio.scp": "utt2num_frames", "faces.scp": "utt2num_faces"}
@@ -229,7 +229,10 @@ class _Fixer:
 
     def _refuse_other_characters(self, name: str, known: Collection[str]) -> None:
         """Refuse a list whose keys look like those of utt2spk and are others: all their lines would go."""
-        for key in read_keys(self._path(name)):
+        path = self._path(name)
+        if is_ascii(path):  # nearly all lists are
+            return
+        for key in read_keys(path):
             if written_otherwise(key, known):
                 raise DataError(f"{self.folder / name}: {missing_key(key, known, 'utt2spk')}")
 
@@ -274,13 +277,13 @@ class _Fixer:
                     gone[wrong[0]] += 1
 
         total = sum(1 for line in read_raw_lines(old) if line.strip())
-        trials = list(left())
+        self._replace(name, left())
         converted = gone.pop("converted", 0)
-        if total and not trials:
+        if total and gone.total() == total:
+            self.pending.pop(name).unlink()
             reasons = "; ".join(_TRIALS_GONE[kind] for kind in gone)
             note(f"{self.folder}/{name}: left as it is: none of its {total} trials can be kept: {reasons}")
             return
-        self._replace(name, trials)
         if converted:
             note(f"{self.folder}/{name}: labels 1 and 0 of {converted} trials written as target and nontarget")
         for kind, count in gone.items():

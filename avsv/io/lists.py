@@ -180,14 +180,21 @@ def trial_lists(folder: str | Path) -> list[Path]:
     trials = Path(folder) / "trials"
     if trials.is_file():
         raise DataError(f"{trials}: is a file: trial lists are in a folder of this name: move it to {trials}/NAME")
-    # Not what an editor keeps of a list.
-    paths = sorted(
-        path for path in trials.glob("[!.]*") if not path.is_dir() and not path.name.endswith(("~", ".bak", ".orig"))
-    )
+    paths = sorted(path for path in trials.glob("[!.]*") if not path.is_dir() and not is_kept_copy(path.name))
     for path in paths:
         check_name(path.name, str(trials))
         check_regular_file(path)
     return paths
+
+
+def is_kept_copy(name: str) -> bool:
+    """Whether a file is what an editor keeps of another one, by its name.
+
+    Example:
+        >>> is_kept_copy("eval~"), is_kept_copy("eval.v2")
+        (True, False)
+    """
+    return name.endswith(("~", ".bak", ".orig"))
 
 
 def has_labels(path: str | Path) -> bool:
@@ -203,6 +210,9 @@ def has_labels(path: str | Path) -> bool:
             raise not_text(path) from None
 
 
+_OTHER_LABELS = {"1": "target", "0": "nontarget"}
+
+
 def standard_trial(line: str) -> str | None:
     """A trial as ``ENROLL TEST target|nontarget``, from a line in another form; None for a line that is in none.
 
@@ -212,13 +222,12 @@ def standard_trial(line: str) -> str | None:
         >>> standard_trial("a-1 b-1 0"), standard_trial("1 a-1 a-2"), standard_trial("a-1 b-1 target")
         ('a-1 b-1 nontarget', 'a-1 a-2 target', None)
     """
-    labels = {"1": "target", "0": "nontarget"}
     fields = line.split()
-    if len(fields) != 3 or fields[2] in labels.values():
+    if len(fields) != 3 or fields[2] in ("target", "nontarget"):
         return None
-    if fields[2] in labels:
-        return f"{fields[0]} {fields[1]} {labels[fields[2]]}"
-    return f"{fields[1]} {fields[2]} {labels[fields[0]]}" if fields[0] in labels else None
+    if fields[2] in _OTHER_LABELS:
+        return f"{fields[0]} {fields[1]} {_OTHER_LABELS[fields[2]]}"
+    return f"{fields[1]} {fields[2]} {_OTHER_LABELS[fields[0]]}" if fields[0] in _OTHER_LABELS else None
 
 
 class Trials(NamedTuple):

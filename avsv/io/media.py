@@ -255,14 +255,13 @@ def measured_seconds(container: "InputContainer", stream: "Stream") -> float:
     """
     begin = end = None
     total = count = steps = 0
-    latest = None
+    latest, name, unit = None, container.name.removeprefix("file:"), float(stream.time_base)
     for packet in container.demux(stream):
         count += packet.size > 0
         length = packet.duration or 0
         total += length
         if packet.dts is not None:
-            name = container.name.removeprefix("file:")
-            check_order(name, float((packet.dts - (latest or packet.dts)) * stream.time_base))
+            check_order(name, 0.0 if latest is None else (packet.dts - latest) * unit)
             latest = packet.dts
         if packet.pts is not None:
             begin = packet.pts if begin is None else min(begin, packet.pts)

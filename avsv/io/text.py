@@ -51,6 +51,12 @@ def refuse_mark(path: str | Path, start: bytes) -> None:
             raise DataError(f"{path}: {what.replace('FILE', str(path))}")
 
 
+def is_ascii(path: str | Path) -> bool:
+    """Whether a file has only ASCII characters."""
+    with Path(path).open("rb") as file:
+        return all(block.isascii() for block in iter(lambda: file.read(1 << 20), b""))
+
+
 def not_text(path: str | Path) -> DataError:
     """The error for a file that is not UTF-8, with the line where there is a file to read again."""
     with Path(path).open("rb") as file:

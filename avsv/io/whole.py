@@ -1,10 +1,11 @@
 """Whether a media file ends where it says: libraries read one that was cut short or joined without a word."""
 
+import itertools
 import mmap
 import re
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -57,10 +58,10 @@ def check_whole(path: str) -> None:
             end = 8 + struct.unpack("<I", head[4:8].ljust(4, b"\0"))[0]
             check_alone(path, head, _read(file, end + end % 2, 16))
         elif head[4:8] == b"ftyp":
-            _check_once(path, _boxes(file), b"ftyp")
+            _check_parts(path, _boxes(file))
         elif head[:4] == _EBML:
-            _check_once(path, _elements(file), _EBML)
-        if any(re.match(beginning, head, re.DOTALL) for beginning in _BEGINNINGS):
+            _check_parts(path, _elements(file))
+        if _beginning(head, _BEGINNINGS):
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 check_once(path, content)
                 if head.startswith(_NUT) and content.rfind(_NUT_INDEX) < 0:
@@ -131,6 +132,12 @@ def check_jpeg(path: str, data: bytes) -> None:
     raise DataError(f"{path}: truncated: the JPEG picture has no end: copy or download it again")
 
 
+def check_file_once(path: str) -> None:
+    """:func:`check_once` for a file of any size."""
+    with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        check_once(path, content)
+
+
 def check_once(name: str, content: bytes | mmap.mmap) -> None:
     """Check that no other file of its kind begins inside the whole content of a file that does not state its size.
 
@@ -140,17 +147,19 @@ def check_once(name: str, content: bytes | mmap.mmap) -> None:
         DataError: there is another one.
     """
     start = content[:_HEAD]
-    found: object = None
     if start[:4] == _OGG:
         # The first pages of all streams come first; then no stream begins.
         after = next((place for place in _ogg_pages(content) if not content[place + 5] & 2), len(content))
-        found = content.find(_OGG + b"\0\2", after) >= 0
+        if content.find(_OGG + b"\0\2", after) >= 0:
+            _refuse_joined(name)
     else:
-        for beginning in (*_BEGINNINGS, _FLAC):
-            if re.match(beginning, start, re.DOTALL):
-                found = re.compile(beginning, re.DOTALL).search(content, 4)
-    if found:
-        _refuse_joined(name)
+        beginning = _beginning(start, (*_BEGINNINGS, _FLAC))
+        if beginning is not None and re.compile(beginning, re.DOTALL).search(content, 4):
+            _refuse_joined(name)
+
+
+def _beginning(head: bytes, known: Iterable[bytes]) -> bytes | None:
+    return next((beginning for beginning in known if re.match(beginning, head, re.DOTALL)), None)
 
 
 def _ogg_pages(content: bytes | mmap.mmap) -> Iterator[int]:
@@ -236,12 +245,11 @@ def _caf_size(head: bytes) -> int | None:
     return None
 
 
-def _check_once(path: str, kinds: Iterator[bytes], first: bytes) -> None:
-    for number, kind in enumerate(kinds):
-        if number and kind == first:
-            check_alone(path, first, kind)
-        if number > _MOST_PARTS:
-            return
+def _check_parts(path: str, kinds: Iterator[bytes]) -> None:
+    """Refuse a file in which the part with which it begins, its header, comes again."""
+    first = next(kinds, None)
+    if first in itertools.islice(kinds, _MOST_PARTS):
+        _refuse_joined(path)
 
 
 def _boxes(file: BinaryIO) -> Iterator[bytes]:

@@ -105,7 +105,8 @@ def refuse_image(name: str, data: bytes) -> None:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError:
         raise DataError(f"{name}: a picture of more than {MAX_PIXELS} pixels: shrink it") from None
