@@ -86,10 +86,13 @@ def test_report_opens(tiny_run, tmp_path):
         assert browser.run("document.querySelectorAll('audio').length") == 32
         assert browser.run("[...document.images].every(i => i.naturalWidth > 0)")
         assert browser.run("[...document.images].filter(i => i.naturalWidth === 288).length") == 32
-        browser.resize(1280, 900)
-        # The commands on the page name the folders of this run, whose long paths take further lines.
-        assert browser.run("document.documentElement.scrollHeight") <= 7400
         assert browser.complaints == []
+        # The commands on the page name the folders of the run: here with the length of those of an ordinary run.
+        usual = tmp_path / "usual.html"
+        usual.write_text(report.read_text().replace(f"{tiny_run.work.parent.parent}/", ""))
+        browser.open(usual)
+        browser.resize(1280, 900)
+        assert browser.run("document.documentElement.scrollHeight") <= 7200
 
 
 def test_second_run_has_nothing_to_do(tiny_run, tmp_path):
